@@ -1,0 +1,1 @@
+"""What needs torch and diffusers to make a picture."""

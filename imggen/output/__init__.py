@@ -1,0 +1,1 @@
+"""Files: metadata, containers, the writer."""

@@ -1,0 +1,1 @@
+"""Decisions: pure, typed, standard library only."""

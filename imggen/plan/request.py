@@ -1,0 +1,131 @@
+"""What was asked (blanks allowed) and what was decided (no blanks)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from imggen.plan.machine import Device, Dtype
+
+AttentionSlicing = Literal["auto", "on", "off"]
+Offload = Literal["auto", "none", "model", "sequential"]
+VaeTiling = Literal["auto", "on", "off"]
+Metadata = Literal["full", "minimal", "none"]
+IfExists = Literal["auto", "overwrite", "number", "skip", "error"]
+ImageFormat = Literal["png", "jpeg", "webp"]
+Source = Literal["builtin", "folder", "hub"]
+Task = Literal["text-to-image"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest:
+    """A request for pictures: None means that nobody said.
+
+    `seed` is the text as typed (`42`, `1,2`, `1-4`, `random`); `size` is `WxH` or a name; `aspect` is `W:H`.
+    `origin` names, per field, where a value came from (`command line`, `environment`, `preset icon`, `config`),
+    so that the plan can say why.
+    """
+
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    model: str | None = None
+    width: int | None = None
+    height: int | None = None
+    size: str | None = None
+    aspect: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    seed: str | None = None
+    num_images: int | None = None
+    sampler: str | None = None
+    output: str | None = None
+    format: ImageFormat | None = None
+    quality: int | None = None
+    if_exists: IfExists | None = None
+    metadata: Metadata | None = None
+    device: str | None = None
+    dtype: str | None = None
+    attention_slicing: AttentionSlicing | None = None
+    offload: Offload | None = None
+    vae_tiling: VaeTiling | None = None
+    offline: bool | None = None
+    allow_pickle: bool | None = None
+    origin: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What is known of a model before its weights are read: all of it comes from small JSON files and headers.
+
+    `reference` is what the user wrote, without the revision; `folder` holds `model_index.json`;
+    `pipeline` is the class named there; `components` maps a component to its (library, class);
+    `configs` maps a component to its parsed JSON config; `weight_bytes` is the size of the weight files;
+    `record` is the model's own `imggen.json` (vocabulary, native size, defaults), empty for other models.
+    """
+
+    reference: str
+    source: Source
+    folder: Path
+    pipeline: str
+    revision: str | None = None
+    components: dict[str, tuple[str, str]] = field(default_factory=dict)
+    configs: dict[str, dict[str, object]] = field(default_factory=dict)
+    weight_bytes: dict[str, int] = field(default_factory=dict)
+    pickles: tuple[str, ...] = ()
+    record: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lever:
+    """One thing done to memory, speed or precision, its value and why."""
+
+    name: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputPlan:
+    """Where pictures go. `template` is `-` for standard output."""
+
+    template: str
+    format: ImageFormat
+    quality: int
+    if_exists: IfExists
+    metadata: Metadata
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratePlan:
+    """A decision without blanks: everything that making the pictures needs to know.
+
+    `seeds` lists one seed per picture. `arguments` are exactly the keyword arguments of the pipeline's call that
+    carry the request (prompt, height, num_inference_steps, ...), already checked against its signature; the sampler
+    adds the generator. `attention_chunk_bytes` is 0 when attention is left alone. `vae_tile` is the tile's edge in
+    pixels, 0 when the picture is decoded whole.
+    """
+
+    task: Task
+    model: ModelFacts
+    family: str
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    seeds: tuple[int, ...]
+    sampler: str
+    device: Device
+    dtype: Dtype
+    component_dtypes: dict[str, Dtype]
+    attention_slicing: Literal["chunked", "diffusers", "off"]
+    attention_chunk_bytes: int
+    offload: Literal["none", "model", "sequential"]
+    vae_slicing: bool
+    vae_tile: int
+    channels_last: bool
+    allow_pickle: bool
+    arguments: dict[str, object]
+    levers: tuple[Lever, ...]
+    output: OutputPlan
+    notes: tuple[str, ...] = ()

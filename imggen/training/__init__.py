@@ -1,0 +1,1 @@
+"""Training: autoencoder and diffusion, one loop."""
