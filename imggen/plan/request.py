@@ -21,6 +21,7 @@ class GenerateRequest:
     """A request for pictures: None means that nobody said.
 
     `seed` is the text as typed (`42`, `1,2`, `1-4`, `random`); `size` is `WxH` or a name; `aspect` is `W:H`.
+    `vae_tile` is the tile's edge in pixels that a recipe records (0 = whole); nobody types it.
     `origin` names, per field, where a value came from (`command line`, `environment`, `preset icon`, `config`),
     so that the plan can say why.
     """
@@ -47,6 +48,7 @@ class GenerateRequest:
     attention_slicing: AttentionSlicing | None = None
     offload: Offload | None = None
     vae_tiling: VaeTiling | None = None
+    vae_tile: int | None = None
     offline: bool | None = None
     allow_pickle: bool | None = None
     origin: dict[str, str] = field(default_factory=dict)
@@ -58,7 +60,8 @@ class ModelFacts:
 
     `reference` is what the user wrote, without the revision; `folder` holds `model_index.json`;
     `pipeline` is the class named there; `components` maps a component to its (library, class);
-    `configs` maps a component to its parsed JSON config; `weight_bytes` is the size of the weight files;
+    `configs` maps a component to its parsed JSON config; `weight_bytes` is the size of its weight files;
+    `stored_dtypes` is the dtype that most of those bytes are stored in, from the files' headers;
     `record` is the model's own `imggen.json` (vocabulary, native size, defaults), empty for other models.
     """
 
@@ -70,6 +73,7 @@ class ModelFacts:
     components: dict[str, tuple[str, str]] = field(default_factory=dict)
     configs: dict[str, dict[str, object]] = field(default_factory=dict)
     weight_bytes: dict[str, int] = field(default_factory=dict)
+    stored_dtypes: dict[str, Dtype] = field(default_factory=dict)
     pickles: tuple[str, ...] = ()
     record: dict[str, object] = field(default_factory=dict)
 
@@ -81,6 +85,14 @@ class Lever:
     name: str
     value: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduler:
+    """A diffusers scheduler: its class, and what changes in the config that the model came with."""
+
+    class_name: str
+    arguments: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +112,8 @@ class GeneratePlan:
 
     `seeds` lists one seed per picture. `arguments` are exactly the keyword arguments of the pipeline's call that
     carry the request (prompt, height, num_inference_steps, ...), already checked against its signature; the sampler
-    adds the generator. `attention_chunk_bytes` is 0 when attention is left alone. `vae_tile` is the tile's edge in
+    adds the generator. `scheduler` None is the model's own; `initial` are keyword arguments for loading the pipeline.
+    `reasons` says per field why it has its value. `attention_chunk_bytes` is 0 when attention is left alone. `vae_tile` is the tile's edge in
     pixels, 0 when the picture is decoded whole.
     """
 
@@ -128,4 +141,7 @@ class GeneratePlan:
     arguments: dict[str, object]
     levers: tuple[Lever, ...]
     output: OutputPlan
+    scheduler: Scheduler | None = None
+    initial: dict[str, object] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

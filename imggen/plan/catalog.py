@@ -1,0 +1,184 @@
+"""Model families as data: what a pipeline class is, what it can take and what suits it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from imggen.errors import ModelError
+from imggen.plan.machine import Dtype
+from imggen.plan.nearest import nearest
+from imggen.plan.request import ModelFacts, Task
+from imggen.plan.samplers import Prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A model family, one row of the catalog.
+
+    `pipelines` maps a task to its diffusers class; `when` narrows the row to models whose denoiser's config says so.
+    `native_pixels` is the edge of the square that the models were trained on, where their config does not tell.
+    `patch` is the number of latents per edge that the denoiser folds into one token; a picture's edges are multiples
+    of the autoencoder's scale times `patch`. `min_size` and `max_size` bound an edge, in pixels.
+    `guidance_argument` None and `negative_refusal` not None say that the pipeline takes no such thing, and why.
+    `cuda_dtypes` are the half precisions in order of preference; `fp16_safe` says whether float16 is one that works.
+    `slicing_refusal` says why diffusers' own attention slicing is not on offer. `initial` goes to the pipeline's
+    constructor, `extra_arguments` to every call.
+    """
+
+    name: str
+    title: str
+    pipelines: Mapping[Task, str]
+    denoiser: str
+    native_pixels: int
+    patch: int
+    min_size: int
+    max_size: int
+    steps: int
+    guidance: float
+    max_tokens: int
+    cuda_dtypes: tuple[Dtype, ...]
+    mps_dtype: Dtype
+    fp16_safe: bool
+    when: Mapping[str, object] = field(default_factory=dict)
+    guidance_argument: str | None = "guidance_scale"
+    guidance_refusal: str | None = None
+    distilled_key: str | None = None
+    negative_refusal: str | None = None
+    slicing_refusal: str | None = None
+    hands_over_mu: bool = False
+    channels_last: bool = False
+    force_upcast_vae: bool = False
+    initial: Mapping[str, object] = field(default_factory=dict)
+    extra_arguments: Mapping[str, object] = field(default_factory=dict)
+
+
+_NO_TRUE_CFG = "it has one pass per step, and nothing to steer away from"
+_NO_SLICES = "only U-Nets have it; `auto` cuts attention into chunks where memory asks for it"
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        name="sd",
+        title="Stable Diffusion 1.x and 2.x",
+        pipelines={"text-to-image": "StableDiffusionPipeline"},
+        denoiser="unet",
+        native_pixels=512,
+        patch=1,
+        min_size=64,
+        max_size=2048,
+        steps=30,
+        guidance=7.5,
+        max_tokens=77,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="float16",
+        fp16_safe=True,
+        distilled_key="time_cond_proj_dim",
+        channels_last=True,
+    ),
+    Family(
+        name="sdxl",
+        title="Stable Diffusion XL",
+        pipelines={"text-to-image": "StableDiffusionXLPipeline"},
+        denoiser="unet",
+        native_pixels=1024,
+        patch=1,
+        min_size=256,
+        max_size=4096,
+        steps=30,
+        guidance=5.0,
+        max_tokens=77,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="float16",
+        fp16_safe=True,
+        distilled_key="time_cond_proj_dim",
+        channels_last=True,
+        force_upcast_vae=True,
+        # SDXL pipelines put an invisible watermark of their own where the package for it is installed.
+        initial={"add_watermarker": False},
+    ),
+    Family(
+        name="flux-schnell",
+        title="FLUX.1 schnell",
+        pipelines={"text-to-image": "FluxPipeline"},
+        when={"guidance_embeds": False},
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=256,
+        max_size=2048,
+        steps=4,
+        guidance=0.0,
+        guidance_argument=None,
+        guidance_refusal="it is distilled to four steps without guidance",
+        max_tokens=256,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="bfloat16",
+        fp16_safe=True,
+        negative_refusal=_NO_TRUE_CFG,
+        slicing_refusal=_NO_SLICES,
+        hands_over_mu=True,
+        extra_arguments={"max_sequence_length": 256},
+    ),
+    Family(
+        name="flux",
+        title="FLUX.1",
+        pipelines={"text-to-image": "FluxPipeline"},
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=256,
+        max_size=2048,
+        steps=28,
+        guidance=3.5,
+        max_tokens=512,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="bfloat16",
+        fp16_safe=True,
+        negative_refusal=_NO_TRUE_CFG,
+        slicing_refusal=_NO_SLICES,
+        hands_over_mu=True,
+        extra_arguments={"max_sequence_length": 512},
+    ),
+)
+
+
+def find(facts: ModelFacts) -> Family:
+    """Return the family that the model's pipeline class belongs to; raise ModelError for a class that no row names."""
+    rows = [each for each in FAMILIES if facts.pipeline in each.pipelines.values()]
+    for row in rows:
+        denoiser = facts.configs.get(row.denoiser, {})
+        if all(denoiser.get(key) == value for key, value in row.when.items()):
+            return row
+    known = sorted({name for each in FAMILIES for name in each.pipelines.values()})
+    guess = nearest(facts.pipeline, known)
+    hint = f"imggen knows {', '.join(known)}"
+    raise ModelError(
+        f"{facts.reference}: imggen does not know the pipeline class {facts.pipeline!r}",
+        hint=f"{hint}; the nearest is {guess[0]}" if guess else hint,
+    )
+
+
+def named(name: str) -> Family:
+    """Return the family called `name`; raise ModelError for a name that no row has."""
+    for each in FAMILIES:
+        if each.name == name:
+            return each
+    raise ModelError(f"unknown model family {name!r}", hint=f"one of: {', '.join(each.name for each in FAMILIES)}")
+
+
+def vae_scale(facts: ModelFacts) -> int:
+    """Return the number of pixels per latent along an edge: two per level of the autoencoder but the first."""
+    channels = facts.configs.get("vae", {}).get("block_out_channels")
+    return int(2 ** (len(channels) - 1)) if isinstance(channels, list) and channels else 8
+
+
+def multiple_of(family: Family, facts: ModelFacts) -> int:
+    """Return what a picture's edges must be multiples of, in pixels; diffusers wants 8 or more of every U-Net."""
+    return max(8, vae_scale(facts) * family.patch)
+
+
+def prediction(family: Family, facts: ModelFacts) -> Prediction:
+    """Return what the model's denoiser predicts, from its scheduler's config."""
+    config = facts.configs.get("scheduler", {})
+    if family.hands_over_mu:
+        return "flow_mu" if config.get("use_dynamic_shifting") else "flow_fixed"
+    flow = config.get("prediction_type") == "flow_prediction" or bool(config.get("use_flow_sigmas"))
+    return "flow" if flow else "noise"

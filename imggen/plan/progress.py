@@ -1,0 +1,20 @@
+"""How far a run is: the events that tasks report while they work."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Stage = Literal["load", "encode", "denoise", "decode", "write"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One event: `step` of `steps` in `stage`, for picture `image` of `images`, both counted from 1.
+
+    `step` 0 says that the stage begins; a stage whose length is unknown has `steps` 0.
+    """
+
+    stage: Stage
+    step: int = 0
+    steps: int = 0
+    image: int = 1
+    images: int = 1

@@ -1,0 +1,151 @@
+"""Samplers as data: the names that people know, and the scheduler behind each for each kind of model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from imggen.errors import RequestError
+from imggen.plan.nearest import nearest
+from imggen.plan.request import Scheduler
+
+Prediction = Literal["noise", "flow", "flow_mu", "flow_fixed"]
+"""What a model's denoiser predicts, as far as samplers care.
+
+noise       the noise or its velocity, at the steps of a beta schedule (Stable Diffusion, SDXL)
+flow        a straight path, driven by a pipeline that hands over a number of steps only (imggen's own model)
+flow_mu     a straight path whose steps the pipeline shifts by the picture's size (FLUX.1 dev)
+flow_fixed  the same pipeline on a model that shifts nothing (FLUX.1 schnell)
+"""
+
+DEFAULT = "default"
+_FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
+_SHIFTED = _FLOW | {"use_dynamic_shifting": True, "time_shift_type": "exponential"}
+_PLAIN = {"use_karras_sigmas": False}
+_KARRAS = {"use_karras_sigmas": True}
+_SECOND_ORDER = {"solver_order": 2, "algorithm_type": "dpmsolver++"}
+_SECOND_ORDER_SDE = {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """A sampler: its name on the command line, its name elsewhere, and its scheduler per kind of prediction.
+
+    A kind that `schedulers` does not name cannot use the sampler.
+    """
+
+    name: str
+    title: str
+    schedulers: Mapping[Prediction, Scheduler]
+
+
+def _scheduler(class_name: str, *arguments: Mapping[str, object]) -> Scheduler:
+    merged: dict[str, object] = {}
+    for each in arguments:
+        merged.update(each)
+    return Scheduler(class_name=class_name, arguments=merged)
+
+
+# On a straight path, first-order DPM-Solver++ is Euler's step exactly (arXiv:2211.01095, eq. 9, with alpha = 1 - sigma),
+# and unlike diffusers' flow-matching Euler it has what a Stable Diffusion pipeline calls.
+SAMPLERS: tuple[Sampler, ...] = (
+    Sampler(
+        name="euler",
+        title="Euler",
+        schedulers={
+            "noise": _scheduler("EulerDiscreteScheduler", _PLAIN),
+            "flow": _scheduler(
+                "DPMSolverMultistepScheduler", _FLOW, {"solver_order": 1, "algorithm_type": "dpmsolver++"}
+            ),
+            "flow_mu": _scheduler("FlowMatchEulerDiscreteScheduler"),
+            "flow_fixed": _scheduler("FlowMatchEulerDiscreteScheduler"),
+        },
+    ),
+    Sampler(
+        name="euler_a",
+        title="Euler a",
+        schedulers={"noise": _scheduler("EulerAncestralDiscreteScheduler")},
+    ),
+    Sampler(
+        name="heun",
+        title="Heun",
+        schedulers={"noise": _scheduler("HeunDiscreteScheduler", _PLAIN)},
+    ),
+    Sampler(
+        name="dpm2",
+        title="DPM2",
+        schedulers={"noise": _scheduler("KDPM2DiscreteScheduler", _PLAIN)},
+    ),
+    Sampler(
+        name="dpm2_a",
+        title="DPM2 a",
+        schedulers={"noise": _scheduler("KDPM2AncestralDiscreteScheduler", _PLAIN)},
+    ),
+    Sampler(
+        name="dpmpp_2m",
+        title="DPM++ 2M",
+        schedulers={
+            "noise": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER, _PLAIN),
+            "flow": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER, _FLOW),
+            "flow_mu": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER, _SHIFTED),
+        },
+    ),
+    Sampler(
+        name="dpmpp_2m_karras",
+        title="DPM++ 2M Karras",
+        schedulers={"noise": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER, _KARRAS)},
+    ),
+    Sampler(
+        name="dpmpp_2m_sde",
+        title="DPM++ 2M SDE",
+        schedulers={
+            "noise": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _PLAIN),
+            "flow": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _FLOW),
+            "flow_mu": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _SHIFTED),
+        },
+    ),
+    Sampler(
+        name="dpmpp_2m_sde_karras",
+        title="DPM++ 2M SDE Karras",
+        schedulers={"noise": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _KARRAS)},
+    ),
+    Sampler(
+        name="unipc",
+        title="UniPC",
+        schedulers={
+            "noise": _scheduler("UniPCMultistepScheduler", _PLAIN),
+            "flow": _scheduler("UniPCMultistepScheduler", _FLOW),
+            "flow_mu": _scheduler("UniPCMultistepScheduler", _SHIFTED),
+            "flow_fixed": _scheduler("UniPCMultistepScheduler", _FLOW),
+        },
+    ),
+    Sampler(name="ddim", title="DDIM", schedulers={"noise": _scheduler("DDIMScheduler")}),
+    Sampler(name="ddpm", title="DDPM", schedulers={"noise": _scheduler("DDPMScheduler")}),
+    Sampler(name="pndm", title="PLMS", schedulers={"noise": _scheduler("PNDMScheduler")}),
+    Sampler(name="lcm", title="LCM", schedulers={"noise": _scheduler("LCMScheduler")}),
+)
+
+
+def names(prediction: Prediction | None = None) -> tuple[str, ...]:
+    """Return the samplers' names, `default` first; only those for `prediction` where it is given."""
+    usable = (each.name for each in SAMPLERS if prediction is None or prediction in each.schedulers)
+    return (DEFAULT, *usable)
+
+
+def find(name: str, prediction: Prediction) -> Scheduler | None:
+    """Return the scheduler of the sampler `name` for a model that predicts `prediction`; None means the model's own.
+
+    Raise RequestError for an unknown name, which the nearest known one answers, and for a sampler that cannot follow
+    the model's predictions.
+    """
+    if name == DEFAULT:
+        return None
+    sampler = next((each for each in SAMPLERS if each.name == name), None)
+    usable = ", ".join(names(prediction))
+    if sampler is None:
+        guess = nearest(name, names(prediction))
+        hint = f"--sampler {guess[0]}, or one of: {usable}" if guess else f"one of: {usable}"
+        raise RequestError(f"unknown sampler {name!r}", hint=hint)
+    if prediction not in sampler.schedulers:
+        kind = "noise" if prediction == "noise" else "a flow"
+        raise RequestError(f"sampler {name!r} cannot drive this model, which predicts {kind}", hint=f"one of: {usable}")
+    return sampler.schedulers[prediction]
