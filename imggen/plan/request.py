@@ -22,6 +22,7 @@ class GenerateRequest:
 
     `seed` is the text as typed (`42`, `1,2`, `1-4`, `random`); `size` is `WxH` or a name; `aspect` is `W:H`.
     `vae_tile` is the tile's edge in pixels that a recipe records (0 = whole); nobody types it.
+    `from_file` is the picture whose recipe fills the blanks (`--from`); the task reads it before it resolves.
     `origin` names, per field, where a value came from (`command line`, `environment`, `preset icon`, `config`),
     so that the plan can say why.
     """
@@ -51,6 +52,7 @@ class GenerateRequest:
     vae_tile: int | None = None
     offline: bool | None = None
     allow_pickle: bool | None = None
+    from_file: str | None = None
     origin: dict[str, str] = field(default_factory=dict)
 
 
