@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["load", "encode", "denoise", "decode", "write"]
+Stage = Literal["download", "load", "encode", "denoise", "decode", "write"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """One event: `step` of `steps` in `stage`, for picture `image` of `images`, both counted from 1.
 
-    `step` 0 says that the stage begins; a stage whose length is unknown has `steps` 0.
+    `step` 0 says that the stage begins; a stage whose length is unknown has `steps` 0. The steps of
+    `download` are bytes.
     """
 
     stage: Stage
