@@ -131,6 +131,20 @@ def names(prediction: Prediction | None = None) -> tuple[str, ...]:
     return (DEFAULT, *usable)
 
 
+def recognise(class_name: str, config: Mapping[str, object], prediction: Prediction) -> str:
+    """Return the name of the sampler that a model's own scheduler is, `default` where none is exactly that."""
+    for each in SAMPLERS:
+        own = each.schedulers.get(prediction)
+        if own and own.class_name == class_name and own.arguments.items() <= config.items():
+            return each.name
+    return DEFAULT
+
+
+def title(name: str) -> str:
+    """Return what AUTOMATIC1111's web UI calls the sampler `name`, and `name` itself where it has no such sampler."""
+    return next((each.title for each in SAMPLERS if each.name == name), name)
+
+
 def find(name: str, prediction: Prediction) -> Scheduler | None:
     """Return the scheduler of the sampler `name` for a model that predicts `prediction`; None means the model's own.
 

@@ -1,0 +1,102 @@
+"""Seeds: what a person types, and one number per picture."""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from imggen.errors import RequestError
+
+LIMIT: Final = 2**63
+"""Seeds lie in [0, LIMIT).
+
+torch takes up to 2**64 - 1, but the programs that read pictures' metadata keep a seed in a signed 64-bit number, where
+a larger one would come back as another picture.
+"""
+
+MOST: Final = 10_000
+"""The most pictures that one command makes; more is nearly always a slip of the finger."""
+
+_NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
+_RANGE = re.compile(r"([0-9]{1,20})\s*(?:-|\.\.)\s*([0-9]{1,20})", re.ASCII)
+_EXAMPLES = "--seed 42, --seed 1,2,3, --seed 1-4 or --seed random"
+
+
+def choose(text: str | None, count: int | None, *, draw: Callable[[int], int]) -> tuple[int, ...]:
+    """Return one seed per picture, in order.
+
+    One number and `count` give number, number + 1, ...; a list or a range is its own count. `random` and None draw the
+    first number with `draw(limit)`, which returns a whole number in [0, limit). Raise RequestError for text that is no
+    seed, seeds out of range or named twice, and a count that contradicts the list.
+    """
+    _check_count(count)
+    wanted = count or 1
+    if text is None or text.strip().lower() == "random":
+        return _following(draw(LIMIT - wanted + 1), wanted)
+    listed = parse(text)
+    if count is None or count == len(listed):
+        return listed
+    if len(listed) > 1:
+        raise RequestError(
+            f"--seed {text} lists {len(listed)} seeds, but --num-images asks for {count} pictures",
+            hint="leave one of the two out",
+        )
+    return _following(listed[0], count)
+
+
+def parse(text: str) -> tuple[int, ...]:
+    """Return the seeds that `text` lists: numbers and `first-last` ranges with commas between; raise RequestError."""
+    found: dict[int, None] = {}
+    for part in text.split(","):
+        for seed in _part(part.strip(), text):
+            if seed in found:
+                raise RequestError(
+                    f"seed {seed} occurs twice in {text!r}", hint="a seed makes one picture; name it once"
+                )
+            found[seed] = None
+        if len(found) > MOST:
+            raise RequestError(_too_many("--seed", len(found)), hint=f"ask for at most {MOST:,} at a time")
+    return tuple(found)
+
+
+def _part(part: str, text: str) -> range:
+    bounds = _RANGE.fullmatch(part)
+    if bounds:
+        first, last = (_within(int(bound), text) for bound in bounds.groups())
+        if last < first:
+            raise RequestError(f"seed range {part!r} runs backwards", hint=f"--seed {last}-{first}")
+        if last - first >= MOST:
+            raise RequestError(
+                _too_many(f"seed range {part}", last - first + 1), hint=f"ask for at most {MOST:,} at a time"
+            )
+        return range(first, last + 1)
+    if _NUMBER.fullmatch(part):
+        seed = _within(int(part), text)
+        return range(seed, seed + 1)
+    raise RequestError(f"{text!r} is no seed", hint=_EXAMPLES)
+
+
+def _within(seed: int, text: str) -> int:
+    if seed >= LIMIT:
+        raise RequestError(f"seed {seed} in {text!r} is too large", hint=f"seeds go from 0 to {LIMIT - 1}")
+    return seed
+
+
+def _following(first: int, count: int) -> tuple[int, ...]:
+    if first + count > LIMIT:
+        raise RequestError(
+            f"{count} pictures from seed {first} on run past the largest seed", hint=f"--seed {LIMIT - count} or lower"
+        )
+    return tuple(range(first, first + count))
+
+
+def _check_count(count: int | None) -> None:
+    if count is None:
+        return
+    if count < 1:
+        raise RequestError(f"--num-images {count}: there is nothing to make", hint="--num-images 1")
+    if count > MOST:
+        raise RequestError(_too_many(f"--num-images {count}", count), hint=f"--num-images {MOST}")
+
+
+def _too_many(what: str, count: int) -> str:
+    return f"{what} asks for {count:,} pictures; one command makes at most {MOST:,}"
