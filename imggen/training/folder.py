@@ -1,0 +1,81 @@
+"""The trained model as a standard diffusers folder in float16, with imggen's record beside it."""
+
+import copy
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny, SchedulerMixin, StableDiffusionPipeline
+from torch import nn
+from transformers import CLIPTokenizer
+
+from imggen.data import vocabulary
+from imggen.training import text
+from imggen.training.recipe import TrainPlan
+
+RECORD = "imggen.json"
+RECORD_SCHEMA = 1
+
+
+def write(
+    folder: Path,
+    plan: TrainPlan,
+    denoiser: nn.Module,
+    vae: AutoencoderTiny,
+    tokenizer: CLIPTokenizer,
+    scheduler: SchedulerMixin,
+) -> None:
+    """Write the model beside `folder`, then put it in `folder`'s place."""
+    pipeline = StableDiffusionPipeline(
+        vae=_half(vae),
+        text_encoder=_half(denoiser.text_encoder),
+        tokenizer=tokenizer,
+        unet=_half(denoiser.unet),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    new = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(new, ignore_errors=True)
+    pipeline.save_pretrained(new, safe_serialization=True)
+    (new / RECORD).write_text(json.dumps(record(plan), indent=2) + "\n", encoding="utf-8")
+    old = folder.with_name(f"{folder.name}.old")
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: Path) -> StableDiffusionPipeline:
+    """Return the pipeline in float32, as plain diffusers loads it, without its progress bar."""
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def record(plan: TrainPlan) -> dict[str, object]:
+    """Return what `generate` and `models show` need to know of the model beyond diffusers' own configs."""
+    return {
+        "schema": RECORD_SCHEMA,
+        "name": plan.name,
+        "family": "stable-diffusion",
+        "licence": "Apache-2.0",
+        "native_size": plan.data.size,
+        "steps": plan.defaults.steps,
+        "guidance": plan.defaults.guidance,
+        "sampler": "dpmpp_2m",
+        "vocabulary": {
+            "objects": sorted(vocabulary.OBJECTS),
+            "shapes": sorted(vocabulary.SHAPES),
+            "colors": list(vocabulary.COLORS),
+            "backgrounds": list(vocabulary.BACKGROUNDS),
+            "words": list(text.words()),
+        },
+    }
+
+
+def _half(module: nn.Module) -> nn.Module:
+    return copy.deepcopy(module).to(torch.float16).requires_grad_(False).eval()

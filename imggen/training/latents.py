@@ -1,0 +1,99 @@
+"""The drawn set as latents: encoded once, kept in the run's folder, read by every step."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from imggen.training import pictures
+
+CHUNK = 4000
+BATCH = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """One more chunk is encoded: `pictures` of `of` are there now."""
+
+    pictures: int
+    of: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """Latents of shape (n, c, h, w) in float16, and the captions' token ids of shape (n, tokens)."""
+
+    latents: Tensor
+    tokens: Tensor
+
+    def batch(self, step: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Return the step's latents (float32) and tokens: every picture once an epoch, in an order of its own."""
+        total = len(self.latents)
+        first = step * size
+        wanted = [divmod(position, total) for position in range(first, first + size)]
+        orders = {epoch: _order(total, seed, epoch) for epoch in {epoch for epoch, _ in wanted}}
+        indices = torch.stack([orders[epoch][offset] for epoch, offset in wanted])
+        return self.latents[indices].float(), self.tokens[indices]
+
+
+def _order(total: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+
+
+def encode(
+    folder: Path, count: int, vae: AutoencoderTiny, data: pictures.Scenes, fingerprint: str
+) -> Iterator[Encoded]:
+    """Encode the first `count` scenes into `folder`, skipping the chunks that are there from the same autoencoder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for first in range(0, count, CHUNK):
+        indices = range(first, min(first + CHUNK, count))
+        path = folder / f"{first:08d}.safetensors"
+        if not _is_current(path, fingerprint, len(indices)):
+            _encode_chunk(path, indices, vae, data, fingerprint)
+        yield Encoded(pictures=indices.stop, of=count)
+
+
+def load(folder: Path, count: int, tokenizer: CLIPTokenizer, data: pictures.Scenes) -> Cache:
+    """Return what `encode` left in `folder`, with the captions as tokens."""
+    latents = []
+    for first in range(0, count, CHUNK):
+        with safe_open(folder / f"{first:08d}.safetensors", framework="pt") as file:
+            latents.append(file.get_tensor("latents"))
+    return Cache(latents=torch.cat(latents), tokens=tokenize(tokenizer, data.captions(range(count))))
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Return token ids of shape (n, tokens), padded and cut as StableDiffusionPipeline does."""
+    tokens: Tensor = tokenizer(
+        captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    ).input_ids
+    return tokens
+
+
+@torch.no_grad()
+def _encode_chunk(path: Path, indices: range, vae: AutoencoderTiny, data: pictures.Scenes, fingerprint: str) -> None:
+    parts = []
+    for first in range(indices.start, indices.stop, BATCH):
+        target = data.pictures(range(first, min(first + BATCH, indices.stop))).to(vae.device)
+        with torch.autocast(vae.device.type, torch.bfloat16):
+            parts.append(vae.encoder(target).half().cpu())
+    temporary = path.with_suffix(".partial")
+    save_file({"latents": torch.cat(parts).contiguous()}, temporary, metadata={"fingerprint": fingerprint})
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _is_current(path: Path, fingerprint: str, count: int) -> bool:
+    if not path.exists():
+        return False
+    with safe_open(path, framework="pt") as file:
+        same = (file.metadata() or {}).get("fingerprint") == fingerprint
+        return same and file.get_slice("latents").get_shape()[0] == count

@@ -1,0 +1,198 @@
+"""Training recipes: TOML -> a plan without blanks."""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from imggen.errors import RequestError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPlan:
+    """Which pictures: the drawn set of this seed, at this edge in pixels."""
+
+    seed: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderPlan:
+    """An AutoencoderTiny: blocks per stage from full resolution down (encoder) and from the latents up (decoder).
+
+    `latent_noise` is the standard deviation of the noise that the decoder learns to ignore.
+    """
+
+    channels: int
+    encoder_blocks: tuple[int, ...]
+    decoder_blocks: tuple[int, ...]
+    latent_channels: int
+    latent_noise: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoderPlan:
+    """A small CLIP text model, trained along with the denoiser."""
+
+    width: int
+    layers: int
+    heads: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnetPlan:
+    """A UNet2DConditionModel; `cross_attention` says per stage whether it reads the words."""
+
+    channels: tuple[int, ...]
+    layers: int
+    cross_attention: tuple[bool, ...]
+    head_width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """How one stage trains. Amounts are counted in pictures seen.
+
+    `cooldown` is the last fraction of the pictures, over which the learning rate falls linearly to zero;
+    `cached_pictures` is how many pictures are encoded beforehand and seen again and again (0: drawn anew each step).
+    """
+
+    pictures: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    weight_decay: float
+    warmup: int
+    cooldown: float
+    ema: float
+    checkpoint_every: int
+    sample_every: int
+    cached_pictures: int = 0
+    caption_dropout: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefaultsPlan:
+    """What `generate` does with the finished model when nobody says."""
+
+    steps: int
+    guidance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """A whole training run: an autoencoder, then a text-conditional latent diffusion model."""
+
+    schema: int
+    name: str
+    seed: int
+    precision: str
+    data: DataPlan
+    autoencoder: AutoencoderPlan
+    autoencoder_training: StagePlan
+    text_encoder: TextEncoderPlan
+    unet: UnetPlan
+    diffusion_training: StagePlan
+    defaults: DefaultsPlan
+
+    def fingerprint(self, stage: str) -> str:
+        """Return the hash of all that must not change between two lines that continue the same stage of a run.
+
+        How long to train and how often to save may change; what is trained, on what and how, may not. The autoencoder
+        does not depend on what comes after it.
+        """
+        values = asdict(self)
+        for name in ("name", "defaults"):
+            del values[name]
+        if stage == "autoencoder":
+            for name in ("text_encoder", "unet", "diffusion_training"):
+                del values[name]
+        for table in (each for name, each in values.items() if name.endswith("_training")):
+            for free in ("pictures", "cooldown", "checkpoint_every", "sample_every"):
+                del table[free]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def read(path: Path) -> TrainPlan:
+    """Return the plan that a recipe file holds; raise RequestError where the file is wrong, naming the key."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"cannot read the training recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} is not a training recipe in TOML: {error}") from error
+    plan: TrainPlan = _build(TrainPlan, values, where=str(path))
+    _check(plan, path)
+    return plan
+
+
+def _build(kind: type, values: dict[str, Any], *, where: str) -> Any:
+    fields = {each.name: each for each in dataclasses.fields(kind)}
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            raise RequestError(
+                f"{where}: unknown key {key!r}",
+                hint=f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(fields)}",
+            )
+    hints = get_type_hints(kind)
+    arguments = {}
+    for name, each in fields.items():
+        if name in values:
+            arguments[name] = _convert(hints[name], values[name], where=f"{where}: {name}")
+        elif each.default is dataclasses.MISSING:
+            raise RequestError(f"{where}: the key {name!r} is missing")
+    return kind(**arguments)
+
+
+def _convert(kind: Any, value: Any, *, where: str) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, dict):
+            raise RequestError(f"{where} is {value!r}, but must be a table")
+        return _build(kind, value, where=where)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise RequestError(f"{where} is {value!r}, but must be a list")
+        return tuple(_convert(get_args(kind)[0], each, where=where) for each in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, UnionType) or type(value) is kind:
+        return value
+    raise RequestError(f"{where} is {value!r}, but must be of type {kind.__name__}")
+
+
+def _check(plan: TrainPlan, path: Path) -> None:
+    if plan.schema != SCHEMA:
+        raise RequestError(f"{path}: schema {plan.schema} is unknown", hint=f"this version reads schema {SCHEMA}")
+    if plan.precision not in ("bf16", "no"):
+        raise RequestError(f"{path}: precision {plan.precision!r} is unknown", hint="use 'bf16' or 'no'")
+    stages = len(plan.autoencoder.encoder_blocks)
+    if len(plan.autoencoder.decoder_blocks) != stages:
+        raise RequestError(f"{path}: encoder_blocks and decoder_blocks differ in length")
+    if len(plan.unet.cross_attention) != len(plan.unet.channels):
+        raise RequestError(f"{path}: unet.cross_attention and unet.channels differ in length")
+    edge = 2 ** (stages - 1) * 2 ** (len(plan.unet.channels) - 1)
+    if plan.data.size < edge or plan.data.size % edge:
+        raise RequestError(f"{path}: data.size {plan.data.size} is not a multiple of {edge}")
+    for name, stage in (("autoencoder", plan.autoencoder_training), ("diffusion", plan.diffusion_training)):
+        _check_stage(stage, f"{path}: {name}_training")
+
+
+def _check_stage(stage: StagePlan, where: str) -> None:
+    if stage.optimizer not in ("adamw", "muon"):
+        raise RequestError(f"{where}.optimizer {stage.optimizer!r} is unknown", hint="use 'adamw' or 'muon'")
+    positive = ("pictures", "batch_size", "learning_rate", "checkpoint_every", "sample_every")
+    for name in positive:
+        if getattr(stage, name) <= 0:
+            raise RequestError(f"{where}.{name} is {getattr(stage, name)}, but must be above 0")
+    for name in ("cooldown", "ema", "caption_dropout"):
+        if not 0 <= getattr(stage, name) <= 1:
+            raise RequestError(f"{where}.{name} is {getattr(stage, name)}, but must be from 0 to 1")
