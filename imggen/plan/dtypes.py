@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from imggen.errors import MachineError, RequestError
+from imggen.plan.case import ASKED
 from imggen.plan.catalog import Family
 from imggen.plan.machine import Accelerator, Device, Dtype, Machine
 from imggen.plan.nearest import nearest
@@ -32,7 +33,10 @@ class Chosen(Generic[Choice]):
 
 
 def choose_device(wanted: str | None, machine: Machine) -> Chosen[Device]:
-    """Return the device to compute on; raise RequestError for an unknown one, MachineError for one that is not here."""
+    """Return the device to compute on.
+
+    Raise RequestError for one that nobody knows, MachineError for one that is not here.
+    """
     name = (wanted or "auto").lower()
     if name == "auto":
         return _best_device(machine)
@@ -46,14 +50,14 @@ def choose_device(wanted: str | None, machine: Machine) -> Chosen[Device]:
     if device != "cpu" and machine.accelerator(device) is None:
         here = ", ".join(each.device for each in machine.accelerators)
         raise MachineError(
-            f"torch {machine.torch} finds no {name} device on this machine; it has {f'{here} and cpu' if here else 'cpu'}",
+            f"torch {machine.torch} finds no {name} device here; there is {f'{here} and cpu' if here else 'cpu'}",
             hint="--device auto, or `imggen doctor` to see what was found",
         )
-    return Chosen(value=device, reason="asked for")
+    return Chosen(value=device, reason=ASKED)
 
 
 def choose_dtype(wanted: str | None, family: Family, device: Device, machine: Machine) -> Chosen[Dtype]:
-    """Return the precision for `family` on `device`; raise RequestError for one that is unknown or does not work there."""
+    """Return the precision for `family` on `device`; raise RequestError for one that does not work there."""
     name = (wanted or "auto").lower()
     if name != "auto" and name not in _DTYPES:
         guess = nearest(name, ("auto", *_DTYPES))
@@ -65,7 +69,7 @@ def choose_dtype(wanted: str | None, family: Family, device: Device, machine: Ma
     if refusal:
         best = _best_dtype(family, device, machine)
         raise RequestError(f"--dtype {wanted} on {device}: {refusal}", hint=f"--dtype {best.value}: {best.reason}")
-    return Chosen(value=dtype, reason="asked for")
+    return Chosen(value=dtype, reason=ASKED)
 
 
 def _best_device(machine: Machine) -> Chosen[Device]:
@@ -77,10 +81,9 @@ def _best_device(machine: Machine) -> Chosen[Device]:
 
 
 def _best_dtype(family: Family, device: Device, machine: Machine) -> Chosen[Dtype]:
-    if device == "cpu":
-        return _best_on_cpu(machine)
     gpu = machine.accelerator(device)
-    assert gpu is not None
+    if gpu is None:
+        return _best_on_cpu(machine)
     return _best_on_mps(family, gpu) if device == "mps" else _best_on_cuda(family, gpu)
 
 

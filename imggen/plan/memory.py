@@ -167,7 +167,7 @@ def _choose_tile(request: GenerateRequest, job: Job, need: Need, free: int) -> _
 
 
 def _spare(job: Job, need: Need, free: int) -> int:
-    """Return the bytes that decoding may take; where weights would be put off anyway, only the largest part is in the way."""
+    """Return the bytes that decoding may take; where parts are put off anyway, only the largest is in the way."""
     usable = int(free * _RESERVE)
     crowded = need.weights + need.denoising > usable
     return usable - (need.largest if crowded and job.device == "cuda" else need.weights)
@@ -198,7 +198,7 @@ def _choose_offload(request: GenerateRequest, job: Job, need: Need, working: int
         return _Offload(mode="model", reason=f"about {text(all_of_it)} are needed and {text(free)} are free")
     return _Offload(
         mode="sequential",
-        reason=f"the largest part alone needs about {text(need.largest + working)} and {text(free)} are free; very slow",
+        reason=f"the largest part alone needs about {text(need.largest + working)}, {text(free)} are free; very slow",
     )
 
 
@@ -210,7 +210,7 @@ def _without_accelerator(wanted: str, job: Job, need: Need) -> _Offload:
         )
     if need.weights > job.machine.memory_bytes:
         raise MachineError(
-            f"the model needs {text(need.weights)} in {job.dtype} and this machine has {text(job.machine.memory_bytes)}",
+            f"the model needs {text(need.weights)} in {job.dtype}; this machine has {text(job.machine.memory_bytes)}",
             hint="a smaller model, or a machine with more memory",
         )
     return _Offload(mode="none", reason="everything is in main memory already")
@@ -249,7 +249,7 @@ def _check_slicing(job: Job) -> None:
 
 
 def _version(number: str) -> tuple[int, ...]:
-    parts = number.split("+")[0].split(".")[:2]
+    parts = number.partition("+")[0].split(".")[:2]
     return tuple(int(part) for part in parts if part.isdigit())
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str], *, count: int = 1) -> tuple[str, ...]:
-    """Return at most `count` of the `known` words that are spelt most like `word`, best first; none where none is near."""
+    """Return the `known` words that are spelt most like `word`, best first: at most `count`, or none."""
     folded: dict[str, str] = {}
     for each in known:
         folded.setdefault(each.casefold(), each)

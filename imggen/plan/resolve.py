@@ -1,63 +1,30 @@
 """From a request with blanks, a model's facts and a machine to a plan without blanks."""
 
 import json
-import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from datetime import date
 from typing import Final
 
-from imggen.errors import ImggenError, ModelError, RequestError
-from imggen.plan import catalog, dtypes, memory, naming, record, samplers, seeds, signature, sizes
+from imggen.errors import ImggenError, RequestError
+from imggen.plan import catalog, destination, dtypes, memory, record, seeds, signature, sizes, steering
+from imggen.plan.case import ASKED, COMMAND_LINE, RECIPE, Case
 from imggen.plan.catalog import Family
+from imggen.plan.destination import Destination
 from imggen.plan.dtypes import Chosen
 from imggen.plan.machine import Device, Dtype, Machine
-from imggen.plan.naming import Named
 from imggen.plan.recipe import Recipe
-from imggen.plan.record import ModelRecord
-from imggen.plan.request import GeneratePlan, GenerateRequest, Lever, ModelFacts, OutputPlan, Scheduler, Task
+from imggen.plan.request import GeneratePlan, GenerateRequest, Lever, ModelFacts, Task
+from imggen.plan.steering import Steering
 
 TASK: Final[Task] = "text-to-image"
-
-COMMAND_LINE: Final = "command line"
-RECIPE: Final = "recipe"
+SCHEMA: Final = 1
 
 _LONGEST_PROMPT: Final = 20_000
-_MOST_STEPS: Final = 1000
-_QUALITIES: Final = {"png": 100, "jpeg": 95, "webp": 90}
-# Without this much more than the native edge a model still composes one picture; beyond, it repeats itself.
+# Up to twice the native edge a model still composes one picture; beyond, it repeats itself.
 _STRETCH: Final = 2
 
 Check = Callable[[Iterable[str], str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Case:
-    """A request and what is known about the model and the machine: what every decision looks at."""
-
-    request: GenerateRequest
-    facts: ModelFacts
-    family: Family
-    record: ModelRecord
-    machine: Machine
-
-    def why(self, name: str, otherwise: str) -> str:
-        """Return where the request's `name` came from, `otherwise` where it left it blank."""
-        if getattr(self.request, name) is None:
-            return otherwise
-        return self.request.origin.get(name, "asked for")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Steering:
-    """How the picture is steered: steps, guidance, negative prompt and sampler, with reasons."""
-
-    steps: int
-    guidance: float
-    negative_prompt: str
-    sampler: str
-    scheduler: Scheduler | None
-    reasons: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +33,13 @@ class _Decided:
 
     prompt: str
     size: sizes.Size
-    steering: _Steering
+    steering: Steering
     seeds: tuple[int, ...]
     device: Chosen[Device]
     dtype: Chosen[Dtype]
     levers: memory.Levers
     arguments: dict[str, object]
-    output: OutputPlan
-    output_reasons: dict[str, str]
+    destination: Destination
     notes: tuple[str, ...]
 
 
@@ -91,52 +57,75 @@ def resolve(
     pipeline)` raises for the first name that the pipeline's call does not take.
     """
     family = catalog.find(facts)
-    case = _Case(request=request, facts=facts, family=family, record=record.read(facts), machine=machine)
-    decided = _decide(case, draw_seed)
+    case = Case(request=request, facts=facts, family=family, record=record.read(facts), machine=machine)
+    try:
+        decided = _decide(case, draw_seed)
+    except RequestError as error:
+        raise _with_origins(error, request) from error
     check_call(decided.arguments, family.pipelines[TASK])
     plan = _plan(case, decided)
-    _check_names(plan)
+    destination.check_names(plan)
     return plan
 
 
-def _decide(case: _Case, draw_seed: Callable[[int], int]) -> _Decided:
+def _with_origins(error: RequestError, request: GenerateRequest) -> RequestError:
+    """Return `error` with the origin of every option that it names and that nobody typed."""
+    origins = [
+        f"{option} comes from the {origin}"
+        for name, origin in request.origin.items()
+        if origin != COMMAND_LINE and re.search(rf"{(option := '--' + name.replace('_', '-'))}(?![\w-])", error.message)
+    ]
+    return RequestError("; ".join((error.message, *origins)), hint=error.hint) if origins else error
+
+
+def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     request = case.request
     prompt = _prompt(request)
     size = sizes.choose(request, _limits(case))
-    steering = _steer(case)
+    steered = steering.choose(case)
     chosen = seeds.choose(request.seed, request.num_images, draw=draw_seed)
     device, dtype, fallbacks = _place(case)
-    output, output_reasons = _output(case, len(chosen))
+    job = memory.Job(
+        family=case.family,
+        facts=case.facts,
+        machine=case.machine,
+        device=device.value,
+        dtype=dtype.value,
+        width=size.width,
+        height=size.height,
+        pictures=len(chosen),
+        passes=steered.passes,
+    )
+    where = destination.choose(case, len(chosen))
     return _Decided(
         prompt=prompt,
         size=size,
-        steering=steering,
+        steering=steered,
         seeds=chosen,
         device=device,
         dtype=dtype,
-        levers=memory.choose(request, _job(case, size, steering, device.value, dtype.value, len(chosen))),
-        arguments=_arguments(case.family, prompt, size, steering),
-        output=output,
-        output_reasons=output_reasons,
-        notes=(*fallbacks, *_prompt_notes(prompt, case), *_size_notes(size, case)),
+        levers=memory.choose(request, job),
+        arguments=_arguments(case.family, prompt, size, steered),
+        destination=where,
+        notes=(*fallbacks, *record.unknown_words(prompt, case.record), *_size_notes(size, case)),
     )
 
 
-def _plan(case: _Case, decided: _Decided) -> GeneratePlan:
-    device, dtype, levers, steering = decided.device, decided.dtype, decided.levers, decided.steering
+def _plan(case: Case, decided: _Decided) -> GeneratePlan:
+    device, dtype, levers, steered = decided.device, decided.dtype, decided.levers, decided.steering
     return GeneratePlan(
         task=TASK,
         model=case.facts,
         family=case.family.name,
         prompt=decided.prompt,
-        negative_prompt=steering.negative_prompt,
+        negative_prompt=steered.negative_prompt,
         width=decided.size.width,
         height=decided.size.height,
-        steps=steering.steps,
-        guidance=steering.guidance,
+        steps=steered.steps,
+        guidance=steered.guidance,
         seeds=decided.seeds,
-        sampler=steering.sampler,
-        scheduler=steering.scheduler,
+        sampler=steered.sampler,
+        scheduler=steered.scheduler,
         device=device.value,
         dtype=dtype.value,
         component_dtypes=dict.fromkeys(case.facts.weight_bytes, dtype.value),
@@ -150,20 +139,20 @@ def _plan(case: _Case, decided: _Decided) -> GeneratePlan:
         arguments=decided.arguments,
         initial=dict(case.family.initial),
         levers=(*_placement(device, dtype), *levers.reasons),
-        output=decided.output,
+        output=decided.destination.output,
         reasons=_reasons(case, decided),
         notes=decided.notes,
     )
 
 
-def _reasons(case: _Case, decided: _Decided) -> dict[str, str]:
+def _reasons(case: Case, decided: _Decided) -> dict[str, str]:
     return {
         "prompt": case.why("prompt", ""),
         "model": case.why("model", "the model that comes with imggen"),
         "size": _size_reason(case, decided.size),
         **decided.steering.reasons,
         "seeds": case.why("seed", "drawn at random"),
-        **decided.output_reasons,
+        **decided.destination.reasons,
     }
 
 
@@ -178,7 +167,7 @@ def to_json(plan: GeneratePlan) -> str:
         "pipeline": plan.model.pipeline,
         "weight_bytes": sum(plan.model.weight_bytes.values()),
     }
-    return json.dumps({"schema": 1, **values}, indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps({"schema": SCHEMA, **values}, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def explain(plan: GeneratePlan) -> list[str]:
@@ -267,7 +256,7 @@ def _check_text(name: str, value: str) -> None:
         raise RequestError(f"the {name} holds bytes that are no text: {value[:40]!r}", hint="write it in UTF-8")
 
 
-def _limits(case: _Case) -> sizes.Limits:
+def _limits(case: Case) -> sizes.Limits:
     family, own = case.family, case.record
     native = own.native_size or _configured_size(case) or (family.native_pixels, family.native_pixels)
     return sizes.Limits(
@@ -279,119 +268,15 @@ def _limits(case: _Case) -> sizes.Limits:
     )
 
 
-def _configured_size(case: _Case) -> tuple[int, int] | None:
+def _configured_size(case: Case) -> tuple[int, int] | None:
     """Return the size that the denoiser's config states in latents, in pixels."""
     value = case.facts.configs.get(case.family.denoiser, {}).get("sample_size")
-    edges = value if isinstance(value, list) else [value, value]
-    if len(edges) != 2 or not all(isinstance(edge, int) and edge > 0 for edge in edges):  # noqa: PLR2004
-        return None
-    scale = catalog.vae_scale(case.facts)
-    height, width = (edge * scale for edge in edges)
-    return width, height
+    listed = value if isinstance(value, list) else [value, value]
+    edges = [edge * catalog.vae_scale(case.facts) for edge in listed if isinstance(edge, int) and edge > 0]
+    return (edges[1], edges[0]) if len(edges) == len(listed) == 2 else None
 
 
-def _steer(case: _Case) -> _Steering:
-    family, own = case.family, case.record
-    steps = _steps(case)
-    guidance = _guidance(case)
-    sampler, scheduler = _sampler(case)
-    own_says = "the model's own record"
-    family_says = f"what suits {family.title}"
-    return _Steering(
-        steps=steps,
-        guidance=guidance,
-        negative_prompt=_negative(case, guidance),
-        sampler=sampler,
-        scheduler=scheduler,
-        reasons={
-            "steps": case.why("steps", own_says if own.steps else family_says),
-            "guidance": case.why("guidance", own_says if own.guidance is not None else family_says),
-            "sampler": case.why("sampler", own_says if own.sampler else "the model's own"),
-            "negative_prompt": case.why("negative_prompt", "none"),
-        },
-    )
-
-
-def _steps(case: _Case) -> int:
-    steps = case.request.steps
-    if steps is None:
-        return case.record.steps or case.family.steps
-    trained = case.facts.configs.get("scheduler", {}).get("num_train_timesteps")
-    most = trained if isinstance(trained, int) and trained > 0 else _MOST_STEPS
-    if not 1 <= steps <= most:
-        nearest = min(max(steps, 1), most)
-        raise RequestError(f"--steps {steps}: a model takes 1 to {most} steps", hint=f"--steps {nearest}")
-    return steps
-
-
-def _guidance(case: _Case) -> float:
-    family, guidance = case.family, case.request.guidance
-    if guidance is None:
-        return case.family.guidance if case.record.guidance is None else case.record.guidance
-    if family.guidance_argument is None:
-        raise RequestError(
-            f"--guidance {guidance:g}: {family.title} takes no guidance; {family.guidance_refusal}",
-            hint="leave --guidance out",
-        )
-    if not math.isfinite(guidance) or guidance < 0:
-        raise RequestError(
-            f"--guidance {guidance:g} is no strength of guidance", hint=f"--guidance {family.guidance:g}"
-        )
-    return float(guidance)
-
-
-def _negative(case: _Case, guidance: float) -> str:
-    negative = (case.request.negative_prompt or "").strip()
-    if not negative:
-        return ""
-    reason = _negative_refusal(case, guidance)
-    if reason:
-        origin = case.why("negative_prompt", "")
-        raise RequestError(
-            f"--negative-prompt {negative!r} ({origin}): {case.family.title} {reason}",
-            hint="leave --negative-prompt out",
-        )
-    return negative
-
-
-def _negative_refusal(case: _Case, guidance: float) -> str | None:
-    family = case.family
-    if family.negative_refusal:
-        return f"takes no negative prompt; {family.negative_refusal}"
-    if not _has_two_passes(case, 2.0):
-        return "takes no negative prompt when its guidance is distilled, as in this model"
-    if guidance <= 1:
-        return f"looks at a negative prompt only when guidance is above 1, and --guidance is {guidance:g}"
-    return None
-
-
-def _has_two_passes(case: _Case, guidance: float) -> bool:
-    """Return whether every step runs the denoiser for the prompt and for the negative prompt."""
-    family = case.family
-    if family.negative_refusal or guidance <= 1:
-        return False
-    denoiser = case.facts.configs.get(family.denoiser, {})
-    return family.distilled_key is None or denoiser.get(family.distilled_key) is None
-
-
-def _sampler(case: _Case) -> tuple[str, Scheduler | None]:
-    prediction = catalog.prediction(case.family, case.facts)
-    asked = case.request.sampler
-    name = asked or case.record.sampler or samplers.DEFAULT
-    try:
-        scheduler = samplers.find(name, prediction)
-    except RequestError as error:
-        if asked:
-            raise
-        raise ModelError(f"{case.facts.folder / record.FILE_NAME}: {error.message}", hint=error.hint) from error
-    own_class = case.facts.components.get("scheduler", ("", ""))[1]
-    own = samplers.recognise(own_class, case.facts.configs.get("scheduler", {}), prediction)
-    if name in (own, samplers.DEFAULT):
-        return own, None
-    return name, scheduler
-
-
-def _place(case: _Case) -> tuple[Chosen[Device], Chosen[Dtype], tuple[str, ...]]:
+def _place(case: Case) -> tuple[Chosen[Device], Chosen[Dtype], tuple[str, ...]]:
     """Return device and dtype with reasons, and a note per thing that a recipe recorded and this machine lacks."""
     request, family, machine = case.request, case.family, case.machine
     notes = []
@@ -416,21 +301,7 @@ def _place(case: _Case) -> tuple[Chosen[Device], Chosen[Dtype], tuple[str, ...]]
 
 
 def _origin(reason: str, request: GenerateRequest, name: str) -> str:
-    return request.origin.get(name, reason) if reason == "asked for" else reason
-
-
-def _job(case: _Case, size: sizes.Size, steering: _Steering, device: Device, dtype: Dtype, pictures: int) -> memory.Job:
-    return memory.Job(
-        family=case.family,
-        facts=case.facts,
-        machine=case.machine,
-        device=device,
-        dtype=dtype,
-        width=size.width,
-        height=size.height,
-        pictures=pictures,
-        passes=2 if _has_two_passes(case, steering.guidance) else 1,
-    )
+    return request.origin.get(name, reason) if reason == ASKED else reason
 
 
 def _placement(device: Chosen[Device], dtype: Chosen[Dtype]) -> tuple[Lever, ...]:
@@ -445,115 +316,35 @@ def _channels_last(family: Family, device: Device, dtype: Dtype) -> bool:
     return family.channels_last and device != "mps" and dtype != "float32"
 
 
-def _arguments(family: Family, prompt: str, size: sizes.Size, steering: _Steering) -> dict[str, object]:
+def _arguments(family: Family, prompt: str, size: sizes.Size, steered: Steering) -> dict[str, object]:
     arguments: dict[str, object] = {
         "prompt": prompt,
         "width": size.width,
         "height": size.height,
-        "num_inference_steps": steering.steps,
+        "num_inference_steps": steered.steps,
         **family.extra_arguments,
     }
     if family.guidance_argument:
-        arguments[family.guidance_argument] = steering.guidance
-    if steering.negative_prompt:
-        arguments["negative_prompt"] = steering.negative_prompt
+        arguments[family.guidance_argument] = steered.guidance
+    if steered.negative_prompt:
+        arguments["negative_prompt"] = steered.negative_prompt
     return arguments
 
 
-def _output(case: _Case, pictures: int) -> tuple[OutputPlan, dict[str, str]]:
-    request = case.request
-    if request.output == naming.STDOUT and pictures > 1:
-        raise RequestError(
-            f"-o - writes one picture to standard output, and {pictures} are asked for", hint="-o 'out/{seed}.png'"
-        )
-    named = None if request.output in (None, naming.STDOUT) else naming.format_of(str(request.output))
-    if named and request.format and named != request.format:
-        raise RequestError(
-            f"-o {request.output} names {named} and --format says {request.format}", hint="leave --format out"
-        )
-    chosen = named or request.format or "png"
-    quality, quality_reason = _quality(case, chosen)
-    suffix = next(suffix for suffix, kind in naming.SUFFIXES.items() if kind == chosen)
-    output = OutputPlan(
-        template=request.output if request.output is not None else naming.DEFAULT + suffix,
-        format=chosen,
-        quality=quality,
-        if_exists=request.if_exists or "auto",
-        metadata=request.metadata or "full",
-    )
-    reasons = {
-        "output": case.why("output", "the prompt and the seed, in this folder"),
-        "format": "the file's name" if named else case.why("format", "lossless, and read everywhere"),
-        "quality": quality_reason,
-        "if_exists": case.why("if_exists", "replace what imggen made, keep what it did not"),
-        "metadata": case.why("metadata", "so that the picture can be made again"),
-    }
-    return output, reasons
-
-
-def _quality(case: _Case, chosen: str) -> tuple[int, str]:
-    quality = case.request.quality
-    if quality is None:
-        return _QUALITIES[chosen], f"what suits {chosen}"
-    if not 1 <= quality <= 100:  # noqa: PLR2004 - a percentage
-        raise RequestError(f"--quality {quality} is not in 1 to 100", hint=f"--quality {min(max(quality, 1), 100)}")
-    origin = case.why("quality", "")
-    if chosen != "png":
-        return quality, origin
-    if origin in (COMMAND_LINE, "asked for"):
-        raise RequestError(
-            f"--quality {quality}: png is lossless and has no quality", hint="leave --quality out, or --format webp"
-        )
-    return _QUALITIES["png"], f"png is lossless; the {quality} of the {origin} is for other formats"
-
-
-def _check_names(plan: GeneratePlan) -> None:
-    """Raise for a template that cannot name the pictures, before anything is loaded."""
-    if plan.output.template == naming.STDOUT:
-        return
-    pictures = [
-        Named(
-            seed=seed,
-            index=index,
-            prompt=plan.prompt,
-            model=plan.model.reference,
-            width=plan.width,
-            height=plan.height,
-            steps=plan.steps,
-            sampler=plan.sampler,
-            date=date.min,
-        )
-        for index, seed in enumerate(plan.seeds, start=1)
-    ]
-    naming.expand(plan.output.template, pictures, plan.output.format)
-
-
-def _size_reason(case: _Case, size: sizes.Size) -> str:
+def _size_reason(case: Case, size: sizes.Size) -> str:
     said = [name for name in ("size", "aspect", "width", "height") if getattr(case.request, name) is not None]
     return f"{size.reason}, {case.why(said[0], '')}" if said else size.reason
 
 
-def _prompt_notes(prompt: str, case: _Case) -> tuple[str, ...]:
-    words = len(prompt.split())
-    # Every word is at least one token, and two tokens mark the beginning and the end.
-    room = case.family.max_tokens - 2
-    cut = (
-        (f"the model reads about {room} words at most; the prompt has {words}, and its end is lost",)
-        if words > room
-        else ()
-    )
-    return (*cut, *record.unknown_words(prompt, case.record))
-
-
-def _size_notes(size: sizes.Size, case: _Case) -> tuple[str, ...]:
+def _size_notes(size: sizes.Size, case: Case) -> tuple[str, ...]:
     native = _limits(case).native
     if size.width <= _STRETCH * native[0] and size.height <= _STRETCH * native[1]:
         return ()
     return (
-        f"the model was trained on {native[0]}x{native[1]}; at {size.width}x{size.height} it is likely to repeat things",
+        f"the model was trained on {native[0]}x{native[1]}; at {size.width}x{size.height} it may repeat things",
     )
 
 
 def _shortened(numbers: tuple[int, ...]) -> str:
     shown = ", ".join(str(number) for number in numbers[:4])
-    return f"{shown}, ... ({len(numbers)} in all)" if len(numbers) > 4 else shown  # noqa: PLR2004 - what a line holds
+    return f"{shown}, ... ({len(numbers)} in all)" if len(numbers) > 4 else shown

@@ -45,8 +45,8 @@ def _scheduler(class_name: str, *arguments: Mapping[str, object]) -> Scheduler:
     return Scheduler(class_name=class_name, arguments=merged)
 
 
-# On a straight path, first-order DPM-Solver++ is Euler's step exactly (arXiv:2211.01095, eq. 9, with alpha = 1 - sigma),
-# and unlike diffusers' flow-matching Euler it has what a Stable Diffusion pipeline calls.
+# On a straight path, first-order DPM-Solver++ is Euler's step exactly (arXiv:2211.01095 with
+# alpha = 1 - sigma), and unlike diffusers' flow-matching Euler it has what a Stable Diffusion pipeline calls.
 SAMPLERS: tuple[Sampler, ...] = (
     Sampler(
         name="euler",

@@ -67,7 +67,7 @@ def choose(request: GenerateRequest, limits: Limits) -> Size:
         width, height = _parse_size(request.size, limits)
         return _checked(width, height, limits, f"--size {request.size}")
     if request.aspect is not None:
-        return _from_aspect(request, limits)
+        return _from_aspect(request.aspect, request, limits)
     if request.width is None and request.height is None:
         width, height = limits.native
         return _checked(width, height, limits, "the model's own size")
@@ -129,17 +129,16 @@ def _parse_size(text: str, limits: Limits) -> tuple[int, int]:
     raise RequestError(f"--size {text!r} is no size", hint=f"{hint}WIDTHxHEIGHT such as 512x768, or one of: {known}")
 
 
-def _from_aspect(request: GenerateRequest, limits: Limits) -> Size:
-    assert request.aspect is not None
-    ratio = parse_aspect(request.aspect)
+def _from_aspect(aspect: str, request: GenerateRequest, limits: Limits) -> Size:
+    ratio = parse_aspect(aspect)
     if request.width is not None:
         height = _round(request.width / ratio, limits.multiple_of)
-        return _checked(request.width, height, limits, f"--aspect {request.aspect} at --width {request.width}")
+        return _checked(request.width, height, limits, f"--aspect {aspect} at --width {request.width}")
     if request.height is not None:
         width = _round(request.height * ratio, limits.multiple_of)
-        return _checked(width, request.height, limits, f"--aspect {request.aspect} at --height {request.height}")
+        return _checked(width, request.height, limits, f"--aspect {aspect} at --height {request.height}")
     width, height = _fit_area(ratio, limits)
-    return _checked(width, height, limits, f"--aspect {request.aspect} with the area of {_text(*limits.native)}")
+    return _checked(width, height, limits, f"--aspect {aspect} with the area of {_text(*limits.native)}")
 
 
 def _fit_area(ratio: float, limits: Limits) -> tuple[int, int]:

@@ -1,0 +1,31 @@
+"""What every decision of a plan looks at."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from imggen.plan.catalog import Family
+from imggen.plan.machine import Machine
+from imggen.plan.record import ModelRecord
+from imggen.plan.request import GenerateRequest, ModelFacts
+
+COMMAND_LINE: Final = "command line"
+RECIPE: Final = "recipe"
+ASKED: Final = "asked for"
+"""Where a value came from when its origin was not recorded, as in a request that a program built."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A request, and what is known about the model and the machine."""
+
+    request: GenerateRequest
+    facts: ModelFacts
+    family: Family
+    record: ModelRecord
+    machine: Machine
+
+    def why(self, name: str, otherwise: str) -> str:
+        """Return where the request's `name` came from, `otherwise` where it left it blank."""
+        if getattr(self.request, name) is None:
+            return otherwise
+        return self.request.origin.get(name, ASKED)

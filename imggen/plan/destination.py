@@ -1,0 +1,90 @@
+"""Where the pictures go and in which form, each with its reason."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from imggen.errors import RequestError
+from imggen.plan import naming
+from imggen.plan.case import ASKED, COMMAND_LINE, Case
+from imggen.plan.naming import Named
+from imggen.plan.request import GeneratePlan, ImageFormat, OutputPlan
+
+_QUALITIES: Final[dict[ImageFormat, int]] = {"png": 100, "jpeg": 95, "webp": 90}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """The plan for the output, and why it is as it is."""
+
+    output: OutputPlan
+    reasons: dict[str, str]
+
+
+def choose(case: Case, pictures: int) -> Destination:
+    """Return where `pictures` pictures go; raise RequestError for options that contradict each other."""
+    request = case.request
+    if request.output == naming.STDOUT and pictures > 1:
+        raise RequestError(
+            f"-o - writes one picture to standard output, and {pictures} are asked for", hint="-o 'out/{seed}.png'"
+        )
+    named = None if request.output in (None, naming.STDOUT) else naming.format_of(str(request.output))
+    if named and request.format and named != request.format:
+        raise RequestError(
+            f"-o {request.output} names {named} and --format says {request.format}", hint="leave --format out"
+        )
+    chosen = named or request.format or "png"
+    quality, quality_reason = _quality(case, chosen)
+    suffix = next(suffix for suffix, kind in naming.SUFFIXES.items() if kind == chosen)
+    output = OutputPlan(
+        template=request.output if request.output is not None else naming.DEFAULT + suffix,
+        format=chosen,
+        quality=quality,
+        if_exists=request.if_exists or "auto",
+        metadata=request.metadata or "full",
+    )
+    reasons = {
+        "output": case.why("output", "the prompt and the seed, in this folder"),
+        "format": "the file's name" if named else case.why("format", "lossless, and read everywhere"),
+        "quality": quality_reason,
+        "if_exists": case.why("if_exists", "replace what imggen made, keep what it did not"),
+        "metadata": case.why("metadata", "so that the picture can be made again"),
+    }
+    return Destination(output=output, reasons=reasons)
+
+
+def _quality(case: Case, chosen: ImageFormat) -> tuple[int, str]:
+    quality = case.request.quality
+    if quality is None:
+        return _QUALITIES[chosen], f"what suits {chosen}"
+    if not 1 <= quality <= 100:
+        raise RequestError(f"--quality {quality} is not in 1 to 100", hint=f"--quality {min(max(quality, 1), 100)}")
+    origin = case.why("quality", "")
+    if chosen != "png":
+        return quality, origin
+    if origin in (COMMAND_LINE, ASKED):
+        raise RequestError(
+            f"--quality {quality}: png is lossless and has no quality", hint="leave --quality out, or --format webp"
+        )
+    return _QUALITIES["png"], f"png is lossless; the {quality} of the {origin} is for other formats"
+
+
+def check_names(plan: GeneratePlan) -> None:
+    """Raise RequestError for a template that cannot name the pictures, before anything is loaded."""
+    if plan.output.template == naming.STDOUT:
+        return
+    pictures = [
+        Named(
+            seed=seed,
+            index=index,
+            prompt=plan.prompt,
+            model=plan.model.reference,
+            width=plan.width,
+            height=plan.height,
+            steps=plan.steps,
+            sampler=plan.sampler,
+            date=date.min,
+        )
+        for index, seed in enumerate(plan.seeds, start=1)
+    ]
+    naming.expand(plan.output.template, pictures, plan.output.format)

@@ -1,0 +1,128 @@
+"""How a picture is steered: steps, guidance, negative prompt and sampler, each with its reason."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from imggen.errors import ModelError, RequestError
+from imggen.plan import catalog, record, samplers
+from imggen.plan.case import Case
+from imggen.plan.request import Scheduler
+
+_MOST_STEPS: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steering:
+    """What steers a picture. `passes` is how often a step runs the denoiser; `scheduler` None is the model's own."""
+
+    steps: int
+    guidance: float
+    passes: int
+    negative_prompt: str
+    sampler: str
+    scheduler: Scheduler | None
+    reasons: dict[str, str]
+
+
+def choose(case: Case) -> Steering:
+    """Return what steers the picture of `case`; raise RequestError for what its model cannot follow."""
+    family, own = case.family, case.record
+    steps = _steps(case)
+    guidance = _guidance(case)
+    sampler, scheduler = _sampler(case)
+    own_says = "the model's own record"
+    family_says = f"what suits {family.title}"
+    return Steering(
+        steps=steps,
+        guidance=guidance,
+        passes=2 if _has_two_passes(case, guidance) else 1,
+        negative_prompt=_negative(case, guidance),
+        sampler=sampler,
+        scheduler=scheduler,
+        reasons={
+            "steps": case.why("steps", own_says if own.steps else family_says),
+            "guidance": case.why("guidance", own_says if own.guidance is not None else family_says),
+            "sampler": case.why("sampler", own_says if own.sampler else "the model's own"),
+            "negative_prompt": case.why("negative_prompt", "none"),
+        },
+    )
+
+
+def _steps(case: Case) -> int:
+    steps = case.request.steps
+    if steps is None:
+        return case.record.steps or case.family.steps
+    trained = case.facts.configs.get("scheduler", {}).get("num_train_timesteps")
+    most = trained if isinstance(trained, int) and trained > 0 else _MOST_STEPS
+    if not 1 <= steps <= most:
+        nearest = min(max(steps, 1), most)
+        raise RequestError(f"--steps {steps}: a model takes 1 to {most} steps", hint=f"--steps {nearest}")
+    return steps
+
+
+def _guidance(case: Case) -> float:
+    family, guidance = case.family, case.request.guidance
+    if guidance is None:
+        return case.family.guidance if case.record.guidance is None else case.record.guidance
+    if family.guidance_argument is None:
+        raise RequestError(
+            f"--guidance {guidance:g}: {family.title} takes no guidance; {family.guidance_refusal}",
+            hint="leave --guidance out",
+        )
+    if not math.isfinite(guidance) or guidance < 0:
+        raise RequestError(
+            f"--guidance {guidance:g} is no strength of guidance", hint=f"--guidance {family.guidance:g}"
+        )
+    return float(guidance)
+
+
+def _negative(case: Case, guidance: float) -> str:
+    negative = (case.request.negative_prompt or "").strip()
+    if not negative:
+        return ""
+    reason = _negative_refusal(case, guidance)
+    if reason:
+        origin = case.why("negative_prompt", "")
+        raise RequestError(
+            f"--negative-prompt {negative!r} ({origin}): {case.family.title} {reason}",
+            hint="leave --negative-prompt out",
+        )
+    return negative
+
+
+def _negative_refusal(case: Case, guidance: float) -> str | None:
+    family = case.family
+    if family.negative_refusal:
+        return f"takes no negative prompt; {family.negative_refusal}"
+    if not _has_two_passes(case, 2.0):
+        return "takes no negative prompt when its guidance is distilled, as in this model"
+    if guidance <= 1:
+        return f"looks at a negative prompt only when guidance is above 1, and --guidance is {guidance:g}"
+    return None
+
+
+def _has_two_passes(case: Case, guidance: float) -> bool:
+    """Return whether every step runs the denoiser for the prompt and for the negative prompt."""
+    family = case.family
+    if family.negative_refusal or guidance <= 1:
+        return False
+    denoiser = case.facts.configs.get(family.denoiser, {})
+    return family.distilled_key is None or denoiser.get(family.distilled_key) is None
+
+
+def _sampler(case: Case) -> tuple[str, Scheduler | None]:
+    prediction = catalog.prediction(case.family, case.facts)
+    asked = case.request.sampler
+    name = asked or case.record.sampler or samplers.DEFAULT
+    try:
+        scheduler = samplers.find(name, prediction)
+    except RequestError as error:
+        if asked:
+            raise
+        raise ModelError(f"{case.facts.folder / record.FILE_NAME}: {error.message}", hint=error.hint) from error
+    own_class = case.facts.components.get("scheduler", ("", ""))[1]
+    own = samplers.recognise(own_class, case.facts.configs.get("scheduler", {}), prediction)
+    if name in (own, samplers.DEFAULT):
+        return own, None
+    return name, scheduler
