@@ -1,0 +1,107 @@
+"""Foreign exceptions, translated once: what the libraries raise and what it means for the user."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from safetensors import SafetensorError
+
+from imggen.errors import ImggenError, MachineError, ModelError
+from imggen.plan.request import GeneratePlan
+
+# What loading raises when a model is at fault; see the loader's tests for which fault raises which.
+MODEL_FAULTS = (
+    OSError,
+    ValueError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    NotImplementedError,
+    RuntimeError,
+    SafetensorError,
+)
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_cpu", "not enough memory")
+MAX_REASON = 300
+
+
+@contextmanager
+def explained(plan: GeneratePlan, what: str) -> Iterator[None]:
+    """Turn what the libraries raise while `what` is loaded into ModelError, or MachineError where memory ran out."""
+    try:
+        with memory_explained(plan):
+            yield
+    except ImportError as error:
+        raise MachineError(
+            f"{what} needs a package that is missing or broken: {_reason(error)}", hint=_install(error)
+        ) from error
+    except MODEL_FAULTS as error:
+        raise ModelError(
+            f"{what} of {plan.model.reference} cannot be loaded: {_reason(error)}", hint=_again(plan)
+        ) from error
+
+
+@contextmanager
+def placing(plan: GeneratePlan) -> Iterator[None]:
+    """Turn what is raised while a sound model moves to its device into MachineError."""
+    try:
+        with memory_explained(plan):
+            yield
+    except (RuntimeError, ValueError, NotImplementedError, ImportError) as error:
+        raise MachineError(
+            f"{plan.model.reference} cannot be placed on {plan.device} with offload {plan.offload}: {_reason(error)}",
+            hint="--device cpu" if plan.device != "cpu" else "--offload none",
+        ) from error
+
+
+@contextmanager
+def memory_explained(plan: GeneratePlan) -> Iterator[None]:
+    """Turn running out of memory into a MachineError whose hint is the next thing to try."""
+    try:
+        yield
+    except ImggenError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MachineError(
+            f"out of memory on {plan.device} with {plan.model.reference} at {plan.width}x{plan.height} in {plan.dtype}",
+            hint=next_lever(plan),
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` says that memory ran out: CUDA has a class for it, Metal and the CPU only words."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return any(each in str(error).lower() for each in OUT_OF_MEMORY)
+
+
+def next_lever(plan: GeneratePlan) -> str:
+    """Return the cheapest option that `plan` has not used yet and that takes less memory."""
+    if plan.vae_tile == 0:
+        return "--vae-tiling on"
+    if plan.device != "cpu" and plan.offload == "none":
+        return "--offload model"
+    if plan.device != "cpu" and plan.offload == "model":
+        return "--offload sequential"
+    return f"--size {max(64, plan.width // 2)}x{max(64, plan.height // 2)}"
+
+
+def _reason(error: BaseException) -> str:
+    # Libraries print whole manuals into their messages; the first paragraph holds the reason.
+    text = " ".join(str(error).split("\n\n", 1)[0].split())
+    return text if len(text) <= MAX_REASON else text[:MAX_REASON] + "..."
+
+
+def _install(error: ImportError) -> str:
+    text = str(error)
+    if "torchvision" in text or "nms" in text:
+        return "torch and torchvision do not fit each other: pip install --upgrade torch torchvision"
+    return f"pip install {error.name.split('.')[0]}" if error.name else "imggen doctor"
+
+
+def _again(plan: GeneratePlan) -> str | None:
+    if plan.model.source != "hub":
+        return "imggen doctor"
+    revision = f" --revision {plan.model.revision}" if plan.model.revision else ""
+    return f"fetch it again: hf download {plan.model.reference}{revision} --force-download"

@@ -1,0 +1,243 @@
+"""From a plan to a diffusers pipeline: one seam for weights, placement and what can go wrong with them."""
+
+import importlib
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers.utils import logging as diffusers_logging
+
+from imggen.engine import failures, probe, store
+from imggen.engine.environment import quiet
+from imggen.errors import ModelError, RequestError
+from imggen.plan import catalog
+from imggen.plan.machine import Dtype
+from imggen.plan.progress import Progress
+from imggen.plan.request import GeneratePlan
+
+TORCH_DTYPES: dict[Dtype, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+# T5 has 28 embeddings more than tokens, others a few hundred of 150,000; an empty tokenizer has two tokens in all.
+LEAST_SHARE_OF_TOKENS = 0.9
+NO_LIMIT = 1_000_000
+
+
+def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = store.ignore) -> Any:
+    """Return the diffusers pipeline that `plan` describes: in its dtype, on its device, with its levers pulled.
+
+    Only safetensors are read (pickles where the plan allows them), only from the model's folder, and no code comes
+    from there. A model that is damaged or incomplete is a ModelError, too little memory a MachineError.
+    """
+    _quieten()
+    _limit_threads()
+    with quiet():
+        pipeline = _assemble(plan, on_event)
+        _check(pipeline, plan)
+        with failures.explained(plan, "the model"):
+            _schedule(pipeline, plan)
+            _format(pipeline, plan)
+            _tile(pipeline, plan)
+            _slice_attention(pipeline, plan)
+        with failures.placing(plan):
+            _place(pipeline, plan)
+    return pipeline
+
+
+def _quieten() -> None:
+    diffusers_logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _limit_threads() -> None:
+    # Torch counts the machine's cores; in a container with a quota that means threads that wait for each other.
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), probe.cores()))
+
+
+def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
+    name = catalog.named(plan.family).pipelines[plan.task]
+    with failures.explained(plan, f"{name}"):
+        pipeline_class = getattr(diffusers, name)
+    choices = store.files(plan.model, plan.dtype)
+    modules = {}
+    for number, (component, choice) in enumerate(choices.items()):
+        on_event(Progress(stage="load", step=number, steps=len(choices)))
+        modules[component] = _component(plan, component, choice.variant)
+    with failures.explained(plan, name):
+        pipeline = pipeline_class.from_pretrained(
+            str(plan.model.folder),
+            dtype=TORCH_DTYPES[plan.dtype],
+            use_safetensors=None if plan.allow_pickle else True,
+            local_files_only=True,
+            **modules,
+            **_initial(pipeline_class, plan),
+        )
+    on_event(Progress(stage="load", step=len(choices), steps=len(choices)))
+    return pipeline
+
+
+def _initial(pipeline_class: Any, plan: GeneratePlan) -> dict[str, object]:
+    initial = dict(plan.initial)
+    takes = inspect.signature(pipeline_class.__init__).parameters
+    # Without its checker Stable Diffusion warns at length; a model that comes without one has made that choice.
+    if "requires_safety_checker" in takes and "safety_checker" not in plan.model.components:
+        initial["requires_safety_checker"] = False
+    return initial
+
+
+def _component(plan: GeneratePlan, name: str, variant: str | None) -> Any:
+    library, class_name = plan.model.components[name]
+    options: dict[str, object] = {} if variant is None else {"variant": variant}
+    with failures.explained(plan, f"{name} ({class_name})"):
+        component_class = getattr(_library(library), class_name)
+        module, report = component_class.from_pretrained(
+            str(plan.model.folder / name),
+            dtype=TORCH_DTYPES[plan.component_dtypes.get(name, plan.dtype)],
+            use_safetensors=None if plan.allow_pickle else True,
+            local_files_only=True,
+            low_cpu_mem_usage=True,
+            output_loading_info=True,
+            **options,
+        )
+    _check_keys(plan, name, report)
+    return module
+
+
+def _library(name: str) -> Any:
+    known = {"diffusers": diffusers, "transformers": transformers}
+    return known.get(name) or importlib.import_module(f"diffusers.pipelines.{name}")
+
+
+def _check_keys(plan: GeneratePlan, name: str, report: dict[str, Any]) -> None:
+    # The libraries only log this, and fill the gaps with random numbers.
+    lacking = sorted(map(str, report.get("missing_keys", ())))
+    if lacking:
+        raise ModelError(
+            f"{name} of {plan.model.reference} lacks {len(lacking)} of its weights, {lacking[0]} among them"
+        )
+
+
+def _check(pipeline: Any, plan: GeneratePlan) -> None:
+    expected = catalog.named(plan.family).pipelines[plan.task]
+    if type(pipeline).__name__ != expected:
+        raise ModelError(f"{plan.model.reference} became a {type(pipeline).__name__}, not a {expected}")
+    for name, component in pipeline.components.items():
+        if isinstance(component, torch.nn.Module):
+            _check_module(plan, name, component)
+        if isinstance(component, transformers.PreTrainedTokenizerBase):
+            encoder = getattr(pipeline, name.replace("tokenizer", "text_encoder"), None)
+            _check_tokenizer(plan, name, component, encoder)
+
+
+def _check_module(plan: GeneratePlan, name: str, module: torch.nn.Module) -> None:
+    expected = TORCH_DTYPES[plan.component_dtypes.get(name, plan.dtype)]
+    kept = getattr(module, "_keep_in_fp32_modules", None) or ()
+    for key, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_meta:
+            raise ModelError(f"{name} of {plan.model.reference} lacks its weights: {key} was never filled")
+    for key, tensor in module.named_parameters():
+        is_kept = tensor.dtype == torch.float32 and any(each in key.split(".") for each in kept)
+        if tensor.is_floating_point() and tensor.dtype != expected and not is_kept:
+            raise ModelError(f"{name} of {plan.model.reference} is mixed: {key} is {tensor.dtype}, the rest {expected}")
+
+
+def _check_tokenizer(plan: GeneratePlan, name: str, tokenizer: Any, encoder: Any) -> None:
+    vocabulary = getattr(getattr(encoder, "config", None), "vocab_size", None)
+    if isinstance(vocabulary, int) and not LEAST_SHARE_OF_TOKENS * vocabulary <= len(tokenizer) <= vocabulary:
+        raise ModelError(
+            f"{name} of {plan.model.reference} has {len(tokenizer)} tokens, its text encoder {vocabulary}: they do not "
+            "belong together, or the vocabulary is incomplete"
+        )
+    if type(tokenizer).__name__.startswith("CLIP") and tokenizer.model_max_length >= NO_LIMIT:
+        raise ModelError(
+            f"{name} of {plan.model.reference} has no model_max_length: its tokenizer_config.json is incomplete"
+        )
+
+
+def _schedule(pipeline: Any, plan: GeneratePlan) -> None:
+    if plan.scheduler is None:
+        return
+    scheduler_class = getattr(diffusers, plan.scheduler.class_name)
+    pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config, **plan.scheduler.arguments)
+
+
+def _format(pipeline: Any, plan: GeneratePlan) -> None:
+    if not plan.channels_last:
+        return
+    for name in ("unet", "vae"):
+        module = getattr(pipeline, name, None)
+        if module is not None:
+            module.to(memory_format=torch.channels_last)
+
+
+def _tile(pipeline: Any, plan: GeneratePlan) -> None:
+    vae = pipeline.vae
+    try:
+        if plan.vae_slicing:
+            vae.enable_slicing()
+        if plan.vae_tile:
+            set_tile(vae, plan.vae_tile)
+    except (AttributeError, NotImplementedError) as error:
+        raise RequestError(
+            f"{type(vae).__name__} of {plan.model.reference} cannot work in tiles or slices", hint="--vae-tiling off"
+        ) from error
+
+
+def set_tile(vae: Any, edge: int) -> None:
+    """Make `vae` encode and decode in tiles of `edge` pixels; raise NotImplementedError where it cannot.
+
+    `enable_tiling()` alone leaves SDXL's tile at 1024 pixels, which saves nothing at its own size.
+    """
+    if hasattr(vae, "tile_sample_min_height"):
+        stride = edge * 3 // 4
+        vae.enable_tiling(
+            tile_sample_min_height=edge,
+            tile_sample_min_width=edge,
+            tile_sample_stride_height=stride,
+            tile_sample_stride_width=stride,
+        )
+        return
+    if not hasattr(vae, "tile_latent_min_size"):
+        raise NotImplementedError(f"{type(vae).__name__} has no tile size")
+    scale = _scale(vae)
+    # AutoencoderTiny's tiles are laid out for eight pixels per latent, whatever its stages are.
+    if getattr(vae, "spatial_scale_factor", scale) != scale:
+        raise NotImplementedError(f"{type(vae).__name__} with {scale} pixels per latent has no tiles")
+    # Both classes overlap by a quarter or an eighth, rounded down; only where that is whole do the tiles meet.
+    latents = max(1, edge // scale // 8) * 8
+    vae.enable_tiling()
+    vae.tile_sample_min_size = latents * scale
+    vae.tile_latent_min_size = latents
+
+
+def _scale(vae: Any) -> int:
+    channels = getattr(vae.config, "block_out_channels", None) or vae.config.decoder_block_out_channels
+    return int(2 ** (len(channels) - 1))
+
+
+def _slice_attention(pipeline: Any, plan: GeneratePlan) -> None:
+    if plan.attention_slicing != "diffusers":
+        return
+    if not hasattr(getattr(pipeline, "unet", None), "set_attention_slice"):
+        raise RequestError(
+            f"{plan.model.reference} has no U-Net, so diffusers cannot slice its attention",
+            hint="--attention-slicing auto",
+        )
+    pipeline.enable_attention_slicing("auto")
+
+
+def _place(pipeline: Any, plan: GeneratePlan) -> None:
+    if plan.offload == "model":
+        pipeline.enable_model_cpu_offload(device=plan.device)
+        return
+    if plan.offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=plan.device)
+        return
+    pipeline.to(plan.device)

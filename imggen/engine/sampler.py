@@ -1,0 +1,160 @@
+"""From a pipeline and a plan to pictures, one at a time."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+import torch
+from PIL import Image
+
+from imggen.engine import attention, decoding, failures
+from imggen.engine.environment import quiet
+from imggen.engine.store import ignore
+from imggen.errors import ImggenError
+from imggen.plan.progress import Progress, Stage
+from imggen.plan.request import GeneratePlan
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A picture and the seed that it was drawn from."""
+
+    seed: int
+    image: Image.Image
+
+
+def sample(pipeline: Any, plan: GeneratePlan, *, on_event: Report = ignore) -> Iterator[Sample]:
+    """Draw one picture per seed of `plan`, each in a call of its own.
+
+    The noise comes from a CPU generator per picture, so a seed means the same on every device and in every batch.
+    `on_event` hears of every stage and step; what it raises stops the run there and leaves the pipeline usable.
+    """
+    for number, seed in enumerate(plan.seeds, start=1):
+        report = _Reporter(on_event, image=number, images=len(plan.seeds))
+        yield Sample(seed=seed, image=_draw(pipeline, plan, seed, report))
+
+
+def _draw(pipeline: Any, plan: GeneratePlan, seed: int, report: "_Reporter") -> Image.Image:
+    generator = torch.Generator("cpu").manual_seed(seed)
+    try:
+        with ExitStack() as stack:
+            for each in (quiet(), failures.memory_explained(plan), _reporting(pipeline, report)):
+                stack.enter_context(each)
+            stack.enter_context(attention.chunked(plan.attention_chunk_bytes))
+            stack.enter_context(decoding.guarded(pipeline.vae, on_decode=partial(report, "decode")))
+            drawn = pipeline(**plan.arguments, generator=generator)
+    except BaseException:
+        # The pipelines do this at their end only; without it offloaded parts stay where an interruption left them.
+        pipeline.maybe_free_model_hooks()
+        raise
+    _refuse_blanked(drawn, plan, seed)
+    image: Image.Image = drawn.images[0]
+    return image
+
+
+def _refuse_blanked(drawn: Any, plan: GeneratePlan, seed: int) -> None:
+    if any(getattr(drawn, "nsfw_content_detected", None) or ()):
+        raise ImggenError(
+            f"the safety checker of {plan.model.reference} blanked the picture of seed {seed}",
+            hint="another --seed or another prompt",
+        )
+
+
+def cut_prompt(pipeline: Any, plan: GeneratePlan) -> str | None:
+    """Return a note on how much of the prompt the model does not read, or None where it reads it all."""
+    limits = [(_limit(tokenizer, plan), tokenizer) for tokenizer in _tokenizers(pipeline)]
+    if not limits:
+        return None
+    limit, tokenizer = max(limits, key=lambda each: each[0])
+    with quiet():
+        tokens = tokenizer(plan.prompt, truncation=False)["input_ids"]
+    if len(tokens) <= limit:
+        return None
+    tail = tokenizer.decode(tokens[limit - 1 :], skip_special_tokens=True).strip()
+    return f"the prompt has {len(tokens)} tokens and the model reads {limit}; not read: {tail!r}"
+
+
+def _tokenizers(pipeline: Any) -> Iterable[Any]:
+    return (each for name, each in pipeline.components.items() if name.startswith("tokenizer") and each is not None)
+
+
+def _limit(tokenizer: Any, plan: GeneratePlan) -> int:
+    # What a long-reading encoder may read is an argument of the call; CLIP's own limit is part of its weights.
+    asked = plan.arguments.get("max_sequence_length")
+    if isinstance(asked, int) and not type(tokenizer).__name__.startswith("CLIP"):
+        return asked
+    return int(tokenizer.model_max_length)
+
+
+class _Reporter:
+    """Progress of one picture; called with a stage, and in place of the bar that a pipeline draws."""
+
+    def __init__(self, on_event: Report, *, image: int, images: int) -> None:
+        self._on_event = on_event
+        self._image = image
+        self._images = images
+
+    def __call__(self, stage: Stage, step: int = 0, steps: int = 0) -> None:
+        self._on_event(Progress(stage=stage, step=step, steps=steps, image=self._image, images=self._images))
+
+    def bar(self, iterable: Iterable[Any] | None = None, total: int | None = None) -> "_Bar":
+        return _Bar(self, iterable, total)
+
+
+class _Bar:
+    """What pipelines expect of tqdm, turned into events."""
+
+    def __init__(self, report: _Reporter, iterable: Iterable[Any] | None, total: int | None) -> None:
+        self._report = report
+        self._iterable = list(iterable) if iterable is not None else []
+        self.total = total if total is not None else len(self._iterable)
+        self.n = 0
+        report("denoise", 0, self.total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[Any]:
+        for each in self._iterable:
+            yield each
+            self.update()
+
+    def update(self, n: int = 1) -> None:
+        self.n += n
+        self._report("denoise", self.n, self.total)
+
+    def set_postfix(self, *values: object, **named: object) -> None:
+        pass
+
+    set_description = set_postfix
+    close = set_postfix
+
+
+@contextmanager
+def _reporting(pipeline: Any, report: _Reporter) -> Iterator[None]:
+    """Let `pipeline` report encoding and steps to `report` within the block.
+
+    Every pipeline draws a bar, while step callbacks are missing from a third of them.
+    """
+    replaced = {"progress_bar": report.bar}
+    encode = getattr(pipeline, "encode_prompt", None)
+    if encode is not None:
+        replaced["encode_prompt"] = partial(_announced, encode, report)
+    vars(pipeline).update(replaced)
+    try:
+        yield
+    finally:
+        for name in replaced:
+            del vars(pipeline)[name]
+
+
+def _announced(encode: Callable[..., Any], report: _Reporter, *arguments: Any, **options: Any) -> Any:
+    report("encode")
+    return encode(*arguments, **options)
