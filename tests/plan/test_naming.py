@@ -1,0 +1,149 @@
+"""Names of files: templates, folders, defaults, and what may never come out of them."""
+
+from datetime import date
+from pathlib import PurePath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imggen.errors import RequestError
+from imggen.plan import naming
+from imggen.plan.naming import Named
+
+
+def apple(**values: object) -> Named:
+    given_values = {
+        "seed": 42,
+        "index": 1,
+        "prompt": "A red apple, on teal!",
+        "model": "org/fine-model",
+        "width": 128,
+        "height": 96,
+        "steps": 20,
+        "sampler": "DPM++ 2M",
+        "date": date(2026, 11, 21),
+    }
+    return Named(**{**given_values, **values})
+
+
+def one(template: str | None, **values: object) -> str:
+    return naming.expand(template, [apple(**values)], "png")[0].as_posix()
+
+
+def test_without_a_template_the_prompt_and_the_seed_name_the_file():
+    assert one(None) == "a-red-apple-on-teal-42.png"
+    assert naming.expand(None, [apple()], "jpeg")[0].suffix == ".jpg"
+
+
+def test_plain_name_is_taken_as_it_is():
+    assert one("Out/My Apple.png") == "Out/My Apple.png"
+    assert one("apple") == "apple"
+
+
+def test_every_field_is_filled():
+    template = "{seed}_{index:03}_{prompt:.5}_{model}_{width}x{height}_{steps}_{sampler}_{date}.png"
+    assert one(template) == "42_001_a-red_fine-model_128x96_20_dpm-2m_2026-11-21.png"
+
+
+def test_doubled_braces_are_braces():
+    assert one("{{{seed}}}.png") == "{42}.png"
+
+
+@pytest.mark.parametrize("template", ["out/", "out//", "out"])
+def test_folder_gets_the_default_name(template):
+    found = naming.expand(template, [apple()], "webp", folder=template == "out")
+    assert found[0].as_posix() == "out/a-red-apple-on-teal-42.webp"
+
+
+def test_folder_may_hold_fields():
+    assert one("out/{model}/") == "out/fine-model/a-red-apple-on-teal-42.png"
+
+
+def test_pictures_that_would_share_a_name_are_numbered():
+    pictures = [apple(seed=seed, index=seed) for seed in (1, 2, 3)]
+    names = [path.name for path in naming.expand("cat.png", pictures, "png")]
+    assert names == ["cat-1.png", "cat-2.png", "cat-3.png"]
+    assert [path.name for path in naming.expand("{seed}.png", pictures, "png")] == ["1.png", "2.png", "3.png"]
+
+
+def test_numbered_name_never_meets_another_one():
+    pictures = [apple(prompt="x"), apple(prompt="x"), apple(prompt="x 1")]
+    names = [path.name for path in naming.expand("{prompt}.png", pictures, "png")]
+    assert len(set(names)) == 3
+    assert "x-1.png" in names
+
+
+def test_unknown_field_names_the_nearest_one():
+    with pytest.raises(RequestError) as caught:
+        one("{sed}.png")
+    assert "{sed}" in caught.value.message
+    assert "{seed}" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "template", ["{}.png", "{0}.png", "{seed.real}.png", "{prompt[0]}.png", "{prompt.__class__}.png"]
+)
+def test_nothing_but_a_field_stands_in_braces(template):
+    with pytest.raises(RequestError, match="unknown field"):
+        one(template)
+
+
+@pytest.mark.parametrize(
+    "template", ["{seed:999999999}", "{seed: >9}", "{prompt!r}", "{prompt:{seed}}", "{date:%Y/%m}"]
+)
+def test_format_that_could_do_more_than_pad_or_cut_is_refused(template):
+    with pytest.raises(RequestError, match="template"):
+        one(template)
+
+
+@pytest.mark.parametrize("template", ["{seed", "seed}", "", "a\0b"])
+def test_template_that_is_none_is_refused(template):
+    with pytest.raises(RequestError):
+        one(template)
+
+
+@pytest.mark.parametrize(
+    "template", ["{prompt}/../x.png", "out/{prompt}/../../../x.png", "{seed}\\..\\x.png", "o/{seed}/.."]
+)
+def test_template_that_leaves_its_folder_after_a_field_is_refused(template):
+    with pytest.raises(RequestError, match=r"'\.\.' after a field"):
+        one(template)
+
+
+def test_folder_that_the_user_wrote_out_may_be_anywhere():
+    assert one("../out/{seed}.png") == "../out/42.png"
+
+
+@given(st.text(), st.text())
+def test_no_field_makes_a_path_of_its_own(prompt, model):
+    path = naming.expand("out/{prompt}-{model}.png", [apple(prompt=prompt, model=model, sampler=model)], "png")[0]
+    assert path.parent == PurePath("out")
+    assert len(path.name.encode()) <= 2 * naming.SLUG_BYTES + len("-.png")
+    assert not {"/", "\\", "\0", ":", "\n"} & set(path.name)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "x"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("🍎❤️", "x"),
+        ("Füße", "füsse"),
+        ("赤いりんご", "赤いりんご"),
+        ("हिन्दी सेब", "हिन्दी-सेब"),
+        ("CON", "con-"),
+        ("word " * 30, "-".join(["word"] * 12)),
+        ("a" * 99, "a" * 60),
+    ],
+)
+def test_slug_is_words_and_nothing_else(text, expected):
+    assert naming.slug(text, "x") == expected
+
+
+def test_suffix_names_the_format():
+    assert naming.format_of("a.JPEG") == "jpeg"
+    assert naming.format_of("a.webp") == "webp"
+    assert naming.format_of("out/v1.2") is None
+    with pytest.raises(RequestError, match=r"\.tiff"):
+        naming.format_of("a.tiff")
