@@ -144,7 +144,7 @@ class _Attention:
 
 def _choose_tile(request: GenerateRequest, job: Job, need: Need, free: int) -> _Tile:
     if request.vae_tile is not None:
-        return _Tile(number=request.vae_tile, reason="as the recipe records")
+        return _recorded_tile(request.vae_tile, job)
     wanted = request.vae_tiling or "auto"
     if wanted == "off":
         return _Tile(number=0, reason="asked for")
@@ -164,6 +164,15 @@ def _choose_tile(request: GenerateRequest, job: Job, need: Need, free: int) -> _
     return _Tile(
         number=tile, reason=f"decoding whole takes about {text(need.decoding)}; {text(max(spare, 0))} are spare"
     )
+
+
+def _recorded_tile(tile: int, job: Job) -> _Tile:
+    scale = catalog.vae_scale(job.facts)
+    if tile and (tile % scale or not 2 * scale <= tile <= job.family.max_size):
+        raise RequestError(
+            f"the recipe's tile of {tile} px is none that this model can decode in", hint="--vae-tiling auto"
+        )
+    return _Tile(number=tile, reason="as the recipe records")
 
 
 def _spare(job: Job, need: Need, free: int) -> int:

@@ -190,6 +190,8 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
     What the environment, a preset or the config says gives way: `--from` means the same picture again. Where a picture
     goes and in which format stays the request's.
     """
+    if recipe.task != TASK:
+        raise RequestError(f"the recipe is one for {recipe.task!r}; this command makes {TASK}")
     family = catalog.named(recipe.family)
     recorded: dict[str, object] = {
         "prompt": recipe.prompt,
@@ -340,9 +342,7 @@ def _size_notes(size: sizes.Size, case: Case) -> tuple[str, ...]:
     native = _limits(case).native
     if size.width <= _STRETCH * native[0] and size.height <= _STRETCH * native[1]:
         return ()
-    return (
-        f"the model was trained on {native[0]}x{native[1]}; at {size.width}x{size.height} it may repeat things",
-    )
+    return (f"the model was trained on {native[0]}x{native[1]}; at {size.width}x{size.height} it may repeat things",)
 
 
 def _shortened(numbers: tuple[int, ...]) -> str:

@@ -39,9 +39,7 @@ def with_cuda(*, free: int = 22 * GIB, bfloat16: bool = True, **changes: object)
 
 
 def with_mps(*, bfloat16: bool = True, **changes: object) -> Machine:
-    gpu = Accelerator(
-        device="mps", name="Apple GPU", total_bytes=16 * GIB, free_bytes=12 * GIB, bfloat16=bfloat16
-    )
+    gpu = Accelerator(device="mps", name="Apple GPU", total_bytes=16 * GIB, free_bytes=12 * GIB, bfloat16=bfloat16)
     return laptop(accelerators=(gpu,), system="Darwin", architecture="arm64", **changes)
 
 
@@ -103,7 +101,10 @@ def flux(*, schnell: bool = False) -> ModelFacts:
         source="hub",
         folder=Path("/models/flux"),
         pipeline="FluxPipeline",
-        components={"vae": ("diffusers", "AutoencoderKL"), "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler")},
+        components={
+            "vae": ("diffusers", "AutoencoderKL"),
+            "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler"),
+        },
         configs={
             "transformer": {"guidance_embeds": not schnell, "num_attention_heads": 24, "attention_head_dim": 128},
             "vae": {"block_out_channels": [128, 256, 512, 512]},
@@ -168,7 +169,11 @@ def make_plan():
     """Return a function that resolves a request, given as fields, for a model and a machine."""
 
     def plan(
-        model: ModelFacts | None = None, machine: Machine | None = None, *, origin: dict[str, str] | None = None, **fields
+        model: ModelFacts | None = None,
+        machine: Machine | None = None,
+        *,
+        origin: dict[str, str] | None = None,
+        **fields,
     ) -> GeneratePlan:
         request = GenerateRequest(**({"prompt": "a red apple"} | fields), origin=origin or {})
         return resolve.resolve(

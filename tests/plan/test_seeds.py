@@ -73,7 +73,9 @@ def test_no_seed_is_a_random_one():
     assert seeds.choose("RANDOM", None, draw=lambda limit: 7) == (7,)
 
 
-@pytest.mark.parametrize("text", ["", ",", "1,", "a", "-1", "1.5", "0x10", "1-", "-", "1--4", "٣", "1e3", "1 2", "random,1"])
+@pytest.mark.parametrize(
+    "text", ["", ",", "1,", "a", "-1", "1.5", "0x10", "1-", "-", "1--4", "٣", "1e3", "1 2", "random,1"]
+)
 def test_what_is_no_seed_is_refused_with_examples(text):
     with pytest.raises(RequestError, match="is no seed") as caught:
         seeds.choose(text, None, draw=never)

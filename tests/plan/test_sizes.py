@@ -47,9 +47,7 @@ def test_an_aspect_keeps_the_native_area(aspect):
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([8, 16, 32, 64]), st.sampled_from([128, 512, 1024]))
 def test_every_aspect_is_a_size_that_the_model_takes_or_an_error_that_names_one(width, height, multiple, native):
-    limits = sizes.Limits(
-        model="m", native=(native, native), multiple_of=multiple, smallest=64, largest=4 * native
-    )
+    limits = sizes.Limits(model="m", native=(native, native), multiple_of=multiple, smallest=64, largest=4 * native)
     try:
         found = choose(limits, aspect=f"{width}:{height}")
     except RequestError as error:

@@ -1,0 +1,57 @@
+import pytest
+
+from imggen.errors import ModelError
+from imggen.plan import catalog
+from imggen.plan.request import ModelFacts
+from tests.plan.conftest import builtin, flux, stable_diffusion, stable_diffusion_xl
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        (stable_diffusion(), "sd"),
+        (stable_diffusion_xl(), "sdxl"),
+        (flux(), "flux"),
+        (flux(schnell=True), "flux-schnell"),
+        (builtin(), "sd"),
+    ],
+)
+def test_the_pipeline_class_and_the_denoisers_config_tell_the_family(facts, name):
+    assert catalog.find(facts).name == name
+    assert catalog.named(name) == catalog.find(facts)
+
+
+def test_an_unknown_pipeline_is_refused_with_the_known_ones(tmp_path):
+    facts = ModelFacts(reference="m", source="folder", folder=tmp_path, pipeline="StableDiffusion3Pipeline")
+    with pytest.raises(ModelError, match="'StableDiffusion3Pipeline'") as caught:
+        catalog.find(facts)
+    assert caught.value.exit_code == 4
+    assert "FluxPipeline" in caught.value.hint
+    assert "nearest is StableDiffusionPipeline" in caught.value.hint
+
+
+def test_an_unknown_family_name_is_refused():
+    with pytest.raises(ModelError, match="'sd9'"):
+        catalog.named("sd9")
+
+
+def test_edges_are_multiples_of_what_the_autoencoder_and_the_patches_fold():
+    assert catalog.multiple_of(catalog.named("sd"), stable_diffusion()) == 8
+    assert catalog.multiple_of(catalog.named("flux"), flux()) == 16
+    coarse = stable_diffusion(configs={"vae": {"block_out_channels": [8] * 5}})
+    assert catalog.multiple_of(catalog.named("sd"), coarse) == 16
+    fine = stable_diffusion(configs={"vae": {"block_out_channels": [8, 8]}})
+    assert catalog.multiple_of(catalog.named("sd"), fine) == 8
+
+
+@pytest.mark.parametrize(
+    ("facts", "prediction"),
+    [
+        (stable_diffusion(), "noise"),
+        (builtin(), "flow"),
+        (flux(), "flow_mu"),
+        (flux(schnell=True), "flow_fixed"),
+    ],
+)
+def test_the_schedulers_config_tells_what_is_predicted(facts, prediction):
+    assert catalog.prediction(catalog.find(facts), facts) == prediction

@@ -1,0 +1,65 @@
+import subprocess
+import sys
+
+import pytest
+
+from imggen.errors import ModelError, RequestError
+from imggen.plan import catalog, signature
+
+SOURCE = """
+class Other:
+    def __call__(self, nothing): ...
+
+class ToyPipeline(Base):
+    def encode(self, prompt): ...
+
+    @torch.no_grad()
+    def __call__(self, prompt, /, width=8, *, steps: int = 3, **kwargs): ...
+"""
+
+
+@pytest.fixture
+def package(tmp_path):
+    folder = tmp_path / "pipelines" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "pipeline_toy.py").write_text(SOURCE, encoding="utf-8")
+    (folder / "pipeline_elsewhere.py").write_text("class HiddenPipeline:\n    def __call__(self, a): ...\n")
+    return tmp_path
+
+
+def test_named_parameters_are_found_and_the_swallowing_ones_are_not(package):
+    assert signature.parameters("ToyPipeline", folder=package) == {"prompt", "width", "steps"}
+
+
+def test_a_class_in_a_file_of_another_name_is_found(package):
+    assert signature.parameters("HiddenPipeline", folder=package) == {"a"}
+
+
+def test_a_class_that_is_not_there_is_a_model_error(package):
+    with pytest.raises(ModelError, match="'MissingPipeline'"):
+        signature.parameters("MissingPipeline", folder=package)
+
+
+def test_an_argument_that_kwargs_would_swallow_is_refused_by_its_option(package):
+    with pytest.raises(RequestError, match="negative_prompt") as caught:
+        signature.check(["prompt", "negative_prompt"], "ToyPipeline", folder=package)
+    assert caught.value.hint == "leave --negative-prompt out"
+    signature.check(["prompt", "width"], "ToyPipeline", folder=package)
+
+
+@pytest.mark.parametrize("family", catalog.FAMILIES, ids=lambda family: family.name)
+def test_every_familys_arguments_are_in_the_installed_pipelines_signature(family):
+    wanted = {"prompt", "width", "height", "num_inference_steps", "generator", *family.extra_arguments}
+    wanted |= {family.guidance_argument} if family.guidance_argument else set()
+    wanted |= set() if family.negative_refusal else {"negative_prompt"}
+    for pipeline in family.pipelines.values():
+        assert wanted <= signature.parameters(pipeline)
+
+
+def test_looking_imports_neither_diffusers_nor_torch():
+    code = (
+        "import sys; from imggen.plan import signature; signature.parameters('StableDiffusionPipeline');"
+        "print([name for name in ('torch', 'diffusers', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
