@@ -106,7 +106,7 @@ def _refuse(repository: str, names: list[str], files: list[str], terms: Terms) -
     pickles = sorted(set(wanted(names, replace(terms, allow_pickle=True))) - set(files))
     if pickles:
         raise ModelError(
-            f"{repository}: {pickles[0]} is a pickle, which can run any code when it is read, without a safetensors twin",
+            f"{repository}: {pickles[0]} is a pickle, which can run any code when read, without a safetensors twin",
             hint="take a model with safetensors weights, or, if you trust this one, add --allow-pickle",
         )
 

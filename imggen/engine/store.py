@@ -186,7 +186,7 @@ def read(
     )
     if pickles and not terms.allow_pickle:
         raise ModelError(
-            f"{reference}: {pickles[0]} is a pickle, which can run any code when it is read, without a safetensors twin",
+            f"{reference}: {pickles[0]} is a pickle, which can run any code when read, without a safetensors twin",
             hint="take a model with safetensors weights, or, if you trust this one, add --allow-pickle",
         )
     headers = {

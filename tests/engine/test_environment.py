@@ -61,7 +61,7 @@ def test_warnings_that_the_user_asked_python_for_are_shown(monkeypatch):
 
 
 def test_loading_and_drawing_print_nothing(tiny_models):
-    """The libraries' import, loading and drawing, in a process of their own, on a model whose scheduler they warn of."""
+    """In a process of its own, since imports make their noise only once."""
     code = """
 import sys
 from imggen.engine import environment

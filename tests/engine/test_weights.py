@@ -136,7 +136,7 @@ def test_a_shard_outside_the_folder_is_refused(tmp_path, name):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": []}', '{"weight_map": {}}', "[" * 100_000])
 def test_a_broken_index_is_a_model_error(tmp_path, text):
     (tmp_path / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(ModelError, match="index of weights|names no weights"):
+    with pytest.raises(ModelError, match=r"index of weights|names no weights"):
         weights.choose(tmp_path, half=True)
 
 
