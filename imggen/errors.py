@@ -24,6 +24,10 @@ class ImggenError(Exception):
         self.hint = hint
 
 
+class PictureError(ImggenError):
+    """One picture came out wrong: not made of numbers, or blanked by its model. Another seed may well work."""
+
+
 class RequestError(ImggenError):
     """The request is wrong: a bad value, an unknown name, an option that the model cannot take."""
 

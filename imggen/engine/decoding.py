@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from imggen.errors import ImggenError
+from imggen.errors import PictureError
 
 
 @contextmanager
@@ -14,7 +14,7 @@ def guarded(vae: Any, *, on_decode: Callable[[], None]) -> Iterator[None]:
     """Watch the decoding of `vae` within the block; `on_decode` is called as each begins.
 
     Latents are cast to the autoencoder's dtype, which several pipelines forget. A picture that is not finite is decoded
-    once more in float32; where that does not help, or the latents themselves are not finite, an ImggenError says so:
+    once more in float32; where that does not help, or the latents themselves are not finite, a PictureError says so:
     the libraries would save a black picture.
     """
     plain, own = vae.decode, vars(vae).get("decode")
@@ -65,7 +65,7 @@ def _sample(decoded: Any) -> torch.Tensor:
     return sample
 
 
-def _not_numbers(what: str, dtype: torch.dtype) -> ImggenError:
+def _not_numbers(what: str, dtype: torch.dtype) -> PictureError:
     name = str(dtype).removeprefix("torch.")
     hint = "--dtype float32" if name != "float32" else "another --seed, --sampler or --guidance"
-    return ImggenError(f"{what} is not made of numbers (NaN or infinity, computed in {name})", hint=hint)
+    return PictureError(f"{what} is not made of numbers (NaN or infinity, computed in {name})", hint=hint)

@@ -12,7 +12,7 @@ from PIL import Image
 from imggen.engine import attention, decoding, failures
 from imggen.engine.environment import quiet
 from imggen.engine.store import ignore
-from imggen.errors import ImggenError
+from imggen.errors import PictureError
 from imggen.plan.progress import Progress, Stage
 from imggen.plan.request import GeneratePlan
 
@@ -28,14 +28,20 @@ class Sample:
 
 
 def sample(pipeline: Any, plan: GeneratePlan, *, on_event: Report = ignore) -> Iterator[Sample]:
-    """Draw one picture per seed of `plan`, each in a call of its own.
+    """Draw one picture per seed of `plan`, in order."""
+    for number in range(1, len(plan.seeds) + 1):
+        yield draw(pipeline, plan, number, on_event=on_event)
+
+
+def draw(pipeline: Any, plan: GeneratePlan, number: int, *, on_event: Report = ignore) -> Sample:
+    """Draw picture `number` of `plan`, counted from 1, in a call of its own.
 
     The noise comes from a CPU generator per picture, so a seed means the same on every device and in every batch.
     `on_event` hears of every stage and step; what it raises stops the run there and leaves the pipeline usable.
     """
-    for number, seed in enumerate(plan.seeds, start=1):
-        report = _Reporter(on_event, image=number, images=len(plan.seeds))
-        yield Sample(seed=seed, image=_draw(pipeline, plan, seed, report))
+    seed = plan.seeds[number - 1]
+    report = _Reporter(on_event, image=number, images=len(plan.seeds))
+    return Sample(seed=seed, image=_draw(pipeline, plan, seed, report))
 
 
 def _draw(pipeline: Any, plan: GeneratePlan, seed: int, report: "_Reporter") -> Image.Image:
@@ -58,7 +64,7 @@ def _draw(pipeline: Any, plan: GeneratePlan, seed: int, report: "_Reporter") -> 
 
 def _refuse_blanked(drawn: Any, plan: GeneratePlan, seed: int) -> None:
     if any(getattr(drawn, "nsfw_content_detected", None) or ()):
-        raise ImggenError(
+        raise PictureError(
             f"the safety checker of {plan.model.reference} blanked the picture of seed {seed}",
             hint="another --seed or another prompt",
         )

@@ -1,0 +1,221 @@
+"""From a request to pictures in files."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import imggen
+from imggen.engine import environment, probe, store, weights
+from imggen.engine.weights import Terms
+from imggen.errors import ImggenError, PictureError, RequestError
+from imggen.output import metadata, writer
+from imggen.output.writer import Written
+from imggen.plan import naming, resolve
+from imggen.plan.machine import Machine
+from imggen.plan.naming import Named
+from imggen.plan.progress import Progress
+from imggen.plan.recipe import Recipe
+from imggen.plan.request import GeneratePlan, GenerateRequest
+
+Report = Callable[[Progress], None]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """One picture: its seed, its place among the seeds counted from 1, and where it went.
+
+    `written` is the file; a picture for standard output has `data`, its bytes, instead. Where the policy keeps the file
+    that is at `path` already, nothing is drawn, and there is neither a recipe nor anything written.
+    """
+
+    seed: int
+    index: int
+    recipe: Recipe | None = None
+    path: Path | None = None
+    written: Written | None = None
+    data: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """A plan, the machine it is for and the recipe that it came from.
+
+    `named` has a path per picture, none for standard output; `kept` the numbers of the pictures, counted from 1, whose
+    files are there and stay.
+    """
+
+    plan: GeneratePlan
+    machine: Machine
+    source: Recipe | None
+    named: tuple[Path, ...]
+    kept: frozenset[int]
+
+
+def plan(request: GenerateRequest, *, on_event: Report = store.ignore) -> GeneratePlan:
+    """Return what `generate` would do, everything that can fail without weights having been checked; write nothing."""
+    return _prepare(request, on_event).plan
+
+
+def generate(
+    request: GenerateRequest,
+    *,
+    on_event: Report = store.ignore,
+    on_note: Tell = lambda _: None,
+    load: Callable[..., Any] | None = None,
+) -> Iterator[Generated]:
+    """Make the pictures that `request` asks for and yield each as soon as it is written.
+
+    `on_note` hears what the user should know before the pictures are there. One that cannot be drawn does not stop the
+    others; at the end an ImggenError says which failed.
+    """
+    prepared = _prepare(request, on_event)
+    for note in prepared.plan.notes:
+        on_note(note)
+    if len(prepared.kept) == len(prepared.plan.seeds):
+        yield from (_kept(prepared, number) for number in sorted(prepared.kept))
+        return
+    files = [path for each in store.files(prepared.plan.model, prepared.plan.dtype).values() for path in each.files]
+    with weights.ReadAhead(files, budget_bytes=prepared.machine.free_bytes // 2):
+        on_event(Progress(stage="load"))
+        # The one import that waits: torch and diffusers take seconds, `--dry-run` shall not pay for them, and the disk
+        # can deliver the weights meanwhile.
+        from imggen.engine import loader, sampler
+
+        pipeline = (load or loader.load)(prepared.plan, on_event=on_event)
+    digest = store.weights_sha256(prepared.plan.model, prepared.plan.dtype)
+    for note in _late_notes(prepared, digest, sampler.cut_prompt(pipeline, prepared.plan)):
+        on_note(note)
+    draw = partial(sampler.draw, pipeline, prepared.plan, on_event=on_event)
+    yield from _pictures(prepared, digest, draw, on_event)
+
+
+def _prepare(request: GenerateRequest, on_event: Report) -> _Prepared:
+    environment.prepare(offline=bool(request.offline))
+    request, source = _from_file(request)
+    machine = probe.machine()
+    half = request.dtype not in ("float32", "fp32") and (machine.cpu_bfloat16 or bool(machine.accelerators))
+    terms = Terms(offline=bool(request.offline), allow_pickle=bool(request.allow_pickle), half=half)
+    facts = store.find(request.model or store.BUILTIN, terms=terms, on_event=on_event)
+    decided = resolve.resolve(request, facts, machine, draw_seed=secrets.randbelow)
+    named = _names(decided)
+    paths = writer.check(
+        named,
+        decided.output,
+        size=(decided.width, decided.height),
+        text=decided.prompt + decided.negative_prompt,
+    )
+    kept = frozenset(number for number, path in enumerate(paths, start=1) if path is None)
+    return _Prepared(plan=decided, machine=machine, source=source, named=named, kept=kept)
+
+
+def _from_file(request: GenerateRequest) -> tuple[GenerateRequest, Recipe | None]:
+    if request.from_file is None:
+        return request, None
+    found = metadata.read(Path(request.from_file)).found
+    if found is None or found.recipe is None:
+        what = f"a {found.dialect} record, and no recipe of imggen" if found else "no record of how it was made"
+        raise RequestError(f"{request.from_file} holds {what}", hint=f"imggen inspect {request.from_file}")
+    return resolve.from_recipe(found.recipe, request), found.recipe
+
+
+def _names(decided: GeneratePlan) -> tuple[Path, ...]:
+    template = decided.output.template
+    if template == naming.STDOUT:
+        return ()
+    today = metadata.now().date()
+    pictures = [
+        Named(
+            seed=seed,
+            index=index,
+            prompt=decided.prompt,
+            model=decided.model.reference,
+            width=decided.width,
+            height=decided.height,
+            steps=decided.steps,
+            sampler=decided.sampler,
+            date=today,
+        )
+        for index, seed in enumerate(decided.seeds, start=1)
+    ]
+    is_folder = Path(template).expanduser().is_dir()
+    paths = naming.expand(template, pictures, decided.output.format, folder=is_folder)
+    return tuple(Path(each).expanduser() for each in paths)
+
+
+def _late_notes(prepared: _Prepared, digest: str, cut: str | None) -> Iterator[str]:
+    if cut:
+        yield cut
+    if prepared.source is not None:
+        made = _recipe(prepared.plan, prepared.plan.seeds[0], digest)
+        for each in resolve.differences(prepared.source, made):
+            yield f"pixels may differ from those of the recipe: {each}"
+
+
+def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:
+    return Recipe(
+        task=decided.task,
+        prompt=decided.prompt,
+        negative_prompt=decided.negative_prompt,
+        model=decided.model.reference,
+        model_revision=decided.model.revision,
+        model_hash=digest,
+        family=decided.family,
+        width=decided.width,
+        height=decided.height,
+        steps=decided.steps,
+        guidance=decided.guidance,
+        seed=seed,
+        sampler=decided.sampler,
+        device=decided.device,
+        dtype=decided.dtype,
+        attention_slicing=decided.attention_slicing,
+        vae_tile=decided.vae_tile,
+        offload=decided.offload,
+        versions={"imggen": imggen.__version__} | {name: probe.version(name) for name in ("torch", "diffusers")},
+    )
+
+
+def _pictures(prepared: _Prepared, digest: str, draw: Callable[[int], Any], on_event: Report) -> Iterator[Generated]:
+    seeds = prepared.plan.seeds
+    failures: list[str] = []
+    done = 0
+    for number, seed in enumerate(seeds, start=1):
+        if number in prepared.kept:
+            yield _kept(prepared, number)
+            continue
+        try:
+            image = draw(number).image
+            on_event(Progress(stage="write", image=number, images=len(seeds)))
+            made = _written(prepared, number, image, _recipe(prepared.plan, seed, digest))
+        except ImggenError as error:
+            # One seed may fail by itself; a machine without memory or disk would only fail again, minutes later.
+            if len(seeds) == 1:
+                raise
+            if not isinstance(error, PictureError):
+                raise type(error)(f"{error} ({done} of {len(seeds)} pictures were written)", hint=error.hint) from error
+            failures.append(f"seed {seed}: {error.message}")
+            continue
+        done += 1
+        yield made
+    if failures:
+        raise ImggenError(f"{len(failures)} of {len(seeds)} pictures failed: {'; '.join(failures)}")
+
+
+def _written(prepared: _Prepared, number: int, image: Any, recipe: Recipe) -> Generated:
+    output = prepared.plan.output
+    if not prepared.named:
+        marked = writer.encode(image, recipe, output)
+        return Generated(seed=recipe.seed, index=number, recipe=recipe, data=marked.data, notes=marked.notes)
+    written = writer.write(image, recipe, output, prepared.named[number - 1])
+    return Generated(
+        seed=recipe.seed, index=number, recipe=recipe, path=written.path, written=written, notes=written.notes
+    )
+
+
+def _kept(prepared: _Prepared, number: int) -> Generated:
+    return Generated(seed=prepared.plan.seeds[number - 1], index=number, path=prepared.named[number - 1])
