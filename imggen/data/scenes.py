@@ -187,19 +187,25 @@ def _describe_background(background: Background) -> str:
     return f"{_article(first)} and {second} {background.kind} background"
 
 
+_PHRASINGS = (
+    ("{subject} on {article_background}", 0.64),
+    ("{subject}, {background}", 0.08),
+    ("a picture of {subject} on {article_background}", 0.08),
+    ("{article_background} with {subject}", 0.08),
+    ("{subject} in front of {article_background}", 0.04),
+    ("{subject} on {color}", 0.05),
+    ("{subject}", 0.03),
+)
+"""The ways to say a scene, and how often each is drawn; patterned backgrounds are always named in full."""
+
+
 def _join(random: Random, phrase: str, background: Background) -> str:
-    draw = random.random()
+    usable = [each for each in _PHRASINGS if background.kind == "plain" or "background}" in each[0]]
+    (template,) = random.choices([each[0] for each in usable], weights=[each[1] for each in usable])
     where = _describe_background(background)
-    if draw < 0.60:
-        return f"{phrase} on {where}"
-    if draw < 0.68:
-        return f"{phrase}, {where.removeprefix('an ').removeprefix('a ')}"
-    if draw < 0.76:
-        return f"a picture of {phrase} on {where}"
-    if draw < 0.84:
-        return f"{where} with {phrase}"
-    if draw < 0.92 and background.kind == "plain":
-        return f"{phrase} on {background.colors[0]}"
-    if draw < 0.96:
-        return phrase
-    return f"{phrase} in front of {where}"
+    return template.format(
+        subject=phrase,
+        article_background=where,
+        background=where.removeprefix("an ").removeprefix("a "),
+        color=background.colors[0],
+    )

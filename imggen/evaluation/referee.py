@@ -120,9 +120,7 @@ def load(path: Path) -> nn.Module:
 def judge(network: nn.Module, prompt: Prompt, picture: Image.Image) -> Verdict:
     """Return what the referee sees in a picture of any size."""
     ranking = network(_prepare(picture)[None])[0].argsort(descending=True)
-    return Verdict(
-        prompt=prompt, names=tuple(CLASSES[index] for index in ranking[:5]), color=background_color(picture)
-    )
+    return Verdict(prompt=prompt, names=tuple(CLASSES[index] for index in ranking[:5]), color=background_color(picture))
 
 
 def background_color(picture: Image.Image) -> str:

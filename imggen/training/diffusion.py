@@ -6,6 +6,7 @@ import torch
 from diffusers import AutoencoderTiny, DPMSolverMultistepScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from imggen.training import folder, latents, pictures, text
@@ -66,9 +67,7 @@ class FlowMatching:
         self._tokenizer = tokenizer
         self._model = model
         self._nothing = latents.tokenize(tokenizer, [""])
-        self.module: nn.Module = Denoiser(
-            build_unet(plan.unet, plan), text.build_encoder(plan.text_encoder, tokenizer)
-        )
+        self.module: nn.Module = Denoiser(build_unet(plan.unet, plan), text.build_encoder(plan.text_encoder, tokenizer))
 
     def loss(self, step: int, generator: torch.Generator) -> Tensor:
         """Return the mean squared error of the velocity over the step's batch."""
@@ -79,13 +78,25 @@ class FlowMatching:
         time = torch.randn(len(clean), generator=generator).sigmoid()
         mixed = torch.lerp(clean, noise, time[:, None, None, None])
         device = next(self.module.parameters()).device
-        velocity = self.module(mixed.to(device), time.to(device), tokens.to(device))
+        with sdpa_kernel(_attention_kernels(device)):
+            velocity = self.module(mixed.to(device), time.to(device), tokens.to(device))
         return F.mse_loss(velocity.float(), (noise - clean).to(device))
+
+    def export(self, averaged: nn.Module) -> None:
+        """Write the model as a diffusers folder."""
+        parts = folder.Parts(
+            vae=self._vae,
+            text_encoder=averaged.text_encoder,
+            tokenizer=self._tokenizer,
+            unet=averaged.unet,
+            scheduler=scheduler(),
+        )
+        folder.write(self._model, self._plan, parts)
 
     @torch.no_grad()
     def sample(self, averaged: nn.Module, path: Path) -> None:
         """Write the model as a diffusers folder, and pictures that it makes of `SAMPLE_PROMPTS`."""
-        folder.write(self._model, self._plan, averaged, self._vae, self._tokenizer, scheduler())
+        self.export(averaged)
         pipeline = folder.load(self._model)
         made = []
         for index, prompt in enumerate(SAMPLE_PROMPTS):
@@ -99,6 +110,13 @@ class FlowMatching:
                 ).images
             )
         pictures.save_sheet(torch.cat(made) * 2 - 1, path, columns=8)
+
+
+def _attention_kernels(device: torch.device) -> list[SDPBackend]:
+    # on a CPU, at these few tokens, the fused kernel's backward pass took a quarter of the whole step
+    if device.type == "cpu":
+        return [SDPBackend.MATH]
+    return [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 def build_unet(plan: UnetPlan, run: TrainPlan) -> UNet2DConditionModel:
@@ -122,7 +140,6 @@ def build_unet(plan: UnetPlan, run: TrainPlan) -> UNet2DConditionModel:
         resnet_time_scale_shift="scale_shift",
         addition_embed_type="text",
         addition_embed_type_num_heads=run.text_encoder.heads,
-        encoder_hid_dim=None,
     )
 
 

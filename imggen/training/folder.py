@@ -2,12 +2,12 @@
 
 import copy
 import json
-import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, SchedulerMixin, StableDiffusionPipeline
+from diffusers import SchedulerMixin, StableDiffusionPipeline
 from torch import nn
 from transformers import CLIPTokenizer
 
@@ -19,33 +19,37 @@ RECORD = "imggen.json"
 RECORD_SCHEMA = 1
 
 
-def write(
-    folder: Path,
-    plan: TrainPlan,
-    denoiser: nn.Module,
-    vae: AutoencoderTiny,
-    tokenizer: CLIPTokenizer,
-    scheduler: SchedulerMixin,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a text-conditional latent diffusion model consists of."""
+
+    vae: nn.Module
+    text_encoder: nn.Module
+    tokenizer: CLIPTokenizer
+    unet: nn.Module
+    scheduler: SchedulerMixin
+
+
+def write(folder: Path, plan: TrainPlan, parts: Parts) -> None:
     """Write the model beside `folder`, then put it in `folder`'s place."""
     pipeline = StableDiffusionPipeline(
-        vae=_half(vae),
-        text_encoder=_half(denoiser.text_encoder),
-        tokenizer=tokenizer,
-        unet=_half(denoiser.unet),
-        scheduler=scheduler,
+        vae=_half(parts.vae),
+        text_encoder=_half(parts.text_encoder),
+        tokenizer=parts.tokenizer,
+        unet=_half(parts.unet),
+        scheduler=parts.scheduler,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    new = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(new, ignore_errors=True)
+    new, old = (folder.with_name(f"{folder.name}.{each}") for each in ("partial", "old"))
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
     pipeline.save_pretrained(new, safe_serialization=True)
     (new / RECORD).write_text(json.dumps(record(plan), indent=2) + "\n", encoding="utf-8")
-    old = folder.with_name(f"{folder.name}.old")
     if folder.exists():
-        os.rename(folder, old)
-    os.rename(new, folder)
+        folder.rename(old)
+    new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +17,9 @@ from torch import Tensor, nn
 from imggen.errors import RequestError
 from imggen.training import optimizer as optimizers
 from imggen.training.recipe import StagePlan
+
+STATS_EVERY = 10
+"""Steps between two lines of statistics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,40 +62,6 @@ class Place:
         return self.folder / "checkpoint.pt"
 
 
-def run(objective: Objective, stage: StagePlan, place: Place) -> Iterator[Step]:
-    """Train until `stage.pictures` were seen, yielding each step; continue where the last checkpoint ended.
-
-    Noise, data and timesteps depend on the step's number alone, so a run that was stopped and continued ends with the
-    same weights as one that was not. Checkpoints replace each other atomically; the averaged weights (EMA) are in
-    them. Raises RequestError where the folder holds a run of another recipe.
-    """
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=place.precision)
-    averaged = _copy_of(objective.module)
-    optimizer = optimizers.build(objective.module, stage)
-    progress = _resume(place, objective.module, averaged, optimizer)
-    objective.module.to(accelerator.device).train()
-    averaged.to(accelerator.device)
-    total = -(-stage.pictures // stage.batch_size)
-    place.folder.mkdir(parents=True, exist_ok=True)
-    while progress.step < total:
-        started = time.monotonic()
-        rate = _learning_rate(stage, progress.step, total)
-        loss = _advance(objective, stage, place, accelerator, optimizer, progress.step, rate)
-        _average(averaged, objective.module, _decay(stage.ema, progress.step))
-        progress = Progress(step=progress.step + 1, seconds=progress.seconds + time.monotonic() - started)
-        fact = Step(
-            stage=objective.name,
-            pictures=min(progress.step * stage.batch_size, stage.pictures),
-            of=stage.pictures,
-            loss=loss,
-            learning_rate=rate,
-            seconds=progress.seconds,
-        )
-        _keep(objective, stage, place, progress, total, averaged, optimizer, fact)
-        yield fact
-    objective.module.load_state_dict(averaged.state_dict())
-
-
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a stage has come."""
@@ -102,43 +70,93 @@ class Progress:
     seconds: float
 
 
-def _advance(
-    objective: Objective,
-    stage: StagePlan,
-    place: Place,
-    accelerator: Accelerator,
-    optimizer: optimizers.Optimizer,
-    step: int,
-    rate: float,
-) -> float:
-    generator = torch.Generator("cpu").manual_seed(_step_seed(place.seed, objective.name, step))
-    optimizer.set_learning_rate(rate)
-    with accelerator.autocast():
-        loss = objective.loss(step, generator)
-    accelerator.backward(loss)
-    accelerator.clip_grad_norm_(objective.module.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad()
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage under way: what trains, how, where, and the averaged twin of its weights."""
+
+    objective: Objective
+    plan: StagePlan
+    place: Place
+    accelerator: Accelerator
+    optimizer: optimizers.Optimizer
+    averaged: nn.Module
+
+    @property
+    def steps(self) -> int:
+        """How many steps the stage takes in all."""
+        return -(-self.plan.pictures // self.plan.batch_size)
+
+
+def run(objective: Objective, plan: StagePlan, place: Place) -> Iterator[Step]:
+    """Train until `plan.pictures` were seen, yielding each step; continue where the last checkpoint ended.
+
+    Noise, data and timesteps depend on the step's number alone, so a run that was stopped and continued ends with the
+    same weights as one that was not. Checkpoints replace each other atomically; the averaged weights (EMA) are in
+    them, and in the objective's module when the stage is done. Raises RequestError where the folder holds a run of
+    another recipe.
+    """
+    stage = Stage(
+        objective=objective,
+        plan=plan,
+        place=place,
+        accelerator=Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=place.precision),
+        optimizer=optimizers.build(objective.module, plan),
+        averaged=copy.deepcopy(objective.module).eval().requires_grad_(requires_grad=False),
+    )
+    progress = _resume(stage)
+    objective.module.to(stage.accelerator.device).train()
+    stage.averaged.to(stage.accelerator.device)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    while progress.step < stage.steps:
+        started = time.monotonic()
+        rate = _learning_rate(stage, progress.step)
+        loss = _advance(stage, progress.step, rate)
+        _average(stage.averaged, objective.module, _decay(plan.ema, progress.step))
+        progress = Progress(step=progress.step + 1, seconds=progress.seconds + time.monotonic() - started)
+        fact = Step(
+            stage=objective.name,
+            pictures=min(progress.step * plan.batch_size, plan.pictures),
+            of=plan.pictures,
+            loss=loss,
+            learning_rate=rate,
+            seconds=progress.seconds,
+        )
+        _keep(stage, progress, fact)
+        yield fact
+    objective.module.load_state_dict(stage.averaged.state_dict())
+
+
+def digest(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's weights, by name and value."""
+    found = hashlib.sha256()
+    for name, each in sorted(module.state_dict().items()):
+        found.update(name.encode())
+        found.update(each.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _advance(stage: Stage, step: int, rate: float) -> float:
+    seed = hashlib.sha256(f"{stage.place.seed}:{stage.objective.name}:{step}".encode()).digest()
+    generator = torch.Generator("cpu").manual_seed(int.from_bytes(seed[:7]))
+    stage.optimizer.set_learning_rate(rate)
+    with stage.accelerator.autocast():
+        loss = stage.objective.loss(step, generator)
+    stage.accelerator.backward(loss)
+    stage.accelerator.clip_grad_norm_(stage.objective.module.parameters(), 1.0)
+    stage.optimizer.step()
+    stage.optimizer.zero_grad()
     return float(loss.detach())
 
 
-def _keep(
-    objective: Objective,
-    stage: StagePlan,
-    place: Place,
-    progress: Progress,
-    total: int,
-    averaged: nn.Module,
-    optimizer: optimizers.Optimizer,
-    fact: Step,
-) -> None:
-    last = progress.step == total
-    if last or _is_due(progress.step, stage.checkpoint_every, stage.batch_size):
-        _save(place, progress, objective.module, averaged, optimizer)
-    if last or _is_due(progress.step, stage.sample_every, stage.batch_size):
-        objective.sample(averaged, place.folder / f"samples-{fact.pictures:09d}.png")
-    if last or progress.step % 10 == 0:
-        with (place.folder / "stats.jsonl").open("a", encoding="utf-8") as stats:
+def _keep(stage: Stage, progress: Progress, fact: Step) -> None:
+    plan, folder = stage.plan, stage.place.folder
+    last = progress.step == stage.steps
+    if last or _is_due(progress.step, plan.checkpoint_every, plan.batch_size):
+        _save(stage, progress)
+    if last or _is_due(progress.step, plan.sample_every, plan.batch_size):
+        stage.objective.sample(stage.averaged, folder / f"samples-{fact.pictures:09d}.png")
+    if last or progress.step % STATS_EVERY == 0:
+        with (folder / "stats.jsonl").open("a", encoding="utf-8") as stats:
             stats.write(json.dumps(asdict(fact)) + "\n")
 
 
@@ -146,25 +164,16 @@ def _is_due(step: int, every: int, batch_size: int) -> bool:
     return step * batch_size // every > (step - 1) * batch_size // every
 
 
-def _learning_rate(stage: StagePlan, step: int, total: int) -> float:
-    warm = min(1.0, (step + 1) * stage.batch_size / max(1, stage.warmup))
-    cooling = max(1, round(total * stage.cooldown))
-    cool = min(1.0, (total - step) / cooling) if stage.cooldown else 1.0
-    return stage.learning_rate * min(warm, cool)
+def _learning_rate(stage: Stage, step: int) -> float:
+    plan, total = stage.plan, stage.steps
+    warm = min(1.0, (step + 1) * plan.batch_size / max(1, plan.warmup))
+    cool = min(1.0, (total - step) / max(1, round(total * plan.cooldown)))
+    return plan.learning_rate * min(warm, cool)
 
 
 def _decay(target: float, step: int) -> float:
     # a short memory while the weights still move fast
     return min(target, (1 + step) / (10 + step))
-
-
-def _step_seed(seed: int, name: str, step: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}:{step}".encode()).digest()[:7])
-
-
-def _copy_of(module: nn.Module) -> nn.Module:
-    twin = copy.deepcopy(module).eval()
-    return twin.requires_grad_(False)
 
 
 @torch.no_grad()
@@ -175,7 +184,8 @@ def _average(averaged: nn.Module, module: nn.Module, decay: float) -> None:
         mine.copy_(other)
 
 
-def _resume(place: Place, module: nn.Module, averaged: nn.Module, optimizer: optimizers.Optimizer) -> Progress:
+def _resume(stage: Stage) -> Progress:
+    place = stage.place
     if not place.checkpoint.exists():
         return Progress(step=0, seconds=0.0)
     state: dict[str, Any] = torch.load(place.checkpoint, map_location="cpu", weights_only=True)
@@ -184,30 +194,27 @@ def _resume(place: Place, module: nn.Module, averaged: nn.Module, optimizer: opt
             f"{place.folder.parent} holds a run of another recipe",
             hint="give --run another folder, or train on with the recipe that started it",
         )
-    module.load_state_dict(state["module"])
-    averaged.load_state_dict(state["averaged"])
-    optimizer.load_state_dict(state["optimizer"])
+    stage.objective.module.load_state_dict(state["module"])
+    stage.averaged.load_state_dict(state["averaged"])
+    stage.optimizer.load_state_dict(state["optimizer"])
     return Progress(step=state["step"], seconds=state["seconds"])
 
 
-def _save(
-    place: Place, progress: Progress, module: nn.Module, averaged: nn.Module, optimizer: optimizers.Optimizer
-) -> None:
+def _save(stage: Stage, progress: Progress) -> None:
     state = {
-        "fingerprint": place.fingerprint,
+        "fingerprint": stage.place.fingerprint,
         "step": progress.step,
         "seconds": progress.seconds,
-        "module": module.state_dict(),
-        "averaged": averaged.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "module": stage.objective.module.state_dict(),
+        "averaged": stage.averaged.state_dict(),
+        "optimizer": stage.optimizer.state_dict(),
     }
-    temporary = place.checkpoint.with_suffix(".partial")
+    temporary = stage.place.checkpoint.with_suffix(".partial")
     try:
         with temporary.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(place.checkpoint)
+        temporary.replace(stage.place.checkpoint)
     finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)

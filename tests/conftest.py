@@ -1,0 +1,25 @@
+"""Shared fixtures: nothing of the user's own reaches a test, and no test reaches the network."""
+
+from pathlib import Path
+
+import pytest
+
+from imggen.data import drawing
+from imggen.errors import MachineError
+
+
+@pytest.fixture(autouse=True)
+def _private_machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path_factory.mktemp("home")
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "HF_HOME"):
+        monkeypatch.setenv(name, str(home / name.lower()))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def emoji_font() -> Path:
+    """The font that the drawn set needs; tests that draw objects are left out where it is not installed."""
+    try:
+        return drawing.find_font()
+    except MachineError as error:
+        pytest.skip(f"{error.message} ({error.hint})")

@@ -1,0 +1,77 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from imggen.errors import RequestError
+from imggen.tasks.train import Trained, train
+from imggen.training import loop
+
+SLOW_STEPS = 4
+
+
+def weights(run):
+    return {path.relative_to(run): path.read_bytes() for path in sorted((run / "model").rglob("*.safetensors"))}
+
+
+def test_a_stopped_and_continued_run_ends_with_the_same_bytes(tiny_plan, tmp_path):
+    list(train(tiny_plan, tmp_path / "whole"))
+    stages = []
+    for stop in ("autoencoder", "diffusion"):
+        for fact in train(tiny_plan, tmp_path / "parts"):
+            stages.append(type(fact).__name__)
+            if isinstance(fact, loop.Step) and fact.stage == stop and fact.pictures == 12:
+                break
+    list(train(tiny_plan, tmp_path / "parts"))
+    assert {"Step", "Encoded"} <= set(stages)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+
+
+def test_the_model_is_a_diffusers_folder_in_float16_that_makes_pictures(tiny_plan, tmp_path):
+    *_, last = train(tiny_plan, tmp_path)
+    assert last == Trained(model=tmp_path / "model")
+    pipeline = StableDiffusionPipeline.from_pretrained(last.model, dtype=torch.float32, use_safetensors=True)
+    pipeline.set_progress_bar_config(disable=True)
+    picture = pipeline("a red apple", num_inference_steps=2, generator=torch.Generator().manual_seed(1)).images[0]
+    assert picture.size == (32, 32)
+    record = json.loads((last.model / "imggen.json").read_text())
+    assert record["native_size"] == 32
+    assert "apple" in record["vocabulary"]["objects"]
+
+
+def test_the_run_folder_tells_its_story(tiny_plan, tmp_path):
+    list(train(tiny_plan, tmp_path))
+    assert json.loads((tmp_path / "plan.json").read_text())["name"] == tiny_plan.name
+    for stage in ("autoencoder", "diffusion"):
+        last = json.loads((tmp_path / stage / "stats.jsonl").read_text().splitlines()[-1])
+        assert last["pictures"] == last["of"] == 16
+        assert (tmp_path / stage / "samples-000000016.png").exists()
+        assert not list((tmp_path / stage).glob("*.partial"))
+
+
+def test_another_recipe_does_not_touch_the_run(tiny_plan, tmp_path):
+    list(train(tiny_plan, tmp_path))
+    before = weights(tmp_path)
+    other = replace(tiny_plan, autoencoder=replace(tiny_plan.autoencoder, channels=16))
+    with pytest.raises(RequestError, match="another recipe"):
+        list(train(other, tmp_path))
+    assert weights(tmp_path) == before
+
+
+def test_a_finished_run_can_be_trained_further(tiny_plan, tmp_path):
+    list(train(tiny_plan, tmp_path))
+    longer = replace(tiny_plan, diffusion_training=replace(tiny_plan.diffusion_training, pictures=24))
+    steps = [fact for fact in train(longer, tmp_path) if isinstance(fact, loop.Step)]
+    assert [step.pictures for step in steps] == [20, 24]
+
+
+def test_losses_fall(tiny_plan, tmp_path):
+    plan = replace(
+        tiny_plan, autoencoder_training=replace(tiny_plan.autoencoder_training, pictures=240, learning_rate=3e-3)
+    )
+    losses = [
+        fact.loss for fact in train(plan, tmp_path) if isinstance(fact, loop.Step) and fact.stage == "autoencoder"
+    ]
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
