@@ -123,11 +123,15 @@ def _cgroup_cores(root: Path) -> float | None:
     return min(quotas, default=None)
 
 
+def has_accelerator(*, root: Path = Path("/")) -> bool:
+    """Return whether there are signs of an accelerator: a device file of a GPU's driver, or Apple's own chip."""
+    files = (*(root / "dev").glob("nvidia[0-9]*"), root / "dev/dxg", root / "dev/kfd")
+    return any(each.exists() for each in files) or (sys.platform == "darwin" and platform.machine() == "arm64")
+
+
 def _accelerators(root: Path) -> tuple[Accelerator, ...]:
-    nvidia = any((root / "dev").glob("nvidia[0-9]*")) or (root / "dev/dxg").exists() or (root / "dev/kfd").exists()
-    apple = sys.platform == "darwin" and platform.machine() == "arm64"
-    windows = sys.platform == "win32"
-    if not (nvidia or apple or windows) or importlib.util.find_spec("torch") is None:
+    # Windows has no such files, so only torch can tell.
+    if not (has_accelerator(root=root) or sys.platform == "win32") or importlib.util.find_spec("torch") is None:
         return ()
     # Torch takes seconds to import, so machines without a sign of an accelerator never pay for it here.
     with quiet():

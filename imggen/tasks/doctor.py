@@ -1,0 +1,216 @@
+"""What imggen finds on this machine, what it would choose, and what stands in the way."""
+
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+import imggen
+from imggen.engine import environment, probe, store
+from imggen.errors import ImggenError
+from imggen.plan import catalog, memory, resolve
+from imggen.plan.catalog import Family
+from imggen.plan.machine import Machine
+from imggen.plan.request import GenerateRequest, ModelFacts
+
+Status = Literal["ok", "note", "problem"]
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "safetensors",
+    "huggingface_hub",
+    "numpy",
+    "pillow",
+)
+# Not needed to draw: without it transformers falls back to slower image processors.
+OPTIONAL = frozenset({"torchvision"})
+LITTLE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at: where it belongs, its name and value, why it is so, and what to do about it."""
+
+    section: Literal["machine", "choices", "packages", "storage", "model"]
+    name: str
+    value: str
+    reason: str = ""
+    status: Status = "ok"
+    hint: str | None = None
+
+
+def examine(*, machine: Callable[[], Machine] = probe.machine) -> Iterator[Finding]:
+    """Look at the machine, the packages, the places and the built-in model, and yield what is found."""
+    environment.prepare()
+    here = machine()
+    yield from _machine(here)
+    yield from _choices(here)
+    yield from packages(probe.version)
+    yield from _storage()
+    yield from _builtin(here)
+
+
+def _machine(here: Machine) -> Iterator[Finding]:
+    yield Finding(section="machine", name="system", value=f"{here.system} {here.architecture}")
+    yield Finding(section="machine", name="processor", value=f"{here.cpu_name}, {here.cpu_cores} cores")
+    yield Finding(
+        section="machine", name="bfloat16", value="yes" if here.cpu_bfloat16 else "no", reason=here.cpu_reason
+    )
+    yield Finding(
+        section="machine",
+        name="memory",
+        value=f"{memory.text(here.free_bytes)} free of {memory.text(here.memory_bytes)}",
+        status="note" if here.free_bytes < LITTLE_BYTES else "ok",
+    )
+    for gpu in here.accelerators:
+        yield Finding(
+            section="machine",
+            name=gpu.device,
+            value=f"{gpu.name}, {memory.text(gpu.free_bytes)} free of {memory.text(gpu.total_bytes)}",
+            reason=f"bfloat16: {'yes' if gpu.bfloat16 else 'no'}",
+        )
+    if not here.accelerators:
+        yield _without_accelerator(here)
+
+
+def _without_accelerator(here: Machine) -> Finding:
+    if not probe.has_accelerator():
+        return Finding(section="machine", name="accelerator", value="none")
+    return Finding(
+        section="machine",
+        name="accelerator",
+        value="one is there, and torch cannot use it",
+        reason=f"torch {here.torch} was built without it, or its driver is too old",
+        status="problem",
+        hint="install the torch build for your driver: https://pytorch.org/get-started/locally/",
+    )
+
+
+def _choices(here: Machine) -> Iterator[Finding]:
+    for family in catalog.FAMILIES:
+        try:
+            decided = resolve.resolve(
+                GenerateRequest(prompt="a", seed="1"),
+                _typical(family),
+                here,
+                draw_seed=lambda _: 1,
+                check_call=lambda *_: None,
+            )
+        except ImggenError as error:
+            yield Finding(section="choices", name=family.name, value=error.message, status="problem", hint=error.hint)
+            continue
+        reasons = {each.name: each.reason for each in decided.levers}
+        layout = "channels last" if decided.channels_last else "channels first"
+        yield Finding(
+            section="choices",
+            name=family.name,
+            value=f"{decided.device}, {decided.dtype}, attention slicing {decided.attention_slicing}, {layout}",
+            reason="; ".join(reasons[name] for name in ("device", "dtype", "attention_slicing")),
+        )
+
+
+def _typical(family: Family) -> ModelFacts:
+    """Return a model of `family` of which nothing is known but what makes it one."""
+    return ModelFacts(
+        reference=family.name,
+        source="hub",
+        folder=Path(),
+        pipeline=family.pipelines["text-to-image"],
+        components={"vae": ("diffusers", "AutoencoderKL")},
+        configs={family.denoiser: dict(family.when)},
+    )
+
+
+def packages(version: Callable[[str], str]) -> Iterator[Finding]:
+    """Yield the packages that imggen stands on, by what `version` says of each; `missing` is a problem."""
+    yield Finding(section="packages", name="imggen", value=imggen.__version__)
+    yield Finding(section="packages", name="python", value=platform.python_version())
+    for name in PACKAGES:
+        found = version(name)
+        is_bad = found == "missing" and name not in OPTIONAL
+        yield Finding(
+            section="packages",
+            name=name,
+            value=found,
+            status="problem" if is_bad else "ok",
+            hint=f"pip install {name}" if is_bad else None,
+        )
+    yield from _pair(version("torch"), version("torchvision"))
+
+
+def _pair(torch: str, torchvision: str) -> Iterator[Finding]:
+    """Yield a problem where torch and torchvision were not built for each other: then neither library loads models.
+
+    torchvision 0.15 came with torch 2.0, and both have counted on in step since.
+    """
+    if "missing" in (torch, torchvision):
+        return
+    release, _, build = torch.partition("+")
+    other_release, _, other_build = torchvision.partition("+")
+    numbers, others = _numbers(release), _numbers(other_release)
+    if numbers is None or others is None or numbers[0] != 2 or others[0] != 0:
+        return
+    if others[1] == numbers[1] + 15 and (build == other_build or not build or not other_build):
+        return
+    yield Finding(
+        section="packages",
+        name="torch and torchvision",
+        value=f"{torch} and {torchvision} do not fit each other",
+        reason=f"torch {numbers[0]}.{numbers[1]} goes with torchvision 0.{numbers[1] + 15}, of the same build",
+        status="problem",
+        hint="pip install --upgrade --force-reinstall torch torchvision",
+    )
+
+
+def _numbers(release: str) -> tuple[int, int] | None:
+    parts = release.split(".")[:2]
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(each.isdigit() for each in parts) else None
+
+
+def _storage() -> Iterator[Finding]:
+    # See the store for why this import waits.
+    from imggen.engine import hub
+
+    yield _free("this folder", Path.cwd())
+    yield _free("models of the hub", hub.place())
+    config = platformdirs.user_config_path("imggen", appauthor=False)
+    yield Finding(section="storage", name="settings", value=str(config / "config.toml"))
+    yield Finding(section="storage", name="own presets", value=str(config / "presets"))
+    yield Finding(
+        section="storage",
+        name="network",
+        value="not used" if environment.is_offline() else "used to fetch models that are not here",
+        reason="HF_HUB_OFFLINE is set" if environment.is_offline() else "",
+    )
+
+
+def _free(name: str, place: Path) -> Finding:
+    existing = next(each for each in (place, *place.parents) if each.exists())
+    free_bytes = shutil.disk_usage(existing).free
+    return Finding(
+        section="storage",
+        name=name,
+        value=f"{place}, {memory.text(free_bytes)} free",
+        status="note" if free_bytes < LITTLE_BYTES else "ok",
+    )
+
+
+def _builtin(here: Machine) -> Iterator[Finding]:
+    try:
+        facts = store.find(store.BUILTIN)
+        request = GenerateRequest(prompt="a red apple", seed="1")
+        decided = resolve.resolve(request, facts, here, draw_seed=lambda _: 1)
+        digest = store.weights_sha256(facts, decided.dtype)
+    except ImggenError as error:
+        yield Finding(section="model", name=store.BUILTIN, value=error.message, status="problem", hint=error.hint)
+        return
+    size = memory.text(sum(facts.weight_bytes.values()))
+    yield Finding(section="model", name=store.BUILTIN, value=f"{size} of weights, sha256 {digest}", reason="all there")

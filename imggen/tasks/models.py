@@ -1,0 +1,97 @@
+"""What models there are, and what one of them can do."""
+
+from collections.abc import Callable
+from typing import Any
+
+from imggen.engine import environment, store
+from imggen.engine.store import Installed
+from imggen.engine.weights import Terms
+from imggen.errors import ModelError
+from imggen.plan import catalog, record, samplers
+from imggen.plan.progress import Progress
+from imggen.plan.request import ModelFacts
+
+SCHEMA = 1
+
+
+def list_models() -> list[Installed]:
+    """Return the models that are on this machine: the built-in one first, then those in the hub's cache."""
+    environment.prepare()
+    return store.installed()
+
+
+def show(
+    reference: str, *, terms: Terms = store.DEFAULT_TERMS, on_event: Callable[[Progress], None] = store.ignore
+) -> dict[str, object]:
+    """Return what is known of the model that `reference` names, as values that JSON can hold.
+
+    Sizes are in pixels and bytes. A model of the hub that is not on this machine is fetched where `terms` allow it.
+    What the model's own record says and no key here covers stands under `record`; its `vocabulary` stands at the top.
+    """
+    environment.prepare(offline=terms.offline)
+    facts = store.find(reference, terms=terms, on_event=on_event)
+    return {
+        "schema": SCHEMA,
+        "reference": facts.reference,
+        "source": facts.source,
+        "revision": facts.revision,
+        "folder": str(facts.folder),
+        "pipeline": facts.pipeline,
+        "licence": _licence(facts),
+        "size_bytes": sum(facts.weight_bytes.values()),
+        "components": {name: _component(facts, name) for name in facts.components},
+        **_abilities(facts),
+        "vocabulary": facts.record.get("vocabulary", {}),
+        "record": {name: value for name, value in facts.record.items() if name != "vocabulary"},
+    }
+
+
+def _component(facts: ModelFacts, name: str) -> dict[str, object]:
+    library, class_name = facts.components[name]
+    return {
+        "library": library,
+        "class": class_name,
+        "bytes": facts.weight_bytes.get(name, 0),
+        "dtype": facts.stored_dtypes.get(name),
+    }
+
+
+def _abilities(facts: ModelFacts) -> dict[str, object]:
+    """Return what imggen can make of the model; of a family that it does not know, only that."""
+    try:
+        family = catalog.find(facts)
+    except ModelError as error:
+        return {"family": None, "problem": error.message}
+    own = record.read(facts)
+    limits: dict[str, Any] = {
+        "width": own.native_size[0] if own.native_size else family.native_pixels,
+        "height": own.native_size[1] if own.native_size else family.native_pixels,
+        "steps": own.steps or family.steps,
+        "guidance": family.guidance if own.guidance is None else own.guidance,
+        "sampler": own.sampler or samplers.DEFAULT,
+    }
+    prediction = catalog.prediction(family, facts)
+    return {
+        "family": family.name,
+        "title": family.title,
+        "tasks": list(family.pipelines),
+        "defaults": limits,
+        "multiple_of": catalog.multiple_of(family, facts),
+        "samplers": [each.name for each in samplers.SAMPLERS if prediction in each.schedulers],
+        "negative_prompt": family.negative_refusal is None,
+    }
+
+
+def _licence(facts: ModelFacts) -> str | None:
+    """Return the licence that the model's record or, in its first lines, its card names."""
+    named = facts.record.get("licence") or facts.record.get("license")
+    if isinstance(named, str):
+        return named
+    card = facts.folder / "README.md"
+    if not card.is_file():
+        return None
+    with card.open(encoding="utf-8", errors="replace") as file:
+        head = file.read(8192)
+    lines = head.split("---")[1].splitlines() if head.startswith("---") and head.count("---") > 1 else []
+    found = (line.partition(":")[2].strip(" '\"") for line in lines if line.startswith(("license:", "license_name:")))
+    return next((each for each in found if each), None)
