@@ -1,0 +1,256 @@
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imggen.engine import loader
+from imggen.errors import EXIT_FAILED, ImggenError, MachineError, ModelError, PictureError, RequestError
+from imggen.output import metadata
+from imggen.plan.request import GenerateRequest
+from imggen.tasks import generate
+from tests.tiny_models import tiny_models
+
+__all__ = ["tiny_models"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+@pytest.fixture
+def ask(tiny_models):
+    """Return a function that asks for a small, quick picture from a tiny model."""
+    cached = {}
+
+    def request(**changes):
+        said = {"prompt": "a red apple", "model": str(tiny_models("sd")), "steps": 2, "seed": "7", "dtype": "float32"}
+        return GenerateRequest(**said | changes)
+
+    def load(plan, **options):
+        if plan.model.folder not in cached:
+            cached[plan.model.folder] = loader.load(plan, **options)
+        return cached[plan.model.folder]
+
+    request.load = load
+    return request
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def run(ask, **changes):
+    return list(generate.generate(ask(**changes), load=ask.load))
+
+
+def test_a_picture_is_written_with_its_recipe(ask):
+    (made,) = run(ask, output="apple.png")
+    assert made.written.path.resolve() == Path("apple.png").resolve()
+    assert pixels("apple.png").shape == (64, 64, 3)
+    recipe = metadata.read(Path("apple.png")).found.recipe
+    assert recipe == made.recipe
+    assert (recipe.prompt, recipe.seed, recipe.steps, recipe.dtype) == ("a red apple", 7, 2, "float32")
+    assert set(recipe.versions) == {"imggen", "torch", "diffusers"}
+    assert len(recipe.model_hash) == 64
+
+
+def test_a_picture_made_from_its_own_file_has_the_same_pixels(ask):
+    run(ask, output="apple.png", negative_prompt="blue", guidance=3.0, sampler="dpmpp_2m")
+    again = GenerateRequest(from_file="apple.png", output="again.png")
+    notes = []
+    (made,) = generate.generate(again, load=loader.load, on_note=notes.append)
+    np.testing.assert_array_equal(pixels("again.png"), pixels("apple.png"))
+    assert made.recipe == metadata.read(Path("apple.png")).found.recipe
+    assert not [each for each in notes if "differ" in each]
+
+
+def test_a_recipe_of_other_weights_is_noted(ask, tiny_models, tmp_path):
+    model = shutil.copytree(tiny_models("sd"), tmp_path / "model")
+    run(ask, output="apple.png", model=str(model))
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    changed = bytearray(weights.read_bytes())
+    changed[-2] ^= 1
+    weights.write_bytes(changed)
+    notes = []
+    request = GenerateRequest(from_file="apple.png", output="again.png")
+    list(generate.generate(request, load=loader.load, on_note=notes.append))
+    assert [each for each in notes if "model_hash" in each]
+
+
+def test_a_recipe_whose_model_is_gone_is_a_model_error(ask, tiny_models, tmp_path):
+    model = shutil.copytree(tiny_models("sd"), tmp_path / "model")
+    run(ask, output="apple.png", model=str(model))
+    shutil.rmtree(model)
+    with pytest.raises(ModelError, match="no model"):
+        generate.plan(GenerateRequest(from_file="apple.png"))
+
+
+def test_a_file_without_a_recipe_is_a_wrong_request():
+    Image.new("RGB", (8, 8)).save("plain.png")
+    with pytest.raises(RequestError, match=r"plain\.png holds no record"):
+        generate.plan(GenerateRequest(from_file="plain.png"))
+
+
+def test_seeds_make_a_file_each_and_the_same_pixels_as_alone(ask):
+    made = run(ask, seed="1-3", output="out/{seed}.png")
+    assert [each.seed for each in made] == [1, 2, 3]
+    assert sorted(each.name for each in Path("out").iterdir()) == ["1.png", "2.png", "3.png"]
+    run(ask, seed="2", output="alone.png")
+    np.testing.assert_array_equal(pixels("alone.png"), pixels("out/2.png"))
+
+
+def test_a_folder_that_is_there_takes_default_names(ask):
+    Path("pictures").mkdir()
+    (made,) = run(ask, output="pictures")
+    assert made.path.resolve() == Path("pictures/a-red-apple-7.png").resolve()
+
+
+@pytest.mark.parametrize("seed", [None, "random"])
+def test_seeds_that_nobody_names_are_drawn_and_recorded(ask, seed):
+    (made,) = run(ask, seed=seed, output="x.png")
+    assert metadata.read(Path("x.png")).found.recipe.seed == made.seed
+
+
+def test_standard_output_gets_the_bytes_of_one_picture_and_no_file_is_made(ask):
+    (made,) = run(ask, output="-")
+    with Image.open(io.BytesIO(made.data)) as picture:
+        assert picture.size == (64, 64)
+    assert made.written is None
+    assert list(Path().iterdir()) == []
+
+
+def test_many_pictures_for_standard_output_are_refused(ask):
+    with pytest.raises(RequestError, match="-o -"):
+        run(ask, output="-", seed="1-2")
+
+
+def never(plan, **options):
+    raise AssertionError("weights were loaded")
+
+
+WRONG = {
+    "empty prompt": ({"prompt": " "}, RequestError, "prompt is empty"),
+    "unknown model": ({"model": "nonsense"}, ModelError, "no model 'nonsense'"),
+    "unknown sampler": ({"sampler": "eulr"}, RequestError, "eulr"),
+    "odd size": ({"width": 66}, RequestError, "66"),
+    "unknown field": ({"output": "{sed}.png"}, RequestError, "unknown field {sed}"),
+    "bad seed": ({"seed": "x"}, RequestError, "x"),
+    "a file as folder": ({"output": "occupied/x.png"}, RequestError, "occupied"),
+    "somebody's file": ({"output": "occupied.png", "if_exists": "auto"}, RequestError, "occupied.png"),
+}
+
+
+@pytest.mark.parametrize(("changes", "kind", "message"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_told_before_weights_are_loaded_and_nothing_is_written(ask, changes, kind, message):
+    Path("occupied").write_text("mine")
+    Path("occupied.png").write_text("mine")
+    with pytest.raises(kind, match=message):
+        list(generate.generate(ask(**changes), load=never))
+    assert {each.name for each in Path().iterdir()} == {"occupied", "occupied.png"}
+    assert Path("occupied.png").read_text() == "mine"
+
+
+def test_files_that_are_kept_are_not_drawn_again(ask):
+    run(ask, seed="1", output="{seed}.png")
+    before = Path("1.png").read_bytes()
+    kept, made = run(ask, seed="1-2", output="{seed}.png", if_exists="skip")
+    assert (kept.path, kept.written, kept.recipe) == (Path("1.png"), None, None)
+    assert made.written.path.name == "2.png"
+    assert Path("1.png").read_bytes() == before
+    (again,) = generate.generate(ask(seed="1", output="{seed}.png", if_exists="skip"), load=never)
+    assert again.path == Path("1.png")
+
+
+def failing(ask, error, *, at):
+    """A loader whose pipeline raises `error` on its call number `at`."""
+    calls = []
+
+    def load(plan, **options):
+        pipeline = loader.load(plan, **options)
+        plain = pipeline.unet.forward
+
+        def forward(*arguments, **values):
+            calls.append(1)
+            if len(calls) == 2 * at:
+                raise error
+            return plain(*arguments, **values)
+
+        pipeline.unet.forward = forward
+        return pipeline
+
+    return load
+
+
+def test_one_picture_that_fails_does_not_stop_the_others_and_is_named_at_the_end(ask):
+    made = []
+    load = failing(ask, PictureError("not made of numbers"), at=2)
+    with pytest.raises(ImggenError, match="1 of 3 pictures failed: seed 2: not made of numbers") as caught:
+        made.extend(generate.generate(ask(seed="1-3", output="{seed}.png"), load=load))
+    assert caught.value.exit_code == EXIT_FAILED
+    assert sorted(each.name for each in Path().iterdir()) == ["1.png", "3.png"]
+
+
+def test_a_lone_picture_that_fails_keeps_its_own_error(ask):
+    load = failing(ask, PictureError("not made of numbers", hint="--dtype float32"), at=1)
+    with pytest.raises(PictureError) as caught:
+        list(generate.generate(ask(output="x.png"), load=load))
+    assert caught.value.hint == "--dtype float32"
+
+
+def test_running_out_of_memory_stops_the_run_and_says_how_far_it_came(ask):
+    load = failing(ask, MemoryError(), at=2)
+    with pytest.raises(MachineError, match=r"\(1 of 3 pictures were written\)"):
+        list(generate.generate(ask(seed="1-3", output="{seed}.png"), load=load))
+    assert [each.name for each in Path().iterdir()] == ["1.png"]
+
+
+def test_an_interruption_leaves_no_partial_file(ask):
+    load = failing(ask, KeyboardInterrupt(), at=1)
+    with pytest.raises(KeyboardInterrupt):
+        list(generate.generate(ask(output="out/x.png"), load=load))
+    assert [each for each in Path().rglob("*") if each.is_file()] == []
+
+
+def test_progress_runs_from_loading_to_writing(ask):
+    events = []
+    list(generate.generate(ask(output="x.png"), load=loader.load, on_event=events.append))
+    stages = list(dict.fromkeys(each.stage for each in events))
+    assert stages == ["load", "encode", "denoise", "decode", "write"]
+
+
+def test_a_prompt_that_is_cut_is_noted_before_the_picture_is_there(ask):
+    told = []
+    request = ask(prompt="apple " * 60, output="x.png")
+    list(generate.generate(request, load=ask.load, on_note=lambda note: told.append((note, Path("x.png").exists()))))
+    ((note, exists),) = told
+    assert "the model reads 77" in note
+    assert not exists
+
+
+def test_planning_imports_nothing_heavy(tiny_models):
+    code = """
+import sys
+from imggen.plan.request import GenerateRequest
+from imggen.tasks import generate
+plan = generate.plan(GenerateRequest(prompt="a", model=sys.argv[1], seed="1", output="x.png"))
+print(plan.seeds, sorted({"torch", "diffusers", "transformers"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_models("sd"))], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "(1,) []"
+
+
+def test_a_plan_names_no_file_and_writes_none(ask):
+    decided = generate.plan(ask(output="x.png"))
+    assert json.dumps(decided.arguments)
+    assert list(Path().iterdir()) == []
