@@ -15,6 +15,7 @@ from imggen.plan.recipe import Recipe
 
 STORED = Path(__file__).parent / "records"
 
+
 def changed(**values: object) -> str:
     return json.dumps({**json.loads(APPLE.to_json()), **values})
 

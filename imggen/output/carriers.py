@@ -1,0 +1,67 @@
+"""What a picture's file carries beside its pixels, and what can be changed there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from imggen.errors import RequestError
+from imggen.plan.request import ImageFormat
+
+MAX_FILE_BYTES = 1 << 29
+MAX_PIXELS = 1 << 30
+MAX_TEXT_BYTES = 16 << 20
+MAX_PARTS = 200_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carriers:
+    """The metadata blocks of one file, undecoded.
+
+    `exif` is the TIFF block, without any `Exif` prefix; `xmp` is the packet; `texts` are a PNG's text chunks in file
+    order, decoded; `comments` are a JPEG's COM segments.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    texts: tuple[tuple[str, str], ...] = ()
+    comments: tuple[bytes, ...] = ()
+
+    def text(self, keyword: str) -> str | None:
+        """Return the text of the first chunk with that keyword."""
+        return next((text for key, text in self.texts if key == keyword), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What a file's structure says, read without decoding a pixel.
+
+    `image_sha256` is over the parts that decode to pixels and nothing else, so it outlives every change of metadata
+    and no change of the picture. `notes` say what is odd but did not stand in the way.
+    """
+
+    format: ImageFormat
+    width: int
+    height: int
+    animated: bool
+    image_sha256: str
+    carriers: Carriers
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What to put into a file. None leaves what is there; of texts, only the keywords named are replaced.
+
+    A text that is None goes away.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    texts: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise RequestError where no honest file has these dimensions."""
+    if width < 1 or height < 1:
+        raise RequestError(f"the header says {width}x{height} pixels")
+    if width * height > MAX_PIXELS:
+        raise RequestError(f"the header says {width}x{height} pixels; at most {MAX_PIXELS:,} in all are believed")

@@ -1,0 +1,117 @@
+"""ComfyUI's graph of nodes, as it stands in a picture: from a sampler back to the prompt, model and size."""
+
+import json
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+Scalar = str | int | float
+Node = Mapping[str, object]
+Graph = Mapping[str, Node]
+
+MAX_NODES = 20_000
+
+_EMPTY = "ConditioningZeroOut"
+_SAMPLER_INPUTS = ({"positive", "negative"}, {"guider", "sigmas"}, {"positive", "sampler_name"})
+_TEXTS = ("text", "prompt", "t5xxl", "text_g", "clip_l", "text_l", "string", "value", "positive", "wildcard_text")
+_NAMES = {
+    "seed": ("seed", "noise_seed"),
+    "steps": ("steps",),
+    "guidance": ("cfg", "guidance"),
+    "sampler": ("sampler_name",),
+    "scheduler": ("scheduler",),
+    "denoise": ("denoise",),
+    "model": ("ckpt_name", "unet_name", "model_name"),
+    "width": ("width",),
+    "height": ("height",),
+}
+
+
+def parse(text: str) -> Graph | None:
+    """Return the graph that `text` holds in ComfyUI's API format, None where it holds none."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict) or not 0 < len(values) <= MAX_NODES:
+        return None
+    nodes = {key: node for key, node in values.items() if isinstance(node, dict) and "class_type" in node}
+    return {key: node for key, node in nodes.items() if isinstance(node.get("inputs"), dict)} or None
+
+
+def texts(graph: Graph) -> tuple[str, str]:
+    """Return the prompt and the negative prompt that the first sampler hangs on; empty where none is found."""
+    sampler = _sampler(graph)
+    if sampler is None:
+        return "", ""
+    holder = next((each for each in _upstream(graph, sampler) if "positive" in _inputs(graph, each)), None)
+    if holder is None:
+        return next(filter(None, (_text_of(graph, each) for each in _upstream(graph, sampler))), ""), ""
+    inputs = _inputs(graph, holder)
+    return _text(graph, inputs.get("positive")), _text(graph, inputs.get("negative"))
+
+
+def settings(graph: Graph) -> dict[str, Scalar]:
+    """Return seed, steps, guidance, sampler, scheduler, model and size, from the sampler and the nodes that feed it."""
+    sampler = _sampler(graph)
+    found: dict[str, Scalar] = {}
+    for key in _upstream(graph, sampler) if sampler else ():
+        inputs = _inputs(graph, key)
+        for name, sources in _NAMES.items():
+            value = next((inputs[each] for each in sources if _is_scalar(inputs.get(each))), None)
+            if isinstance(value, str | int | float):
+                found.setdefault(name, value)
+    return found
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _sampler(graph: Graph) -> str | None:
+    for wanted in _SAMPLER_INPUTS:
+        matching = [key for key in graph if wanted <= _inputs(graph, key).keys()]
+        samplers = [key for key in matching if "Sampler" in str(graph[key]["class_type"])]
+        if samplers:
+            return samplers[0]
+    return None
+
+
+def _inputs(graph: Graph, key: str) -> Mapping[str, object]:
+    inputs = graph[key]["inputs"]
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def _link(graph: Graph, value: object) -> str | None:
+    if isinstance(value, list) and len(value) == 2 and str(value[0]) in graph:
+        return str(value[0])
+    return None
+
+
+def _upstream(graph: Graph, start: str) -> Iterator[str]:
+    seen = {start}
+    waiting = deque([start])
+    while waiting:
+        key = waiting.popleft()
+        yield key
+        if graph[key]["class_type"] == _EMPTY:
+            continue
+        for value in _inputs(graph, key).values():
+            link = _link(graph, value)
+            if link is not None and link not in seen:
+                seen.add(link)
+                waiting.append(link)
+
+
+def _text(graph: Graph, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    start = _link(graph, value)
+    if start is None:
+        return ""
+    return next(filter(None, (_text_of(graph, each) for each in _upstream(graph, start))), "")
+
+
+def _text_of(graph: Graph, key: str) -> str:
+    inputs = _inputs(graph, key)
+    return next((value for name in _TEXTS if isinstance(value := inputs.get(name), str) and value), "")

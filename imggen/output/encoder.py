@@ -1,0 +1,74 @@
+"""Pixels to the bytes of a file without metadata."""
+
+import io
+from typing import Any
+
+from PIL import Image
+
+from imggen.errors import RequestError
+from imggen.plan.request import ImageFormat
+
+LONGEST_EDGE: dict[ImageFormat, int] = {"png": (1 << 31) - 1, "jpeg": 65_500, "webp": 16_383}
+
+_FULL_COLOUR_QUALITY = 90
+_LOSSLESS_QUALITY = 100
+_MODES: dict[ImageFormat, tuple[str, ...]] = {
+    "png": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
+    "jpeg": ("L", "RGB", "CMYK"),
+    "webp": ("RGB", "RGBA"),
+}
+
+
+def encode(image: Image.Image, file_format: ImageFormat, quality: int) -> bytes:
+    """Return the picture as a file with nothing in it but pixels and a colour profile.
+
+    `quality` is 1 to 100 for JPEG (colours at full resolution from 90 up) and WebP (100 is lossless); PNG has none.
+    Raises RequestError where the format cannot hold the picture: its size, or transparency in a JPEG.
+    """
+    check_size(image.width, image.height, file_format)
+    bare = image.copy()
+    bare.info = {name: image.info[name] for name in ("transparency",) if name in image.info}
+    bare = _fitting(bare, file_format)
+    options = _options(file_format, quality)
+    if _colours(bare) == _colours(image):
+        options["icc_profile"] = image.info.get("icc_profile")
+    buffer = io.BytesIO()
+    bare.save(buffer, file_format.upper(), **options)
+    return buffer.getvalue()
+
+
+def _options(file_format: ImageFormat, quality: int) -> dict[str, Any]:
+    if file_format == "png":
+        return {}
+    if file_format == "jpeg":
+        return {"quality": quality, "subsampling": 0 if quality >= _FULL_COLOUR_QUALITY else 2, "optimize": True}
+    if quality == _LOSSLESS_QUALITY:
+        # Pillow's quality is the effort here; exact keeps the colours of transparent pixels.
+        return {"lossless": True, "exact": True, "quality": 80}
+    return {"quality": quality, "method": 4}
+
+
+def _colours(image: Image.Image) -> tuple[str, ...]:
+    return tuple(band for band in image.getbands() if band != "A")
+
+
+def check_size(width: int, height: int, file_format: ImageFormat) -> None:
+    """Raise RequestError where the format has no room for a picture of that size."""
+    longest = LONGEST_EDGE[file_format]
+    if max(width, height) > longest:
+        raise RequestError(
+            f"a {width}x{height} picture does not fit into {file_format}, whose longest edge is {longest:,}",
+            hint="--format png",
+        )
+
+
+def _fitting(image: Image.Image, file_format: ImageFormat) -> Image.Image:
+    transparent = image.has_transparency_data
+    if file_format == "jpeg" and transparent:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            raise RequestError("a JPEG cannot hold the picture's transparency", hint="--format png")
+        return image.convert("RGB")
+    if image.mode in _MODES[file_format]:
+        return image
+    return image.convert("RGBA" if transparent else "RGB")

@@ -1,0 +1,167 @@
+"""Files on disk: read whole and within bounds, written whole or not at all."""
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from imggen.errors import ImggenError, RequestError
+from imggen.output.carriers import MAX_FILE_BYTES
+from imggen.plan.request import IfExists
+
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG))
+_MANY = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a file goes, and whether one is there that it may replace."""
+
+    path: Path
+    replaces: bool
+
+
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """Name the file in every RequestError that is raised within."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def read(path: Path) -> bytes:
+    """Return the file's bytes; raise RequestError where it is no readable regular file of sane size."""
+    try:
+        # Looked at before it is opened, because opening a pipe waits for its other end.
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise RequestError(f"{path} is a folder, not a picture")
+        if not stat.S_ISREG(found.st_mode):
+            raise RequestError(f"{path} is not a regular file")
+        if found.st_size > MAX_FILE_BYTES:
+            raise RequestError(f"{path} has {found.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise RequestError(f"cannot read {path}: {_reason(error)}") from error
+
+
+def settle(
+    path: Path, if_exists: IfExists, *, is_own: Callable[[Path], bool], taken: Collection[Path] = ()
+) -> Place | None:
+    """Return where a file named `path` goes under the policy, None where it is to be skipped; creates nothing.
+
+    A symbolic link stands for what it points to. `auto` replaces a file of which `is_own` is true, and no other;
+    `number` finds a name that neither exists nor is `taken`: `cat-2.png`, `cat-3.png`.
+    Raises RequestError where the policy forbids it, or where nothing can be written.
+    """
+    path = Path(os.path.realpath(path))
+    present = _is_present(path)
+    if not present and path not in taken:
+        _check_folder(path)
+        return Place(path=path, replaces=False)
+    if if_exists == "number":
+        return _numbered(path, taken)
+    if path in taken:
+        raise RequestError(f"two pictures of this run would be {path}", hint="put {seed} or {index} into -o")
+    if if_exists == "skip":
+        return None
+    if if_exists == "error":
+        raise RequestError(f"{path} exists", hint="--if-exists overwrite, number or skip")
+    if if_exists == "auto" and not is_own(path):
+        raise RequestError(
+            f"{path} exists and is not as imggen made it, so it stays as it is", hint="--if-exists overwrite"
+        )
+    _check_folder(path)
+    return Place(path=path, replaces=True)
+
+
+def write(place: Place, data: bytes, *, like: Path | None = None) -> None:
+    """Put the bytes at the place, whole or not at all; parents are created, and permissions are taken from `like`.
+
+    Raises FileExistsError where the place was free when it was settled and is not any more; RequestError where it
+    cannot be written; ImggenError where the disk is full or fails.
+    """
+    temporary = place.path.parent / f".imggen-{secrets.token_hex(8)}.tmp"
+    try:
+        place.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _fill(temporary, data, like)
+            _publish(temporary, place)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise _translated(place.path, error) from error
+
+
+def _fill(temporary: Path, data: bytes, like: Path | None) -> None:
+    with os.fdopen(
+        os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666), "wb"
+    ) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    if like is not None:
+        shutil.copymode(like, temporary)
+
+
+def _publish(temporary: Path, place: Place) -> None:
+    if place.replaces:
+        temporary.replace(place.path)
+        return
+    try:
+        # Fails where the name is taken by now, which a rename does not.
+        place.path.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Some file systems have no hard links.
+        if place.path.exists():
+            raise FileExistsError(errno.EEXIST, "exists", str(place.path)) from None
+        temporary.replace(place.path)
+
+
+def _is_present(path: Path) -> bool:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise RequestError(f"cannot write {path}: {_reason(error)}") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise RequestError(f"{path} is a folder, not a file", hint=f"-o {path}/")
+    if not stat.S_ISREG(found.st_mode):
+        raise RequestError(f"{path} is not a regular file", hint="-o - writes to standard output")
+    return True
+
+
+def _check_folder(path: Path) -> None:
+    folder = next(each for each in path.parents if each.exists())
+    if not folder.is_dir():
+        raise RequestError(f"cannot write {path}: {folder} is not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RequestError(f"cannot write {path}: the folder {folder} is not writable")
+
+
+def _numbered(path: Path, taken: Collection[Path]) -> Place:
+    candidates = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
+    found = next(each for each in candidates if each not in taken and not os.path.lexists(each))
+    _check_folder(found)
+    return Place(path=found, replaces=False)
+
+
+def _translated(path: Path, error: OSError) -> ImggenError:
+    message = f"cannot write {path}: {_reason(error)}"
+    return ImggenError(message) if error.errno in _FULL else RequestError(message)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,325 @@
+"""What a picture's file says of its making: composed from a recipe, read from any file, put into any file.
+
+Nothing here decodes a pixel or signs anything. Whoever can write a file can write these marks; they inform, they do
+not prove.
+"""
+
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imggen.errors import ImggenError, RequestError
+from imggen.output import container, dialects, exif, files, jpeg, xmp
+from imggen.output.carriers import Changes, Picture
+from imggen.output.dialects import Clues, Found
+from imggen.plan import infotext
+from imggen.plan.recipe import Recipe
+from imggen.plan.request import Metadata as Level
+
+SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+GENERATED = SOURCE_TYPES + "trainedAlgorithmicMedia"
+
+RECIPE, IMAGE_HASH = "imggen:Recipe", "imggen:ImageSHA256"
+SOURCE_TYPE, SYSTEM, SYSTEM_VERSION = (
+    "Iptc4xmpExt:DigitalSourceType",
+    "Iptc4xmpExt:AISystemUsed",
+    "Iptc4xmpExt:AISystemVersionUsed",
+)
+PROMPT, IDENTITY = "Iptc4xmpExt:AIPromptInformation", "Iptc4xmpExt:DigImageGUID"
+TOOL, CREATED = "xmp:CreatorTool", "xmp:CreateDate"
+
+_MAKING = (SYSTEM, SYSTEM_VERSION, PROMPT, IDENTITY, RECIPE, IMAGE_HASH)
+_RECIPE_KEYWORD, _INFOTEXT_KEYWORD = "imggen", "parameters"
+_SHORT_PROMPT = 1000
+_SHORTEST_PROMPT_BYTES = 400
+_S_RGB = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What to say of a picture.
+
+    `properties` (XMP) and `tags` (Exif) replace what the file says, None taking it away; the two `defaults` are set
+    only where the file says nothing. `texts` replace a PNG's own text chunks where it has them.
+    """
+
+    infotext: str | None = None
+    recipe: str | None = None
+    properties: Mapping[str, xmp.Value | None] = field(default_factory=dict)
+    defaults: Mapping[str, xmp.Value] = field(default_factory=dict)
+    tags: Mapping[str, exif.Value | None] = field(default_factory=dict)
+    tag_defaults: Mapping[str, exif.Value] = field(default_factory=dict)
+    texts: Mapping[str, str | None] = field(default_factory=dict)
+    replaces_making: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marked:
+    """A file with metadata in it: its bytes, what they say now (`iptc`, `infotext`, `recipe`), and what did not fit."""
+
+    data: bytes
+    marks: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Everything that a file says, and whether the picture in it is the one that the record was written for.
+
+    `fits` compares the image data with the hash that imggen recorded when it made them: False means that the picture
+    was changed or encoded anew since, or that the record was copied from another; None that no hash is recorded.
+    """
+
+    picture: Picture
+    found: Found | None
+    xmp: dict[str, xmp.Value]
+    exif: dict[str, exif.Value]
+    fits: bool | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether imggen made this very picture, as far as the file says."""
+        tool = self.xmp.get(TOOL)
+        return self.fits is True and isinstance(tool, str) and tool.startswith("imggen")
+
+
+def now(environment: Mapping[str, str] = os.environ) -> datetime:
+    """Return the time to record, in UTC: SOURCE_DATE_EPOCH where it is set, so that builds can be repeated."""
+    given = environment.get("SOURCE_DATE_EPOCH")
+    if not given:
+        return datetime.now(UTC)
+    try:
+        return datetime.fromtimestamp(int(given), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise RequestError(f"SOURCE_DATE_EPOCH is {given!r}, not a number of seconds since 1970") from error
+
+
+def compose(recipe: Recipe, *, level: Level, created: datetime, image_sha256: str) -> Metadata:
+    """Return what to say of the picture that the recipe made.
+
+    `full` says everything. `minimal` says that a model made the picture, which, and when, but neither prompt nor seed
+    nor any hash of them. `none` says nothing. `image_sha256` is the encoded picture's (see `Picture`).
+    """
+    if level == "none":
+        return Metadata()
+    version = recipe.versions.get("imggen", "")
+    tool = f"imggen {version}".strip()
+    told: dict[str, xmp.Value | None] = {
+        SOURCE_TYPE: GENERATED,
+        SYSTEM: f"imggen ({_public(recipe.model)})",
+        SYSTEM_VERSION: f"{tool}; {recipe.model_revision or recipe.model_hash}",
+        IMAGE_HASH: image_sha256,
+    }
+    defaults = {TOOL: tool, CREATED: created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    if level == "minimal":
+        return Metadata(properties=told, defaults=defaults, tag_defaults={"Software": tool})
+    told |= {PROMPT: _prompts(recipe), IDENTITY: identity(recipe), RECIPE: recipe.to_json()}
+    return Metadata(
+        infotext=infotext.write(recipe),
+        recipe=recipe.to_json(),
+        properties=told,
+        defaults=defaults,
+        tag_defaults={"Software": tool, "ColorSpace": _S_RGB},
+    )
+
+
+def identity(recipe: Recipe) -> str:
+    """Return the URN that names the recipe's picture: the same for the same recipe, on any machine."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"https://imggen.dev/recipe/{recipe.sha256()}").urn
+
+
+def copied(source: Facts) -> Metadata:
+    """Return what to say of a picture that shall carry the record of another one.
+
+    The making is copied whole, with the hash of the picture that it belongs to, so that `Facts.fits` stays honest.
+    Which program wrote the file, and when, remains the target's own. Raises RequestError where there is no record.
+    """
+    found = source.found
+    if found is None or (found.recipe is None and found.infotext is None):
+        what = (
+            f"its {found.dialect} record cannot be carried over" if found else "it holds no record of how it was made"
+        )
+        raise RequestError(f"{what}; imggen copies its own recipe and infotext")
+    told = {name: source.xmp.get(name) for name in _MAKING}
+    if SOURCE_TYPE in source.xmp:
+        told[SOURCE_TYPE] = source.xmp[SOURCE_TYPE]
+    record = found.recipe.to_json() if found.recipe else None
+    return Metadata(
+        infotext=found.infotext or (infotext.write(found.recipe) if found.recipe else None),
+        recipe=record,
+        properties={**told, RECIPE: record},
+        defaults={name: source.xmp[name] for name in (TOOL,) if name in source.xmp},
+        replaces_making=True,
+    )
+
+
+def read(source: Path | bytes) -> Facts:
+    """Return everything that the file says; raise RequestError, naming it, where it is damaged or no picture.
+
+    Metadata that cannot be understood is a note, not an error: the rest of the file is still worth telling.
+    """
+    if isinstance(source, Path):
+        data = files.read(source)
+        with files.blaming(source):
+            return read(data)
+    picture = container.read(source)
+    notes = list(picture.notes)
+    tags = _tags(picture, notes)
+    properties = _properties(picture, notes)
+    clues = Clues(
+        texts=dict(reversed(picture.carriers.texts)),
+        tags=tags,
+        properties=properties,
+        comments=tuple(each.decode(errors="replace") for each in picture.carriers.comments),
+    )
+    found = dialects.read(clues)
+    recorded = properties.get(IMAGE_HASH)
+    return Facts(
+        picture=picture,
+        found=found,
+        xmp=properties,
+        exif=tags,
+        fits=recorded == picture.image_sha256 if recorded else None,
+        notes=(*notes, *(found.notes if found else ())),
+    )
+
+
+def is_own(path: Path) -> bool:
+    """Return whether the file holds a picture as imggen made it; what cannot be read is not."""
+    try:
+        return read(path).is_own
+    except ImggenError:
+        return False
+
+
+def embed(data: bytes, metadata: Metadata) -> Marked:
+    """Return the file with the metadata in it and its picture untouched, bit for bit.
+
+    Everything else that the file says stays. What a format cannot hold is shortened or left out with a note; where
+    that will not do, RequestError, as for a file whose own metadata is too damaged to add to.
+    """
+    if metadata == Metadata():
+        return Marked(data=data, marks=())
+    facts = read(data)
+    notes: list[str] = []
+    changes = Changes(
+        exif=_new_exif(facts, metadata, notes), xmp=_new_xmp(facts, metadata, notes), texts=_new_texts(facts, metadata)
+    )
+    return Marked(data=container.replace(data, changes), marks=_marks(metadata), notes=tuple(notes))
+
+
+def _marks(metadata: Metadata) -> tuple[str, ...]:
+    said = {
+        "iptc": metadata.properties.get(SOURCE_TYPE),
+        "infotext": metadata.infotext,
+        "recipe": metadata.recipe,
+    }
+    return tuple(name for name, value in said.items() if value)
+
+
+def _tags(picture: Picture, notes: list[str]) -> dict[str, exif.Value]:
+    if picture.carriers.exif is None:
+        return {}
+    try:
+        return exif.read(picture.carriers.exif)
+    except RequestError as error:
+        notes.append(error.message)
+        return {}
+
+
+def _properties(picture: Picture, notes: list[str]) -> dict[str, xmp.Value]:
+    if picture.carriers.xmp is None:
+        return {}
+    try:
+        return xmp.read(picture.carriers.xmp)
+    except RequestError as error:
+        notes.append(error.message)
+        return {}
+
+
+def _new_texts(facts: Facts, metadata: Metadata) -> dict[str, str | None]:
+    if facts.picture.format != "png":
+        return {}
+    present = {keyword for keyword, _ in facts.picture.carriers.texts}
+    texts = {keyword: text for keyword, text in metadata.texts.items() if keyword in present}
+    if metadata.infotext or metadata.replaces_making:
+        texts |= {_INFOTEXT_KEYWORD: metadata.infotext, _RECIPE_KEYWORD: metadata.recipe}
+    return texts
+
+
+def _new_xmp(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None:
+    absent = {name: value for name, value in metadata.defaults.items() if name not in facts.xmp}
+    wanted: dict[str, xmp.Value | None] = {**absent, **metadata.properties}
+    changed = {name: value for name, value in wanted.items() if facts.xmp.get(name) != value}
+    if not changed:
+        return None
+    old_type = facts.xmp.get(SOURCE_TYPE)
+    if old_type and changed.get(SOURCE_TYPE):
+        notes.append(f"the digital source type was {old_type}")
+    packet = xmp.merge(facts.picture.carriers.xmp, changed)
+    if facts.picture.format != "jpeg" or len(packet) <= jpeg.MAX_XMP_BYTES or not changed.get(PROMPT):
+        return packet
+    notes.append("the prompt in the XMP is shortened, because a JPEG holds 65,533 bytes there; the recipe has it whole")
+    return xmp.merge(facts.picture.carriers.xmp, {**changed, PROMPT: str(changed[PROMPT])[:_SHORT_PROMPT] + "…"})
+
+
+def _new_exif(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None:
+    changed = _exif_changes(facts, metadata)
+    if not changed:
+        return None
+    old = facts.exif.get("UserComment")
+    is_foreign = isinstance(old, str) and old.strip() and not (facts.found and facts.found.infotext)
+    if is_foreign and "UserComment" in changed:
+        notes.append(f"the Exif comment was {str(old)[:80]!r}")
+    try:
+        block = exif.merge(facts.picture.carriers.exif, changed)
+        if facts.picture.format != "jpeg" or len(block) <= jpeg.MAX_EXIF_BYTES:
+            return block
+        return _shortened_exif(facts, changed, len(block), notes)
+    except RequestError as error:
+        notes.append(f"{error.message}; it stays as it is, and only the XMP is written")
+        return None
+
+
+def _exif_changes(facts: Facts, metadata: Metadata) -> dict[str, exif.Value | None]:
+    absent = {name: value for name, value in metadata.tag_defaults.items() if name not in facts.exif}
+    wanted: dict[str, exif.Value | None] = {**absent, **metadata.tags}
+    if metadata.infotext:
+        wanted["UserComment"] = metadata.infotext
+    if facts.picture.format == "png":
+        # A PNG has text chunks; its Exif is only kept from telling something else.
+        wanted = {name: value for name, value in wanted.items() if name in facts.exif}
+    changed = {name: value for name, value in wanted.items() if facts.exif.get(name) != value}
+    if facts.picture.carriers.exif is None and any(value is not None for value in changed.values()):
+        # The standard wants every Exif block to tell the size.
+        changed |= {"ExifImageWidth": facts.picture.width, "ExifImageHeight": facts.picture.height}
+    return changed
+
+
+def _shortened_exif(
+    facts: Facts, changed: Mapping[str, exif.Value | None], size_bytes: int, notes: list[str]
+) -> bytes | None:
+    head, _, last = str(changed.get("UserComment") or "").rpartition("\n")
+    wide = head.encode("utf-16-le", "replace")
+    room = (len(wide) - (size_bytes - jpeg.MAX_EXIF_BYTES)) // 2 * 2 - 4
+    if room < _SHORTEST_PROMPT_BYTES:
+        raise RequestError(f"the Exif would take {size_bytes:,} bytes and a JPEG holds 65,533")
+    notes.append("the prompt in the Exif comment is shortened, because a JPEG holds 65,533 bytes there")
+    short = wide[:room].decode("utf-16-le", errors="ignore")
+    return exif.merge(facts.picture.carriers.exif, {**changed, "UserComment": f"{short}…\n{last}"})
+
+
+def _prompts(recipe: Recipe) -> str:
+    if not recipe.negative_prompt:
+        return recipe.prompt
+    return f"{recipe.prompt}\nNegative prompt: {recipe.negative_prompt}"
+
+
+def _public(model: str) -> str:
+    # A path on somebody's disk is nobody's business; a name from a hub is the model's name.
+    is_path = model.startswith(("/", "\\", ".", "~")) or model[1:2] == ":" or model.count("/") > 1
+    return infotext.model_name(model) if is_path else model

@@ -1,0 +1,225 @@
+"""XMP packets (ISO 16684-1): read strangers' without harm, add properties, keep everything else."""
+
+import io
+import itertools
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import iterparse
+
+from imggen.errors import RequestError
+
+Value = str | tuple[str, ...]
+
+MAX_PACKET_BYTES = 8 << 20
+MAX_DEPTH = 100
+
+NAMESPACES = {
+    "x": "adobe:ns:meta/",
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "exif": "http://ns.adobe.com/exif/1.0/",
+    "imggen": "https://imggen.dev/ns/1.0/",
+    "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
+    "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+    "sdcpp": "https://github.com/leejet/stable-diffusion.cpp/ns/1.0/",
+    "tiff": "http://ns.adobe.com/tiff/1.0/",
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+    "xmpMM": "http://ns.adobe.com/xap/1.0/mm/",
+    "xmpRights": "http://ns.adobe.com/xap/1.0/rights/",
+}
+CONTAINERS = {
+    "dc:creator": "Seq",
+    "dc:description": "Alt",
+    "dc:rights": "Alt",
+    "dc:subject": "Bag",
+    "dc:title": "Alt",
+    "Iptc4xmpCore:AltTextAccessibility": "Alt",
+    "xmpRights:UsageTerms": "Alt",
+}
+
+_PREFIX_OF = {uri: prefix for prefix, uri in NAMESPACES.items()}
+_XML = "http://www.w3.org/XML/1998/namespace"
+_LANG = f"{{{_XML}}}lang"
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_UNMAPPABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
+_WIDE = (b"\xff\xfe", b"\xfe\xff")
+_BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
+_END = '\n<?xpacket end="w"?>'
+
+
+def read(packet: bytes) -> dict[str, Value]:
+    """Return the packet's simple properties and lists as `prefix:name`; RequestError where it is not safe, sound XMP.
+
+    Prefixes are the usual ones of known namespaces, whatever the packet calls them; a stranger that takes one of
+    those prefixes for a namespace of its own is listed by the namespace. Of texts in several languages, the default.
+    """
+    root, prefixes = _parse(packet)
+    found: dict[str, Value] = {}
+    for description in _descriptions(_rdf(root)):
+        for key, value in description.attrib.items():
+            if not key.startswith((f"{{{NAMESPACES['rdf']}}}", f"{{{_XML}}}")):
+                found.setdefault(_name(key, prefixes), value)
+        for child in description:
+            read_value = _value(child)
+            if read_value is not None:
+                found.setdefault(_name(child.tag, prefixes), read_value)
+    return found
+
+
+def merge(packet: bytes | None, values: Mapping[str, Value | None]) -> bytes:
+    """Return the packet with the properties set, None taking one away, and all others as they were.
+
+    Text that XML cannot carry is dropped (control characters) or replaced by U+FFFD (half a surrogate pair).
+    Raises RequestError where the packet is not XMP that can be read, so that nothing can be added to it safely.
+    """
+    root, prefixes = _parse(packet) if packet else (_blank(), {})
+    rdf = _rdf(root)
+    if not list(_descriptions(rdf)):
+        ET.SubElement(rdf, _tag("rdf:Description"), {_tag("rdf:about"): ""})
+    for name, value in values.items():
+        translations = _take(rdf, _tag(name))
+        if value is not None:
+            next(_descriptions(rdf)).append(_element(name, value, translations))
+    return (_BEGIN + ET.tostring(_prefixed(root, prefixes), encoding="unicode") + _END).encode()
+
+
+def clean(text: str) -> str:
+    """Return the text as far as XML 1.0 can carry it, with line feeds for line ends."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _UNMAPPABLE.sub("\ufffd", _FORBIDDEN.sub("", text))
+
+
+def _parse(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
+    if len(packet) > MAX_PACKET_BYTES:
+        raise RequestError(f"the XMP has {len(packet):,} bytes; at most {MAX_PACKET_BYTES:,} are read")
+    try:
+        # Padding may be zeros, which in UTF-16 are halves of letters.
+        return _build(packet if packet.startswith(_WIDE) else packet.strip(b"\0 \t\r\n"))
+    except DefusedXmlException as error:
+        raise RequestError("the XMP has a document type or entities, which no honest packet has") from error
+    except (ET.ParseError, ValueError, LookupError) as error:
+        raise RequestError(f"the XMP is not sound XML: {error}") from error
+
+
+def _build(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
+    prefixes: dict[str, str] = {}
+    depth = 0
+    events = iterparse(io.BytesIO(packet), events=("start-ns", "start", "end"), forbid_dtd=True)
+    for event, value in events:
+        if event == "start-ns":
+            prefixes.setdefault(value[1], value[0])
+            continue
+        depth += 1 if event == "start" else -1
+        if depth > MAX_DEPTH:
+            raise RequestError(f"the XMP nests more than {MAX_DEPTH} elements")
+    return events.root, prefixes
+
+
+def _blank() -> ET.Element:
+    root = ET.Element(_tag("x:xmpmeta"))
+    ET.SubElement(root, _tag("rdf:RDF"))
+    return root
+
+
+def _rdf(root: ET.Element) -> ET.Element:
+    found = next(root.iter(_tag("rdf:RDF")), None)
+    if found is None:
+        raise RequestError("the XMP holds no RDF")
+    return found
+
+
+def _descriptions(rdf: ET.Element) -> Iterator[ET.Element]:
+    return iter(rdf.findall(_tag("rdf:Description")))
+
+
+def _value(element: ET.Element) -> Value | None:
+    resource = element.get(_tag("rdf:resource"))
+    if resource is not None:
+        return resource
+    if not len(element):
+        return element.text or ""
+    container = element[0]
+    if container.tag == _tag("rdf:Alt"):
+        items = container.findall(_tag("rdf:li"))
+        default = next((each for each in items if each.get(_LANG) == "x-default"), items[0] if items else None)
+        return None if default is None else default.text or ""
+    if container.tag in (_tag("rdf:Seq"), _tag("rdf:Bag")):
+        return tuple(each.text or "" for each in container.findall(_tag("rdf:li")))
+    return None
+
+
+def _take(rdf: ET.Element, tag: str) -> list[ET.Element]:
+    translations: list[ET.Element] = []
+    for description in _descriptions(rdf):
+        description.attrib.pop(tag, None)
+        for child in description.findall(tag):
+            items = child.findall(f"{_tag('rdf:Alt')}/{_tag('rdf:li')}")
+            translations += [each for each in items if each.get(_LANG) not in (None, "x-default")]
+            description.remove(child)
+    return translations
+
+
+def _element(name: str, value: Value, translations: list[ET.Element]) -> ET.Element:
+    element = ET.Element(_tag(name))
+    kind = CONTAINERS.get(name)
+    if kind is None:
+        element.text = clean(value if isinstance(value, str) else ", ".join(value))
+        return element
+    container = ET.SubElement(element, _tag(f"rdf:{kind}"))
+    for each in (value,) if isinstance(value, str) else value:
+        item = ET.SubElement(container, _tag("rdf:li"), {_LANG: "x-default"} if kind == "Alt" else {})
+        item.text = clean(each)
+    if kind == "Alt":
+        container.extend(translations)
+    return element
+
+
+def _tag(name: str) -> str:
+    prefix, _, local = name.partition(":")
+    return f"{{{NAMESPACES[prefix]}}}{local}"
+
+
+def _name(tag: str, prefixes: Mapping[str, str]) -> str:
+    uri, closed, local = tag.removeprefix("{").rpartition("}")
+    if not closed:
+        return tag
+    prefix = _PREFIX_OF.get(uri) or prefixes.get(uri)
+    if not prefix or (prefix in NAMESPACES and NAMESPACES[prefix] != uri):
+        return tag
+    return f"{prefix}:{local}"
+
+
+def _prefixed(root: ET.Element, prefixes: Mapping[str, str]) -> ET.Element:
+    # ElementTree invents prefixes (ns0) unless told so for the whole process; readers that match text need the usual.
+    chosen: dict[str, str] = {}
+    copied = _copied(root, prefixes, chosen)
+    for uri, prefix in chosen.items():
+        copied.set(f"xmlns:{prefix}", uri)
+    return copied
+
+
+def _copied(element: ET.Element, prefixes: Mapping[str, str], chosen: dict[str, str]) -> ET.Element:
+    attributes = {_qualified(key, prefixes, chosen): value for key, value in element.attrib.items()}
+    copied = ET.Element(_qualified(element.tag, prefixes, chosen), attributes)
+    copied.text, copied.tail = element.text, element.tail
+    copied.extend(_copied(child, prefixes, chosen) for child in element)
+    return copied
+
+
+def _qualified(tag: str, prefixes: Mapping[str, str], chosen: dict[str, str]) -> str:
+    uri, closed, local = tag.removeprefix("{").rpartition("}")
+    if not closed:
+        return tag
+    if uri == _XML:
+        return f"xml:{local}"
+    if uri not in chosen:
+        wanted = _PREFIX_OF.get(uri) or prefixes.get(uri) or ""
+        foreign = wanted in NAMESPACES and NAMESPACES[wanted] != uri
+        invented = (f"ns{number}" for number in itertools.count(1))
+        offered = itertools.chain([] if foreign or not wanted else [wanted], invented)
+        chosen[uri] = next(each for each in offered if each not in chosen.values())
+    return f"{chosen[uri]}:{local}"

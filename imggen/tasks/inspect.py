@@ -1,0 +1,84 @@
+"""What picture files say of their making."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imggen.errors import RequestError
+from imggen.output import files, metadata
+from imggen.plan.recipe import Recipe
+from imggen.plan.request import ImageFormat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspected:
+    """One file's own words, and what can be said of them without believing them.
+
+    `dialect` names the program whose way of writing was found, None where there was none. `fits` is False where the
+    picture is not the one that the record was written for (it was edited, encoded anew, or the record was copied here),
+    True where it is, None where that was not recorded. Texts are a stranger's and may hold anything but are plain text.
+    """
+
+    path: Path
+    format: ImageFormat
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    animated: bool
+    dialect: str | None
+    prompt: str
+    negative_prompt: str
+    settings: Mapping[str, str | int | float]
+    recipe: Recipe | None
+    fits: bool | None
+    xmp: Mapping[str, str | tuple[str, ...]]
+    exif: Mapping[str, str | int]
+    notes: tuple[str, ...] = ()
+
+
+def inspect(paths: Sequence[Path]) -> Iterator[Inspected]:
+    """Yield what each file says; at the end, raise RequestError that names every file that could not be read."""
+    failures: list[RequestError] = []
+    for path in paths:
+        try:
+            yield _inspected(path)
+        except RequestError as error:
+            failures.append(error)
+    raise_together(failures, len(paths))
+
+
+def raise_together(failures: Sequence[RequestError], count: int) -> None:
+    """Raise one error for all failures among `count` files; return where there are none."""
+    if not failures:
+        return
+    if count == 1:
+        raise failures[0]
+    listed = "\n".join(each.message for each in failures)
+    raise RequestError(f"{len(failures)} of {count} files failed:\n{listed}", hint=failures[0].hint)
+
+
+def _inspected(path: Path) -> Inspected:
+    data = files.read(path)
+    with files.blaming(path):
+        facts = metadata.read(data)
+    found = facts.found
+    return Inspected(
+        path=path,
+        format=facts.picture.format,
+        width=facts.picture.width,
+        height=facts.picture.height,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        animated=facts.picture.animated,
+        dialect=found.dialect if found else None,
+        prompt=found.prompt if found else "",
+        negative_prompt=found.negative_prompt if found else "",
+        settings=found.settings if found else {},
+        recipe=found.recipe if found else None,
+        fits=facts.fits,
+        xmp=facts.xmp,
+        exif=facts.exif,
+        notes=facts.notes,
+    )

@@ -1,0 +1,217 @@
+"""Pictures to files: whole, marked, under the policy asked for, and refused before work is done for nothing."""
+
+import hashlib
+import io
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from recipes import APPLE
+from samples import picture, pixels, samples, saved
+
+from imggen.errors import RequestError
+from imggen.output import encoder, metadata, writer
+from imggen.plan.request import OutputPlan
+
+WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def output(**values: object) -> OutputPlan:
+    given = {"template": "x", "format": "png", "quality": 100, "if_exists": "auto", "metadata": "full"}
+    return OutputPlan(**{**given, **values})
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("file_format", ["png", "jpeg", "webp"])
+def test_written_file_is_the_picture_with_its_record(tmp_path, file_format):
+    path = tmp_path / "out" / "apple"
+    made = writer.write(picture(), APPLE, output(format=file_format), path, created=WHEN)
+    data = path.read_bytes()
+    assert (made.path, made.action, made.bytes) == (path, "new", len(data))
+    assert made.sha256 == hashlib.sha256(data).hexdigest()
+    assert made.marks == ("iptc", "infotext", "recipe")
+    read = metadata.read(path)
+    assert (read.found.recipe, read.fits, read.picture.format) == (APPLE, True, file_format)
+    assert names(tmp_path) == ["apple", "out"]
+
+
+@pytest.mark.parametrize(("file_format", "quality"), [("png", 1), ("webp", 100)])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_lossless_files_hold_the_very_pixels(file_format, quality, mode):
+    image = picture(mode)
+    if mode == "RGBA":
+        image.putpixel((0, 0), (9, 8, 7, 0))
+    data = writer.encode(image, APPLE, output(format=file_format, quality=quality)).data
+    assert pixels(data) == [(mode, image.size, image.tobytes())]
+
+
+def test_quality_sets_size_and_colours():
+    sizes = [len(encoder.encode(picture(size=(96, 96)), "jpeg", quality)) for quality in (10, 50, 95)]
+    assert sizes == sorted(sizes)
+    for quality, halved in ((89, True), (90, False)):
+        with Image.open(io.BytesIO(encoder.encode(picture(), "jpeg", quality))) as image:
+            assert (image.layer[0][1] == 2) is halved
+    sizes = [len(encoder.encode(picture(size=(96, 96)), "webp", quality)) for quality in (10, 50, 95)]
+    assert sizes == sorted(sizes)
+
+
+def test_same_picture_and_recipe_are_the_same_bytes(monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795262400")
+    first, second = (writer.encode(picture(), APPLE, output(format="webp")).data for _ in range(2))
+    assert first == second
+
+
+def test_what_the_picture_came_with_does_not_leak_into_the_file():
+    image = picture()
+    image.info = {
+        "exif": b"Exif\0\0secret",
+        "comment": b"secret",
+        "parameters": "secret",
+        "dpi": (7, 7),
+        "icc_profile": b"kept",
+    }
+    for file_format in ("png", "jpeg", "webp"):
+        data = encoder.encode(image, file_format, 90)
+        assert b"secret" not in data
+        with Image.open(io.BytesIO(data)) as read:
+            assert read.info.get("icc_profile") == b"kept"
+            assert "dpi" not in read.info
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "HSV", "F", "I;16"])
+@pytest.mark.parametrize("file_format", ["png", "jpeg", "webp"])
+def test_every_kind_of_picture_finds_a_file(mode, file_format):
+    image = Image.new(mode, (4, 3))
+    if mode in ("LA", "RGBA"):
+        image.putalpha(255)
+    assert pixels(encoder.encode(image, file_format, 90))[0][1] == (4, 3)
+
+
+def test_transparency_is_not_dropped_in_silence():
+    with pytest.raises(RequestError, match="transparency") as caught:
+        encoder.encode(picture("RGBA"), "jpeg", 90)
+    assert caught.value.hint == "--format png"
+
+
+@pytest.mark.parametrize(("file_format", "edge"), [("webp", 16_384), ("jpeg", 65_501)])
+def test_picture_too_large_for_its_format_is_refused_before_it_is_made(tmp_path, file_format, edge):
+    with pytest.raises(RequestError, match=f"{edge}x8"):
+        writer.check([tmp_path / "a"], output(format=file_format), size=(edge, 8))
+    writer.check([tmp_path / "a"], output(format=file_format), size=(edge - 1, 8))
+    assert names(tmp_path) == []
+
+
+def test_prompt_too_long_for_its_format_is_refused_before_it_is_made(tmp_path):
+    long = "り" * 11_000
+    with pytest.raises(RequestError, match="the prompt takes") as caught:
+        writer.check([tmp_path / "a"], output(format="jpeg"), text=long)
+    assert "--format png" in caught.value.hint
+    writer.check([tmp_path / "a"], output(), text=long)
+    writer.check([tmp_path / "a"], output(format="jpeg", metadata="minimal"), text=long)
+
+
+@pytest.mark.parametrize("prompt", ["り" * 9_900, "&" * 11_000, "word " * 11_900, "\0" * 9_900])
+def test_prompt_that_passes_the_check_fits(tmp_path, prompt):
+    writer.check([tmp_path / "a.jpg"], output(format="jpeg"), text=prompt)
+    recipe = replace(APPLE, prompt=prompt, negative_prompt="")
+    made = writer.write(picture(), recipe, output(format="jpeg"), tmp_path / "a.jpg")
+    assert metadata.read(made.path).found.recipe == recipe
+
+
+class TestPolicy:
+    def test_own_picture_is_replaced(self, tmp_path):
+        for level in ("full", "minimal"):
+            path = tmp_path / level
+            writer.write(picture(), APPLE, output(metadata=level), path)
+            again = writer.write(picture("L"), replace(APPLE, seed=43), output(metadata=level), path)
+            assert again.action == "replaced"
+
+    @pytest.mark.parametrize(
+        "foreign",
+        [
+            b"",
+            b"notes",
+            samples()["png"],
+            metadata.embed(
+                samples()["jpeg"], metadata.copied(metadata.read(writer.encode(picture(), APPLE, output()).data))
+            ).data,
+            writer.encode(picture(), APPLE, output(metadata="none")).data,
+        ],
+        ids=["empty", "text", "plain picture", "photo with a copied record", "own picture without marks"],
+    )
+    def test_file_that_imggen_did_not_make_stays_bit_for_bit(self, tmp_path, foreign):
+        path = tmp_path / "a.png"
+        path.write_bytes(foreign)
+        for attempt in (
+            lambda: writer.check([path], output()),
+            lambda: writer.write(picture(), APPLE, output(), path),
+        ):
+            with pytest.raises(RequestError, match="exists") as caught:
+                attempt()
+            assert caught.value.hint == "--if-exists overwrite"
+        assert path.read_bytes() == foreign
+        assert writer.write(picture(), APPLE, output(if_exists="overwrite"), path).action == "replaced"
+
+    def test_own_picture_that_was_retouched_stays(self, tmp_path):
+        path = tmp_path / "a.png"
+        marked = writer.encode(picture(), APPLE, output()).data
+        other = metadata.copied(metadata.read(marked))
+        path.write_bytes(metadata.embed(saved(picture().rotate(90), "png"), other).data)
+        with pytest.raises(RequestError, match="not as imggen made it"):
+            writer.write(picture(), APPLE, output(), path)
+
+    def test_number_keeps_both(self, tmp_path):
+        (tmp_path / "a.png").write_bytes(b"theirs")
+        made = writer.write(picture(), APPLE, output(if_exists="number"), tmp_path / "a.png")
+        assert made.path.name == "a-2.png"
+        assert (tmp_path / "a.png").read_bytes() == b"theirs"
+
+    def test_skip_keeps_what_is_there_and_says_so(self, tmp_path):
+        (tmp_path / "a.png").write_bytes(b"theirs")
+        assert writer.check([tmp_path / "a.png", tmp_path / "b.png"], output(if_exists="skip")) == (
+            None,
+            tmp_path / "b.png",
+        )
+        made = writer.write(picture(), APPLE, output(if_exists="skip"), tmp_path / "a.png")
+        assert (made.action, made.bytes, made.sha256) == ("kept", 6, hashlib.sha256(b"theirs").hexdigest())
+
+    def test_error_refuses_even_own_pictures(self, tmp_path):
+        writer.write(picture(), APPLE, output(), tmp_path / "a.png")
+        with pytest.raises(RequestError, match="exists"):
+            writer.write(picture(), APPLE, output(if_exists="error"), tmp_path / "a.png")
+
+    def test_numbers_of_one_run_do_not_meet(self, tmp_path):
+        (tmp_path / "a.png").write_bytes(b"theirs")
+        paths = [tmp_path / "a.png", tmp_path / "a.png"]
+        assert writer.check(paths, output(if_exists="number")) == (tmp_path / "a-2.png", tmp_path / "a-3.png")
+        assert names(tmp_path) == ["a.png"]
+
+    def test_name_taken_between_the_look_and_the_write_goes_through_the_policy_again(self, tmp_path, monkeypatch):
+        real = os.link
+        path = tmp_path / "a.png"
+
+        def intrude(source: str, target: str, **options: object) -> None:
+            if not path.exists():
+                path.write_bytes(b"theirs")
+            real(source, target, **options)
+
+        monkeypatch.setattr(os, "link", intrude)
+        made = writer.write(picture(), APPLE, output(if_exists="number"), path)
+        assert made.path.name == "a-2.png"
+        assert path.read_bytes() == b"theirs"
+
+
+def test_interrupt_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(_descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        writer.write(picture(), APPLE, output(), tmp_path / "a.png")
+    assert names(tmp_path) == []

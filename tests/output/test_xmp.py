@@ -1,0 +1,156 @@
+"""XMP: written as others read it, read whatever strangers send, changed without losing what is there."""
+
+import contextlib
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import FOREIGN
+
+from imggen.errors import RequestError
+from imggen.output import xmp
+
+SOURCE = "Iptc4xmpExt:DigitalSourceType"
+
+
+def packet(inside: str, *, declared: str = "") -> bytes:
+    return (
+        f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{xmp.NAMESPACES["rdf"]}" {declared}>'
+        f"<rdf:Description>{inside}</rdf:Description></rdf:RDF></x:xmpmeta>"
+    ).encode()
+
+
+def test_new_packet_reads_as_it_was_meant_under_the_usual_prefixes():
+    values = {SOURCE: "http://x/y", "dc:creator": ("A. B.", "C"), "dc:title": "T", "imggen:Recipe": '{"a":"<&>]]>"}'}
+    made = xmp.merge(None, values)
+    assert made.startswith('<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'.encode())
+    assert made.endswith(b'<?xpacket end="w"?>')
+    assert b"<Iptc4xmpExt:DigitalSourceType>http://x/y</Iptc4xmpExt:DigitalSourceType>" in made
+    assert b'<dc:title><rdf:Alt><rdf:li xml:lang="x-default">T' in made
+    assert b"ns0" not in made
+    assert xmp.read(made) == values
+
+
+@given(st.text())
+def test_any_text_is_carried_as_far_as_xml_can(text):
+    made = xmp.merge(None, {"dc:title": text, "Iptc4xmpExt:AIPromptInformation": text, "dc:subject": (text,)})
+    ET.fromstring(made.decode().partition("?>")[2].rpartition("<?")[0])
+    read = xmp.read(made)
+    assert read["Iptc4xmpExt:AIPromptInformation"] == xmp.clean(text)
+    assert read["dc:subject"] == (xmp.clean(text),)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\0b\x1fc", "abc"),
+        ("a\r\nb\rc", "a\nb\nc"),
+        ("\ud800x\uffff", "\ufffdx\ufffd"),
+        ("🍎 \t りんご", "🍎 \t りんご"),
+    ],
+)
+def test_what_xml_cannot_carry_is_dropped_or_marked(text, expected):
+    assert xmp.clean(text) == expected
+    assert xmp.read(xmp.merge(None, {"dc:title": text}))["dc:title"] == expected
+
+
+def test_foreign_packet_is_read():
+    assert xmp.read(FOREIGN) == {
+        "crs:Exposure": "+0.50",
+        "xmp:CreatorTool": "Camera 1.0",
+        "dc:title": "Hill",
+        "dc:subject": ("hill", "sky"),
+        "q:key": "value",
+    }
+
+
+def test_foreign_packet_keeps_all_that_is_not_set():
+    before = xmp.read(FOREIGN)
+    made = xmp.merge(FOREIGN, {SOURCE: "http://x/y", "xmp:CreatorTool": "imggen"})
+    assert xmp.read(made) == {**before, SOURCE: "http://x/y", "xmp:CreatorTool": "imggen"}
+    assert b"<crs:Group>A &amp; B</crs:Group>" in made
+    assert b'xmlns:q="urn:private:thing"' in made
+    assert "Hügel".encode() in made
+    assert made.count(b"CreatorTool") == 2
+
+
+def test_setting_a_title_keeps_its_translations():
+    made = xmp.merge(FOREIGN, {"dc:title": "Mount"})
+    assert xmp.read(made)["dc:title"] == "Mount"
+    assert made.index(b"Mount") < made.index("Hügel".encode())
+    assert b"Hill" not in made
+
+
+def test_property_goes_away_wherever_it_stands():
+    made = xmp.merge(FOREIGN, {"xmp:CreatorTool": None, "dc:subject": None, "dc:rights": None})
+    assert not {"xmp:CreatorTool", "dc:subject", "dc:rights"} & xmp.read(made).keys()
+
+
+def test_same_change_twice_is_the_same_packet():
+    once = xmp.merge(FOREIGN, {SOURCE: "http://x/y", "dc:title": "Mount"})
+    assert xmp.merge(once, {SOURCE: "http://x/y", "dc:title": "Mount"}) == once
+
+
+def test_stranger_cannot_borrow_our_prefix():
+    read = xmp.read(packet("<imggen:Recipe>{}</imggen:Recipe>", declared='xmlns:imggen="urn:evil"'))
+    assert read == {"{urn:evil}Recipe": "{}"}
+    again = xmp.merge(
+        packet("<imggen:Recipe>{}</imggen:Recipe>", declared='xmlns:imggen="urn:evil"'), {"imggen:Recipe": "1"}
+    )
+    assert xmp.read(again)["imggen:Recipe"] == "1"
+    assert "1" not in [value for key, value in xmp.read(again).items() if key != "imggen:Recipe"]
+
+
+def test_our_properties_are_found_under_any_prefix():
+    read = xmp.read(packet("<z:Recipe>{}</z:Recipe>", declared=f'xmlns:z="{xmp.NAMESPACES["imggen"]}"'))
+    assert read == {"imggen:Recipe": "{}"}
+
+
+def test_one_prefix_for_two_namespaces_stays_two():
+    inside = '<a:one xmlns:a="urn:one">1</a:one><a:two xmlns:a="urn:two">2</a:two><ns1:x xmlns:ns1="urn:x">3</ns1:x>'
+    made = ET.fromstring(xmp.merge(packet(inside), {"dc:title": "T"}).decode().partition("?>")[2].rpartition("<?")[0])
+    found = {each.tag: each.text for each in made.iter() if each.text and each.tag.startswith("{urn:")}
+    assert found == {"{urn:one}one": "1", "{urn:two}two": "2", "{urn:x}x": "3"}
+
+
+def test_packet_in_utf_16_is_read():
+    assert xmp.read(packet("<q>x</q>").decode().encode("utf-16")) == {"q": "x"}
+
+
+LAUGHS = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>'
+
+
+@pytest.mark.parametrize(
+    ("hostile", "fault"),
+    [
+        (b"", "not sound XML"),
+        (b"\xff\xfe\0", "not sound XML"),
+        (b"<x", "not sound XML"),
+        (b'<?xml version="1.0" encoding="nonsense"?><x/>', "not sound XML"),
+        (b"<x/>", "no RDF"),
+        (LAUGHS.encode(), "document type"),
+        (b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><x/>', "document type"),
+        (packet("<a>" * 200 + "</a>" * 200), "nests"),
+        (packet("<a>" * 100_000), "nests"),
+        (b" " * (xmp.MAX_PACKET_BYTES + 1), "at most"),
+    ],
+    ids=range(10),
+)
+def test_hostile_packet_is_refused_by_reading_and_by_adding(hostile, fault):
+    with pytest.raises(RequestError, match=fault):
+        xmp.read(hostile)
+    if hostile:
+        with pytest.raises(RequestError, match=fault):
+            xmp.merge(hostile, {"dc:title": "x"})
+
+
+@given(st.lists(st.tuples(st.integers(0), st.binary(min_size=1, max_size=3)), max_size=5))
+def test_damaged_packet_is_read_or_refused_and_never_more(edits):
+    data = bytearray(FOREIGN)
+    for at, put in edits:
+        start = at % len(data)
+        data[start : start + len(put)] = put
+    with contextlib.suppress(RequestError):
+        xmp.read(bytes(data))
+        assert xmp.read(xmp.merge(bytes(data), {SOURCE: "y"}))[SOURCE] == "y"
