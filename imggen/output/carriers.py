@@ -35,7 +35,8 @@ class Picture:
     """What a file's structure says, read without decoding a pixel.
 
     `image_sha256` is over the parts that decode to pixels and nothing else, so it outlives every change of metadata
-    and no change of the picture. `notes` say what is odd but did not stand in the way.
+    and no change of the picture. `signed` means that there is a C2PA manifest, which binds the file's bytes.
+    `notes` say what is odd but did not stand in the way.
     """
 
     format: ImageFormat
@@ -44,6 +45,7 @@ class Picture:
     animated: bool
     image_sha256: str
     carriers: Carriers
+    signed: bool = False
     notes: tuple[str, ...] = ()
 
 

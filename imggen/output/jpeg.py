@@ -16,7 +16,8 @@ MAX_PAYLOAD = 65_533
 MAX_EXIF_BYTES = MAX_PAYLOAD - len(EXIF_PREFIX)
 MAX_XMP_BYTES = MAX_PAYLOAD - len(XMP_PREFIX)
 
-_SOI, _EOI, _SOS, _APP0, _APP1, _APP2, _APP14, _COM, _TEM = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE, 0x01
+_SOI, _EOI, _SOS, _COM, _TEM = 0xD8, 0xD9, 0xDA, 0xFE, 0x01
+_APP0, _APP1, _APP2, _APP11, _APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _APPLICATION = frozenset(range(_APP0, 0xF0)) | {_COM}
 _RESTARTS = frozenset(range(0xD0, 0xD8))
@@ -60,6 +61,7 @@ def read(data: bytes) -> Picture:
             xmp=packets[0] if packets else None,
             comments=tuple(each.payload(data) for each in segments if each.marker == _COM),
         ),
+        signed=any(each.marker == _APP11 and b"c2pa" in each.payload(data) for each in segments),
         notes=tuple(f"the JPEG has {count} {what} segments; the first is read" for what, count in found if count > 1),
     )
 

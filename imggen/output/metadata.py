@@ -209,7 +209,10 @@ def embed(data: bytes, metadata: Metadata) -> Marked:
     changes = Changes(
         exif=_new_exif(facts, metadata, notes), xmp=_new_xmp(facts, metadata, notes), texts=_new_texts(facts, metadata)
     )
-    return Marked(data=container.replace(data, changes), marks=_marks(metadata), notes=tuple(notes))
+    changed = container.replace(data, changes)
+    if facts.picture.signed and changed != data:
+        notes.append("the file carries a C2PA manifest, which no longer fits it: the change breaks the signature")
+    return Marked(data=changed, marks=_marks(metadata), notes=tuple(notes))
 
 
 def _marks(metadata: Metadata) -> tuple[str, ...]:

@@ -38,7 +38,8 @@ def read(data: bytes) -> Picture:
     width, height = struct.unpack(">II", chunks[0].payload(data)[:8])
     check_size(width, height)
     texts = tuple(_texts(data, chunks))
-    exifs = [each.payload(data) for each in chunks if each.name == b"eXIf"]
+    # Some writers put the prefix in that only a JPEG has.
+    exifs = [each.payload(data).removeprefix(b"Exif\0\0") for each in chunks if each.name == b"eXIf"]
     packets = [text for keyword, text in texts if keyword == XMP_KEYWORD]
     return Picture(
         format="png",
@@ -51,6 +52,7 @@ def read(data: bytes) -> Picture:
             xmp=packets[0].encode() if packets else None,
             texts=tuple(each for each in texts if each[0] != XMP_KEYWORD),
         ),
+        signed=any(each.name == b"caBX" for each in chunks),
         notes=tuple(_repeats(exifs=len(exifs), keywords=[keyword for keyword, _ in texts])),
     )
 

@@ -45,6 +45,7 @@ def read(data: bytes) -> Picture:
         carriers=Carriers(
             exif=exifs[0].removeprefix(_EXIF_PREFIX) if exifs else None, xmp=packets[0] if packets else None
         ),
+        signed=any(each.name == b"C2PA" for each in chunks),
         notes=tuple(f"the WebP has {count} {what} chunks; the first is read" for what, count in found if count > 1),
     )
 
@@ -55,6 +56,8 @@ def replace(data: bytes, changes: Changes) -> bytes:
     A file in the simple form gets the extended form's header, because only that one may carry metadata.
     """
     chunks = _split(data)
+    if changes.exif is None and changes.xmp is None:
+        return data
     new = {b"EXIF": changes.exif, b"XMP ": changes.xmp}
     kept = [each for each in chunks if new.get(each.name) is None and each.name != b"VP8X"]
     kept += [_Chunk(name=name, payload=payload) for name, payload in new.items() if payload is not None]

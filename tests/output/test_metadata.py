@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recipes import APPLE
-from samples import FOREIGN, camera, pillow, pixels, samples, with_chunk, with_segment
+from samples import FOREIGN, camera, pillow, pixels, samples, webp, webp_chunks, with_chunk, with_segment
 
 from imggen.errors import RequestError
 from imggen.output import container, exif, fields, metadata, xmp
@@ -342,6 +342,21 @@ def test_comment_of_a_jpeg_stays():
     assert metadata.read(metadata.embed(data, metadata.copied(facts("png"))).data).picture.carriers.comments == (
         b"hello",
     )
+
+
+@pytest.mark.parametrize(
+    "signed",
+    [
+        with_chunk(samples()["png"], b"caBX", b"jumb"),
+        with_segment(samples()["jpeg"], 0xEB, b"JP\0\1\0\0\0\1jumbc2pa"),
+        webp([*webp_chunks(samples()["webp"]), (b"C2PA", b"jumb")]),
+    ],
+    ids=["png", "jpeg", "webp"],
+)
+def test_broken_signature_is_told_and_only_where_the_file_changes(signed):
+    made = metadata.embed(signed, fields.assign([("artist", "A")]))
+    assert any("C2PA" in note for note in made.notes)
+    assert not metadata.embed(signed, fields.assign([("artist", "")])).notes
 
 
 needs_exiftool = pytest.mark.skipif(
