@@ -115,8 +115,8 @@ class GeneratePlan:
     `seeds` lists one seed per picture. `arguments` are exactly the keyword arguments of the pipeline's call that
     carry the request (prompt, height, num_inference_steps, ...), already checked against its signature; the sampler
     adds the generator. `scheduler` None is the model's own; `initial` are keyword arguments for loading the pipeline.
-    `reasons` says per field why it has its value. `attention_chunk_bytes` is 0 when attention is left alone. `vae_tile` is the tile's edge in
-    pixels, 0 when the picture is decoded whole.
+    `reasons` says per field why it has its value. `attention_chunk_bytes` is 0 when attention is left alone.
+    `vae_tile` is the tile's edge in pixels, 0 when the picture is decoded whole.
     """
 
     task: Task

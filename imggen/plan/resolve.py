@@ -81,7 +81,7 @@ def _with_origins(error: RequestError, request: GenerateRequest) -> RequestError
 def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     request = case.request
     prompt = _prompt(request)
-    size = sizes.choose(request, _limits(case))
+    size = sizes.choose(request, limits(case))
     steered = steering.choose(case)
     chosen = seeds.choose(request.seed, request.num_images, draw=draw_seed)
     device, dtype, fallbacks = _place(case)
@@ -213,6 +213,13 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
     return replace(request, **kept, origin=origin)  # type: ignore[arg-type]  # the names are the request's own
 
 
+def pin(request: GenerateRequest, plan: GeneratePlan) -> GenerateRequest:
+    """Return `request` with the seeds of `plan`, so that resolving it again draws none."""
+    seeds_said = ",".join(str(seed) for seed in plan.seeds)
+    origin = request.origin | {"seed": COMMAND_LINE}
+    return replace(request, seed=seeds_said, num_images=None, origin=origin)
+
+
 def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
     """Return what a picture made from `recipe` was made with that changes pixels and that `recipe` did not say."""
     names = ("model_hash", "device", "dtype", "attention_slicing", "vae_tile")
@@ -258,7 +265,8 @@ def _check_text(name: str, value: str) -> None:
         raise RequestError(f"the {name} holds bytes that are no text: {value[:40]!r}", hint="write it in UTF-8")
 
 
-def _limits(case: Case) -> sizes.Limits:
+def limits(case: Case) -> sizes.Limits:
+    """Return which sizes the model takes: its record before its configs before its family."""
     family, own = case.family, case.record
     native = own.native_size or _configured_size(case) or (family.native_pixels, family.native_pixels)
     return sizes.Limits(
@@ -339,7 +347,7 @@ def _size_reason(case: Case, size: sizes.Size) -> str:
 
 
 def _size_notes(size: sizes.Size, case: Case) -> tuple[str, ...]:
-    native = _limits(case).native
+    native = limits(case).native
     if size.width <= _STRETCH * native[0] and size.height <= _STRETCH * native[1]:
         return ()
     return (f"the model was trained on {native[0]}x{native[1]}; at {size.width}x{size.height} it may repeat things",)

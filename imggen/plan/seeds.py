@@ -13,6 +13,9 @@ torch takes up to 2**64 - 1, but the programs that read pictures' metadata keep 
 a larger one would come back as another picture.
 """
 
+DRAWN_LIMIT: Final = 2**32
+"""Random seeds lie in [0, DRAWN_LIMIT): short enough to retype, and the range that the web UIs draw from."""
+
 MOST: Final = 10_000
 """The most pictures that one command makes; more is nearly always a slip of the finger."""
 
@@ -31,7 +34,7 @@ def choose(text: str | None, count: int | None, *, draw: Callable[[int], int]) -
     _check_count(count)
     wanted = count or 1
     if text is None or text.strip().lower() == "random":
-        return _following(draw(LIMIT - wanted + 1), wanted)
+        return _following(draw(DRAWN_LIMIT - wanted + 1), wanted)
     listed = parse(text)
     if count is None or count == len(listed):
         return listed

@@ -39,6 +39,12 @@ def names() -> tuple[str, ...]:
     return tuple(each.name for each in fields(GenerateRequest) if each.name not in _PRIVATE)
 
 
+def choices(name: str) -> tuple[str, ...]:
+    """Return the only values that the field `name` can have, none where there is no such list."""
+    kind = _kind(name)
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
 def from_command_line(options: Mapping[str, object]) -> GenerateRequest:
     """Return the request that `options` say; what is None or no field of a request is left out."""
     known = {each.name for each in fields(GenerateRequest)} - {"origin"}
@@ -186,8 +192,8 @@ def _flag(written: str, where: str) -> bool:
 def _typed(name: str, value: object, where: str) -> object:
     """Return `value` in the type of the field `name`; raise RequestError where it has another."""
     kind = _kind(name)
-    if get_origin(kind) is Literal:
-        return _choice(value, get_args(kind), where)
+    if choices(name):
+        return _choice(value, choices(name), where)
     if kind is str and name in _NUMBERS_AS_TEXT and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -200,12 +206,12 @@ def _typed(name: str, value: object, where: str) -> object:
     return value
 
 
-def _choice(value: object, choices: tuple[str, ...], where: str) -> str:
-    if isinstance(value, str) and value in choices:
+def _choice(value: object, known: tuple[str, ...], where: str) -> str:
+    if isinstance(value, str) and value in known:
         return value
-    guess = nearest(str(value), choices)
+    guess = nearest(str(value), known)
     hint = f"the nearest is {guess[0]!r}" if guess else None
-    raise RequestError(f"{where} is {value!r}, not one of {', '.join(choices)}", hint=hint)
+    raise RequestError(f"{where} is {value!r}, not one of {', '.join(known)}", hint=hint)
 
 
 def _text(value: object, where: str) -> str:

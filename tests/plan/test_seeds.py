@@ -62,10 +62,10 @@ def test_any_text_gives_seeds_in_range_or_a_request_error(text):
 
 
 @given(st.integers(1, seeds.MOST), st.floats(0, 1, exclude_max=True))
-def test_random_seeds_never_run_past_the_largest(count, where):
+def test_random_seeds_are_short_and_never_run_past_the_largest(count, where):
     found = seeds.choose("random", count, draw=lambda limit: int(where * limit))
     assert len(found) == count
-    assert found[-1] < seeds.LIMIT
+    assert found[-1] < seeds.DRAWN_LIMIT
 
 
 def test_no_seed_is_a_random_one():

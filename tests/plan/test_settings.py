@@ -43,11 +43,12 @@ def test_variables_are_read_in_the_type_of_their_field(variable, text, name, val
 
 def test_every_settable_field_has_a_variable():
     for name in settings.names():
-        environ = {f"IMGGEN_{name.upper()}": "1"}
-        try:
-            assert getattr(settings.from_environment(environ).request, name) is not None
-        except RequestError as error:
-            assert f"IMGGEN_{name.upper()}" in error.message
+        variable = f"IMGGEN_{name.upper()}"
+        if settings.choices(name):
+            with pytest.raises(RequestError, match=variable):
+                settings.from_environment({variable: "1"})
+        else:
+            assert getattr(settings.from_environment({variable: "1"}).request, name) is not None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,213 @@
+"""Results go to standard output; notes, progress and errors go to standard error."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from imggen.errors import ImggenError
+from imggen.plan import memory
+from imggen.plan.progress import Progress, Stage
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+_TITLES: dict[Stage, str] = {
+    "download": "downloading",
+    "load": "loading",
+    "encode": "reading the prompt",
+    "denoise": "drawing",
+    "decode": "developing",
+    "write": "writing",
+}
+
+
+def prepare() -> None:
+    """Make the standard streams safe to use.
+
+    Descriptors that the caller closed lead nowhere, so that no file that is opened later takes their place; names that
+    are no UTF-8 are printed as the bytes that they are.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if isinstance(sys.stdout, TextIOWrapper):
+        unicode = sys.stdout.encoding.lower().startswith("utf")
+        sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
+
+
+def refuses_bytes() -> str | None:
+    """Return why a picture's bytes cannot go to standard output, None where they can."""
+    if sys.stdout is None:
+        return "standard output is closed"
+    return "standard output is a terminal" if sys.stdout.isatty() else None
+
+
+def result(text: str) -> None:
+    """Print one result, at once, so that a reader of the pipe can go on."""
+    _write(sys.stdout, text)
+
+
+def result_json(value: Mapping[str, object]) -> None:
+    """Print one result as one line of strict JSON in ASCII."""
+    result(json.dumps(value, ensure_ascii=True, allow_nan=False, default=str))
+
+
+def result_bytes(data: bytes) -> None:
+    """Write a file's bytes to standard output."""
+    with _explained():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def note(text: str) -> None:
+    """Tell the user something that is no result."""
+    _write(sys.stderr, f"note: {printable(text)}")
+
+
+def notes(texts: Iterable[str], *, quiet: bool) -> None:
+    """Tell the user each of `texts`, unless `quiet`."""
+    if not quiet:
+        for text in texts:
+            note(text)
+
+
+def lines(texts: Iterable[str]) -> None:
+    """Print lines that explain, on standard error."""
+    for text in texts:
+        _write(sys.stderr, printable(text))
+
+
+def error(failure: ImggenError) -> None:
+    """Print what went wrong, and what to do about it."""
+    _write(sys.stderr, f"error: {printable(failure.message)}")
+    if failure.hint:
+        _write(sys.stderr, f"hint: {printable(failure.hint)}")
+
+
+def printable(text: str) -> str:
+    """Return `text` with what could command a terminal made visible; line ends stay."""
+    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
+
+
+def where(path: Path, typed: str | None) -> str:
+    """Return `path` as the user would write it: relative to the current folder, unless `typed` was absolute."""
+    if not path.is_absolute() or (typed and (typed.startswith("~") or Path(typed).is_absolute())):
+        return str(path)
+    try:
+        return os.path.relpath(path, os.path.realpath(os.curdir))
+    except ValueError:
+        # On Windows another drive has no relative path.
+        return str(path)
+
+
+def table(rows: Iterable[tuple[str, ...]]) -> None:
+    """Print rows as results, the columns aligned and two spaces apart."""
+    cells = [tuple(printable(cell) for cell in row) for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))] if cells else []
+    for row in cells:
+        result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+class Bar:
+    """What a long task shows of itself: a bar on a terminal, nothing elsewhere."""
+
+    def __init__(self, bars: "Bars | None") -> None:
+        self._bars = bars
+        self._task = bars.add_task("starting", total=None, amount="") if bars else None
+        self._shown: tuple[str, int] = ("", 0)
+
+    def report(self, event: Progress) -> None:
+        """Show how far a picture is."""
+        self.show(_title(event), event.step, event.steps, _amount(event))
+
+    def show(self, title: str, done: int, total: int, amount: str) -> None:
+        """Show that `done` of `total` are done (a total of 0 is unknown), and `amount` beside it."""
+        if self._bars is None or self._task is None:
+            return
+        if (title, total) != self._shown:
+            self._shown = title, total
+            self._bars.reset(self._task, total=total or None, description=title, amount="")
+        self._bars.update(self._task, completed=done, amount=amount)
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Take the bar away while results are printed, which may go to the same terminal."""
+        if self._bars is None:
+            yield
+            return
+        self._bars.stop()
+        try:
+            yield
+        finally:
+            self._bars.start()
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Bar]:
+    """Yield a bar on standard error, which shows nothing where that is no terminal or the user wants it quiet."""
+    if quiet or not sys.stderr.isatty():
+        yield Bar(None)
+        return
+    # Rich costs half of the start-up budget, and only a terminal that sees a bar needs it.
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[amount]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    # Redirecting would move results from standard output to standard error.
+    shown = Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
+    with shown as bars:
+        yield Bar(bars)
+
+
+def _title(event: Progress) -> str:
+    title = _TITLES[event.stage]
+    return f"{title} {event.image}/{event.images}" if event.images > 1 else title
+
+
+def _amount(event: Progress) -> str:
+    if not event.steps:
+        return ""
+    if event.stage == "download":
+        return f"{memory.text(event.step)} of {memory.text(event.steps)}"
+    return f"{event.step}/{event.steps}"
+
+
+def _write(stream: IO[str] | None, text: str) -> None:
+    if stream is None:
+        return
+    with _explained():
+        stream.write(text + "\n")
+        stream.flush()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Explain why a stream cannot be written; a reader that went away is not for us to explain."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as failure:
+        _discard(sys.stdout)
+        raise ImggenError(f"standard output cannot be written: {failure.strerror}") from failure
+
+
+def _discard(stream: IO[str]) -> None:
+    """Point `stream` at nothing, so that what it still holds is not tried again when Python ends."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())
+    os.close(nothing)

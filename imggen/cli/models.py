@@ -1,0 +1,134 @@
+"""The commands about what there is: models, presets and the machine."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imggen.cli import console, layers, options, suggestions
+from imggen.errors import CheckError
+from imggen.plan import memory, preset, settings
+from imggen.plan.preset import Preset
+
+if TYPE_CHECKING:
+    from imggen.tasks.doctor import Finding
+
+models = typer.Typer(help="What models there are, and what they can do.", no_args_is_help=True, rich_markup_mode=None)
+presets = typer.Typer(help="Named settings.", no_args_is_help=True, rich_markup_mode=None)
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A preset's name, or a file.", autocompletion=suggestions.presets)
+]
+
+Reference = Annotated[
+    str,
+    typer.Argument(metavar="REF", help="builtin, a folder, or a hub id.", autocompletion=suggestions.models),
+]
+
+
+@presets.command("list")
+def list_presets(as_json: options.Json = False) -> None:
+    """List the presets: the user's own and those of imggen."""
+    found = preset.listed(layers.preset_places())
+    if as_json:
+        for each in found:
+            console.result_json(_preset_facts(each))
+        return
+    console.table((each.name, each.description) for each in found)
+
+
+@presets.command("show")
+def show_preset(name: Name, as_json: options.Json = False) -> None:
+    """Show what a preset sets."""
+    found = preset.find(name, layers.preset_places())
+    if as_json:
+        console.result_json(_preset_facts(found))
+        return
+    console.result(f"{found.name}: {found.description}")
+    for key, value in _said(found).items():
+        console.result(f"  {key} = {value!r}")
+    console.result(f"  from {found.path}")
+
+
+def _preset_facts(found: Preset) -> dict[str, object]:
+    return {
+        "name": found.name,
+        "description": found.description,
+        "path": str(found.path),
+        "settings": _said(found),
+    }
+
+
+def _said(found: Preset) -> dict[str, object]:
+    values = asdict(found.request)
+    return {name: values[name] for name in settings.names() if values[name] is not None}
+
+
+@models.command("list")
+def list_models(as_json: options.Json = False) -> None:
+    """List the models on this machine: the built-in one and what the hub's cache holds."""
+    from imggen.tasks import models as task
+
+    found = task.list_models()
+    if as_json:
+        for each in found:
+            console.result_json(asdict(each) | {"folder": str(each.folder)})
+        return
+    console.table((each.reference, each.source, memory.text(each.size_bytes), each.revision or "") for each in found)
+
+
+@models.command("show")
+def show_model(reference: Reference, as_json: options.Json = False, offline: options.Offline = None) -> None:
+    """Show what a model is, what it can take and which words it was taught."""
+    from imggen.engine.weights import Terms
+    from imggen.tasks import models as task
+
+    facts = task.show(reference, terms=Terms(offline=bool(offline)))
+    if as_json:
+        console.result_json(facts)
+        return
+    for line in _described(facts):
+        console.result(console.printable(line))
+
+
+def doctor(as_json: options.Json = False) -> None:
+    """Show what this machine is, and what imggen would choose on it, and why."""
+    from imggen.tasks import doctor as task
+
+    section = ""
+    problems = 0
+    for found in task.examine():
+        problems += found.status == "problem"
+        if as_json:
+            console.result_json(asdict(found))
+            continue
+        if found.section != section:
+            section = found.section
+            console.result(section)
+        console.result(console.printable(_found(found)))
+    if problems:
+        what = "one thing stands" if problems == 1 else f"{problems} things stand"
+        raise CheckError(f"{what} in the way", hint="what is marked with ! says what to do")
+
+
+def _found(found: "Finding") -> str:
+    mark = {"ok": " ", "note": "-", "problem": "!"}[found.status]
+    reason = f" ({found.reason})" if found.reason else ""
+    hint = f"\n      {found.hint}" if found.hint else ""
+    return f"{mark} {found.name}: {found.value}{reason}{hint}"
+
+
+def _described(facts: Mapping[str, object], indent: str = "") -> Iterator[str]:
+    """Yield one line per fact, those of a nested table indented; long lists are wrapped."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield f"{indent}{name}:"
+            yield from _described(value, indent + "  ")
+        elif isinstance(value, list):
+            text = ", ".join(str(each) for each in value)
+            lead = f"{indent}{name} ({len(value)}): "
+            yield textwrap.fill(text, 100, initial_indent=lead, subsequent_indent=indent + "    ")
+        elif value not in (None, ""):
+            yield f"{indent}{name}: {value}"

@@ -1,0 +1,186 @@
+"""The options that commands share. Whatever a preset may set is None at the edge, so that layers can fill it."""
+
+from typing import Annotated
+
+import typer
+
+from imggen.cli import suggestions
+from imggen.plan.request import AttentionSlicing, IfExists, ImageFormat, Metadata, Offload, VaeTiling
+
+PICTURE = "Picture"
+MODEL = "Model"
+FILES = "Files"
+MACHINE = "Machine"
+SHOW = "What is shown"
+
+Prompt = Annotated[
+    str | None, typer.Argument(metavar="PROMPT", help="What the picture shows; - reads it from standard input.")
+]
+NegativePrompt = Annotated[
+    str | None,
+    typer.Option("-n", "--negative-prompt", metavar="TEXT", help="What it must not show.", rich_help_panel=PICTURE),
+]
+Width = Annotated[
+    int | None, typer.Option("-W", "--width", metavar="PIXELS", help="The width.", rich_help_panel=PICTURE)
+]
+Height = Annotated[
+    int | None, typer.Option("-H", "--height", metavar="PIXELS", help="The height.", rich_help_panel=PICTURE)
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="WxH|NAME",
+        help="Width and height, or a name such as native, 720p.",
+        rich_help_panel=PICTURE,
+        autocompletion=suggestions.sizes_named,
+    ),
+]
+Aspect = Annotated[
+    str | None,
+    typer.Option(
+        "--aspect", metavar="W:H", help="Shape, with the area that the model was trained on.", rich_help_panel=PICTURE
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", "--num-inference-steps", metavar="N", help="Denoising steps.", rich_help_panel=PICTURE),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        "-g",
+        "--guidance",
+        "--guidance-scale",
+        "--cfg-scale",
+        metavar="SCALE",
+        help="How closely the prompt is followed.",
+        rich_help_panel=PICTURE,
+    ),
+]
+Seed = Annotated[
+    str | None,
+    typer.Option(
+        "-s", "--seed", metavar="SEED", help="42, 1,2,3, 1-4 or random; one picture each.", rich_help_panel=PICTURE
+    ),
+]
+NumImages = Annotated[
+    int | None,
+    typer.Option(
+        "-N",
+        "--num-images",
+        "--batch-count",
+        metavar="N",
+        help="Number of pictures; seeds count up.",
+        rich_help_panel=PICTURE,
+    ),
+]
+Sampler = Annotated[
+    str | None,
+    typer.Option(
+        "--sampler",
+        metavar="NAME",
+        help="default, euler, euler_a, dpmpp_2m, unipc, ddim, ...",
+        rich_help_panel=PICTURE,
+        autocompletion=suggestions.samplers,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="REF",
+        help="builtin, a folder, or a hub id, with @revision.",
+        rich_help_panel=MODEL,
+        autocompletion=suggestions.models,
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME|FILE",
+        help="Settings to start from; see `imggen presets list`.",
+        rich_help_panel=MODEL,
+        autocompletion=suggestions.presets,
+    ),
+]
+FromFile = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="FILE", help="A picture whose recipe fills what is not said.", rich_help_panel=MODEL
+    ),
+]
+Offline = Annotated[
+    bool | None,
+    typer.Option("--offline/--online", help="Fetch nothing.", show_default=False, rich_help_panel=MODEL),
+]
+AllowPickle = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-pickle",
+        help="Read weights that can run code; only from sources that you trust.",
+        show_default=False,
+        rich_help_panel=MODEL,
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="A file, a folder/, a template such as out/{seed}.png, or - for standard output.",
+        rich_help_panel=FILES,
+    ),
+]
+Format = Annotated[
+    ImageFormat | None,
+    typer.Option("--format", help="By the name of the file when left out.", rich_help_panel=FILES),
+]
+Quality = Annotated[
+    int | None, typer.Option("--quality", metavar="1-100", help="For jpeg and webp.", rich_help_panel=FILES)
+]
+Exists = Annotated[
+    IfExists | None,
+    typer.Option(
+        "--if-exists",
+        help="auto replaces what imggen made and refuses the rest.",
+        rich_help_panel=FILES,
+    ),
+]
+MetadataKept = Annotated[
+    Metadata | None,
+    typer.Option("--metadata", help="What the file says of how it was made.", rich_help_panel=FILES),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", metavar="auto|cuda|mps|cpu", help="Where to compute.", rich_help_panel=MACHINE),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype", metavar="auto|float32|bfloat16|float16", help="In which precision.", rich_help_panel=MACHINE
+    ),
+]
+Slicing = Annotated[
+    AttentionSlicing | None,
+    typer.Option(
+        "--attention-slicing", help="auto cuts attention into exact chunks where needed.", rich_help_panel=MACHINE
+    ),
+]
+Offloading = Annotated[
+    Offload | None,
+    typer.Option("--offload", help="Keep parts off the accelerator while they rest.", rich_help_panel=MACHINE),
+]
+Tiling = Annotated[VaeTiling | None, typer.Option("--vae-tiling", help="Decode in tiles.", rich_help_panel=MACHINE)]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object per result on standard output.", rich_help_panel=SHOW)
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes.", rich_help_panel=SHOW)]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also what was decided, and why.", rich_help_panel=SHOW)]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the plan as JSON and make nothing.", rich_help_panel=SHOW)
+]
+Preview = Annotated[bool, typer.Option("--preview", help="Show pictures in the terminal.", rich_help_panel=SHOW)]

@@ -1,0 +1,128 @@
+"""The commands that read and write what files say of their making."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imggen.cli import console, options
+from imggen.plan.request import IfExists
+
+if TYPE_CHECKING:
+    from imggen.tasks.inspect import Inspected
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="PNG, JPEG or WebP files.")]
+Source = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="FILE", help="A picture whose record is copied.", rich_help_panel="Record"),
+]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A field to set; may be repeated.", rich_help_panel="Record"),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="PATH", help="A new file, or a folder/ for several.", rich_help_panel="Files"
+    ),
+]
+
+
+def inspect(
+    files: Files,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show what picture files say of how they were made."""
+    from imggen.tasks import inspect as task
+
+    for found in task.inspect(files):
+        if as_json:
+            console.result_json(_facts(found))
+        else:
+            console.result("\n".join(_described(found)))
+        console.notes((f"{found.path}: {each}" for each in found.notes), quiet=quiet or as_json)
+
+
+def embed_metadata(
+    files: Files,
+    source: Source = None,
+    pairs: Pairs = None,
+    output: Output = None,
+    if_exists: options.Exists = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write metadata into picture files; not a pixel of them changes."""
+    from imggen.tasks import embed as task
+
+    policy: IfExists = if_exists or "auto"
+    request = task.EmbedRequest(
+        targets=tuple(files),
+        source=source,
+        pairs=tuple(task.pair(each) for each in pairs or ()),
+        output=output,
+        if_exists=policy,
+    )
+    for made in task.embed(request):
+        path = console.where(made.path, output)
+        if as_json:
+            console.result_json(asdict(made) | {"path": path, "target": str(made.target)})
+        else:
+            console.result(path)
+        console.notes((f"{path}: {each}" for each in made.notes), quiet=quiet or as_json)
+
+
+def _facts(found: "Inspected") -> dict[str, object]:
+    return {
+        "path": str(found.path),
+        "format": found.format,
+        "width": found.width,
+        "height": found.height,
+        "bytes": found.bytes,
+        "sha256": found.sha256,
+        "animated": found.animated,
+        "dialect": found.dialect,
+        "prompt": found.prompt,
+        "negative_prompt": found.negative_prompt,
+        "settings": dict(found.settings),
+        "recipe": asdict(found.recipe) if found.recipe else None,
+        "fits": found.fits,
+        "xmp": dict(found.xmp),
+        "exif": dict(found.exif),
+        "notes": list(found.notes),
+    }
+
+
+def _described(found: "Inspected") -> Iterator[str]:
+    yield console.printable(f"{found.path}: {found.format} {found.width}x{found.height}, {found.bytes:,} bytes")
+    yield f"  sha256: {found.sha256}"
+    if found.dialect is None:
+        yield "  says nothing of how it was made"
+    else:
+        yield f"  written in the manner of: {found.dialect}"
+    if found.prompt:
+        yield f"  prompt: {_inside(found.prompt)}"
+    if found.negative_prompt:
+        yield f"  negative prompt: {_inside(found.negative_prompt)}"
+    for name, value in found.settings.items():
+        yield f"  {_inside(name)}: {_inside(str(value))}"
+    if found.recipe:
+        yield "  recipe: yes; imggen generate --from makes the picture again"
+    if found.fits is not None:
+        yield (
+            "  the record fits the pixels" if found.fits else "  the record does not fit the pixels: they were changed"
+        )
+    for name, stated in found.xmp.items():
+        # The recipe is JSON for programs, and what it says stands above.
+        if name.startswith("imggen:"):
+            continue
+        text = stated if isinstance(stated, str) else "; ".join(stated)
+        yield f"  xmp {_inside(name)}: {_inside(text)}"
+
+
+def _inside(text: str) -> str:
+    """Return `text` such that none of its lines looks like a line of ours."""
+    return console.printable(text).replace("\n", "\n    | ")

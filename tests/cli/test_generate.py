@@ -1,0 +1,247 @@
+"""`imggen generate` from end to end, with the built-in model."""
+
+import json
+import os
+import signal
+import sys
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from imggen.engine import environment, store
+
+PROMPT = "a red apple on a teal background"
+QUICK = ("--steps", "2")
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return image.mode, image.size, image.tobytes()
+
+
+def files(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_one_line_makes_a_picture_where_it_says(run, tmp_path):
+    ended = run("generate", PROMPT, "-o", "deep/er/apple.png")
+    assert (ended.code, ended.lines) == (0, ["deep/er/apple.png"])
+    facts = json.loads(run("models", "show", "builtin", "--json").out)
+    with Image.open(tmp_path / "deep/er/apple.png") as image:
+        assert image.size == (facts["defaults"]["width"], facts["defaults"]["height"])
+        assert image.mode == "RGB"
+        assert len(image.getcolors(1 << 24)) > 50
+    assert files(tmp_path) == ["apple.png"]
+
+
+def test_pixels_are_those_of_a_hand_written_diffusers_script(run, tmp_path):
+    import torch
+    from diffusers import DiffusionPipeline
+
+    made = json.loads(run("generate", PROMPT, "-s", 7, "-o", "a.png", "--json").out)
+    recipe = made["recipe"]
+    with environment.quiet():
+        pipeline = DiffusionPipeline.from_pretrained(store.builtin_folder(), dtype=getattr(torch, recipe["dtype"]))
+        pipeline.set_progress_bar_config(disable=True)
+        if recipe["dtype"] == "bfloat16":
+            pipeline.unet.to(memory_format=torch.channels_last)
+            pipeline.vae.to(memory_format=torch.channels_last)
+        drawn = pipeline(
+            PROMPT,
+            width=recipe["width"],
+            height=recipe["height"],
+            num_inference_steps=recipe["steps"],
+            guidance_scale=recipe["guidance"],
+            generator=torch.Generator("cpu").manual_seed(7),
+        ).images[0]
+    assert pixels(tmp_path / "a.png") == (drawn.mode, drawn.size, drawn.tobytes())
+
+
+def test_seeds_give_a_file_and_a_json_line_each(run, tmp_path):
+    ended = run("generate", PROMPT, "--seed", "1-3", "-o", "out/{seed}.png", "--json", *QUICK)
+    made = [json.loads(line) for line in ended.lines]
+    assert [each["seed"] for each in made] == [1, 2, 3]
+    assert [each["path"] for each in made] == ["out/1.png", "out/2.png", "out/3.png"]
+    assert len({each["sha256"] for each in made}) == 3
+    assert files(tmp_path) == ["1.png", "2.png", "3.png"]
+    assert run("generate", PROMPT, "--seed", "2", "-o", "alone.png", *QUICK).code == 0
+    assert pixels(tmp_path / "alone.png") == pixels(tmp_path / "out/2.png")
+
+
+def test_a_picture_is_made_again_from_what_the_file_says(run, tmp_path):
+    assert run("generate", PROMPT, "-o", "a.png", "-g", "2.5", "--sampler", "euler", *QUICK).code == 0
+    ended = run("generate", "--from", "a.png", "-o", "again.webp", "--quality", "100")
+    assert (ended.code, ended.err) == (0, "")
+    assert run("generate", "--from", "a.png", "-o", "again.png").code == 0
+    assert pixels(tmp_path / "again.png") == pixels(tmp_path / "a.png")
+    other = json.loads(run("generate", "a blue star", "--from", "a.png", "-o", "b.png", "--json").out)
+    assert other["recipe"]["prompt"] == "a blue star"
+    assert other["recipe"]["guidance"] == 2.5
+
+
+def test_pipes_carry_the_prompt_in_and_the_picture_out(run, tmp_path):
+    ended = run("generate", "-", "-o", "-", "--format", "webp", *QUICK, stdin=b"a blue star\n")
+    assert ended.code == 0
+    with Image.open(BytesIO(ended.out)) as image:
+        assert image.format == "WEBP"
+    assert files(tmp_path) == []
+
+
+def test_an_existing_file_of_somebody_else_stays(run, tmp_path):
+    (tmp_path / "mine.png").write_bytes(b"precious")
+    ended = run("generate", PROMPT, "-o", "mine.png", *QUICK)
+    assert ended.code == 2
+    assert "mine.png" in ended.err
+    assert (tmp_path / "mine.png").read_bytes() == b"precious"
+    assert run("generate", PROMPT, "-o", "mine.png", "--if-exists", "overwrite", *QUICK).code == 0
+    assert run("generate", PROMPT, "-o", "mine.png", *QUICK).code == 0
+    kept = json.loads(run("generate", PROMPT, "-o", "mine.png", "--if-exists", "skip", "--json").out)
+    assert (kept["path"], kept["action"]) == ("mine.png", "kept")
+
+
+def test_unknown_words_are_told_and_quiet_keeps_quiet(run):
+    loud = run("generate", "a red aple", "-o", "a.png", *QUICK)
+    assert loud.code == 0
+    assert "'aple'" in loud.err
+    assert "apple" in loud.err
+    assert run("generate", "a red aple", "-o", "a.png", "-q", *QUICK).err == ""
+
+
+def test_verbose_tells_the_decisions_of_the_picture_that_is_made(run):
+    ended = run("generate", PROMPT, "-o", "a.png", "-v", "--json", *QUICK)
+    seed = json.loads(ended.out)["seed"]
+    assert f"seeds: {seed} (drawn at random)" in ended.err
+    assert "steps: 2 (command line)" in ended.err
+
+
+def test_a_dry_run_prints_the_plan_and_makes_nothing(run, tmp_path):
+    ended = run("generate", "a yellow moon", "--preset", "icon", "--dry-run")
+    plan = json.loads(ended.out)
+    assert plan["output"]["metadata"] == "minimal"
+    assert plan["reasons"]["metadata"] == "preset icon"
+    assert files(tmp_path) == []
+
+
+def test_layers_go_in_their_order(run, tmp_path, monkeypatch):
+    config = tmp_path / "config"
+    for name in ("XDG_CONFIG_HOME", "HOME", "APPDATA", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(config))
+    from imggen.cli import layers
+
+    layers.config_folder().mkdir(parents=True)
+    (layers.config_folder() / "config.toml").write_text('steps = 11\nguidance = 1.5\nmetadata = "none"\n')
+    (tmp_path / "p.toml").write_text("steps = 12\nguidance = 1.75\n")
+    planned = ("generate", PROMPT, "--dry-run")
+
+    def steps_and_guidance(*more):
+        plan = json.loads(run(*planned, *more).out)
+        return plan["steps"], plan["guidance"], plan["reasons"]["steps"]
+
+    assert steps_and_guidance()[:2] == (11, 1.5)
+    assert steps_and_guidance("--preset", "./p.toml") == (12, 1.75, "preset p")
+    monkeypatch.setenv("IMGGEN_STEPS", "13")
+    assert steps_and_guidance("--preset", "./p.toml") == (13, 1.75, "environment")
+    assert steps_and_guidance("--preset", "./p.toml", "--steps", 14) == (14, 1.75, "command line")
+
+
+def test_a_misspelt_variable_is_told(run, monkeypatch):
+    monkeypatch.setenv("IMGGEN_STEP", "3")
+    assert "IMGGEN_STEPS" in run("generate", PROMPT, "--dry-run").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([""], 2, "the prompt is empty"),
+        ([], 2, "the prompt is empty"),
+        ([PROMPT, "-m", "bultin"], 4, "builtin"),
+        ([PROMPT, "--preset", "ikon"], 2, "--preset icon"),
+        ([PROMPT, "--sampler", "eular"], 2, "--sampler euler"),
+        ([PROMPT, "--size", "129x128"], 2, "--size 128x128"),
+        ([PROMPT, "--size", "100000x8"], 2, "--size"),
+        ([PROMPT, "--size", "128x128", "--aspect", "1:1"], 2, "contradict"),
+        ([PROMPT, "--aspect", "0:3"], 2, "no aspect ratio"),
+        ([PROMPT, "--seed", "-1"], 2, "--seed random"),
+        ([PROMPT, "--seed", "9-1"], 2, "--seed 1-9"),
+        ([PROMPT, "--seed", "1-3", "-N", "2"], 2, "--num-images"),
+        ([PROMPT, "--seed", "1-3", "-o", "-"], 2, "one picture"),
+        ([PROMPT, "-o", "-", "--json"], 2, "--json"),
+        ([PROMPT, "-o", "{sead}.png"], 2, "{seed}"),
+        ([PROMPT, "-o", "{seed}/../../x.png"], 2, ".."),
+        ([PROMPT, "-o", "x.gif"], 2, ".gif"),
+        ([PROMPT, "-o", "file/x.png"], 2, "file"),
+        ([PROMPT, "-o", "x.png", "--format", "webp"], 2, "--format"),
+        ([PROMPT, "--quality", "80"], 2, "lossless"),
+        ([PROMPT, "--steps", "0"], 2, "--steps 1"),
+        ([PROMPT, "--guidance", "nan"], 2, "--guidance"),
+        ([PROMPT, "-n", "a dog", "-g", "1"], 2, "--negative-prompt"),
+        ([PROMPT, "--device", "cuda:7"], 2, "cuda"),
+        ([PROMPT, "--dtype", "fp61"], 2, "--dtype fp16"),
+        ([PROMPT, "--from", "nothing.png"], 2, "nothing.png"),
+        ([PROMPT, "--from", "file"], 2, "file"),
+        (["--from", "x.png", "--preset", "icon"], 2, "--preset icon and --from x.png"),
+    ],
+)
+def test_a_bad_request_is_refused_by_name_and_writes_nothing(run, tmp_path, arguments, code, words):
+    (tmp_path / "file").write_bytes(b"not a picture")
+    ended = (
+        run("generate", *arguments, "--device", "cpu") if "--device" not in arguments else run("generate", *arguments)
+    )
+    assert ended.code == code
+    assert ended.out == b""
+    assert words in ended.err
+    assert ended.err.startswith("error: ")
+    assert "Traceback" not in ended.err
+    assert files(tmp_path) == ["file"]
+
+
+def test_offloading_on_a_processor_is_refused(run):
+    ended = run("generate", PROMPT, "--device", "cpu", "--offload", "model")
+    assert ended.code == 2
+    assert "--offload model" in ended.err
+
+
+def test_a_bad_value_from_the_environment_names_the_variable(run, monkeypatch):
+    monkeypatch.setenv("IMGGEN_STEPS", "many")
+    ended = run("generate", PROMPT)
+    assert ended.code == 2
+    assert "IMGGEN_STEPS" in ended.err
+
+
+def test_bytes_do_not_go_to_a_closed_standard_output(spawn, tmp_path):
+    process = spawn("generate", PROMPT, "-o", "-", stdout=None, preexec_fn=lambda: os.close(1))
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert b"standard output is closed" in err
+    assert files(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_ctrl_c_exits_with_130_and_leaves_whole_files_only(spawn, tmp_path):
+    process = spawn("generate", PROMPT, "-N", 500, "-o", "{index}.png")
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+    assert 1 <= len(files(tmp_path)) < 500
+    for name in files(tmp_path):
+        assert name.endswith(".png")
+        pixels(tmp_path / name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes")
+def test_a_reader_that_takes_one_line_ends_the_run_quietly(spawn, tmp_path):
+    process = spawn("generate", PROMPT, "-N", 500, "-o", "{index}.png")
+    assert process.stdout.readline() == b"1.png\n"
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait() == 1
+    assert err == b""
+    assert 1 <= len(files(tmp_path)) < 500
+
+
+def test_a_preview_without_a_terminal_is_told_and_the_picture_made(run):
+    ended = run("generate", PROMPT, "-o", "a.png", "--preview", *QUICK)
+    assert (ended.code, ended.lines) == (0, ["a.png"])
+    assert "--preview shows nothing: standard error is no terminal" in ended.err

@@ -1,0 +1,49 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+FULL = Path("/dev/full")
+LIST = ("presets", "list")
+
+
+def test_a_reader_that_goes_away_is_met_quietly(spawn):
+    reading, writing = os.pipe()
+    process = spawn(*LIST, stdout=writing)
+    os.close(writing)
+    os.close(reading)
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert err == b""
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+def test_a_full_standard_output_is_an_error_and_not_silence(spawn):
+    with FULL.open("wb") as full:
+        process = spawn(*LIST, stdout=full)
+        _, err = process.communicate()
+    assert process.returncode == 1
+    assert err.startswith(b"error: standard output cannot be written: No space left")
+    assert b"Traceback" not in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_no_harm(tmp_path, closed):
+    code = os.system(f"cd {tmp_path} && {sys.executable} -m imggen presets list {closed}")
+    assert os.waitstatus_to_exitcode(code) == 0
+
+
+@pytest.mark.parametrize("stdin", [None, b"", b" \n"])
+def test_a_prompt_from_a_closed_or_empty_standard_input_is_refused(run, stdin):
+    ended = run("generate", "-", "--dry-run", stdin=stdin)
+    assert ended.code == 2
+    assert "standard input is" in ended.err
+    assert "imggen generate -" in ended.err
+
+
+def test_a_prompt_that_is_no_text_is_refused(run):
+    ended = run("generate", "-", "--dry-run", stdin=b"\xff\xfe")
+    assert ended.code == 2
+    assert "no UTF-8" in ended.err
