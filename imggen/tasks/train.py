@@ -4,13 +4,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
 
-import torch
-from diffusers import AutoencoderTiny
-
+from imggen.engine import environment
 from imggen.errors import RequestError
-from imggen.training import autoencoder, diffusion, latents, loop, pictures, recipe, text
+from imggen.training import recipe
+from imggen.training.progress import Encoded, Step
 
 MODEL = "model"
 
@@ -22,7 +20,7 @@ class Trained:
     model: Path
 
 
-Fact = loop.Step | latents.Encoded | Trained
+Fact = Step | Encoded | Trained
 
 
 def read(path: Path) -> recipe.TrainPlan:
@@ -37,24 +35,13 @@ def train(plan: recipe.TrainPlan, run: Path) -> Iterator[Fact]:
     model. Raises RequestError where the folder belongs to another recipe or cannot be written.
     """
     _claim(run, plan)
-    torch.manual_seed(plan.seed)
-    data = pictures.Scenes(plan.data.seed, plan.data.size)
-    reconstruction = autoencoder.Reconstruction(plan.autoencoder, data, plan.autoencoder_training.batch_size)
-    yield from loop.run(reconstruction, plan.autoencoder_training, _place(run, plan, "autoencoder"))
-    vae = cast("AutoencoderTiny", reconstruction.module.requires_grad_(False).eval())
-    count, digest = plan.diffusion_training.cached_pictures, loop.digest(vae)
-    yield from latents.encode(run / "latents", count, vae, data, digest)
-    tokenizer = text.build_tokenizer(plan.text_encoder.max_tokens)
-    cache = latents.load(run / "latents", count, tokenizer, data)
-    torch.manual_seed(plan.seed)
-    matching = diffusion.FlowMatching(plan, cache, vae, tokenizer, run / MODEL)
-    yield from loop.run(matching, plan.diffusion_training, _place(run, plan, "diffusion"))
-    matching.export(matching.module)
-    yield Trained(model=run / MODEL)
-
-
-def _place(run: Path, plan: recipe.TrainPlan, stage: str) -> loop.Place:
-    return loop.Place(folder=run / stage, fingerprint=plan.fingerprint(stage), seed=plan.seed, precision=plan.precision)
+    environment.prepare(offline=True)
+    with environment.quiet():
+        # the libraries read the environment when they are imported, so it has to be prepared before
+        from imggen.training import stages
+    model = run / MODEL
+    yield from stages.run(plan, run, model)
+    yield Trained(model=model)
 
 
 def _claim(run: Path, plan: recipe.TrainPlan) -> None:

@@ -47,6 +47,9 @@ def write(folder: Path, plan: TrainPlan, parts: Parts) -> None:
         shutil.rmtree(left, ignore_errors=True)
     pipeline.save_pretrained(new, safe_serialization=True)
     (new / RECORD).write_text(json.dumps(record(plan), indent=2) + "\n", encoding="utf-8")
+    for path in new.rglob("*.safetensors"):
+        # some of the libraries write weights for the owner's eyes only
+        path.chmod((new / RECORD).stat().st_mode)
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
@@ -65,7 +68,7 @@ def record(plan: TrainPlan) -> dict[str, object]:
     return {
         "schema": RECORD_SCHEMA,
         "name": plan.name,
-        "family": "stable-diffusion",
+        "family": "sd",
         "licence": "Apache-2.0",
         "native_size": plan.data.size,
         "steps": plan.defaults.steps,

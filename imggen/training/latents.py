@@ -13,17 +13,10 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from imggen.training import pictures
+from imggen.training.progress import Encoded
 
 CHUNK = 4000
 BATCH = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encoded:
-    """One more chunk is encoded: `pictures` of `of` are there now."""
-
-    pictures: int
-    of: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,22 +16,11 @@ from torch import Tensor, nn
 
 from imggen.errors import RequestError
 from imggen.training import optimizer as optimizers
+from imggen.training.progress import Step
 from imggen.training.recipe import StagePlan
 
 STATS_EVERY = 10
 """Steps between two lines of statistics."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """What one optimisation step did. `seconds` is the time that training has taken so far, over all resumes."""
-
-    stage: str
-    pictures: int
-    of: int
-    loss: float
-    learning_rate: float
-    seconds: float
 
 
 class Objective(Protocol):

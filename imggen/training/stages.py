@@ -1,0 +1,35 @@
+"""The stages of a run, in order: autoencoder, latents, denoiser."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import torch
+from diffusers import AutoencoderTiny
+
+from imggen.training import autoencoder, diffusion, latents, loop, pictures, text
+from imggen.training.progress import Encoded, Step
+from imggen.training.recipe import TrainPlan
+
+
+def run(plan: TrainPlan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
+    """Train what `plan` says in `folder`, continuing what is there, and leave the diffusers folder at `model`."""
+    torch.manual_seed(plan.seed)
+    data = pictures.Scenes(plan.data.seed, plan.data.size)
+    reconstruction = autoencoder.Reconstruction(plan.autoencoder, data, plan.autoencoder_training.batch_size)
+    yield from loop.run(reconstruction, plan.autoencoder_training, _place(folder, plan, "autoencoder"))
+    vae = cast("AutoencoderTiny", reconstruction.module.requires_grad_(requires_grad=False).eval())
+    count, kept = plan.diffusion_training.cached_pictures, folder / "latents"
+    yield from latents.encode(kept, count, vae, data, loop.digest(vae))
+    tokenizer = text.build_tokenizer(plan.text_encoder.max_tokens)
+    cache = latents.load(kept, count, tokenizer, data)
+    torch.manual_seed(plan.seed)
+    matching = diffusion.FlowMatching(plan, cache, vae, tokenizer, model)
+    yield from loop.run(matching, plan.diffusion_training, _place(folder, plan, "diffusion"))
+    matching.export(matching.module)
+
+
+def _place(folder: Path, plan: TrainPlan, stage: str) -> loop.Place:
+    return loop.Place(
+        folder=folder / stage, fingerprint=plan.fingerprint(stage), seed=plan.seed, precision=plan.precision
+    )
