@@ -1,6 +1,8 @@
 """What the shell offers while an option is being typed; only what is known without looking far."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from imggen.cli import layers
 from imggen.plan import preset, sizes
@@ -23,8 +25,17 @@ def sizes_named(incomplete: str) -> list[str]:
 
 
 def models(incomplete: str) -> list[str]:
-    """Return the built-in model where `incomplete` begins it; the shell itself offers folders."""
-    return _beginning(incomplete, ("builtin",))
+    """Return the models on this machine whose names begin with `incomplete`; the shell itself offers folders."""
+    return _beginning(incomplete, ("builtin", *_cached()))
+
+
+def _cached() -> Iterator[str]:
+    """Yield the diffusers models in the hub's cache, by its folders' names: asking the hub's library takes longer."""
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    for folder in sorted(cache.glob("models--*")):
+        if any(folder.glob("snapshots/*/model_index.json")):
+            yield folder.name.removeprefix("models--").replace("--", "/")
 
 
 def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:

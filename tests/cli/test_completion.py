@@ -1,0 +1,48 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imggen.cli import completion, suggestions
+
+FOLDER = Path(__file__).parent.parent.parent / "completions"
+
+
+@pytest.mark.parametrize("shell", completion.FILES)
+def test_the_scripts_in_the_repository_are_up_to_date(shell):
+    committed = (FOLDER / completion.FILES[shell]).read_text(encoding="utf-8")
+    assert committed == completion.script(shell), "run python -m imggen.cli.completion"
+
+
+def complete(*words):
+    environ = os.environ | {
+        "_IMGGEN_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    done = subprocess.run([sys.executable, "-m", "imggen"], env=environ, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_a_shell_is_offered_commands_options_and_names():
+    assert complete("imggen", "embed") == ["embed-metadata"]
+    assert "--seed" in complete("imggen", "generate", "--se")
+    assert complete("imggen", "generate", "--preset", "ic") == ["icon"]
+    assert complete("imggen", "generate", "--format", "we") == ["webp"]
+
+
+def test_names_are_offered_by_their_beginning():
+    assert suggestions.samplers("dpmpp_2m_s") == ["dpmpp_2m_sde", "dpmpp_2m_sde_karras"]
+    assert suggestions.sizes_named("10") == ["1080p"]
+    assert suggestions.presets("zz") == []
+
+
+def test_cached_models_are_offered(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    for name in ("models--org--whole", "models--org--other", "datasets--org--data"):
+        (tmp_path / name / "snapshots" / "abc").mkdir(parents=True)
+    (tmp_path / "models--org--whole/snapshots/abc/model_index.json").write_text("{}")
+    assert suggestions.models("") == ["builtin", "org/whole"]
+    assert suggestions.models("org/o") == []

@@ -1,0 +1,77 @@
+import json
+
+import pytest
+
+from imggen.cli import layers, models
+from imggen.tasks.doctor import Finding
+
+
+def test_presets_are_listed_and_shown(run):
+    ended = run("presets", "list")
+    assert ended.code == 0
+    assert [line.split()[0] for line in ended.lines] == ["contact", "draft", "icon", "web"]
+    shown = run("presets", "show", "icon")
+    assert "  aspect = '1:1'" in shown.lines
+    facts = json.loads(run("presets", "show", "icon", "--json").out)
+    assert facts["settings"] == {"aspect": "1:1", "num_images": 1, "format": "png", "metadata": "minimal"}
+
+
+def test_the_users_own_presets_are_listed_too(run, monkeypatch, tmp_path):
+    for name in ("XDG_CONFIG_HOME", "HOME", "APPDATA", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path))
+    folder = layers.config_folder() / "presets"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text('description = "Mine."\nsteps = 3\n')
+    listed = [json.loads(line) for line in run("presets", "list", "--json").lines]
+    assert {
+        "name": "mine",
+        "description": "Mine.",
+        "path": str(folder / "mine.toml"),
+        "settings": {"steps": 3},
+    } in listed
+
+
+def test_an_unknown_preset_gets_the_nearest(run):
+    ended = run("presets", "show", "ikon")
+    assert ended.code == 2
+    assert "icon" in ended.err
+
+
+def test_models_are_listed_and_described(run):
+    listed = [json.loads(line) for line in run("models", "list", "--json").lines]
+    assert listed[0]["reference"] == "builtin"
+    assert run("models", "list").lines[0].split()[:2] == ["builtin", "builtin"]
+    facts = json.loads(run("models", "show", "builtin", "--json").out)
+    for group in ("objects", "shapes", "colors", "backgrounds"):
+        assert facts["vocabulary"][group]
+    lines = run("models", "show", "builtin").lines
+    assert any(line.startswith("  objects (") for line in lines)
+    assert max(map(len, lines)) <= 160
+
+
+def test_an_unknown_model_exits_with_4(run):
+    ended = run("models", "show", "no/such-model", "--offline")
+    assert (ended.code, ended.out) == (4, b"")
+    assert "no/such-model" in ended.err
+
+
+def test_the_doctor_tells_what_it_found_and_what_it_would_choose(run):
+    ended = run("doctor")
+    assert ended.code == 0
+    text = ended.out.decode()
+    for words in ("machine", "choices", "torch", "builtin"):
+        assert words in text
+    found = [json.loads(line) for line in run("doctor", "--json").lines]
+    assert {"machine", "choices", "packages"} <= {each["section"] for each in found}
+
+
+@pytest.mark.parametrize(
+    ("finding", "line"),
+    [
+        (Finding(section="machine", name="a", value="b"), "  a: b"),
+        (Finding(section="machine", name="a", value="b", reason="c", status="note"), "- a: b (c)"),
+        (Finding(section="machine", name="a", value="b", status="problem", hint="d"), "! a: b\n      d"),
+    ],
+)
+def test_problems_are_marked_and_carry_their_hint(finding, line):
+    assert models._found(finding) == line
