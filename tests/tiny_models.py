@@ -22,8 +22,11 @@ from diffusers import (  # noqa: E402
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
 from transformers import (  # noqa: E402
+    CLIPConfig,
+    CLIPImageProcessor,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -126,6 +129,25 @@ def stable_diffusion(root: Path, vae=None):
     )
 
 
+def with_safety_checker(root: Path):
+    pipeline = stable_diffusion(root)
+    config = CLIPConfig(
+        projection_dim=32,
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 37,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 4,
+            "image_size": 30,
+            "patch_size": 15,
+            "projection_dim": 32,
+        },
+    )
+    checker = StableDiffusionSafetyChecker(config).eval()
+    extractor = CLIPImageProcessor(size={"shortest_edge": 30}, crop_size={"height": 30, "width": 30})
+    return StableDiffusionPipeline(**pipeline.components | {"safety_checker": checker, "feature_extractor": extractor})
+
+
 def with_tiny_autoencoder(root: Path):
     torch.manual_seed(1)
     return stable_diffusion(
@@ -187,4 +209,10 @@ def flux(root: Path):
     )
 
 
-BUILDERS = {"sd": stable_diffusion, "sdxl": stable_diffusion_xl, "flux": flux, "tiny-vae": with_tiny_autoencoder}
+BUILDERS = {
+    "sd": stable_diffusion,
+    "sdxl": stable_diffusion_xl,
+    "flux": flux,
+    "tiny-vae": with_tiny_autoencoder,
+    "checked": with_safety_checker,
+}

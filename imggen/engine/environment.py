@@ -1,10 +1,13 @@
 """The process around the libraries: variables that they read at import, and their noise."""
 
+import gc
 import os
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from imggen.errors import MachineError
 
 TRUE_WORDS = frozenset({"1", "ON", "YES", "TRUE"})
 
@@ -42,6 +45,34 @@ def prepare(*, offline: bool = False) -> None:
     os.environ.update(PROMISES)
     if is_offline(asked=offline):
         os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import the libraries within the block: without their noise, fast, and with a MachineError where one is broken."""
+    try:
+        with quiet(), uncollected():
+            yield
+    except (ImportError, OSError, RuntimeError) as error:
+        # torchvision for another torch raises RuntimeError, a library without its own libraries OSError.
+        reason = " ".join(str(error).split())
+        raise MachineError(f"torch or diffusers cannot be imported: {reason}", hint="imggen doctor") from error
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Put off garbage collection within the block.
+
+    Importing torch and diffusers creates millions of objects that stay; looking through them for garbage, over and
+    over, was measured to take a seventh of the time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import transformers
 from diffusers.utils import logging as diffusers_logging
 
 from imggen.engine import failures, probe, store
-from imggen.engine.environment import quiet
+from imggen.engine.environment import quiet, uncollected
 from imggen.errors import ModelError, RequestError
 from imggen.plan import catalog
 from imggen.plan.machine import Dtype
@@ -37,7 +37,7 @@ def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = store.ign
     """
     _quieten()
     _limit_threads()
-    with quiet():
+    with quiet(), uncollected():
         pipeline = _assemble(plan, on_event)
         _check(pipeline, plan)
         with failures.explained(plan, "the model"):

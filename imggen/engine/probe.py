@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from imggen.engine.environment import quiet
+from imggen.engine.environment import importing, quiet
 from imggen.plan.machine import Accelerator, Machine
 
 BFLOAT16_FLAGS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
@@ -134,9 +134,9 @@ def _accelerators(root: Path) -> tuple[Accelerator, ...]:
     if not (has_accelerator(root=root) or sys.platform == "win32") or importlib.util.find_spec("torch") is None:
         return ()
     # Torch takes seconds to import, so machines without a sign of an accelerator never pay for it here.
-    with quiet():
+    with importing():
         import torch
-
+    with quiet():
         return (*cuda(torch), *mps(torch))
 
 

@@ -133,7 +133,7 @@ def _from_hub(name: str, revision: str | None, terms: Terms, on_event: Callable[
     from imggen.engine import hub
 
     folder = hub.cached(name, revision)
-    whole = folder is not None and not missing(folder, terms)
+    whole = folder is not None and not missing(folder)
     if not whole and is_offline(asked=terms.offline):
         get = f"hf download {name}" + (f" --revision {revision}" if revision else "")
         what = "is not complete in the cache" if folder else "is not on this machine"
@@ -148,25 +148,23 @@ def _perhaps(name: str, folder: Path | None) -> str:
     return f" (did you mean {guess[0]}?)" if guess else ""
 
 
-def missing(folder: Path, terms: Terms) -> list[str]:
-    """Return the components of the model in `folder` that are not whole; the index where even that is missing."""
+def missing(folder: Path) -> list[str]:
+    """Return the components of the model in `folder` that are not whole; the index where even that is missing.
+
+    Pickles count as weights here: whether they may be read is another question.
+    """
     if not (folder / INDEX).is_file():
         return [INDEX]
     components = _components(folder, _read_json(folder / INDEX))
-    lacking = []
-    for name, (_, class_name) in components.items():
-        try:
-            _check_texts(folder / name, class_name)
-            if _has_weights(class_name) and not _has_all_weights(folder / name, terms):
-                lacking.append(name)
-        except ModelError:
-            lacking.append(name)
-    return lacking
+    return [name for name, (_, class_name) in components.items() if not _is_whole(folder, name, class_name)]
 
 
-def _has_all_weights(folder: Path, terms: Terms) -> bool:
-    choice = weights.choose(folder, half=terms.half)
-    return choice is not None and (terms.allow_pickle or not choice.pickle)
+def _is_whole(folder: Path, name: str, class_name: str) -> bool:
+    try:
+        _choice(folder, name, class_name)
+    except ModelError:
+        return False
+    return True
 
 
 def read(

@@ -77,10 +77,18 @@ def choose(folder: Path, *, half: bool) -> Choice | None:
     resort, and whether they may be read is the caller's decision.
     """
     order = (HALF_VARIANT, None) if half else (None, HALF_VARIANT)
+    damage: list[ModelError] = []
     for variant in order:
-        files = _safetensors(folder, variant)
+        # An index without its shards is normal beside a variant: fetching half precision brings all the small files.
+        try:
+            files = _safetensors(folder, variant)
+        except ModelError as error:
+            damage.append(error)
+            continue
         if files:
             return Choice(files=files, variant=variant)
+    if damage:
+        raise damage[0]
     pickles = tuple(
         sorted(each for each in folder.iterdir() if each.suffix in PICKLE_SUFFIXES and each.stem != "training_args")
     )

@@ -84,8 +84,8 @@ def generate(
         on_event(Progress(stage="load"))
         # The one import that waits: torch and diffusers take seconds, `--dry-run` shall not pay for them, and the disk
         # can deliver the weights meanwhile.
-        from imggen.engine import loader, sampler
-
+        with environment.importing():
+            from imggen.engine import loader, sampler
         pipeline = (load or loader.load)(prepared.plan, on_event=on_event)
     digest = store.weights_sha256(prepared.plan.model, prepared.plan.dtype)
     for note in _late_notes(prepared, digest, sampler.cut_prompt(pipeline, prepared.plan)):

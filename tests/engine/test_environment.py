@@ -1,3 +1,4 @@
+import gc
 import os
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import warnings
 import pytest
 
 from imggen.engine import environment
+from imggen.errors import MachineError
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +60,25 @@ def test_warnings_that_the_user_asked_python_for_are_shown(monkeypatch):
     monkeypatch.setattr(sys, "warnoptions", ["default"])
     with environment.quiet(), pytest.raises(UserWarning, match="heard"):
         warnings.warn("heard", stacklevel=1)
+
+
+@pytest.mark.parametrize("kind", [ImportError, OSError, RuntimeError])
+def test_a_library_that_cannot_be_imported_is_the_machines_fault(kind):
+    with pytest.raises(MachineError, match="cannot be imported: no libcudnn") as caught, environment.importing():
+        raise kind("no libcudnn")
+    assert caught.value.hint == "imggen doctor"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_collection_is_as_before_after_the_block(enabled):
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with environment.uncollected():
+            assert not gc.isenabled()
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_loading_and_drawing_print_nothing(tiny_models):

@@ -135,10 +135,11 @@ def test_running_out_of_memory_names_the_next_lever(tiny_models, make_plan):
     assert caught.value.hint == "--vae-tiling on"
 
 
-def test_a_blanked_picture_is_not_a_success(tiny_models, make_plan):
-    plan = make_plan(tiny_models("sd"))
+def test_a_models_safety_checker_is_loaded_and_what_it_blanks_is_not_a_success(tiny_models, make_plan):
+    plan = make_plan(tiny_models("checked"))
     pipeline = loader.load(plan)
-    pipeline.run_safety_checker = lambda image, device, dtype: (image * 0, [True])
+    np.testing.assert_array_equal(pixels(next(sampler.sample(pipeline, plan))), plain_diffusers(plan, 7))
+    torch.nn.init.constant_(pipeline.safety_checker.concept_embeds_weights, -2)
     with pytest.raises(ImggenError, match=r"safety checker .* blanked the picture of seed 7"):
         next(sampler.sample(pipeline, plan))
 

@@ -271,6 +271,12 @@ def test_a_half_fetched_model_is_named_as_such_offline(cached):
         store.find("org/tiny", terms=OFFLINE)
 
 
+def test_a_cached_model_of_pickles_is_refused_for_them_and_not_as_missing(cached):
+    to_pickle(cached)
+    with pytest.raises(ModelError, match="is a pickle"):
+        store.find("org/tiny", terms=OFFLINE)
+
+
 def test_cached_models_are_listed_with_their_size(cached):
     (cached.parent.parent.parent / "models--org--text" / "snapshots" / COMMIT).mkdir(parents=True)
     (found,) = [each for each in store.installed() if each.source == "hub"]

@@ -126,6 +126,13 @@ def test_a_missing_shard_is_named(tmp_path):
         weights.choose(tmp_path, half=True)
 
 
+def test_an_index_without_its_shards_gives_way_to_a_variant_that_is_whole(tmp_path):
+    shards(tmp_path, ["a.safetensors"], written=[])
+    variant = tmp_path / "diffusion_pytorch_model.fp16.safetensors"
+    variant.write_bytes(safetensors(GOOD, bytes(12)))
+    assert weights.choose(tmp_path, half=False).files == (variant,)
+
+
 @pytest.mark.parametrize("name", ["../x.safetensors", "/etc/x.safetensors", "..\\x.safetensors", "x.bin", "", ".", 7])
 def test_a_shard_outside_the_folder_is_refused(tmp_path, name):
     shards(tmp_path, [name], written=[])
