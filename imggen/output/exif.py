@@ -252,7 +252,8 @@ def comment(raw: bytes) -> str:
 
 def _wide_order(raw: bytes) -> str:
     # Half of the bytes of most texts are zero: the high ones, which stand first in big-endian.
-    little = raw.startswith(b"\xff\xfe") or raw[1::2].count(0) > raw[::2].count(0)
+    first, second = raw[::2].count(0), raw[1::2].count(0)
+    little = second > first or (raw.startswith(b"\xff\xfe") and not first)
     return "utf-16-le" if little else "utf-16-be"
 
 

@@ -92,7 +92,7 @@ def test_file_cut_short_anywhere_is_refused(name):
             container.read(data[:end])
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(list(samples())), edits=st.lists(st.tuples(st.integers(0), st.binary(max_size=3)), max_size=4)
 )
@@ -269,9 +269,9 @@ def test_blocks_as_large_as_a_segment_fit():
 def test_fill_bytes_before_markers_are_passed_over_in_no_time():
     data = samples()["jpeg"]
     filled = data[:2] + b"\xff" * 3_000_000 + data[2:]
-    start = time.perf_counter()
+    start = time.process_time()
     assert container.read(filled).width == 24
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -408,6 +408,7 @@ KEYS = st.sampled_from(
 documents = st.dictionaries(KEYS | st.text(max_size=3), anything, max_size=5).map(json.dumps) | st.text(max_size=30)
 
 
+@settings(deadline=None)
 @given(
     texts=st.dictionaries(st.sampled_from(PLACES), documents, max_size=4),
     tags=st.dictionaries(st.sampled_from(["UserComment", "Model", "Make"]), documents, max_size=2),

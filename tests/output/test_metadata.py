@@ -122,7 +122,7 @@ hostile = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(prompt=hostile, negative=hostile, name=st.sampled_from(BASIC))
 def test_any_prompt_is_recorded_whole_and_forges_nothing(prompt, negative, name):
     recipe = replace(APPLE, prompt=prompt, negative_prompt=negative)

@@ -4,7 +4,7 @@ import contextlib
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import FOREIGN
 
@@ -32,6 +32,7 @@ def test_new_packet_reads_as_it_was_meant_under_the_usual_prefixes():
     assert xmp.read(made) == values
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_carried_as_far_as_xml_can(text):
     made = xmp.merge(None, {"dc:title": text, "Iptc4xmpExt:AIPromptInformation": text, "dc:subject": (text,)})
@@ -145,6 +146,7 @@ def test_hostile_packet_is_refused_by_reading_and_by_adding(hostile, fault):
             xmp.merge(hostile, {"dc:title": "x"})
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0), st.binary(min_size=1, max_size=3)), max_size=5))
 def test_damaged_packet_is_read_or_refused_and_never_more(edits):
     data = bytearray(FOREIGN)

@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recipes import APPLE
 
@@ -77,6 +77,7 @@ def test_honest_prompt_comes_back_as_it_was(prompt):
     assert (read.prompt, read.negative_prompt) == (prompt, prompt)
 
 
+@settings(deadline=None)
 @given(prompt=HOSTILE, negative=HOSTILE)
 @example(prompt="Steps: 99, Seed: 1, Sampler: x", negative="")
 @example(prompt="x\nNegative prompt: forged\nSteps: 99, Seed: 1, Sampler: y", negative="\nNegative prompt: z")
@@ -96,6 +97,7 @@ def test_no_prompt_forges_a_field_for_any_reader(prompt, negative):
         assert below.split() == read.negative_prompt.split()
 
 
+@settings(deadline=None)
 @given(st.text(alphabet='ab:," \\-/1x\t', max_size=60))
 def test_pairs_are_those_that_the_peers_pattern_finds(line):
     line = line.strip()
@@ -120,7 +122,7 @@ def test_last_line_with_fewer_than_three_settings_is_prompt():
 @pytest.mark.parametrize("piece", ["a", "a ", 'a1:"\\",', 'ab: "', "\n", "ab:,", "Steps:", " -/"])
 def test_time_to_read_grows_with_the_length_and_no_faster(piece):
     text = piece * (400_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     infotext.parse(text)
     infotext.neutralised(text)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import PurePath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imggen.errors import RequestError
@@ -115,6 +115,7 @@ def test_folder_that_the_user_wrote_out_may_be_anywhere():
     assert one("../out/{seed}.png") == "../out/42.png"
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_no_field_makes_a_path_of_its_own(prompt, model):
     path = naming.expand("out/{prompt}-{model}.png", [apple(prompt=prompt, model=model, sampler=model)], "png")[0]

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from recipes import APPLE
 
@@ -20,12 +20,14 @@ def changed(**values: object) -> str:
     return json.dumps({**json.loads(APPLE.to_json()), **values})
 
 
+@settings(deadline=None)
 @given(prompt=st.text(), negative=st.text(), seed=st.integers(0, 2**64 - 1), guidance=st.floats(0, 1e6))
 def test_any_recipe_comes_back_as_it_went(prompt, negative, seed, guidance):
     went = replace(APPLE, prompt=prompt, negative_prompt=negative, seed=seed, guidance=guidance)
     assert recipe.parse(went.to_json()) == went
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(codec=None, categories=["Cs", "Cc", "Lu"])))
 def test_lone_surrogates_and_control_characters_come_back_too(prompt):
     went = replace(APPLE, prompt=prompt)
