@@ -30,12 +30,13 @@ _SECOND_ORDER_SDE = {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}
 class Sampler:
     """A sampler: its name on the command line, its name elsewhere, and its scheduler per kind of prediction.
 
-    A kind that `schedulers` does not name cannot use the sampler.
+    A kind that `schedulers` does not name cannot use the sampler; `max_steps` None leaves the limit to the model.
     """
 
     name: str
     title: str
     schedulers: Mapping[Prediction, Scheduler]
+    max_steps: int | None = None
 
 
 def _scheduler(class_name: str, *arguments: Mapping[str, object]) -> Scheduler:
@@ -120,8 +121,14 @@ SAMPLERS: tuple[Sampler, ...] = (
     ),
     Sampler(name="ddim", title="DDIM", schedulers={"noise": _scheduler("DDIMScheduler")}),
     Sampler(name="ddpm", title="DDPM", schedulers={"noise": _scheduler("DDPMScheduler")}),
-    Sampler(name="pndm", title="PLMS", schedulers={"noise": _scheduler("PNDMScheduler")}),
-    Sampler(name="lcm", title="LCM", schedulers={"noise": _scheduler("LCMScheduler")}),
+    Sampler(
+        name="pndm",
+        title="PLMS",
+        # With its Runge-Kutta steps it is another sampler, which needs four steps at least.
+        schedulers={"noise": _scheduler("PNDMScheduler", {"skip_prk_steps": True})},
+    ),
+    # Distilled at 50 steps, of which it takes some; diffusers refuses more.
+    Sampler(name="lcm", title="LCM", max_steps=50, schedulers={"noise": _scheduler("LCMScheduler")}),
 )
 
 
@@ -138,6 +145,11 @@ def recognise(class_name: str, config: Mapping[str, object], prediction: Predict
         if own and own.class_name == class_name and own.arguments.items() <= config.items():
             return each.name
     return DEFAULT
+
+
+def max_steps(name: str) -> int | None:
+    """Return the most steps that the sampler `name` takes, None where that is up to the model."""
+    return next((each.max_steps for each in SAMPLERS if each.name == name), None)
 
 
 def title(name: str) -> str:

@@ -28,9 +28,9 @@ class Steering:
 def choose(case: Case) -> Steering:
     """Return what steers the picture of `case`; raise RequestError for what its model cannot follow."""
     family, own = case.family, case.record
-    steps = _steps(case)
-    guidance = _guidance(case)
     sampler, scheduler = _sampler(case)
+    steps = _steps(case, sampler)
+    guidance = _guidance(case)
     own_says = "the model's own record"
     family_says = f"what suits {family.title}"
     return Steering(
@@ -49,15 +49,17 @@ def choose(case: Case) -> Steering:
     )
 
 
-def _steps(case: Case) -> int:
+def _steps(case: Case, sampler: str) -> int:
     steps = case.request.steps
     if steps is None:
-        return case.record.steps or case.family.steps
+        steps = case.record.steps or case.family.steps
     trained = case.facts.configs.get("scheduler", {}).get("num_train_timesteps")
     most = trained if isinstance(trained, int) and trained > 0 else _MOST_STEPS
+    limit = samplers.max_steps(sampler)
+    taker = "this model" if limit is None else f"sampler {sampler!r}"
+    most = most if limit is None else min(most, limit)
     if not 1 <= steps <= most:
-        nearest = min(max(steps, 1), most)
-        raise RequestError(f"--steps {steps}: a model takes 1 to {most} steps", hint=f"--steps {nearest}")
+        raise RequestError(f"--steps {steps}: {taker} takes 1 to {most}", hint=f"--steps {min(max(steps, 1), most)}")
     return steps
 
 

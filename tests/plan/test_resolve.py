@@ -74,6 +74,13 @@ def test_steps_that_no_model_takes_are_refused(make_plan, steps):
         make_plan(steps=steps)
 
 
+def test_a_sampler_with_fewer_steps_than_the_model_says_so(make_plan):
+    with pytest.raises(RequestError, match="--steps 60: sampler 'lcm' takes 1 to 50") as caught:
+        make_plan(stable_diffusion(), steps=60, sampler="lcm")
+    assert caught.value.hint == "--steps 50"
+    assert make_plan(stable_diffusion(), steps=50, sampler="lcm").steps == 50
+
+
 @pytest.mark.parametrize("guidance", [-1.0, float("nan"), float("inf")])
 def test_guidance_that_is_no_strength_is_refused(make_plan, guidance):
     with pytest.raises(RequestError, match="--guidance"):

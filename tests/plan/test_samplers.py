@@ -47,7 +47,8 @@ def test_a_models_own_scheduler_is_called_by_its_name_where_it_is_exactly_that()
     config |= {"algorithm_type": "dpmsolver++", "beta_start": 0.1}
     assert samplers.recognise("DPMSolverMultistepScheduler", config, "flow") == "dpmpp_2m"
     assert samplers.recognise("DPMSolverMultistepScheduler", config | {"solver_order": 3}, "flow") == "default"
-    assert samplers.recognise("PNDMScheduler", {}, "noise") == "pndm"
+    assert samplers.recognise("PNDMScheduler", {"skip_prk_steps": True}, "noise") == "pndm"
+    assert samplers.recognise("PNDMScheduler", {}, "noise") == "default"
 
 
 def test_titles_are_those_of_the_web_ui():
