@@ -137,7 +137,9 @@ def _from_hub(name: str, revision: str | None, terms: Terms, on_event: Callable[
     if not whole and is_offline(asked=terms.offline):
         get = f"hf download {name}" + (f" --revision {revision}" if revision else "")
         what = "is not complete in the cache" if folder else "is not on this machine"
-        raise ModelError(f"{name} {what}, and imggen is offline{_perhaps(name, folder)}", hint=f"while online: {get}")
+        raise ModelError(
+            f"{name} {what}, and nothing is to be fetched now{_perhaps(name, folder)}", hint=f"while online: {get}"
+        )
     if folder is None or not whole:
         folder = hub.fetch(name, revision, terms=terms, on_event=on_event)
     return read(folder, reference=name, source="hub", revision=folder.name, terms=terms)

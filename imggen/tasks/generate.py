@@ -56,9 +56,12 @@ class _Prepared:
     kept: frozenset[int]
 
 
-def plan(request: GenerateRequest, *, on_event: Report = store.ignore) -> GeneratePlan:
-    """Return what `generate` would do, everything that can fail without weights having been checked; write nothing."""
-    return _prepare(request, on_event).plan
+def plan(request: GenerateRequest, *, fetch: bool = True, on_event: Report = store.ignore) -> GeneratePlan:
+    """Return what `generate` would do, everything that can fail without weights having been checked; write no picture.
+
+    Without `fetch`, a model that would have to come from the hub first is a ModelError.
+    """
+    return _prepare(request, on_event, fetch=fetch).plan
 
 
 def generate(
@@ -94,12 +97,12 @@ def generate(
     yield from _pictures(prepared, digest, draw, on_event)
 
 
-def _prepare(request: GenerateRequest, on_event: Report) -> _Prepared:
+def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) -> _Prepared:
     environment.prepare(offline=bool(request.offline))
     request, source = _from_file(request)
     machine = probe.machine()
     half = request.dtype not in ("float32", "fp32") and (machine.cpu_bfloat16 or bool(machine.accelerators))
-    terms = Terms(offline=bool(request.offline), allow_pickle=bool(request.allow_pickle), half=half)
+    terms = Terms(offline=bool(request.offline) or not fetch, allow_pickle=bool(request.allow_pickle), half=half)
     facts = store.find(request.model or store.BUILTIN, terms=terms, on_event=on_event)
     decided = resolve.resolve(request, facts, machine, draw_seed=secrets.randbelow)
     named = _names(decided)

@@ -1,6 +1,6 @@
 """What models there are, and what one of them can do."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from imggen.engine import environment, store
@@ -8,7 +8,6 @@ from imggen.engine.store import Installed
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError
 from imggen.plan import catalog, record, samplers
-from imggen.plan.progress import Progress
 from imggen.plan.request import ModelFacts
 
 SCHEMA = 1
@@ -20,16 +19,15 @@ def list_models() -> list[Installed]:
     return store.installed()
 
 
-def show(
-    reference: str, *, terms: Terms = store.DEFAULT_TERMS, on_event: Callable[[Progress], None] = store.ignore
-) -> dict[str, object]:
+def show(reference: str, *, terms: Terms = store.DEFAULT_TERMS) -> dict[str, object]:
     """Return what is known of the model that `reference` names, as values that JSON can hold.
 
-    Sizes are in pixels and bytes. A model of the hub that is not on this machine is fetched where `terms` allow it.
-    What the model's own record says and no key here covers stands under `record`; its `vocabulary` stands at the top.
+    Sizes are in pixels and bytes. Nothing is fetched, since a question should not cost gigabytes: a model of the hub
+    that is not on this machine is a ModelError. What the model's own record says stands under `record`, except its
+    `vocabulary`, which stands at the top.
     """
     environment.prepare(offline=terms.offline)
-    facts = store.find(reference, terms=terms, on_event=on_event)
+    facts = store.find(reference, terms=replace(terms, offline=True))
     return {
         "schema": SCHEMA,
         "reference": facts.reference,

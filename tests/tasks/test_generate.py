@@ -250,6 +250,15 @@ print(plan.seeds, sorted({"torch", "diffusers", "transformers"} & set(sys.module
     assert done.stdout.strip() == "(1,) []"
 
 
+def test_a_plan_fetches_a_model_only_where_it_may(ask, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    with pytest.raises(ModelError, match="org/name is not on this machine"):
+        generate.plan(ask(model="org/name"), fetch=False)
+    # The libraries were imported offline, so trying is as far as it comes.
+    with pytest.raises(ModelError, match="org/name could not be fetched"):
+        generate.plan(ask(model="org/name"))
+
+
 def test_a_plan_names_no_file_and_writes_none(ask):
     decided = generate.plan(ask(output="x.png"))
     assert json.dumps(decided.arguments)
