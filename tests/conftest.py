@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from imggen.data import drawing
 from imggen.errors import MachineError
+
+# how long an example takes says nothing on a busy machine
+settings.register_profile("imggen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("imggen")
 
 
 @pytest.fixture(autouse=True)
