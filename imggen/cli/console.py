@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -51,7 +51,11 @@ def refuses_bytes() -> str | None:
 
 def result(text: str) -> None:
     """Print one result, at once, so that a reader of the pipe can go on."""
-    _write(sys.stdout, text)
+    if sys.stdout is None:
+        return
+    with _explained():
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 def result_json(value: Mapping[str, object]) -> None:
@@ -69,7 +73,7 @@ def result_bytes(data: bytes) -> None:
 
 def note(text: str) -> None:
     """Tell the user something that is no result."""
-    _write(sys.stderr, f"note: {printable(text)}")
+    _tell(f"note: {printable(text)}")
 
 
 def notes(texts: Iterable[str], *, quiet: bool) -> None:
@@ -82,14 +86,14 @@ def notes(texts: Iterable[str], *, quiet: bool) -> None:
 def lines(texts: Iterable[str]) -> None:
     """Print lines that explain, on standard error."""
     for text in texts:
-        _write(sys.stderr, printable(text))
+        _tell(printable(text))
 
 
 def error(failure: ImggenError) -> None:
     """Print what went wrong, and what to do about it."""
-    _write(sys.stderr, f"error: {printable(failure.message)}")
+    _tell(f"error: {printable(failure.message)}")
     if failure.hint:
-        _write(sys.stderr, f"hint: {printable(failure.hint)}")
+        _tell(f"hint: {printable(failure.hint)}")
 
 
 def printable(text: str) -> str:
@@ -186,17 +190,17 @@ def _amount(event: Progress) -> str:
     return f"{event.step}/{event.steps}"
 
 
-def _write(stream: IO[str] | None, text: str) -> None:
-    if stream is None:
-        return
-    with _explained():
-        stream.write(text + "\n")
-        stream.flush()
+def _tell(text: str) -> None:
+    """Write a line to standard error; where that cannot be written there is nobody to tell."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
 
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Explain why a stream cannot be written; a reader that went away is not for us to explain."""
+    """Explain why standard output cannot be written; a reader that went away is not for us to explain."""
     try:
         yield
     except BrokenPipeError:

@@ -55,10 +55,8 @@ def generate(
         _plan(request, quiet=quiet, verbose=verbose)
         return
     can_preview = show_preview and _can_preview(quiet=quiet)
-    manner = _Manner(output=request.output, as_json=as_json, quiet=quiet, preview=can_preview)
+    manner = _Manner(output=request.output, as_json=as_json, quiet=quiet, verbose=verbose, preview=can_preview)
     _check_stdout(request, as_json=as_json)
-    if verbose:
-        request = _explained(request)
     _generate(request, manner)
 
 
@@ -69,6 +67,7 @@ class _Manner:
     output: str | None
     as_json: bool
     quiet: bool
+    verbose: bool
     preview: bool
 
 
@@ -83,19 +82,15 @@ def _plan(request: GenerateRequest, *, quiet: bool, verbose: bool) -> None:
     console.result(resolve.to_json(plan))
 
 
-def _explained(request: GenerateRequest) -> GenerateRequest:
-    """Tell what will be done and why, and return the request with the seeds that were told."""
-    from imggen.tasks import generate as task
-
-    plan = task.plan(request)
-    console.lines(resolve.explain(plan))
-    return resolve.pin(request, plan)
-
-
 def _generate(request: GenerateRequest, manner: _Manner) -> None:
     from imggen.tasks import generate as task
 
     with console.progress(quiet=manner.quiet) as bar:
+        if manner.verbose:
+            plan = task.plan(request, on_event=bar.report)
+            request = resolve.pin(request, plan)
+            with bar.hidden():
+                console.lines(resolve.explain(plan))
 
         def tell(note: str) -> None:
             with bar.hidden():
