@@ -4,10 +4,13 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(word: str, known: Iterable[str], *, count: int = 1) -> tuple[str, ...]:
-    """Return the `known` words that are spelt most like `word`, best first: at most `count`, or none."""
+def nearest(word: str, known: Iterable[str], *, count: int = 1, likeness: float = 0.5) -> tuple[str, ...]:
+    """Return the `known` words that are spelt most like `word`, best first: at most `count`, or none.
+
+    `likeness` is the least that counts as near, from 0 (any word) to 1 (the same word).
+    """
     folded: dict[str, str] = {}
     for each in known:
         folded.setdefault(each.casefold(), each)
-    found = difflib.get_close_matches(word.casefold(), folded, n=count, cutoff=0.5)
+    found = difflib.get_close_matches(word.casefold(), folded, n=count, cutoff=likeness)
     return tuple(folded[each] for each in found)

@@ -60,9 +60,10 @@ def unknown_words(prompt: str, record: ModelRecord) -> tuple[str, ...]:
 
 
 def _note(word: str, record: ModelRecord) -> str:
-    near = nearest(word, (*record.names, *sorted(record.words)), count=3)
+    known = (*record.names, *sorted(record.words))
+    near = nearest(word, known, count=3, likeness=0.6) or nearest(word, known, likeness=0.1)
     if near:
-        return f"the model was not taught {word!r}; the nearest it knows: {', '.join(near)}"
+        return f"the model was not taught {word!r}; the nearest in spelling that it knows: {', '.join(near)}"
     return f"the model was not taught {word!r}; `imggen models show` lists what it knows"
 
 

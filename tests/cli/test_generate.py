@@ -196,6 +196,35 @@ def test_a_bad_request_is_refused_by_name_and_writes_nothing(run, tmp_path, argu
     assert files(tmp_path) == ["file"]
 
 
+@pytest.fixture
+def pickled(tmp_path):
+    """Return a model folder whose only weights are a pickle."""
+    folder = tmp_path / "model"
+    (folder / "unet").mkdir(parents=True)
+    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "unet" / "config.json").write_text("{}")
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x04.")
+    return folder
+
+
+def test_a_pickle_is_refused_with_the_reason_and_the_switch(run, pickled, tmp_path):
+    ended = run("generate", PROMPT, "-m", pickled, "-o", "a.png")
+    assert (ended.code, ended.out) == (4, b"")
+    assert "can run any code" in ended.err
+    assert "--allow-pickle" in ended.err
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("index", ["{", "[]", "{}", '{"_class_name": "NoSuchPipeline", "vae": ["os", "system"]}'])
+def test_a_corrupt_model_folder_exits_with_4(run, pickled, tmp_path, index):
+    (pickled / "model_index.json").write_text(index)
+    ended = run("generate", PROMPT, "-m", pickled, "-o", "a.png")
+    assert (ended.code, ended.out) == (4, b"")
+    assert "model_index.json" in ended.err
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_offloading_on_a_processor_is_refused(run):
     ended = run("generate", PROMPT, "--device", "cpu", "--offload", "model")
     assert ended.code == 2

@@ -55,6 +55,12 @@ def test_an_unknown_word_is_named_once_with_the_nearest_known_ones():
     assert "apple" in notes[1]
 
 
-def test_a_word_like_nothing_known_points_to_the_list():
+def test_a_word_that_is_near_nothing_still_gets_the_nearest_one():
+    (note,) = record.unknown_words("astronaut", record.read(builtin()))
+    assert note.count(",") == 0
+    assert note.split(": ")[1] in {"star", "striped", "on", "and", "a", "an", "hot dog", "crescent moon"}
+
+
+def test_a_word_that_shares_no_letter_points_to_the_list():
     (note,) = record.unknown_words("zzz", record.read(builtin()))
     assert "imggen models show" in note
