@@ -12,7 +12,7 @@ import transformers
 from diffusers.utils import logging as diffusers_logging
 
 from imggen.engine import failures, probe, store
-from imggen.engine.environment import quiet, uncollected
+from imggen.engine.environment import quiet
 from imggen.errors import ModelError, RequestError
 from imggen.plan import catalog
 from imggen.plan.machine import Dtype
@@ -29,6 +29,13 @@ LEAST_SHARE_OF_TOKENS = 0.9
 NO_LIMIT = 1_000_000
 
 
+def import_classes(plan: GeneratePlan) -> None:
+    """Import the classes that `plan` needs, which diffusers and transformers put off; what is missing waits for `load`."""
+    getattr(diffusers, catalog.named(plan.family).pipelines[plan.task], None)
+    for library, class_name in plan.model.components.values():
+        getattr(_library(library), class_name, None)
+
+
 def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = store.ignore) -> Any:
     """Return the diffusers pipeline that `plan` describes: in its dtype, on its device, with its levers pulled.
 
@@ -37,7 +44,7 @@ def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = store.ign
     """
     _quieten()
     _limit_threads()
-    with quiet(), uncollected():
+    with quiet():
         pipeline = _assemble(plan, on_event)
         _check(pipeline, plan)
         with failures.explained(plan, "the model"):

@@ -86,7 +86,7 @@ def train(network: nn.Module, *, pictures: int, batch_size: int = 64, rate: floa
         images, labels = _draw_batch(painter, range(step * batch_size, (step + 1) * batch_size), harm=True)
         loss = F.cross_entropy(network(images), labels, label_smoothing=0.05)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         yield float(loss.detach())

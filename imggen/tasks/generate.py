@@ -89,6 +89,8 @@ def generate(
         # can deliver the weights meanwhile.
         with environment.importing():
             from imggen.engine import loader, sampler
+
+            loader.import_classes(prepared.plan)
         pipeline = (load or loader.load)(prepared.plan, on_event=on_event)
     digest = store.weights_sha256(prepared.plan.model, prepared.plan.dtype)
     for note in _late_notes(prepared, digest, sampler.cut_prompt(pipeline, prepared.plan)):

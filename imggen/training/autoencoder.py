@@ -1,6 +1,7 @@
 """The autoencoder: pictures to small latents and back."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny
@@ -39,7 +40,8 @@ class Reconstruction:
     name = "autoencoder"
 
     def __init__(self, plan: AutoencoderPlan, data: pictures.Scenes, batch_size: int) -> None:
-        self.module: nn.Module = build(plan)
+        self._vae = build(plan)
+        self.module: nn.Module = self._vae
         self._noise = plan.latent_noise
         self._data = data
         self._batch_size = batch_size
@@ -47,20 +49,20 @@ class Reconstruction:
     def loss(self, step: int, generator: torch.Generator) -> Tensor:
         """Return the reconstruction loss of the step's own scenes."""
         first = step * self._batch_size
-        target = self._data.pictures(range(first, first + self._batch_size)).to(self.module.device)
-        latents = self.module.encoder(target)
+        target = self._data.pictures(range(first, first + self._batch_size)).to(self._vae.device)
+        latents = self._vae.encoder(target)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         amount = torch.rand(len(latents), 1, 1, 1, generator=generator).to(latents) * 2 * self._noise
-        output = self.module.decoder(latents + amount * noise).float()
+        output = self._vae.decoder(latents + amount * noise).float()
         return reconstruction_loss(output, target) + LATENT_WEIGHT * _spread_loss(latents.float())
 
     @torch.no_grad()
-    def sample(self, averaged: nn.Module, path: Path) -> None:
+    def sample(self, averaged: Any, path: Path) -> None:
         """Write pictures that training never sees, above what the autoencoder makes of them."""
-        target = self._data.pictures(range(-SAMPLES, 0)).to(self.module.device)
+        target = self._data.pictures(range(-SAMPLES, 0)).to(averaged.device)
         output = averaged.decoder(averaged.encoder(target))
-        pairs = torch.stack([target.unflatten(0, (2, -1)), output.unflatten(0, (2, -1))], dim=1)
-        pictures.save_sheet(pairs.flatten(0, 2), path, columns=SAMPLES // 2)
+        rows = zip(target.chunk(2), output.float().chunk(2), strict=True)
+        pictures.save_sheet(torch.cat([each for row in rows for each in row]), path, columns=SAMPLES // 2)
 
 
 def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:

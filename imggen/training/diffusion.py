@@ -1,6 +1,7 @@
 """The denoiser: text-conditional flow matching in the autoencoder's latents."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny, DPMSolverMultistepScheduler, UNet2DConditionModel
@@ -82,7 +83,7 @@ class FlowMatching:
             velocity = self.module(mixed.to(device), time.to(device), tokens.to(device))
         return F.mse_loss(velocity.float(), (noise - clean).to(device))
 
-    def export(self, averaged: nn.Module) -> None:
+    def export(self, averaged: Any) -> None:
         """Write the model as a diffusers folder."""
         parts = folder.Parts(
             vae=self._vae,
@@ -94,7 +95,7 @@ class FlowMatching:
         folder.write(self._model, self._plan, parts)
 
     @torch.no_grad()
-    def sample(self, averaged: nn.Module, path: Path) -> None:
+    def sample(self, averaged: Any, path: Path) -> None:
         """Write the model as a diffusers folder, and pictures that it makes of `SAMPLE_PROMPTS`."""
         self.export(averaged)
         pipeline = folder.load(self._model)

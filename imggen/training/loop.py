@@ -32,7 +32,7 @@ class Objective(Protocol):
     def loss(self, step: int, generator: torch.Generator) -> Tensor:
         """Return the scalar loss of a step; all that is random comes from the step's number and the generator."""
 
-    def sample(self, averaged: nn.Module, path: Path) -> None:
+    def sample(self, averaged: Any, path: Path) -> None:
         """Write a picture that shows what the averaged weights do now."""
 
 

@@ -74,7 +74,7 @@ def test_garbage_collection_is_as_before_after_the_block(enabled):
     before = gc.isenabled()
     try:
         (gc.enable if enabled else gc.disable)()
-        with environment.uncollected():
+        with environment.importing():
             assert not gc.isenabled()
         assert gc.isenabled() is enabled
     finally:
