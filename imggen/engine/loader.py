@@ -30,7 +30,7 @@ NO_LIMIT = 1_000_000
 
 
 def import_classes(plan: GeneratePlan) -> None:
-    """Import the classes that `plan` needs, which diffusers and transformers put off; what is missing waits for `load`."""
+    """Import the classes that `plan` needs, which diffusers and transformers put off; `load` tells what is missing."""
     getattr(diffusers, catalog.named(plan.family).pipelines[plan.task], None)
     for library, class_name in plan.model.components.values():
         getattr(_library(library), class_name, None)
