@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from imggen.errors import ImggenError
-from imggen.plan import memory
 from imggen.plan.progress import Progress, Stage
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
+
+_MIB = 2**20
 
 _TITLES: dict[Stage, str] = {
     "download": "downloading",
@@ -186,7 +187,7 @@ def _amount(event: Progress) -> str:
     if not event.steps:
         return ""
     if event.stage == "download":
-        return f"{memory.text(event.step)} of {memory.text(event.steps)}"
+        return f"{event.step / _MIB:,.0f} of {event.steps / _MIB:,.0f} MiB"
     return f"{event.step}/{event.steps}"
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imggen.cli import console, layers, options, suggestions
+from imggen.cli import console, options, suggestions
 from imggen.errors import CheckError
-from imggen.plan import memory, preset, settings
-from imggen.plan.preset import Preset
 
 if TYPE_CHECKING:
+    from imggen.plan.preset import Preset
     from imggen.tasks.doctor import Finding
 
 models = typer.Typer(help="What models there are, and what they can do.", no_args_is_help=True, rich_markup_mode=None)
@@ -31,6 +30,9 @@ Reference = Annotated[
 @presets.command("list")
 def list_presets(as_json: options.Json = False) -> None:
     """List the presets: the user's own and those of imggen."""
+    from imggen.cli import layers
+    from imggen.plan import preset
+
     found = preset.listed(layers.preset_places())
     if as_json:
         for each in found:
@@ -42,6 +44,9 @@ def list_presets(as_json: options.Json = False) -> None:
 @presets.command("show")
 def show_preset(name: Name, as_json: options.Json = False) -> None:
     """Show what a preset sets."""
+    from imggen.cli import layers
+    from imggen.plan import preset
+
     found = preset.find(name, layers.preset_places())
     if as_json:
         console.result_json(_preset_facts(found))
@@ -52,7 +57,7 @@ def show_preset(name: Name, as_json: options.Json = False) -> None:
     console.result(f"  from {found.path}")
 
 
-def _preset_facts(found: Preset) -> dict[str, object]:
+def _preset_facts(found: "Preset") -> dict[str, object]:
     return {
         "name": found.name,
         "description": found.description,
@@ -61,7 +66,9 @@ def _preset_facts(found: Preset) -> dict[str, object]:
     }
 
 
-def _said(found: Preset) -> dict[str, object]:
+def _said(found: "Preset") -> dict[str, object]:
+    from imggen.plan import settings
+
     values = asdict(found.request)
     return {name: values[name] for name in settings.names() if values[name] is not None}
 
@@ -69,6 +76,7 @@ def _said(found: Preset) -> dict[str, object]:
 @models.command("list")
 def list_models(as_json: options.Json = False) -> None:
     """List the models on this machine: the built-in one and what the hub's cache holds."""
+    from imggen.plan import memory
     from imggen.tasks import models as task
 
     found = task.list_models()

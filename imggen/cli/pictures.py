@@ -1,4 +1,7 @@
-"""The command that makes pictures: its options. What it does is in `making`, so that its help need not load it."""
+"""The command that makes pictures.
+
+What it does is in `making`, which is imported when it is done: loading all of it would take help half of its time.
+"""
 
 from imggen.cli import options
 
@@ -40,4 +43,9 @@ def generate(
     asked = locals()
     from imggen.cli import making
 
-    making.make(asked)
+    request = making.complete(asked, preset, quiet=quiet)
+    if dry_run:
+        making.show_plan(request, quiet=quiet, verbose=verbose)
+        return
+    manner = making.Manner(output=request.output, as_json=as_json, quiet=quiet, verbose=verbose, preview=show_preview)
+    making.make(request, manner)

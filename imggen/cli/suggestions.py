@@ -1,26 +1,32 @@
-"""What the shell offers while an option is being typed; only what is known without looking far."""
+"""What the shell offers while an option is being typed; only what is known without looking far.
+
+Options name these functions, so every start imports this module, and few ever call one: what they need waits.
+"""
 
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from imggen.cli import layers
-from imggen.plan import preset, sizes
-from imggen.plan import samplers as sampler_table
-
 
 def presets(incomplete: str) -> list[str]:
     """Return the presets whose names begin with `incomplete`."""
+    from imggen.cli import layers
+    from imggen.plan import preset
+
     return _beginning(incomplete, preset.names(layers.preset_places()))
 
 
 def samplers(incomplete: str) -> list[str]:
     """Return the samplers whose names begin with `incomplete`."""
-    return _beginning(incomplete, sampler_table.names())
+    from imggen.plan import samplers as table
+
+    return _beginning(incomplete, table.names())
 
 
 def sizes_named(incomplete: str) -> list[str]:
     """Return the names of sizes that begin with `incomplete`."""
+    from imggen.plan import sizes
+
     return _beginning(incomplete, ("native", *sizes.NAMES))
 
 

@@ -1,0 +1,116 @@
+"""What `imggen generate` does with its options: one request, one task, results shown as they come."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+from imggen.cli import console, layers, preview, prompts
+from imggen.errors import RequestError
+from imggen.plan import naming, resolve, settings
+from imggen.plan.request import GenerateRequest
+from imggen.tasks import generate as task
+from imggen.tasks.generate import Generated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How the results are shown."""
+
+    output: str | None
+    as_json: bool
+    quiet: bool
+    verbose: bool
+    preview: bool
+
+
+def complete(options: Mapping[str, object], preset: str | None, *, quiet: bool) -> GenerateRequest:
+    """Return the request that the options, the environment, a preset and the config make together."""
+    asked = settings.from_command_line(prompts.read(options))
+    request = layers.complete(asked, preset, os.environ)
+    console.notes(settings.strange_variables(os.environ), quiet=quiet)
+    return request
+
+
+def show_plan(request: GenerateRequest, *, quiet: bool, verbose: bool) -> None:
+    """Print what would be done, and why."""
+    with console.progress(quiet=quiet) as bar:
+        plan = task.plan(request, on_event=bar.report)
+    console.notes(plan.notes, quiet=quiet)
+    if verbose:
+        console.lines(resolve.explain(plan))
+    console.result(resolve.to_json(plan))
+
+
+def make(request: GenerateRequest, manner: Manner) -> None:
+    """Make the pictures and show each as soon as it is there."""
+    _check_stdout(request, as_json=manner.as_json)
+    if manner.preview and not _can_preview(quiet=manner.quiet):
+        manner = replace(manner, preview=False)
+    with console.progress(quiet=manner.quiet) as bar:
+        if manner.verbose:
+            plan = task.plan(request, on_event=bar.report)
+            request = resolve.pin(request, plan)
+            with bar.hidden():
+                console.lines(resolve.explain(plan))
+
+        def tell(note: str) -> None:
+            with bar.hidden():
+                console.notes([note], quiet=manner.quiet)
+
+        for made in task.generate(request, on_event=bar.report, on_note=tell):
+            with bar.hidden():
+                _show(made, manner)
+
+
+def _show(made: Generated, manner: Manner) -> None:
+    path = console.where(made.path, manner.output) if made.path else "standard output"
+    kept = made.path is not None and made.written is None
+    notes = (*made.notes, "it was there and stays as it was") if kept else made.notes
+    console.notes((f"{path}: {each}" for each in notes), quiet=manner.quiet)
+    source = made.data or made.path
+    if manner.preview and source:
+        preview.show(preview.read(source), os.environ)
+    if made.data is not None:
+        console.result_bytes(made.data)
+    elif manner.as_json:
+        console.result_json(_facts(made, path))
+    else:
+        console.result(path)
+
+
+def _facts(made: Generated, path: str) -> dict[str, object]:
+    """Return what `--json` says of a picture; of a file that was kept, only where it is."""
+    facts: dict[str, object] = {"path": path, "action": "kept", "seed": made.seed, "index": made.index}
+    recipe, written = made.recipe, made.written
+    if written is None or recipe is None:
+        return facts
+    return facts | {
+        "action": written.action,
+        "sha256": written.sha256,
+        "bytes": written.bytes,
+        "width": recipe.width,
+        "height": recipe.height,
+        "model": recipe.model,
+        "marks": list(written.marks),
+        "recipe": asdict(recipe),
+    }
+
+
+def _check_stdout(request: GenerateRequest, *, as_json: bool) -> None:
+    if request.output != naming.STDOUT:
+        return
+    refusal = console.refuses_bytes()
+    if refusal:
+        raise RequestError(
+            f"-o - writes a picture's bytes, and {refusal}", hint="-o apple.png, or imggen ... -o - > apple.png"
+        )
+    if as_json:
+        raise RequestError("-o - and --json both want standard output", hint="leave one of the two out")
+
+
+def _can_preview(*, quiet: bool) -> bool:
+    refusal = preview.refusal(sys.stderr, os.environ)
+    if refusal:
+        console.notes([f"--preview shows nothing: {refusal}"], quiet=quiet)
+    return refusal is None
