@@ -70,7 +70,7 @@ def build() -> nn.Sequential:
     widths = (32, 64, 128, 192, 256)
     layers: list[nn.Module] = []
     for index, (before, after) in enumerate(zip((3, *widths), widths, strict=False)):
-        layers += [nn.Conv2d(before, after, 3, stride=1 if index == 0 else 2, padding=1, bias=False)]
+        layers += [nn.Conv2d(before, after, 3, stride=2 if index < 4 else 1, padding=1, bias=False)]
         layers += [nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], len(CLASSES)))
 

@@ -46,7 +46,7 @@ def train() -> None:
     """Train the referee, say how often it is right on drawn scenes, and keep it."""
     torch.manual_seed(0)
     network = referee.build()
-    for step, loss in enumerate(referee.train(network, pictures=96_000)):
+    for step, loss in enumerate(referee.train(network, pictures=64_000)):
         if step % 100 == 0:
             print(f"step {step}: {loss:.3f}", flush=True)
     print(f"on 2,000 drawn scenes: {referee.accuracy(network, pictures=2000):.2%}", flush=True)
