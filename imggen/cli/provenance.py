@@ -113,7 +113,9 @@ def _described(found: "Inspected") -> Iterator[str]:
         yield "  recipe: yes; imggen generate --from makes the picture again"
     if found.fits is not None:
         yield (
-            "  the record fits the pixels" if found.fits else "  the record does not fit the pixels: they were changed"
+            "  the record fits the pixels"
+            if found.fits
+            else "  the record does not fit the pixels: it was copied here, or they were changed since"
         )
     for name, stated in found.xmp.items():
         # The recipe is JSON for programs, and what it says stands above.

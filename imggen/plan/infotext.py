@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from imggen.plan import samplers
 from imggen.plan.recipe import Recipe
 
 FEWEST_SETTINGS = 3
@@ -45,7 +46,7 @@ def write(recipe: Recipe) -> str:
         lines.append(f"{_NEGATIVE} {negative}")
     settings = {
         "Steps": str(recipe.steps),
-        "Sampler": recipe.sampler,
+        "Sampler": samplers.title(recipe.sampler),
         "CFG scale": repr(recipe.guidance).removesuffix(".0"),
         "Seed": str(recipe.seed),
         "Size": f"{recipe.width}x{recipe.height}",

@@ -52,7 +52,7 @@ def test_infotext_reads_as_its_grammar_says():
     assert infotext.write(APPLE) == (
         "a red apple\n"
         "Negative prompt: blurry\n"
-        "Steps: 20, Sampler: euler, CFG scale: 7.5, Seed: 42, Size: 128x96, Model hash: ababababab, "
+        "Steps: 20, Sampler: Euler, CFG scale: 7.5, Seed: 42, Size: 128x96, Model hash: ababababab, "
         "Model: builtin, Version: imggen 0.1.0"
     )
 
