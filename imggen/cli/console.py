@@ -50,6 +50,12 @@ def refuses_bytes() -> str | None:
     return "standard output is a terminal" if sys.stdout.isatty() else None
 
 
+def require_output() -> None:
+    """Raise ImggenError where standard output is closed: for commands that leave nothing but what they print."""
+    if sys.stdout is None:
+        raise ImggenError("standard output is closed", hint="> FILE keeps what is printed")
+
+
 def result(text: str) -> None:
     """Print one result, at once, so that a reader of the pipe can go on."""
     if sys.stdout is None:

@@ -36,6 +36,7 @@ def inspect(
     quiet: options.Quiet = False,
 ) -> None:
     """Show what picture files say of how they were made."""
+    console.require_output()
     from imggen.tasks import inspect as task
 
     for found in task.inspect(files):
@@ -109,7 +110,9 @@ def _described(found: "Inspected") -> Iterator[str]:
         yield f"  negative prompt: {_inside(found.negative_prompt)}"
     for name, value in found.settings.items():
         yield f"  {_inside(name)}: {_inside(str(value))}"
-    if found.recipe:
+    if found.recipe and found.fits is False:
+        yield "  recipe: yes, of another state of the picture; imggen generate --from makes that one"
+    elif found.recipe:
         yield "  recipe: yes; imggen generate --from makes the picture again"
     if found.fits is not None:
         yield (

@@ -8,7 +8,7 @@ import typer
 from imggen.cli import console, options
 
 if TYPE_CHECKING:
-    from imggen.tasks.train import Fact
+    from imggen.training.progress import Encoded, Step
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="What is trained, on what, for how long.")]
 Run = Annotated[
@@ -38,10 +38,11 @@ def _show(model: Path, *, as_json: bool) -> None:
         console.result(str(model))
 
 
-def _step(fact: "Fact") -> tuple[str, int, int, str]:
+def _step(fact: "Step | Encoded") -> tuple[str, int, int, str]:
     """Return title, pictures done, pictures in all and what to say beside them."""
-    loss = getattr(fact, "loss", None)
-    title = getattr(fact, "stage", "encoding")
-    pictures, of = int(getattr(fact, "pictures", 0)), int(getattr(fact, "of", 0))
-    beside = f"{pictures:,} of {of:,} pictures"
-    return title, pictures, of, beside if loss is None else f"{beside}, loss {loss:.4f}"
+    from imggen.training.progress import Step
+
+    beside = f"{fact.pictures:,} of {fact.of:,} pictures"
+    if isinstance(fact, Step):
+        return fact.stage, fact.pictures, fact.of, f"{beside}, loss {fact.loss:.4f}"
+    return "encoding", fact.pictures, fact.of, beside

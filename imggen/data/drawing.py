@@ -13,6 +13,8 @@ from imggen.errors import MachineError
 
 FONT_NAME = "NotoColorEmoji.ttf"
 FONT_FOLDERS = (
+    Path("~/.local/share/fonts").expanduser(),
+    Path("/usr/local/share/fonts"),
     Path("/usr/share/fonts/truetype/noto"),
     Path("/usr/share/fonts/noto"),
     Path("/usr/share/fonts/google-noto-emoji"),
@@ -42,7 +44,8 @@ class Painter:
 
     def __init__(self, size: int = 128, font: Path | None = None) -> None:
         self.size = size
-        self._font = ImageFont.truetype(str(font or find_font()), STRIKE_PX)
+        self._path = font or find_font()
+        self._font = ImageFont.truetype(str(self._path), STRIKE_PX)
         self._glyph = lru_cache(maxsize=4096)(self._scale_glyph)
         self._shape = lru_cache(maxsize=1024)(self._scale_shape)
         self._pattern = lru_cache(maxsize=256)(self._draw_pattern)
@@ -77,7 +80,10 @@ class Painter:
     def _scale_glyph(self, name: str, edge: int) -> Image.Image:
         canvas = Image.new("RGBA", (160, 160))
         ImageDraw.Draw(canvas).text((8, 8), vocabulary.OBJECTS[name], font=self._font, embedded_color=True)
-        glyph = canvas.crop(canvas.getbbox())
+        box = canvas.getbbox()
+        if box is None:
+            raise MachineError(f"{self._path} has no glyph for {name}", hint="install a newer Noto Color Emoji")
+        glyph = canvas.crop(box)
         scale = edge / max(glyph.size)
         width, height = (max(1, round(each * scale)) for each in glyph.size)
         return glyph.convert("RGBa").resize((width, height), Image.Resampling.LANCZOS).convert("RGBA")

@@ -130,7 +130,6 @@ OWN_COLORS: Final[dict[str, str]] = {
     "balloon": "red",
     "pumpkin": "orange",
     "basketball": "orange",
-    "present": "yellow",
     "bell": "yellow",
     "hat": "black",
     "crown": "yellow",

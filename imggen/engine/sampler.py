@@ -18,6 +18,8 @@ from imggen.plan.request import GeneratePlan
 
 Report = Callable[[Progress], None]
 
+_QUOTED_CHARACTERS = 60
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -81,7 +83,11 @@ def cut_prompt(pipeline: Any, plan: GeneratePlan) -> str | None:
     if len(tokens) <= limit:
         return None
     tail = tokenizer.decode(tokens[limit - 1 :], skip_special_tokens=True).strip()
-    return f"the prompt has {len(tokens)} tokens and the model reads {limit}; not read: {tail!r}"
+    return f"the prompt has {len(tokens)} tokens and the model reads {limit}; not read: {_shortened(tail)!r}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _QUOTED_CHARACTERS else text[: _QUOTED_CHARACTERS - 1].rstrip() + "…"
 
 
 def _tokenizers(pipeline: Any) -> Iterable[Any]:

@@ -1,6 +1,7 @@
 """Metadata into files that exist, their pictures untouched."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from imggen.errors import RequestError
 from imggen.output import fields, files, metadata
 from imggen.output.files import Place
 from imggen.output.metadata import Marked, Metadata
-from imggen.plan.request import IfExists
+from imggen.plan import naming
+from imggen.plan.request import IfExists, ImageFormat
 from imggen.tasks.inspect import raise_together
 
 
@@ -43,12 +45,14 @@ class Embedded:
 
 
 def embed(request: EmbedRequest) -> Iterator[Embedded]:
-    """Yield one fact per file written; at the end, raise RequestError that names every file that could not be.
+    """Yield one fact per file written; at the end, raise an error that names every file that could not be.
 
-    Every file is written whole or not at all: one that fails is left as it was, bit for bit. Wrong fields and a source
-    without a record are refused before anything is touched.
+    Every file is written whole or not at all: one that fails is left as it was, bit for bit. Wrong fields, a source
+    without a record and an output that cannot take all targets are refused before anything is touched. The error is a
+    RequestError where nothing could be written, an ImggenError where some of many could.
     """
     told = _told(request)
+    _check_output(request)
     failures: list[RequestError] = []
     for target in request.targets:
         try:
@@ -81,12 +85,37 @@ def _told(request: EmbedRequest) -> tuple[Metadata, ...]:
     return tuple(told)
 
 
+def _check_output(request: EmbedRequest) -> None:
+    if request.output is None:
+        return
+    named = naming.format_of(request.output) if _names_file(request.output) else None
+    if len(request.targets) == 1:
+        return
+    if named:
+        raise RequestError(
+            f"{request.output} is the name of one file, and there are {len(request.targets)}", hint="-o marked/"
+        )
+    first: dict[str, Path] = {}
+    for target in request.targets:
+        other = first.setdefault(os.path.normcase(target.name), target)
+        if other is not target and request.if_exists != "number":
+            raise RequestError(
+                f"{other} and {target} would both be {Path(request.output) / target.name}", hint="--if-exists number"
+            )
+
+
+def _names_file(output: str) -> bool:
+    return not output.endswith(("/", "\\")) and not Path(output).is_dir()
+
+
 def _embedded(request: EmbedRequest, target: Path, told: tuple[Metadata, ...]) -> Embedded:
     data = files.read(target)
     with files.blaming(target):
         marked = _marked(data, told)
         notes = (*marked.notes, *_fit_notes(marked, request))
     path = _destination(request, target)
+    if request.output is not None and path == Path(request.output):
+        _check_format(path, metadata.read(data).picture.format, target)
     changed = marked.data != data or path is not None
     place = _place(request, target, path)
     if changed and place is not None:
@@ -121,9 +150,19 @@ def _destination(request: EmbedRequest, target: Path) -> Path | None:
     if request.output is None:
         return None
     output = Path(request.output)
-    if request.output.endswith(("/", "\\")) or output.is_dir() or len(request.targets) > 1:
+    if not _names_file(request.output) or len(request.targets) > 1:
         return output / target.name
     return output
+
+
+def _check_format(path: Path, held: ImageFormat, target: Path) -> None:
+    named = naming.format_of(path.name)
+    if named and named != held:
+        suffix = next(suffix for suffix, kind in naming.SUFFIXES.items() if kind == held)
+        raise RequestError(
+            f"{path} is the name of a {named} file and {target} is {held}, which is not converted",
+            hint=f"-o {path.with_suffix(suffix)}",
+        )
 
 
 def _place(request: EmbedRequest, target: Path, path: Path | None) -> Place | None:

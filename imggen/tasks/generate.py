@@ -12,6 +12,7 @@ from imggen.engine import environment, probe, store, weights
 from imggen.engine.weights import Terms
 from imggen.errors import ImggenError, PictureError, RequestError
 from imggen.output import metadata, writer
+from imggen.output.metadata import Facts
 from imggen.output.writer import Written
 from imggen.plan import naming, resolve
 from imggen.plan.machine import Machine
@@ -121,11 +122,19 @@ def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) 
 def _from_file(request: GenerateRequest) -> tuple[GenerateRequest, Recipe | None]:
     if request.from_file is None:
         return request, None
-    found = metadata.read(Path(request.from_file)).found
-    if found is None or found.recipe is None:
-        what = f"a {found.dialect} record, and no recipe of imggen" if found else "no record of how it was made"
-        raise RequestError(f"{request.from_file} holds {what}", hint=f"imggen inspect {request.from_file}")
-    return resolve.from_recipe(found.recipe, request), found.recipe
+    facts = metadata.read(Path(request.from_file))
+    if facts.found is None or facts.found.recipe is None:
+        raise RequestError(f"{request.from_file} {_lacking(facts)}", hint=f"imggen inspect {request.from_file}")
+    return resolve.from_recipe(facts.found.recipe, request), facts.found.recipe
+
+
+def _lacking(facts: Facts) -> str:
+    if facts.found is not None:
+        return f"holds a {facts.found.dialect} record, and no recipe of imggen"
+    system = facts.xmp.get(metadata.SYSTEM)
+    if isinstance(system, str) and system.startswith("imggen ") and metadata.IMAGE_HASH in facts.xmp:
+        return "was written by imggen with --metadata minimal, so its settings were left out"
+    return "holds no record of how it was made"
 
 
 def _names(decided: GeneratePlan) -> tuple[Path, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imggen.errors import RequestError
+from imggen.errors import ImggenError, RequestError
 from imggen.output import files, metadata
 from imggen.plan.recipe import Recipe
 from imggen.plan.request import ImageFormat
@@ -39,7 +39,10 @@ class Inspected:
 
 
 def inspect(paths: Sequence[Path]) -> Iterator[Inspected]:
-    """Yield what each file says; at the end, raise RequestError that names every file that could not be read."""
+    """Yield what each file says; at the end, raise an error that names every file that could not be read.
+
+    It is a RequestError where none could be read, an ImggenError where some of many could.
+    """
     failures: list[RequestError] = []
     for path in paths:
         try:
@@ -50,13 +53,17 @@ def inspect(paths: Sequence[Path]) -> Iterator[Inspected]:
 
 
 def raise_together(failures: Sequence[RequestError], count: int) -> None:
-    """Raise one error for all failures among `count` files; return where there are none."""
+    """Raise one error for all failures among `count` files; return where there are none.
+
+    A RequestError says that the whole request came to nothing; where some files went well it is an ImggenError.
+    """
     if not failures:
         return
     if count == 1:
         raise failures[0]
     listed = "\n".join(each.message for each in failures)
-    raise RequestError(f"{len(failures)} of {count} files failed:\n{listed}", hint=failures[0].hint)
+    kind = RequestError if len(failures) == count else ImggenError
+    raise kind(f"{len(failures)} of {count} files failed:\n{listed}", hint=failures[0].hint)
 
 
 def _inspected(path: Path) -> Inspected:

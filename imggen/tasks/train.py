@@ -1,16 +1,22 @@
 """A training recipe -> a run folder with a model that `generate` and plain diffusers load."""
 
+import errno
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from imggen.data import drawing
 from imggen.engine import environment
-from imggen.errors import RequestError
+from imggen.errors import ImggenError, RequestError
 from imggen.training import recipe
 from imggen.training.progress import Encoded, Step
 
 MODEL = "model"
+RECORD = "plan.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,25 +38,62 @@ def train(plan: recipe.TrainPlan, run: Path) -> Iterator[Fact]:
     """Train the autoencoder, encode the drawn set, train the denoiser; continue where an earlier call stopped.
 
     The run folder holds `plan.json`, a folder a stage (checkpoint, `stats.jsonl`, sample sheets), the latents and the
-    model. Raises RequestError where the folder belongs to another recipe or cannot be written.
+    model. Raises MachineError without the font, RequestError where the folder belongs to another recipe, is in use or
+    cannot be written, and ImggenError where the disk is full; what was saved stays.
     """
-    _claim(run, plan)
-    environment.prepare(offline=True)
-    with environment.quiet():
-        # the libraries read the environment when they are imported, so it has to be prepared before
-        from imggen.training import stages
-    model = run / MODEL
-    yield from stages.run(plan, run, model)
-    yield Trained(model=model)
+    drawing.find_font()
+    with _explained(run), _locked(run):
+        _claim(run, plan)
+        environment.prepare(offline=True)
+        with environment.importing():
+            # the libraries read the environment when they are imported, so it has to be prepared before
+            from imggen.training import stages
+        model = run / MODEL
+        yield from stages.run(plan, run, model)
+        yield Trained(model=model)
 
 
 def _claim(run: Path, plan: recipe.TrainPlan) -> None:
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        temporary = run / "plan.json.partial"
-        temporary.write_text(json.dumps(asdict(plan), indent=2) + "\n", encoding="utf-8")
-        temporary.replace(run / "plan.json")
-    except OSError as error:
+    """Write the plan into the run's folder, unless another recipe's is there."""
+    record = run / RECORD
+    stages = {stage: plan.fingerprint(stage) for stage in ("autoencoder", "diffusion")}
+    if record.exists() and _fingerprints(record) != stages:
         raise RequestError(
-            f"cannot write the run folder {run}: {error.strerror}", hint="give --run a folder that you may write"
+            f"{run} holds a run of another recipe",
+            hint="give --run another folder, or train on with the recipe that started it",
+        )
+    temporary = record.with_suffix(".partial")
+    text = json.dumps({"fingerprints": stages, **asdict(plan)}, indent=2)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(record)
+
+
+def _fingerprints(record: Path) -> object:
+    try:
+        values = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return values.get("fingerprints") if isinstance(values, dict) else None
+
+
+@contextmanager
+def _locked(run: Path) -> Iterator[None]:
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise RequestError(
+            f"another imggen trains in {run}", hint="wait for it, or give --run another folder"
         ) from error
+
+
+@contextmanager
+def _explained(run: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"cannot write {error.filename or run}: {error.strerror or error}"
+        if error.errno == errno.ENOSPC:
+            raise ImggenError(what, hint="free some space; the same line goes on from the last checkpoint") from error
+        raise RequestError(what, hint="give --run a folder that you may write") from error

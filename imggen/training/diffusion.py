@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from imggen.engine import environment
 from imggen.training import folder, latents, pictures, text
 from imggen.training.recipe import StagePlan, TrainPlan, UnetPlan
 
@@ -98,19 +99,20 @@ class FlowMatching:
     def sample(self, averaged: Any, path: Path) -> None:
         """Write the model as a diffusers folder, and pictures that it makes of `SAMPLE_PROMPTS`."""
         self.export(averaged)
-        pipeline = folder.load(self._model)
-        made = []
-        for index, prompt in enumerate(SAMPLE_PROMPTS):
-            made.append(
-                pipeline(
-                    prompt,
-                    num_inference_steps=self._plan.defaults.steps,
-                    guidance_scale=self._plan.defaults.guidance,
-                    generator=torch.Generator("cpu").manual_seed(index),
-                    output_type="pt",
-                ).images
-            )
+        with environment.quiet():
+            pipeline = folder.load(self._model)
+            made = [self._draw(pipeline, index) for index in range(len(SAMPLE_PROMPTS))]
         pictures.save_sheet(torch.cat(made) * 2 - 1, path, columns=8)
+
+    def _draw(self, pipeline: Any, index: int) -> Tensor:
+        drawn: Tensor = pipeline(
+            SAMPLE_PROMPTS[index],
+            num_inference_steps=self._plan.defaults.steps,
+            guidance_scale=self._plan.defaults.guidance,
+            generator=torch.Generator("cpu").manual_seed(index),
+            output_type="pt",
+        ).images
+        return drawn
 
 
 def _attention_kernels(device: torch.device) -> list[SDPBackend]:
@@ -147,5 +149,10 @@ def build_unet(plan: UnetPlan, run: TrainPlan) -> UNet2DConditionModel:
 def scheduler() -> DPMSolverMultistepScheduler:
     """Return the sampler that suits the training: DPM-Solver++ 2M on the straight flow's noise levels."""
     return DPMSolverMultistepScheduler(
-        num_train_timesteps=TIME_STEPS, prediction_type="flow_prediction", use_flow_sigmas=True, solver_order=2
+        num_train_timesteps=TIME_STEPS,
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        solver_order=2,
+        # says nothing here, but StableDiffusionPipeline warns of any other value
+        steps_offset=1,
     )

@@ -43,6 +43,9 @@ def write(folder: Path, plan: TrainPlan, parts: Parts) -> None:
         requires_safety_checker=False,
     )
     new, old = (folder.with_name(f"{folder.name}.{each}") for each in ("partial", "old"))
+    if old.exists() and not folder.exists():
+        # an earlier run was stopped between the two renames below
+        old.rename(folder)
     for left in (new, old):
         shutil.rmtree(left, ignore_errors=True)
     pipeline.save_pretrained(new, safe_serialization=True)

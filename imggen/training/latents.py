@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
@@ -40,26 +40,35 @@ def _order(total: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(total, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
 
 
-def encode(
-    folder: Path, count: int, vae: AutoencoderTiny, data: pictures.Scenes, fingerprint: str
-) -> Iterator[Encoded]:
-    """Encode the first `count` scenes into `folder`, skipping the chunks that are there from the same autoencoder."""
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """What turns scenes into latents and tokens; `fingerprint` tells latents of different encoders apart."""
+
+    vae: AutoencoderTiny
+    tokenizer: CLIPTokenizer
+    data: pictures.Scenes
+    fingerprint: str
+
+
+def encode(folder: Path, count: int, encoder: Encoder) -> Iterator[Encoded]:
+    """Encode the first `count` scenes into `folder`, skipping the chunks that are there from the same encoder."""
     folder.mkdir(parents=True, exist_ok=True)
     for first in range(0, count, CHUNK):
         indices = range(first, min(first + CHUNK, count))
         path = folder / f"{first:08d}.safetensors"
-        if not _is_current(path, fingerprint, len(indices)):
-            _encode_chunk(path, indices, vae, data, fingerprint)
+        if not _is_current(path, encoder.fingerprint, len(indices)):
+            _encode_chunk(path, indices, encoder)
         yield Encoded(pictures=indices.stop, of=count)
 
 
-def load(folder: Path, count: int, tokenizer: CLIPTokenizer, data: pictures.Scenes) -> Cache:
-    """Return what `encode` left in `folder`, with the captions as tokens."""
-    latents = []
+def load(folder: Path, count: int) -> Cache:
+    """Return what `encode` left in `folder`."""
+    latents, tokens = [], []
     for first in range(0, count, CHUNK):
         with safe_open(folder / f"{first:08d}.safetensors", framework="pt") as file:
             latents.append(file.get_tensor("latents"))
-    return Cache(latents=torch.cat(latents), tokens=tokenize(tokenizer, data.captions(range(count))))
+            tokens.append(file.get_tensor("tokens"))
+    return Cache(latents=torch.cat(latents), tokens=torch.cat(tokens))
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -71,22 +80,34 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 
 @torch.no_grad()
-def _encode_chunk(path: Path, indices: range, vae: AutoencoderTiny, data: pictures.Scenes, fingerprint: str) -> None:
+def _encode_chunk(path: Path, indices: range, encoder: Encoder) -> None:
+    vae, data = encoder.vae, encoder.data
     parts = []
     for first in range(indices.start, indices.stop, BATCH):
         target = data.pictures(range(first, min(first + BATCH, indices.stop))).to(vae.device)
         with torch.autocast(vae.device.type, torch.bfloat16):
             parts.append(vae.encoder(target).half().cpu())
+    # the captions are kept with the pictures that they describe, whatever a later version would say of a scene
+    tensors = {
+        "latents": torch.cat(parts).contiguous(),
+        "tokens": tokenize(encoder.tokenizer, data.captions(indices)).contiguous(),
+    }
     temporary = path.with_suffix(".partial")
-    save_file({"latents": torch.cat(parts).contiguous()}, temporary, metadata={"fingerprint": fingerprint})
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        save_file(tensors, temporary, metadata={"fingerprint": encoder.fingerprint})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _is_current(path: Path, fingerprint: str, count: int) -> bool:
     if not path.exists():
         return False
-    with safe_open(path, framework="pt") as file:
-        same = (file.metadata() or {}).get("fingerprint") == fingerprint
-        return same and file.get_slice("latents").get_shape()[0] == count
+    try:
+        with safe_open(path, framework="pt") as file:
+            same = (file.metadata() or {}).get("fingerprint") == fingerprint
+            return same and file.get_slice("latents").get_shape()[0] == count
+    except SafetensorError:
+        return False

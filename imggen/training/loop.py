@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,11 +15,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from imggen.errors import RequestError
+from imggen.errors import ImggenError, RequestError
 from imggen.training import optimizer as optimizers
 from imggen.training.progress import Step
 from imggen.training.recipe import StagePlan
 
+STATS = "stats.jsonl"
 STATS_EVERY = 10
 """Steps between two lines of statistics."""
 
@@ -79,22 +81,23 @@ class Stage:
 def run(objective: Objective, plan: StagePlan, place: Place) -> Iterator[Step]:
     """Train until `plan.pictures` were seen, yielding each step; continue where the last checkpoint ended.
 
-    Noise, data and timesteps depend on the step's number alone, so a run that was stopped and continued ends with the
-    same weights as one that was not. Checkpoints replace each other atomically; the averaged weights (EMA) are in
-    them, and in the objective's module when the stage is done. Raises RequestError where the folder holds a run of
-    another recipe.
+    Noise, data and timesteps depend on the step's number alone, so on a CPU a run that was stopped and continued ends
+    with the same weights as one that was not. Checkpoints replace each other atomically; the averaged weights (EMA) are
+    in them, and in the objective's module when the stage is done. Raises RequestError where the folder holds a run of
+    another recipe, and ImggenError for a damaged checkpoint or a loss that is not a number.
     """
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=place.precision)
+    # before anything is built on the parameters, since a module that moves gets new memory
+    objective.module.to(accelerator.device).train()
     stage = Stage(
         objective=objective,
         plan=plan,
         place=place,
-        accelerator=Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=place.precision),
+        accelerator=accelerator,
         optimizer=optimizers.build(objective.module, plan),
         averaged=copy.deepcopy(objective.module).eval().requires_grad_(requires_grad=False),
     )
     progress = _resume(stage)
-    objective.module.to(stage.accelerator.device).train()
-    stage.averaged.to(stage.accelerator.device)
     place.folder.mkdir(parents=True, exist_ok=True)
     while progress.step < stage.steps:
         started = time.monotonic()
@@ -130,6 +133,11 @@ def _advance(stage: Stage, step: int, rate: float) -> float:
     stage.optimizer.set_learning_rate(rate)
     with stage.accelerator.autocast():
         loss = stage.objective.loss(step, generator)
+    if not torch.isfinite(loss):
+        raise ImggenError(
+            f"the loss of stage {stage.objective.name} is not a number at step {step}",
+            hint=f"{stage.place.checkpoint} is as it was before; start anew with a lower learning_rate",
+        )
     stage.accelerator.backward(loss)
     stage.accelerator.clip_grad_norm_(stage.objective.module.parameters(), 1.0)
     stage.optimizer.step()
@@ -145,8 +153,8 @@ def _keep(stage: Stage, progress: Progress, fact: Step) -> None:
     if last or _is_due(progress.step, plan.sample_every, plan.batch_size):
         stage.objective.sample(stage.averaged, folder / f"samples-{fact.pictures:09d}.png")
     if last or progress.step % STATS_EVERY == 0:
-        with (folder / "stats.jsonl").open("a", encoding="utf-8") as stats:
-            stats.write(json.dumps(asdict(fact)) + "\n")
+        with (folder / STATS).open("a", encoding="utf-8") as stats:
+            stats.write(json.dumps(asdict(fact), allow_nan=False) + "\n")
 
 
 def _is_due(step: int, every: int, batch_size: int) -> bool:
@@ -177,7 +185,7 @@ def _resume(stage: Stage) -> Progress:
     place = stage.place
     if not place.checkpoint.exists():
         return Progress(step=0, seconds=0.0)
-    state: dict[str, Any] = torch.load(place.checkpoint, map_location="cpu", weights_only=True)
+    state = _read(place)
     if state["fingerprint"] != place.fingerprint:
         raise RequestError(
             f"{place.folder.parent} holds a run of another recipe",
@@ -186,7 +194,30 @@ def _resume(stage: Stage) -> Progress:
     stage.objective.module.load_state_dict(state["module"])
     stage.averaged.load_state_dict(state["averaged"])
     stage.optimizer.load_state_dict(state["optimizer"])
+    _forget_after(place.folder / STATS, state["step"] * stage.plan.batch_size)
     return Progress(step=state["step"], seconds=state["seconds"])
+
+
+def _read(place: Place) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(place.checkpoint, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ImggenError(
+            f"the checkpoint {place.checkpoint} is damaged", hint=f"rm {place.checkpoint}, and the stage starts anew"
+        ) from error
+    return state
+
+
+def _forget_after(stats: Path, pictures: int) -> None:
+    """Drop the lines about steps that will be made again."""
+    if not stats.exists():
+        return
+    lines = stats.read_text(encoding="utf-8").splitlines(keepends=True)
+    # a line without an end was cut off by what stopped the run
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["pictures"] <= pictures]
+    temporary = stats.with_suffix(".partial")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(stats)
 
 
 def _save(stage: Stage, progress: Progress) -> None:

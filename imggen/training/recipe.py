@@ -4,10 +4,10 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from imggen.errors import RequestError
@@ -62,7 +62,7 @@ class StagePlan:
     """How one stage trains. Amounts are counted in pictures seen.
 
     `cooldown` is the last fraction of the pictures, over which the learning rate falls linearly to zero;
-    `cached_pictures` is how many pictures are encoded beforehand and seen again and again (0: drawn anew each step).
+    `cached_pictures` is how many pictures are encoded beforehand and seen again and again; the autoencoder has none.
     """
 
     pictures: int
@@ -164,7 +164,9 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
         return tuple(_convert(get_args(kind)[0], each, where=where) for each in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(kind, UnionType) or type(value) is kind:
+    if kind is float and not math.isfinite(value if isinstance(value, float) else 0.0):
+        raise RequestError(f"{where} is {value!r}, but must be a finite number")
+    if type(value) is kind:
         return value
     raise RequestError(f"{where} is {value!r}, but must be of type {kind.__name__}")
 
@@ -174,16 +176,36 @@ def _check(plan: TrainPlan, path: Path) -> None:
         raise RequestError(f"{path}: schema {plan.schema} is unknown", hint=f"this version reads schema {SCHEMA}")
     if plan.precision not in ("bf16", "no"):
         raise RequestError(f"{path}: precision {plan.precision!r} is unknown", hint="use 'bf16' or 'no'")
-    stages = len(plan.autoencoder.encoder_blocks)
-    if len(plan.autoencoder.decoder_blocks) != stages:
-        raise RequestError(f"{path}: encoder_blocks and decoder_blocks differ in length")
-    if len(plan.unet.cross_attention) != len(plan.unet.channels):
-        raise RequestError(f"{path}: unet.cross_attention and unet.channels differ in length")
-    edge = 2 ** (stages - 1) * 2 ** (len(plan.unet.channels) - 1)
-    if plan.data.size < edge or plan.data.size % edge:
-        raise RequestError(f"{path}: data.size {plan.data.size} is not a multiple of {edge}")
+    _check_networks(plan, str(path))
     for name, stage in (("autoencoder", plan.autoencoder_training), ("diffusion", plan.diffusion_training)):
         _check_stage(stage, f"{path}: {name}_training")
+    if plan.autoencoder_training.cached_pictures or plan.autoencoder_training.caption_dropout:
+        raise RequestError(f"{path}: autoencoder_training has neither cached_pictures nor caption_dropout")
+    if plan.diffusion_training.cached_pictures < 1:
+        raise RequestError(f"{path}: diffusion_training.cached_pictures must be above 0")
+
+
+def _check_networks(plan: TrainPlan, where: str) -> None:
+    stages = len(plan.autoencoder.encoder_blocks)
+    if not stages or len(plan.autoencoder.decoder_blocks) != stages:
+        raise RequestError(f"{where}: encoder_blocks and decoder_blocks are empty or differ in length")
+    if not plan.unet.channels or len(plan.unet.cross_attention) != len(plan.unet.channels):
+        raise RequestError(f"{where}: unet.cross_attention and unet.channels are empty or differ in length")
+    edge = 2 ** (stages - 1) * 2 ** (len(plan.unet.channels) - 1)
+    if plan.data.size < edge or plan.data.size % edge:
+        raise RequestError(f"{where}: data.size {plan.data.size} is not a multiple of {edge}")
+    heads, group = plan.unet.head_width, 32
+    for channels in plan.unet.channels:
+        if heads < 1 or channels < 1 or channels % group or channels % heads:
+            raise RequestError(
+                f"{where}: unet.channels holds {channels}, which is no multiple of {group} and of head_width {heads}"
+            )
+    text = plan.text_encoder
+    if text.heads < 1 or text.width % text.heads or text.max_tokens < 3 or text.layers < 1:
+        raise RequestError(
+            f"{where}: text_encoder needs a layer, at least 3 tokens, and a width ({text.width}) that is a multiple of "
+            f"its heads ({text.heads})"
+        )
 
 
 def _check_stage(stage: StagePlan, where: str) -> None:
@@ -193,6 +215,10 @@ def _check_stage(stage: StagePlan, where: str) -> None:
     for name in positive:
         if getattr(stage, name) <= 0:
             raise RequestError(f"{where}.{name} is {getattr(stage, name)}, but must be above 0")
+    if stage.warmup < 0 or stage.weight_decay < 0:
+        raise RequestError(
+            f"{where}: warmup ({stage.warmup}) and weight_decay ({stage.weight_decay}) cannot be below 0"
+        )
     for name in ("cooldown", "ema", "caption_dropout"):
         if not 0 <= getattr(stage, name) <= 1:
             raise RequestError(f"{where}.{name} is {getattr(stage, name)}, but must be from 0 to 1")

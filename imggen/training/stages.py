@@ -19,17 +19,19 @@ def run(plan: TrainPlan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
     reconstruction = autoencoder.Reconstruction(plan.autoencoder, data, plan.autoencoder_training.batch_size)
     yield from loop.run(reconstruction, plan.autoencoder_training, _place(folder, plan, "autoencoder"))
     vae = cast("AutoencoderTiny", reconstruction.module.requires_grad_(requires_grad=False).eval())
-    count, kept = plan.diffusion_training.cached_pictures, folder / "latents"
-    yield from latents.encode(kept, count, vae, data, loop.digest(vae))
     tokenizer = text.build_tokenizer(plan.text_encoder.max_tokens)
-    cache = latents.load(kept, count, tokenizer, data)
+    weights = loop.digest(vae)
+    encoder = latents.Encoder(vae=vae, tokenizer=tokenizer, data=data, fingerprint=weights)
+    count, kept = plan.diffusion_training.cached_pictures, folder / "latents"
+    yield from latents.encode(kept, count, encoder)
+    cache = latents.load(kept, count)
     torch.manual_seed(plan.seed)
     matching = diffusion.FlowMatching(plan, cache, vae, tokenizer, model)
-    yield from loop.run(matching, plan.diffusion_training, _place(folder, plan, "diffusion"))
+    yield from loop.run(matching, plan.diffusion_training, _place(folder, plan, "diffusion", weights))
     matching.export(matching.module)
 
 
-def _place(folder: Path, plan: TrainPlan, stage: str) -> loop.Place:
-    return loop.Place(
-        folder=folder / stage, fingerprint=plan.fingerprint(stage), seed=plan.seed, precision=plan.precision
-    )
+def _place(folder: Path, plan: TrainPlan, stage: str, rests_on: str = "") -> loop.Place:
+    # a denoiser is bound to the very weights that made its latents
+    fingerprint = plan.fingerprint(stage) + rests_on
+    return loop.Place(folder=folder / stage, fingerprint=fingerprint, seed=plan.seed, precision=plan.precision)

@@ -1,10 +1,10 @@
 """The words: a CLIP tokenizer that knows the drawn set's vocabulary, and a small CLIP text model."""
 
 import itertools
-import json
 import re
+from collections import Counter
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from imggen.data import vocabulary
@@ -45,23 +45,37 @@ def words() -> tuple[str, ...]:
 
 
 def build_tokenizer(max_tokens: int) -> CLIPTokenizer:
-    """Return a CLIP tokenizer in which each known word is one token and any other text still has tokens (bytes)."""
-    byte_pairs = Tokenizer(models.BPE(end_of_word_suffix=WORD_END))
-    byte_pairs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    """Return a CLIP tokenizer in which each known word is one token and any other text still has tokens (bytes).
+
+    The same words always give the same tokens; the `tokenizers` trainer breaks ties as its hash table happens to lie.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=100_000, min_frequency=1, initial_alphabet=alphabet, end_of_word_suffix=WORD_END, show_progress=False
-    )
-    byte_pairs.train_from_iterator(words(), trainer)
-    merges = [tuple(each) for each in _merges(byte_pairs)]
+    merges = _merges(words())
     tokens = [*alphabet, *(f"{each}{WORD_END}" for each in alphabet), *("".join(each) for each in merges), START, END]
     unique = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=unique, merges=merges, model_max_length=max_tokens)
 
 
-def _merges(byte_pairs: Tokenizer) -> list[list[str]]:
-    found: list[list[str]] = json.loads(byte_pairs.to_str())["model"]["merges"]
-    return found
+def _merges(known: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return byte-pair merges (arXiv 1508.07909), most frequent pair first, until every known word is one token."""
+    split = [(*word[:-1], f"{word[-1]}{WORD_END}") for word in known]
+    merges = []
+    while any(len(parts) > 1 for parts in split):
+        counts = Counter(pair for parts in split for pair in itertools.pairwise(parts))
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        split = [_merge(parts, best) for parts in split]
+    return merges
+
+
+def _merge(parts: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    merged: list[str] = []
+    position = 0
+    while position < len(parts):
+        found = parts[position : position + 2] == pair
+        merged.append("".join(pair) if found else parts[position])
+        position += 2 if found else 1
+    return tuple(merged)
 
 
 def build_encoder(plan: TextEncoderPlan, tokenizer: CLIPTokenizer) -> CLIPTextModel:

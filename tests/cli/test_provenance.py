@@ -2,6 +2,10 @@ import json
 
 import pytest
 from PIL import Image
+from recipes import APPLE
+
+from imggen.output import writer
+from imggen.plan.request import OutputPlan
 
 
 @pytest.fixture
@@ -40,7 +44,7 @@ def test_a_new_file_leaves_the_old_one_alone(run, photo):
 def test_a_file_that_fails_does_not_hide_the_others(run, photo, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     ended = run("inspect", "broken.png", "photo.jpg")
-    assert ended.code == 2
+    assert ended.code == 1
     assert ended.lines[0].startswith("photo.jpg")
     assert "broken.png" in ended.err
 
@@ -69,3 +73,28 @@ def test_a_hostile_text_cannot_pose_as_a_line_of_ours_or_command_the_terminal(ru
     ended = run("inspect", "photo.jpg")
     assert "  recipe: yes" not in [line[:13] for line in ended.lines]
     assert b"\x1b" not in ended.out
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, level="full"):
+        output = OutputPlan(template="x", format="png", quality=100, if_exists="auto", metadata=level)
+        return writer.write(Image.linear_gradient("L").convert("RGB"), APPLE, output, tmp_path / name).path
+
+    return write
+
+
+def test_a_copied_recipe_is_not_said_to_make_this_picture(run, photo, write):
+    write("apple.png")
+    assert "makes the picture again" in run("inspect", "apple.png").out.decode()
+    run("embed-metadata", "photo.jpg", "--from", "apple.png")
+    shown = run("inspect", "photo.jpg").out.decode()
+    assert "recipe: yes, of another state of the picture" in shown
+    assert "makes the picture again" not in shown
+
+
+def test_a_picture_with_minimal_metadata_is_said_to_be_one(run, write):
+    write("icon.png", "minimal")
+    ended = run("generate", "--from", "icon.png")
+    assert ended.code == 2
+    assert "icon.png was written by imggen with --metadata minimal" in ended.err

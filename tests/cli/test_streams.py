@@ -1,8 +1,10 @@
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 FULL = Path("/dev/full")
 LIST = ("presets", "list")
@@ -47,3 +49,18 @@ def test_a_prompt_that_is_no_text_is_refused(run):
     ended = run("generate", "-", "--dry-run", stdin=b"\xff\xfe")
     assert ended.code == 2
     assert "no UTF-8" in ended.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+def test_a_command_that_only_tells_fails_where_it_cannot_be_heard(tmp_path):
+    Image.new("RGB", (4, 3)).save(tmp_path / "plain.png")
+    ended = subprocess.run(
+        f"{sys.executable} -m imggen inspect plain.png >&-",
+        shell=True,
+        check=False,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(b"error: standard output is closed")

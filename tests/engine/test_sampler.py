@@ -149,7 +149,8 @@ def test_a_prompt_that_is_too_long_is_noted_with_what_is_not_read(tiny_models, m
     plan = make_plan(tiny_models(family))
     pipeline = loader.load(plan)
     assert sampler.cut_prompt(pipeline, plan) is None
-    long = make_plan(tiny_models(family), prompt="a" * 600 + "z")
-    note = sampler.cut_prompt(pipeline, long)
+    note = sampler.cut_prompt(pipeline, make_plan(tiny_models(family), prompt="a" * (limit + 5) + "z"))
     assert f"the model reads {limit}" in note
-    assert note.endswith("z'")
+    assert note.endswith("az'")
+    note = sampler.cut_prompt(pipeline, make_plan(tiny_models(family), prompt="a" * 5000 + "z"))
+    assert note.endswith(f"not read: '{'a' * 59}…'")

@@ -58,5 +58,5 @@ def test_the_builtin_model_draws_what_the_referee_can_name(network):
                 generator=generator,
             ).images[0]
             verdicts.append(referee.judge(network, prompt, picture))
-    assert sum(each.named for each in verdicts) >= 0.6 * len(prompts)
-    assert sum(each.colored for each in verdicts) >= 0.9 * len(prompts)
+    assert sum(each.named for each in verdicts) >= len(prompts) - 1
+    assert sum(each.colored for each in verdicts) >= len(prompts) - 1

@@ -140,8 +140,9 @@ def test_bad_target_is_named_stays_and_does_not_stop_the_others(tmp_path, photo)
     bad = tmp_path / "bad.png"
     cut = photo.read_bytes()[:200]
     bad.write_bytes(cut)
-    with pytest.raises(RequestError, match="1 of 2 files failed") as caught:
+    with pytest.raises(ImggenError, match="1 of 2 files failed") as caught:
         run(bad, photo, pairs=(("artist", "A"),))
+    assert caught.value.exit_code == 1
     assert "bad.png" in caught.value.message
     assert bad.read_bytes() == cut
     assert metadata.read(photo).xmp["dc:creator"] == ("A",)
@@ -166,3 +167,38 @@ def test_pair_is_split_at_its_first_equals_sign():
     for text in ("artist", "=x", ""):
         with pytest.raises(RequestError, match="KEY=VALUE"):
             embed.pair(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [("x.jpg", r"x\.jpg is the name of a jpeg file .* is png"), ("x.gif", r"does not write \.gif")],
+)
+def test_name_of_another_format_is_refused_before_anything_is_written(tmp_path, apple, name, fault):
+    with pytest.raises(RequestError, match=fault):
+        run(apple, pairs=(("artist", "B"),), output=str(tmp_path / name))
+    assert [each.name for each in tmp_path.iterdir()] == ["apple.png"]
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.gif"])
+def test_name_of_one_file_is_refused_for_several(tmp_path, apple, photo, name):
+    with pytest.raises(RequestError, match=name if name == "x.png" else "gif"):
+        run(apple, photo, pairs=(("artist", "B"),), output=str(tmp_path / name))
+    assert not (tmp_path / name).exists()
+
+
+def test_folder_with_the_name_of_a_picture_is_a_folder_where_it_exists(tmp_path, apple, photo):
+    (tmp_path / "x.png").mkdir()
+    facts = run(apple, photo, pairs=(("artist", "B"),), output=str(tmp_path / "x.png"))
+    assert {fact.path.parent for fact in facts} == {tmp_path / "x.png"}
+
+
+def test_two_targets_of_one_name_are_refused_unless_they_are_numbered(tmp_path, apple):
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / "apple.png"
+    twin.write_bytes(apple.read_bytes())
+    said = {"pairs": (("artist", "B"),), "output": str(tmp_path / "out")}
+    with pytest.raises(RequestError, match="would both be"):
+        run(apple, twin, **said)
+    assert not (tmp_path / "out").exists()
+    facts = run(apple, twin, **said, if_exists="number")
+    assert [fact.path.name for fact in facts] == ["apple.png", "apple-2.png"]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from recipes import APPLE
 
-from imggen.errors import RequestError
+from imggen.errors import ImggenError, RequestError
 from imggen.output import writer
 from imggen.plan.request import OutputPlan
 from imggen.tasks import inspect
@@ -66,10 +66,16 @@ def test_bad_files_do_not_hide_good_ones(tmp_path, apple):
     (tmp_path / "bad.png").write_bytes(b"hello")
     read = inspect.inspect([tmp_path / "absent.png", apple, tmp_path / "bad.png"])
     assert next(read).path == apple
-    with pytest.raises(RequestError, match="2 of 3 files failed") as caught:
+    with pytest.raises(ImggenError, match="2 of 3 files failed") as caught:
         next(read)
+    assert caught.value.exit_code == 1
     assert "absent.png" in caught.value.message
     assert "bad.png" in caught.value.message
+
+
+def test_many_files_that_all_fail_are_a_wrong_request(tmp_path):
+    with pytest.raises(RequestError, match="2 of 2 files failed"):
+        list(inspect.inspect([tmp_path / "a.png", tmp_path / "b.png"]))
 
 
 def test_nothing_heavy_is_imported(apple):

@@ -43,8 +43,14 @@ def test_a_missing_key_is_named(tmp_path):
         ('optimizer = "muon"', 'optimizer = "sgd"', "sgd"),
         ("seed = 1", "seed = true", "True"),
         ("encoder_blocks = [0, 0, 0, 3]", "encoder_blocks = [0, 3]", "differ in length"),
-        ("warmup = 1600", "warmup = 1600\nema = 2.0", "ema"),
+        ("ema = 0.998", "ema = 2.0", "ema is 2.0"),
         ("[defaults]", "[defaults", "TOML"),
+        ("learning_rate = 1e-3", "learning_rate = nan", "finite"),
+        ("cached_pictures = 64000", "cached_pictures = 0", "cached_pictures"),
+        ("warmup = 1600", "warmup = 1600\ncached_pictures = 5", "has neither"),
+        ("channels = [96, 160, 224]", "channels = [96, 100, 224]", "100, which is no multiple"),
+        ("head_width = 32", "head_width = 0", "head_width 0"),
+        ("heads = 4", "heads = 5", "multiple of its heads"),
     ],
 )
 def test_a_wrong_value_is_refused_and_quoted(tmp_path, old, new, message):

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from imggen.data import scenes
@@ -9,6 +12,12 @@ MAX_TOKENS = 32
 @pytest.fixture(scope="module")
 def tokenizer():
     return text.build_tokenizer(MAX_TOKENS)
+
+
+def test_the_same_words_give_the_same_tokens_in_every_process(tokenizer):
+    code = "from imggen.training import text; print(text.build_tokenizer(32).backend_tokenizer.to_str())"
+    others = {subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()}
+    assert others == {tokenizer.backend_tokenizer.to_str()}
 
 
 def test_every_word_of_the_captions_is_one_token(tokenizer):

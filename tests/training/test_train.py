@@ -5,9 +5,15 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from imggen.errors import RequestError
+from imggen.engine import environment
+from imggen.errors import ImggenError, RequestError
 from imggen.tasks.train import Trained, train
 from imggen.training.progress import Step
+
+
+def told(folder):
+    lines = (folder / "stats.jsonl").read_text().splitlines()
+    return [(fact["pictures"], fact["loss"]) for fact in map(json.loads, lines)]
 
 
 def weights(run):
@@ -25,14 +31,17 @@ def test_a_stopped_and_continued_run_ends_with_the_same_bytes(tiny_plan, tmp_pat
     list(train(tiny_plan, tmp_path / "parts"))
     assert {"Step", "Encoded"} <= set(stages)
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    for stage in ("autoencoder", "diffusion"):
+        assert told(tmp_path / "parts" / stage) == told(tmp_path / "whole" / stage)
 
 
 def test_the_model_is_a_diffusers_folder_in_float16_that_makes_pictures(tiny_plan, tmp_path):
     *_, last = train(tiny_plan, tmp_path)
     assert last == Trained(model=tmp_path / "model")
-    pipeline = StableDiffusionPipeline.from_pretrained(last.model, dtype=torch.float32, use_safetensors=True)
-    pipeline.set_progress_bar_config(disable=True)
-    picture = pipeline("a red apple", num_inference_steps=2, generator=torch.Generator().manual_seed(1)).images[0]
+    with environment.quiet():
+        pipeline = StableDiffusionPipeline.from_pretrained(last.model, dtype=torch.float32, use_safetensors=True)
+        pipeline.set_progress_bar_config(disable=True)
+        picture = pipeline("a red apple", num_inference_steps=2, generator=torch.Generator().manual_seed(1)).images[0]
     assert picture.size == (32, 32)
     record = json.loads((last.model / "imggen.json").read_text())
     assert record["native_size"] == 32
@@ -49,13 +58,56 @@ def test_the_run_folder_tells_its_story(tiny_plan, tmp_path):
         assert not list((tmp_path / stage).glob("*.partial"))
 
 
+def everything(run):
+    return {path.relative_to(run): path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
+
+
 def test_another_recipe_does_not_touch_the_run(tiny_plan, tmp_path):
     list(train(tiny_plan, tmp_path))
+    before = everything(tmp_path)
+    for part, change in (("autoencoder", {"channels": 16}), ("unet", {"head_width": 16})):
+        other = replace(tiny_plan, **{part: replace(getattr(tiny_plan, part), **change)})
+        with pytest.raises(RequestError, match="another recipe"):
+            list(train(other, tmp_path))
+    assert everything(tmp_path) == before
+
+
+def test_a_denoiser_is_bound_to_the_autoencoder_that_made_its_latents(tiny_plan, tmp_path):
+    list(train(tiny_plan, tmp_path))
     before = weights(tmp_path)
-    other = replace(tiny_plan, autoencoder=replace(tiny_plan.autoencoder, channels=16))
+    longer = replace(tiny_plan, autoencoder_training=replace(tiny_plan.autoencoder_training, pictures=24))
     with pytest.raises(RequestError, match="another recipe"):
-        list(train(other, tmp_path))
+        list(train(longer, tmp_path))
     assert weights(tmp_path) == before
+
+
+def test_two_runs_in_one_folder_are_refused(tiny_plan, tmp_path):
+    first = train(tiny_plan, tmp_path)
+    next(first)
+    with pytest.raises(RequestError, match="another imggen trains"):
+        next(train(tiny_plan, tmp_path))
+    first.close()
+
+
+def test_a_damaged_checkpoint_is_named(tiny_plan, tmp_path):
+    list(train(tiny_plan, tmp_path))
+    (tmp_path / "autoencoder" / "checkpoint.pt").write_bytes(b"PK damaged")
+    with pytest.raises(ImggenError, match="is damaged"):
+        list(train(tiny_plan, tmp_path))
+
+
+def test_a_run_folder_that_is_a_file_is_refused(tiny_plan, tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(RequestError, match="cannot write"):
+        list(train(tiny_plan, tmp_path / "run"))
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tiny_plan, tmp_path):
+    wild = replace(tiny_plan.autoencoder_training, learning_rate=1e30, optimizer="adamw", pictures=64)
+    with pytest.raises(ImggenError, match="not a number"):
+        list(train(replace(tiny_plan, autoencoder_training=wild), tmp_path))
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_finished_run_can_be_trained_further(tiny_plan, tmp_path):
