@@ -42,12 +42,13 @@ def _order(total: int, seed: int, epoch: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """What turns scenes into latents and tokens; `fingerprint` tells latents of different encoders apart."""
+    """What turns scenes into latents and tokens; `fingerprint` tells those of different encoders apart."""
 
     vae: AutoencoderTiny
     tokenizer: CLIPTokenizer
     data: pictures.Scenes
     fingerprint: str
+    bfloat16: bool
 
 
 def encode(folder: Path, count: int, encoder: Encoder) -> Iterator[Encoded]:
@@ -85,7 +86,7 @@ def _encode_chunk(path: Path, indices: range, encoder: Encoder) -> None:
     parts = []
     for first in range(indices.start, indices.stop, BATCH):
         target = data.pictures(range(first, min(first + BATCH, indices.stop))).to(vae.device)
-        with torch.autocast(vae.device.type, torch.bfloat16):
+        with torch.autocast(vae.device.type, torch.bfloat16, enabled=encoder.bfloat16):
             parts.append(vae.encoder(target).half().cpu())
     # the captions are kept with the pictures that they describe, whatever a later version would say of a scene
     tensors = {

@@ -20,18 +20,20 @@ def run(plan: TrainPlan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
     yield from loop.run(reconstruction, plan.autoencoder_training, _place(folder, plan, "autoencoder"))
     vae = cast("AutoencoderTiny", reconstruction.module.requires_grad_(requires_grad=False).eval())
     tokenizer = text.build_tokenizer(plan.text_encoder.max_tokens)
-    weights = loop.digest(vae)
-    encoder = latents.Encoder(vae=vae, tokenizer=tokenizer, data=data, fingerprint=weights)
+    fingerprint = loop.digest(vae) + text.digest(tokenizer)
+    encoder = latents.Encoder(
+        vae=vae, tokenizer=tokenizer, data=data, fingerprint=fingerprint, bfloat16=plan.precision == "bf16"
+    )
     count, kept = plan.diffusion_training.cached_pictures, folder / "latents"
     yield from latents.encode(kept, count, encoder)
     cache = latents.load(kept, count)
     torch.manual_seed(plan.seed)
     matching = diffusion.FlowMatching(plan, cache, vae, tokenizer, model)
-    yield from loop.run(matching, plan.diffusion_training, _place(folder, plan, "diffusion", weights))
+    yield from loop.run(matching, plan.diffusion_training, _place(folder, plan, "diffusion", fingerprint))
     matching.export(matching.module)
 
 
 def _place(folder: Path, plan: TrainPlan, stage: str, rests_on: str = "") -> loop.Place:
-    # a denoiser is bound to the very weights that made its latents
+    # a denoiser is bound to the very weights and words that made its latents and tokens
     fingerprint = plan.fingerprint(stage) + rests_on
     return loop.Place(folder=folder / stage, fingerprint=fingerprint, seed=plan.seed, precision=plan.precision)

@@ -1,6 +1,8 @@
 """The words: a CLIP tokenizer that knows the drawn set's vocabulary, and a small CLIP text model."""
 
+import hashlib
 import itertools
+import json
 import re
 from collections import Counter
 
@@ -54,6 +56,12 @@ def build_tokenizer(max_tokens: int) -> CLIPTokenizer:
     tokens = [*alphabet, *(f"{each}{WORD_END}" for each in alphabet), *("".join(each) for each in merges), START, END]
     unique = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=unique, merges=merges, model_max_length=max_tokens)
+
+
+def digest(tokenizer: CLIPTokenizer) -> str:
+    """Return the SHA-256 of a tokenizer's vocabulary: every token and its number."""
+    vocabulary = json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return hashlib.sha256(vocabulary.encode()).hexdigest()
 
 
 def _merges(known: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -20,6 +20,13 @@ def test_the_same_words_give_the_same_tokens_in_every_process(tokenizer):
     assert others == {tokenizer.backend_tokenizer.to_str()}
 
 
+def test_other_words_have_another_digest(tokenizer):
+    assert text.digest(tokenizer) == text.digest(text.build_tokenizer(MAX_TOKENS))
+    other = text.build_tokenizer(MAX_TOKENS)
+    other.add_tokens(["zebra"])
+    assert text.digest(other) != text.digest(tokenizer)
+
+
 def test_every_word_of_the_captions_is_one_token(tokenizer):
     for word in text.words():
         assert len(tokenizer(word).input_ids) == 3, word
