@@ -7,10 +7,28 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NoReturn
 
 from imggen.errors import RequestError
+from imggen.plan.change import Axes, Change, Edit, Role
 from imggen.plan.nearest import nearest
 
-SCHEMA = 1
+SCHEMA = 2
 MAX_CHARACTERS = 4 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingredient:
+    """A picture that went into another one.
+
+    `sha256` is its file's, `weight` its share among the parents of a child. `source_type` is its own IPTC digital source
+    type (a URI), None where it stated none; `recipe` what it was made from itself, where that is known.
+    """
+
+    role: Role
+    sha256: str
+    width: int
+    height: int
+    weight: float | None = None
+    source_type: str | None = None
+    recipe: "Recipe | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +58,10 @@ class Recipe:
     vae_tile: int
     offload: str
     versions: dict[str, str] = field(default_factory=dict)
+    tile: Axes | None = None
+    change: Change | None = None
+    ingredients: tuple[Ingredient, ...] = ()
+    edits: tuple[Edit, ...] = ()
     schema: int = SCHEMA
 
     def to_json(self) -> str:

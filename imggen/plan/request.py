@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from imggen.plan.change import Axes, Change, Fit
+from imggen.plan.given import Given
 from imggen.plan.machine import Device, Dtype
 
 AttentionSlicing = Literal["auto", "on", "off"]
@@ -13,7 +15,7 @@ Metadata = Literal["full", "minimal", "none"]
 IfExists = Literal["auto", "overwrite", "number", "skip", "error"]
 ImageFormat = Literal["png", "jpeg", "webp"]
 Source = Literal["builtin", "folder", "hub"]
-Task = Literal["text-to-image"]
+Task = Literal["text-to-image", "image-to-image", "inpaint", "outpaint", "blend", "style"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class GenerateRequest:
 
     `seed` is the text as typed (`42`, `1,2`, `1-4`, `random`); `size` is `WxH` or a name; `aspect` is `W:H`.
     `vae_tile` is the tile's edge in pixels that a recipe records (0 = whole); nobody types it.
+    `images` are the pictures that the task starts from, as typed (`-` is standard input); the fields after it say how,
+    each under the name of its option. `tile` names the axes along which the picture shall repeat without a seam.
     `from_file` is the picture whose recipe fills the blanks (`--from`); the task reads it before it resolves.
     `origin` names, per field, where a value came from (`command line`, `environment`, `preset icon`, `config`),
     so that the plan can say why.
@@ -53,6 +57,22 @@ class GenerateRequest:
     offline: bool | None = None
     allow_pickle: bool | None = None
     from_file: str | None = None
+    tile: Axes | None = None
+    task: Task = "text-to-image"
+    images: tuple[str, ...] = ()
+    frame: int | None = None
+    fit: Fit | None = None
+    strength: float | None = None
+    mask: str | None = None
+    mask_box: str | None = None
+    invert_mask: bool | None = None
+    feather: int | None = None
+    paste: bool | None = None
+    pad: str | None = None
+    weights: str | None = None
+    mutate: float | None = None
+    like: str | None = None
+    ip_adapter: str | None = None
     origin: dict[str, str] = field(default_factory=dict)
 
 
@@ -117,6 +137,10 @@ class GeneratePlan:
     adds the generator. `scheduler` None is the model's own; `initial` are keyword arguments for loading the pipeline.
     `reasons` says per field why it has its value. `attention_chunk_bytes` is 0 when attention is left alone.
     `vae_tile` is the tile's edge in pixels, 0 when the picture is decoded whole.
+    `pipeline` is the diffusers class that runs. `width` and `height` are the picture's; `canvas` is what the pipeline
+    computes (width, height), larger where the picture's own edges are not multiples that the model can make. `given`
+    are the pictures that it starts from, `weights` the parents' shares in their order, `change` what is done to them;
+    `tile` names the axes along which the picture shall repeat without a seam.
     """
 
     task: Task
@@ -147,3 +171,9 @@ class GeneratePlan:
     initial: dict[str, object] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    pipeline: str = ""
+    canvas: tuple[int, int] = (0, 0)
+    given: tuple[Given, ...] = ()
+    weights: tuple[float, ...] = ()
+    change: Change | None = None
+    tile: Axes | None = None

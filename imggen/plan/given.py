@@ -1,0 +1,24 @@
+"""A picture that a request starts from, as far as a plan needs to know it."""
+
+from dataclasses import dataclass
+
+from imggen.plan.change import Role
+from imggen.plan.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """A picture file: what it is for, what it is called, and what it says of itself. No pixels.
+
+    `name` is the path as typed, `-` for standard input; `sha256` is the file's; `width` and `height` are those of the
+    upright picture. `source_type` is its own IPTC digital source type (a URI), None where it states none. `recipe` is
+    what it was made from, where it carries one that fits its pixels.
+    """
+
+    role: Role
+    name: str
+    sha256: str
+    width: int
+    height: int
+    source_type: str | None = None
+    recipe: Recipe | None = None
