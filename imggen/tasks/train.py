@@ -16,12 +16,13 @@ from imggen.training import recipe
 from imggen.training.progress import Encoded, Step
 
 MODEL = "model"
+NETWORK = "model.safetensors"
 RECORD = "plan.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """The run is complete; `model` is the diffusers folder."""
+    """The run is complete; `model` is the diffusers folder, or the file of a network that enlarges."""
 
     model: Path
 
@@ -29,17 +30,18 @@ class Trained:
 Fact = Step | Encoded | Trained
 
 
-def read(path: Path) -> recipe.TrainPlan:
+def read(path: Path) -> recipe.Plan:
     """Return the plan in a recipe file; raise RequestError where it is wrong."""
     return recipe.read(path)
 
 
-def train(plan: recipe.TrainPlan, run: Path) -> Iterator[Fact]:
-    """Train the autoencoder, encode the drawn set, train the denoiser; continue where an earlier call stopped.
+def train(plan: recipe.Plan, run: Path) -> Iterator[Fact]:
+    """Train what the plan says, stage by stage; continue where an earlier call stopped.
 
-    The run folder holds `plan.json`, a folder a stage (checkpoint, `stats.jsonl`, sample sheets), the latents and the
-    model. Raises MachineError without the font, RequestError where the folder belongs to another recipe, is in use or
-    cannot be written, and ImggenError where the disk is full; what was saved stays.
+    A diffusion model is an autoencoder, the encoded drawn set and a denoiser; a network that enlarges is one stage. The
+    run folder holds `plan.json`, a folder a stage (checkpoint, `stats.jsonl`, sample sheets) and the result. Raises
+    MachineError without the font, RequestError where the folder belongs to another recipe, is in use or cannot be
+    written, and ImggenError where the disk is full; what was saved stays.
     """
     drawing.find_font()
     with _explained(run), _locked(run):
@@ -48,15 +50,15 @@ def train(plan: recipe.TrainPlan, run: Path) -> Iterator[Fact]:
         with environment.importing():
             # the libraries read the environment when they are imported, so it has to be prepared before
             from imggen.training import stages
-        model = run / MODEL
+        model = run / (NETWORK if isinstance(plan, recipe.UpscalerTrainPlan) else MODEL)
         yield from stages.run(plan, run, model)
         yield Trained(model=model)
 
 
-def _claim(run: Path, plan: recipe.TrainPlan) -> None:
+def _claim(run: Path, plan: recipe.Plan) -> None:
     """Write the plan into the run's folder, unless another recipe's is there."""
     record = run / RECORD
-    stages = {stage: plan.fingerprint(stage) for stage in ("autoencoder", "diffusion")}
+    stages = {stage: plan.fingerprint(stage) for stage in plan.stages}
     if record.exists() and _fingerprints(record) != stages:
         raise RequestError(
             f"{run} holds a run of another recipe",

@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from imggen.data.degradation import KERNELS
 from imggen.errors import RequestError
 
 SCHEMA = 1
+FREE = ("pictures", "cooldown", "checkpoint_every", "sample_every")
+"""What of a stage may change while it is continued: how long it takes and how often it is saved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,21 +119,92 @@ class TrainPlan:
             for name in ("text_encoder", "unet", "diffusion_training"):
                 del values[name]
         for table in (each for name, each in values.items() if name.endswith("_training")):
-            for free in ("pictures", "cooldown", "checkpoint_every", "sample_every"):
+            for free in FREE:
                 del table[free]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of what is trained, in order."""
+        return ("autoencoder", "diffusion")
 
-def read(path: Path) -> TrainPlan:
-    """Return the plan that a recipe file holds; raise RequestError where the file is wrong, naming the key."""
+
+@dataclass(frozen=True, kw_only=True)
+class CropPlan:
+    """Which pictures: squares of `crop` pixels out of the drawn set of this seed, drawn at one of `sizes`."""
+
+    seed: int
+    sizes: tuple[int, ...]
+    crop: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscalerPlan:
+    """A compact network: `convolutions` of them between the first and the last, at `features` channels."""
+
+    features: int
+    convolutions: int
+    scale: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DegradationPlan:
+    """How pictures are worn: see `data.degradation.Ranges`; `quality` is the lowest and the highest."""
+
+    kernels: tuple[str, ...]
+    clean: float
+    blur: float
+    quality: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscalerTrainPlan:
+    """A training run for a network that enlarges."""
+
+    schema: int
+    name: str
+    seed: int
+    precision: str
+    data: CropPlan
+    upscaler: UpscalerPlan
+    degradation: DegradationPlan
+    training: StagePlan
+
+    def fingerprint(self, stage: str) -> str:  # noqa: ARG002 - there is one
+        """Return the hash of all that must not change between two lines that continue the same run."""
+        values = asdict(self)
+        del values["name"]
+        for free in FREE:
+            del values["training"][free]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of what is trained, in order."""
+        return ("upscaler",)
+
+
+Plan = TrainPlan | UpscalerTrainPlan
+
+
+def read(path: Path) -> Plan:
+    """Return the plan that a recipe file holds; raise RequestError where the file is wrong, naming the key.
+
+    A recipe with a table `[upscaler]` trains a network that enlarges, any other one a diffusion model.
+    """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RequestError(f"cannot read the training recipe {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"{path} is not a training recipe in TOML: {error}") from error
-    plan: TrainPlan = _build(TrainPlan, values, where=str(path))
-    _check(plan, path)
+    kind: type[Plan] = UpscalerTrainPlan if "upscaler" in values else TrainPlan
+    plan: Plan = _build(kind, values, where=str(path))
+    _check_run(plan, path)
+    if isinstance(plan, UpscalerTrainPlan):
+        _check_upscaler(plan, str(path))
+    else:
+        _check(plan, path)
     return plan
 
 
@@ -171,11 +245,42 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
     raise RequestError(f"{where} is {value!r}, but must be of type {kind.__name__}")
 
 
-def _check(plan: TrainPlan, path: Path) -> None:
+def _check_run(plan: Plan, path: Path) -> None:
     if plan.schema != SCHEMA:
         raise RequestError(f"{path}: schema {plan.schema} is unknown", hint=f"this version reads schema {SCHEMA}")
     if plan.precision not in ("bf16", "no"):
         raise RequestError(f"{path}: precision {plan.precision!r} is unknown", hint="use 'bf16' or 'no'")
+
+
+def _check_upscaler(plan: UpscalerTrainPlan, where: str) -> None:
+    _check_stage(plan.training, f"{where}: training")
+    if plan.training.cached_pictures or plan.training.caption_dropout:
+        raise RequestError(f"{where}: training of an upscaler has neither cached_pictures nor caption_dropout")
+    shape = plan.upscaler
+    if shape.features < 1 or shape.convolutions < 1 or not 2 <= shape.scale <= 4:
+        raise RequestError(f"{where}: upscaler needs features and convolutions above 0, and a scale from 2 to 4")
+    if not plan.data.sizes or not 0 < plan.data.crop <= min(plan.data.sizes) or plan.data.crop % shape.scale:
+        raise RequestError(
+            f"{where}: data.crop {plan.data.crop} must be a multiple of the scale {shape.scale}, and at most the least "
+            "of data.sizes"
+        )
+    _check_degradation(plan.degradation, f"{where}: degradation")
+
+
+def _check_degradation(plan: DegradationPlan, where: str) -> None:
+    strange = [each for each in plan.kernels if each not in KERNELS]
+    if strange or not plan.kernels:
+        raise RequestError(
+            f"{where}.kernels holds {strange[0]!r}" if strange else f"{where}.kernels is empty",
+            hint=f"one or more of: {', '.join(KERNELS)}",
+        )
+    if not 0 <= plan.clean <= 1 or plan.blur < 0:
+        raise RequestError(f"{where}: clean ({plan.clean}) must be from 0 to 1, blur ({plan.blur}) not below 0")
+    if len(plan.quality) != 2 or not 1 <= plan.quality[0] <= plan.quality[1] <= 100:
+        raise RequestError(f"{where}.quality is {list(plan.quality)}, but must be the lowest and the highest, 1 to 100")
+
+
+def _check(plan: TrainPlan, path: Path) -> None:
     _check_networks(plan, str(path))
     for name, stage in (("autoencoder", plan.autoencoder_training), ("diffusion", plan.diffusion_training)):
         _check_stage(stage, f"{path}: {name}_training")

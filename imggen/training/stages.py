@@ -1,4 +1,4 @@
-"""The stages of a run, in order: autoencoder, latents, denoiser."""
+"""The stages of a run, in order: autoencoder, latents, denoiser; or the one that trains a network to enlarge."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,14 +7,27 @@ from typing import cast
 import torch
 from diffusers import AutoencoderTiny
 
-from imggen.training import autoencoder, diffusion, latents, loop, pictures, text
+from imggen.training import autoencoder, diffusion, latents, loop, pictures, text, upscaler
 from imggen.training.progress import Encoded, Step
-from imggen.training.recipe import TrainPlan
+from imggen.training.recipe import Plan, TrainPlan, UpscalerTrainPlan
 
 
-def run(plan: TrainPlan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
-    """Train what `plan` says in `folder`, continuing what is there, and leave the diffusers folder at `model`."""
+def run(plan: Plan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
+    """Train what `plan` says in `folder`, continuing what is there, and leave the result at `model`."""
     torch.manual_seed(plan.seed)
+    if isinstance(plan, UpscalerTrainPlan):
+        yield from _enlargement(plan, folder, model)
+        return
+    yield from _diffusion(plan, folder, model)
+
+
+def _enlargement(plan: UpscalerTrainPlan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
+    enlargement = upscaler.Enlargement(plan)
+    yield from loop.run(enlargement, plan.training, _place(folder, plan, "upscaler"))
+    enlargement.export(model)
+
+
+def _diffusion(plan: TrainPlan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
     data = pictures.Scenes(plan.data.seed, plan.data.size)
     reconstruction = autoencoder.Reconstruction(plan.autoencoder, data, plan.autoencoder_training.batch_size)
     yield from loop.run(reconstruction, plan.autoencoder_training, _place(folder, plan, "autoencoder"))
@@ -33,7 +46,7 @@ def run(plan: TrainPlan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
     matching.export(matching.module)
 
 
-def _place(folder: Path, plan: TrainPlan, stage: str, rests_on: str = "") -> loop.Place:
+def _place(folder: Path, plan: Plan, stage: str, rests_on: str = "") -> loop.Place:
     # a denoiser is bound to the very weights and words that made its latents and tokens
     fingerprint = plan.fingerprint(stage) + rests_on
     return loop.Place(folder=folder / stage, fingerprint=fingerprint, seed=plan.seed, precision=plan.precision)
