@@ -3,8 +3,8 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import date as Date
 from pathlib import PurePath
 from string import Formatter
@@ -31,13 +31,21 @@ _FOREIGN_SUFFIXES = frozenset(
     (".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jxl", ".pdf", ".ppm", ".svg", ".tif", ".tiff")
 )
 _SUFFIX_OF: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-_SPECS = {int: re.compile(r"(0[1-9]d?)?"), str: re.compile(r"(\.[1-9][0-9]?)?"), Date: re.compile("")}
+_SPECS = {
+    int: re.compile(r"(0[1-9]d?)?"),
+    float: re.compile(""),
+    str: re.compile(r"(\.[1-9][0-9]?)?"),
+    Date: re.compile(""),
+}
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """What a template may say about one picture. `index` counts from 1 within the run; `date` is the day in UTC."""
+    """What a template may say about a picture that words made: its fields are the ones that `expand` knows.
+
+    `index` counts from 1 within the run; `date` is the day in UTC.
+    """
 
     seed: int
     index: int
@@ -50,6 +58,30 @@ class Named:
     date: Date
 
 
+@dataclass(frozen=True, kw_only=True)
+class NamedAfter(Named):
+    """What a template may say about a picture that words and a given picture made; `stem` is as of `stem()`."""
+
+    stem: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedEnlarged:
+    """What a template may say about a picture that is a larger one of a given picture.
+
+    `stem` is as of `stem()`; `width` and `height` are the result's, `scale` says how many times larger it is; `index`
+    counts from 1 within the run; `date` is the day in UTC.
+    """
+
+    stem: str
+    index: int
+    width: int
+    height: int
+    scale: float
+    model: str
+    date: Date
+
+
 def format_of(template: str) -> ImageFormat | None:
     """Return the format that the template's suffix names, None where it names none; refuse one that is not written."""
     suffix = PurePath(template).suffix.lower()
@@ -58,20 +90,31 @@ def format_of(template: str) -> ImageFormat | None:
     return SUFFIXES.get(suffix)
 
 
+def stem(name: str) -> str:
+    """Return the name of a given picture without its folder and suffix; `stdin` for the one from standard input."""
+    return "stdin" if name == STDOUT else PurePath(name).stem
+
+
 def expand(
-    template: str | None, pictures: Sequence[Named], file_format: ImageFormat, *, folder: bool = False
+    template: str | None,
+    pictures: Sequence[Named | NamedEnlarged],
+    file_format: ImageFormat,
+    *,
+    folder: bool = False,
+    default: str = DEFAULT,
 ) -> tuple[PurePath, ...]:
     """Return one path per picture.
 
     `template` is a file, a folder (it ends with a slash, or `folder` says that it is one that exists), or either with
-    fields in braces: `{seed} {index} {prompt} {model} {width} {height} {steps} {sampler} {date}`, where numbers take a
-    width (`{index:03}`) and texts a length (`{prompt:.20}`); `{{` is a brace. None is the default name in the current
-    folder. Texts become slugs: lower-case words joined by `-`. Names that would repeat are numbered: three pictures of
-    `cat.png` are `cat-1.png`, `cat-2.png`, `cat-3.png`.
+    fields in braces: the names of the pictures' own fields, such as `{seed}` of one that words made, where whole
+    numbers take a width (`{index:03}`) and texts a length (`{prompt:.20}`); `{{` is a brace. None is the name
+    `default`, itself a template, in the current folder. Texts become slugs: lower-case words joined by `-`; only a stem
+    stays as it is, but for what separates folders or commands terminals. Names that would repeat are numbered: three
+    pictures of `cat.png` are `cat-1.png`, `cat-2.png`, `cat-3.png`. All pictures are of one type.
     Raises RequestError for unknown fields, and where a path would leave the folder that stands before the first field.
     """
-    whole = _whole(template, file_format, folder=folder)
-    parts = _parse(whole)
+    whole = _whole(template, default + _SUFFIX_OF[file_format], folder=folder)
+    parts = _parse(whole, _kinds(type(pictures[0]) if pictures else Named))
     _check_inside(whole, parts)
     return tuple(_numbered([PurePath(_filled(parts, each)) for each in pictures]))
 
@@ -96,8 +139,7 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
-def _whole(template: str | None, file_format: ImageFormat, *, folder: bool) -> str:
-    name = DEFAULT + _SUFFIX_OF[file_format]
+def _whole(template: str | None, name: str, *, folder: bool) -> str:
     if template is None:
         return name
     if not template or "\0" in template:
@@ -114,20 +156,27 @@ class _Part:
     spec: str
 
 
-def _parse(template: str) -> tuple[_Part, ...]:
+def _kinds(named: type[Named | NamedEnlarged]) -> dict[str, type]:
+    """Return the fields that pictures of that type have, and what each of them holds."""
+    hints = get_type_hints(named)
+    return {each.name: hints[each.name] for each in fields(named)}
+
+
+def _parse(template: str, kinds: Mapping[str, type]) -> tuple[_Part, ...]:
     try:
         pieces = list(Formatter().parse(template))
     except ValueError as error:
         raise RequestError(
             f"the template {template!r} is not well formed: {error}", hint="write {{ and }} for braces themselves"
         ) from error
-    return tuple(_part(template, *piece) for piece in pieces)
+    for _, field, spec, conversion in pieces:
+        if field is not None:
+            _check_field(template, kinds, field, f"!{conversion}" if conversion else f":{spec}" if spec else "")
+    return tuple(_Part(literal=literal, field=field, spec=spec or "") for literal, field, spec, _ in pieces)
 
 
-def _part(template: str, literal: str, field: str | None, spec: str | None, conversion: str | None) -> _Part:
-    if field is None:
-        return _Part(literal=literal, field=None, spec="")
-    kinds = get_type_hints(Named)
+def _check_field(template: str, kinds: Mapping[str, type], field: str, written: str) -> None:
+    """Raise RequestError for a field that is not known, or that is `written` in a way that could do harm."""
     if field not in kinds:
         near = nearest(field, kinds)
         known = " ".join(f"{{{name}}}" for name in kinds)
@@ -135,13 +184,12 @@ def _part(template: str, literal: str, field: str | None, spec: str | None, conv
             f"the template {template!r} has an unknown field {{{field}}}",
             hint=f"did you mean {{{near[0]}}}? Known: {known}" if near else f"known: {known}",
         )
-    if conversion or not _SPECS[kinds[field]].fullmatch(spec or ""):
-        written = f"!{conversion}" if conversion else f":{spec}"
+    if written and not (written.startswith(":") and _SPECS[kinds[field]].fullmatch(written[1:])):
+        text = next(name for name, kind in kinds.items() if kind is str)
         raise RequestError(
             f"the template {template!r} has {{{field}{written}}}",
-            hint="write {index:03} or {prompt:.20}, or the bare field",
+            hint=f"write {{index:03}} or {{{text}:.20}}, or the bare field",
         )
-    return _Part(literal=literal, field=field, spec=spec or "")
 
 
 def _check_inside(template: str, parts: tuple[_Part, ...]) -> None:
@@ -156,19 +204,29 @@ def _check_inside(template: str, parts: tuple[_Part, ...]) -> None:
         )
 
 
-def _filled(parts: Iterable[_Part], picture: Named) -> str:
+def _filled(parts: Iterable[_Part], picture: Named | NamedEnlarged) -> str:
     return "".join(part.literal + _value(part, picture) for part in parts)
 
 
-def _value(part: _Part, picture: Named) -> str:
+def _value(part: _Part, picture: Named | NamedEnlarged) -> str:
     if part.field is None:
         return ""
     value = getattr(picture, part.field)
+    if part.field == "stem":
+        return _harmless(format(value, part.spec))
     if part.field == "model":
         value = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
     if isinstance(value, str):
         return format(slug(value, part.field), part.spec)
+    if isinstance(value, float):
+        return f"{round(value, 2):g}"
     return value.isoformat() if isinstance(value, Date) else format(value, part.spec)
+
+
+def _harmless(text: str) -> str:
+    kept = "".join("-" if each in "/\\" or unicodedata.category(each) == "Cc" else each for each in text)
+    # Dots alone are a folder's name: this one, or the one above.
+    return kept if kept.strip(".") else "picture"
 
 
 def _numbered(paths: list[PurePath]) -> Iterator[PurePath]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from imggen.errors import RequestError
 from imggen.plan import naming
-from imggen.plan.naming import Named
+from imggen.plan.naming import Named, NamedAfter, NamedEnlarged
 
 
 def apple(**values: object) -> Named:
@@ -25,6 +25,23 @@ def apple(**values: object) -> Named:
         "date": date(2026, 11, 21),
     }
     return Named(**{**given_values, **values})
+
+
+def larger(**values: object) -> NamedEnlarged:
+    given_values = {
+        "stem": "My Cat",
+        "index": 1,
+        "width": 256,
+        "height": 192,
+        "scale": 2.0,
+        "model": "builtin",
+        "date": date(2026, 11, 21),
+    }
+    return NamedEnlarged(**{**given_values, **values})
+
+
+def one_larger(template: str | None, **values: object) -> str:
+    return naming.expand(template, [larger(**values)], "png", default="{stem}-{scale}x")[0].as_posix()
 
 
 def one(template: str | None, **values: object) -> str:
@@ -148,3 +165,56 @@ def test_suffix_names_the_format():
     assert naming.format_of("out/v1.2") is None
     with pytest.raises(RequestError, match=r"\.tiff"):
         naming.format_of("a.tiff")
+
+
+def test_stem_is_the_name_without_folder_and_suffix():
+    assert naming.stem("a/My Cat.v2.png") == "My Cat.v2"
+    assert naming.stem("-") == "stdin"
+
+
+def test_larger_picture_is_named_after_its_source():
+    assert one_larger(None) == "My Cat-2x.png"
+    assert one_larger("big/{stem}_{index:02}_{width}x{height}_{scale}_{model}_{date}.png", scale=1.5) == (
+        "big/My Cat_01_256x192_1.5_builtin_2026-11-21.png"
+    )
+    assert one_larger("{stem:.2}.png") == "My.png"
+
+
+@pytest.mark.parametrize(
+    ("scale", "written"), [(2.0, "2"), (1.5, "1.5"), (19.2, "19.2"), (3.14159, "3.14"), (16.0, "16")]
+)
+def test_scale_is_written_without_idle_digits(scale, written):
+    assert one_larger("{scale}", scale=scale) == written
+
+
+@pytest.mark.parametrize("field", ["seed", "prompt", "steps", "sampler"])
+def test_larger_picture_has_no_fields_of_a_prompt(field):
+    with pytest.raises(RequestError, match=f"unknown field {{{field}}}"):
+        one_larger(f"{{{field}}}.png")
+
+
+@pytest.mark.parametrize("field", ["stem", "scale"])
+def test_picture_from_words_alone_has_no_fields_of_a_file(field):
+    with pytest.raises(RequestError, match=f"unknown field {{{field}}}"):
+        one(f"{{{field}}}.png")
+
+
+def test_picture_from_words_and_a_file_has_the_fields_of_both():
+    values = {each: getattr(apple(), each) for each in Named.__dataclass_fields__}
+    both = NamedAfter(**values, stem="Photo 1")
+    assert naming.expand("{stem}_{seed}_{prompt:.5}.png", [both], "png")[0].name == "Photo 1_42_a-red.png"
+
+
+@settings(deadline=None)
+@given(st.text(), st.sampled_from(["", ":.1", ":.2", ":.20"]))
+def test_no_stem_makes_a_path_of_its_own(stem, spec):
+    template = f"out/{{stem{spec}}}/x.png"
+    path = naming.expand(template, [larger(stem=stem)], "png")[0]
+    assert len(path.parts) == 3
+    assert path.parts[1] not in (".", "..")
+    assert not any(each < " " or each in "/\\\x7f" for each in path.parts[1])
+
+
+def test_stem_of_dots_is_no_folder():
+    assert one_larger("out/{stem}/x.png", stem="..") == "out/picture/x.png"
+    assert one_larger("out/{stem}.png", stem=".hidden") == "out/.hidden.png"
