@@ -1,6 +1,11 @@
-"""A recipe to write, read and forge."""
+"""Recipes to write, read and forge."""
 
-from imggen.plan.recipe import Recipe
+from dataclasses import replace
+
+from imggen.plan.change import Change, Edit
+from imggen.plan.recipe import Ingredient, Recipe
+
+GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 APPLE = Recipe(
     task="text-to-image",
@@ -22,4 +27,37 @@ APPLE = Recipe(
     vae_tile=0,
     offload="none",
     versions={"imggen": "0.1.0", "torch": "2.14.1"},
+)
+
+PEAR = replace(
+    APPLE,
+    task="image-to-image",
+    prompt="a green pear",
+    seed=7,
+    change=Change(method="image-to-image", strength=0.6, fit="crop"),
+    ingredients=(Ingredient(role="image", sha256="1a" * 32, width=640, height=480),),
+)
+CHILD = replace(
+    APPLE,
+    task="blend",
+    seed=3,
+    change=Change(method="latents", mutation=0.2),
+    ingredients=(
+        Ingredient(
+            role="parent", sha256="2b" * 32, width=128, height=96, weight=0.7, source_type=GENERATED, recipe=APPLE
+        ),
+        Ingredient(
+            role="parent", sha256="3c" * 32, width=128, height=96, weight=0.3, source_type=GENERATED, recipe=PEAR
+        ),
+    ),
+)
+ENLARGED = Edit(
+    action="upscale",
+    engine="network",
+    model="builtin",
+    model_hash="4d" * 32,
+    width=512,
+    height=384,
+    source_sha256="5e" * 32,
+    imggen="0.2.0",
 )

@@ -2,24 +2,51 @@
 
 import hashlib
 import json
-import math
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, NoReturn
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import NoReturn
 
 from imggen.errors import RequestError
+from imggen.plan import strict
 from imggen.plan.change import Axes, Change, Edit, Role
-from imggen.plan.nearest import nearest
+from imggen.plan.strict import Limit, Place
 
 SCHEMA = 2
 MAX_CHARACTERS = 4 << 20
+MAX_GENERATIONS = 32
+LINEAGE_CHARACTERS = 24_000
+
+_SINCE_2 = ("tile", "change", "ingredients", "edits")
+_SHA256 = Limit(pattern="[0-9a-f]{64}", called="a SHA-256 in hexadecimal")
+_LIMITS = {
+    "width": Limit(least=1),
+    "height": Limit(least=1),
+    "steps": Limit(least=1),
+    "seed": Limit(least=0),
+    "vae_tile": Limit(least=0),
+    "schema": Limit(least=1),
+    "strength": Limit(least=0, most=1),
+    "frame": Limit(least=1),
+    "mask_box": Limit(least=0),
+    "mask_box[2]": Limit(least=1),
+    "mask_box[3]": Limit(least=1),
+    "feather": Limit(least=0),
+    "pad": Limit(least=0),
+    "mutation": Limit(least=0, most=1),
+    "adapter_scale": Limit(least=0),
+    "weight": Limit(least=0, most=1),
+    "sha256": _SHA256,
+    "source_sha256": _SHA256,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ingredient:
     """A picture that went into another one.
 
-    `sha256` is its file's, `weight` its share among the parents of a child. `source_type` is its own IPTC digital source
-    type (a URI), None where it stated none; `recipe` what it was made from itself, where that is known.
+    `sha256` is its file's, `weight` its share among the parents of a child, from 0 to 1. `source_type` is its own IPTC
+    digital source type (a URI), None where it stated none; `recipe` what it was made from, where that is known.
     """
 
     role: Role
@@ -36,7 +63,9 @@ class Recipe:
     """Everything that one picture's pixels depend on, plus the versions that made them.
 
     One recipe makes one picture. `model` is the reference to ask for again; `model_hash` is the sha256 over the
-    model's weight files (see `engine/store.py`); `versions` names imggen, torch and diffusers.
+    model's weight files (see `engine/store.py`); `versions` names imggen, torch and diffusers. `width` and `height` are
+    those of the picture as it was made; the last of `edits` says what it was enlarged to. A recipe that was read keeps
+    the `schema` that it was written with, so that it stays the same recipe under the same hash.
     """
 
     task: str
@@ -65,8 +94,8 @@ class Recipe:
     schema: int = SCHEMA
 
     def to_json(self) -> str:
-        """Return the recipe as one line of strict JSON: sorted keys, ASCII only, no NaN."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        """Return the recipe as one line of strict JSON: sorted keys, ASCII only, no NaN, nothing that is a default."""
+        return json.dumps(_values(self), sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
     def sha256(self) -> str:
         """Return the hex SHA-256 of the recipe's JSON."""
@@ -77,13 +106,62 @@ def parse(text: str) -> Recipe:
     """Return the recipe that `text` holds; raise RequestError where it is none that this version can read.
 
     The schema number is looked at first, so that a newer imggen's recipe is called newer, not wrong. Unknown, missing
-    and repeated keys, numbers that JSON does not know (NaN) and values of another type are refused by name.
+    and repeated keys, numbers that JSON does not know (NaN), values of another type and out of range are refused by
+    name, those of the recipes within by their place: `ingredients[1].recipe.seed`.
     """
     values = _load(text)
-    _check_schema(values.pop("schema", None))
-    _check_keys(set(values))
-    checked: dict[str, Any] = {name: _checked(name, value) for name, value in values.items()}
-    return Recipe(**checked)
+    place = Place(subject="the recipe", limits=_LIMITS)
+    _check_schemas(values, place, 0)
+    return strict.build(Recipe, values, place)
+
+
+def edited(recipe: Recipe, edit: Edit) -> Recipe:
+    """Return the recipe with one more step behind those that came after the picture was made."""
+    return replace(recipe, edits=(*recipe.edits, edit), schema=SCHEMA)
+
+
+def bounded(recipe: Recipe, *, characters: int = LINEAGE_CHARACTERS) -> Recipe:
+    """Return the recipe with as many generations of its lineage as its JSON has room for, the youngest first.
+
+    Where an ingredient's recipe has to go, its hash stays. The recipe's own words stay, however long they are.
+    """
+    kept = min(_generations(recipe), MAX_GENERATIONS)
+    while True:
+        short = _shortened(recipe, kept)
+        if not kept or len(short.to_json()) <= characters:
+            return short
+        kept -= 1
+
+
+def ancestors(recipe: Recipe) -> Iterator[tuple[int, Ingredient]]:
+    """Yield every picture that went into the recipe's, each before its own, with its generation: 1 = went in itself."""
+    for each in recipe.ingredients:
+        yield 1, each
+        if each.recipe is not None:
+            yield from ((generation + 1, older) for generation, older in ancestors(each.recipe))
+
+
+def _generations(recipe: Recipe) -> int:
+    return max((1 + _generations(each.recipe) for each in recipe.ingredients if each.recipe is not None), default=0)
+
+
+def _shortened(recipe: Recipe, generations: int) -> Recipe:
+    ingredients = tuple(
+        each
+        if each.recipe is None
+        else replace(each, recipe=_shortened(each.recipe, generations - 1) if generations else None)
+        for each in recipe.ingredients
+    )
+    return replace(recipe, ingredients=ingredients)
+
+
+def _values(held: object) -> object:
+    if isinstance(held, tuple):
+        return [_values(each) for each in held]
+    if not is_dataclass(held):
+        return held
+    named = {each.name: (getattr(held, each.name), each.default) for each in fields(held)}
+    return {name: _values(value) for name, (value, default) in named.items() if name == "schema" or value != default}
 
 
 def _load(text: str) -> dict[str, object]:
@@ -101,8 +179,7 @@ def _load(text: str) -> dict[str, object]:
 def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
+        repeated = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise RequestError(f"the recipe gives {repeated!r} more than once")
     return found
 
@@ -111,77 +188,24 @@ def _refuse_constant(name: str) -> NoReturn:
     raise RequestError(f"the recipe holds {name}, which is not a number")
 
 
-def _check_schema(schema: object) -> None:
+def _check_schemas(values: dict[str, object], place: Place, generation: int) -> None:
+    """Look at the schema numbers of a recipe and of those within it, before anything else of them is believed."""
+    if generation > MAX_GENERATIONS:
+        raise RequestError(f"the recipe tells of more than {MAX_GENERATIONS} generations")
+    schema = values.get("schema")
     if schema is None:
-        raise RequestError("the recipe has no schema number")
+        raise RequestError(f"{place} has no schema number")
     if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
-        raise RequestError(f"the recipe's schema is {schema!r}, not a number from 1 up")
+        raise RequestError(f"{place.member('schema')} is {schema!r}, not a number from 1 up")
     if schema > SCHEMA:
         raise RequestError(
-            f"the recipe has schema {schema}; this imggen reads up to {SCHEMA}", hint="pip install --upgrade imggen"
+            f"{place} has schema {schema}; this imggen reads up to {SCHEMA}", hint="pip install --upgrade imggen"
         )
-
-
-def _check_keys(names: set[str]) -> None:
-    known = {each.name for each in fields(Recipe)} - {"schema"}
-    unknown = sorted(names - known)
-    if unknown:
-        near = nearest(unknown[0], known)
-        raise RequestError(
-            f"the recipe has an unknown key {unknown[0]!r}",
-            hint=f"the nearest known key is {near[0]}" if near else None,
-        )
-    missing = sorted(known - names - {"versions"})
-    if missing:
-        raise RequestError(f"the recipe lacks {', '.join(missing)}")
-
-
-_LEAST = {"width": 1, "height": 1, "steps": 1, "seed": 0, "vae_tile": 0}
-
-
-def _checked(name: str, value: object) -> object:
-    kind = _KINDS[name]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 53:
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise RequestError(f"the recipe's {name} is {_shortened(value)}, not {_called(kind)}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RequestError(f"the recipe's {name} is not finite")
-    if isinstance(value, int) and value < _LEAST[name]:
-        raise RequestError(f"the recipe's {name} is {value}; the least is {_LEAST[name]}")
-    if isinstance(value, dict) and not all(isinstance(each, str) for each in value.values()):
-        raise RequestError(f"the recipe's {name} holds something that is not text")
-    return value
-
-
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "task": str,
-    "prompt": str,
-    "negative_prompt": str,
-    "model": str,
-    "model_revision": (str, type(None)),
-    "model_hash": str,
-    "family": str,
-    "width": int,
-    "height": int,
-    "steps": int,
-    "guidance": float,
-    "seed": int,
-    "sampler": str,
-    "device": str,
-    "dtype": str,
-    "attention_slicing": str,
-    "vae_tile": int,
-    "offload": str,
-    "versions": dict,
-}
-
-
-def _called(kind: type | tuple[type, ...]) -> str:
-    names = {str: "text", int: "a whole number", float: "a number", dict: "an object"}
-    return "text or null" if isinstance(kind, tuple) else names[kind]
-
-
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    newer = next((name for name in _SINCE_2 if name in values), None)
+    if schema < 2 and newer:
+        raise RequestError(f"{place} has schema {schema} and the key {newer!r}, which came with schema 2")
+    ingredients = values.get("ingredients")
+    for number, each in enumerate(ingredients if isinstance(ingredients, list) else ()):
+        inner = each.get("recipe") if isinstance(each, dict) else None
+        if isinstance(inner, dict):
+            _check_schemas(inner, place.member("ingredients").item(number).member("recipe"), generation + 1)
