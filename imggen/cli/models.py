@@ -30,6 +30,7 @@ Reference = Annotated[
 @presets.command("list")
 def list_presets(as_json: options.Json = False) -> None:
     """List the presets: the user's own and those of imggen."""
+    console.require_output()
     from imggen.cli import layers
     from imggen.plan import preset
 
@@ -44,6 +45,7 @@ def list_presets(as_json: options.Json = False) -> None:
 @presets.command("show")
 def show_preset(name: Name, as_json: options.Json = False) -> None:
     """Show what a preset sets."""
+    console.require_output()
     from imggen.cli import layers
     from imggen.plan import preset
 
@@ -76,6 +78,7 @@ def _said(found: "Preset") -> dict[str, object]:
 @models.command("list")
 def list_models(as_json: options.Json = False) -> None:
     """List the models on this machine: the built-in one and what the hub's cache holds."""
+    console.require_output()
     from imggen.plan import memory
     from imggen.tasks import models as task
 
@@ -90,6 +93,7 @@ def list_models(as_json: options.Json = False) -> None:
 @models.command("show")
 def show_model(reference: Reference, as_json: options.Json = False, offline: options.Offline = None) -> None:
     """Show what a model is, what it can take and which words it was taught."""
+    console.require_output()
     from imggen.engine.weights import Terms
     from imggen.tasks import models as task
 
@@ -103,6 +107,7 @@ def show_model(reference: Reference, as_json: options.Json = False, offline: opt
 
 def doctor(as_json: options.Json = False) -> None:
     """Show what this machine is, and what imggen would choose on it, and why."""
+    console.require_output()
     from imggen.tasks import doctor as task
 
     section = ""
