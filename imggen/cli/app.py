@@ -26,6 +26,11 @@ app = typer.Typer(
     },
 )
 app.command("generate")(pictures.generate)
+app.command("img2img")(pictures.img2img)
+app.command("inpaint")(pictures.inpaint)
+app.command("outpaint")(pictures.outpaint)
+app.command("blend")(pictures.blend)
+app.command("style")(pictures.style)
 app.command("inspect")(provenance.inspect)
 app.command("embed-metadata")(provenance.embed_metadata)
 app.add_typer(models.models, name="models")

@@ -1,14 +1,15 @@
-"""What `imggen generate` does with its options: one request, one task, results shown as they come."""
+"""What the commands that make pictures do with their options: one request, one task, results shown as they come."""
 
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from imggen.cli import console, layers, preview, prompts
 from imggen.errors import RequestError
 from imggen.plan import naming, resolve, settings
-from imggen.plan.request import GenerateRequest
+from imggen.plan.request import GeneratePlan, GenerateRequest, Task
 from imggen.tasks import generate as task
 from imggen.tasks.generate import Generated
 
@@ -24,6 +25,17 @@ class Manner:
     preview: bool
 
 
+def run(task_name: Task, asked: Mapping[str, Any]) -> None:
+    """Make the pictures that the options of a command for `task_name` ask for, or show the plan."""
+    shown = {name: bool(asked[name]) for name in ("quiet", "verbose")}
+    images = asked.get("images") or [each for each in (asked.get("image"),) if each is not None]
+    request = complete({**asked, "images": tuple(images), "task": task_name}, asked["preset"], quiet=shown["quiet"])
+    if asked["dry_run"]:
+        show_plan(request, **shown)
+        return
+    make(request, Manner(output=request.output, as_json=asked["as_json"], preview=asked["show_preview"], **shown))
+
+
 def complete(options: Mapping[str, object], preset: str | None, *, quiet: bool) -> GenerateRequest:
     """Return the request that the options, the environment, a preset and the config make together."""
     asked = settings.from_command_line(prompts.read(options))
@@ -34,6 +46,7 @@ def complete(options: Mapping[str, object], preset: str | None, *, quiet: bool) 
 
 def show_plan(request: GenerateRequest, *, quiet: bool, verbose: bool) -> None:
     """Print what would be done, and why."""
+    console.require_output()
     with console.progress(quiet=quiet) as bar:
         plan = task.plan(request, on_event=bar.report)
     console.notes(plan.notes, quiet=quiet)
@@ -48,17 +61,17 @@ def make(request: GenerateRequest, manner: Manner) -> None:
     if manner.preview and not _can_preview(quiet=manner.quiet):
         manner = replace(manner, preview=False)
     with console.progress(quiet=manner.quiet) as bar:
-        if manner.verbose:
-            plan = task.plan(request, on_event=bar.report)
-            request = resolve.pin(request, plan)
-            with bar.hidden():
-                console.lines(resolve.explain(plan))
+
+        def explain(plan: GeneratePlan) -> None:
+            if manner.verbose:
+                with bar.hidden():
+                    console.lines(resolve.explain(plan))
 
         def tell(note: str) -> None:
             with bar.hidden():
                 console.notes([note], quiet=manner.quiet)
 
-        for made in task.generate(request, on_event=bar.report, on_note=tell):
+        for made in task.generate(request, on_event=bar.report, on_plan=explain, on_note=tell):
             with bar.hidden():
                 _show(made, manner)
 

@@ -5,9 +5,11 @@ from typing import Annotated
 import typer
 
 from imggen.cli import suggestions
+from imggen.plan.change import Axes, Fit
 from imggen.plan.request import AttentionSlicing, IfExists, ImageFormat, Metadata, Offload, VaeTiling
 
 PICTURE = "Picture"
+GIVEN = "Given pictures"
 MODEL = "Model"
 FILES = "Files"
 MACHINE = "Machine"
@@ -15,6 +17,73 @@ SHOW = "What is shown"
 
 Prompt = Annotated[
     str | None, typer.Argument(metavar="PROMPT", help="What the picture shows; - reads it from standard input.")
+]
+Image = Annotated[str, typer.Argument(metavar="IMAGE", help="The picture to start from; - is standard input.")]
+Parents = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="The parents, one or more.")]
+About = Annotated[
+    str | None,
+    typer.Option("-p", "--prompt", metavar="TEXT", help="What the children show.", rich_help_panel=PICTURE),
+]
+Strength = Annotated[
+    float | None,
+    typer.Option("--strength", metavar="0-1", help="How much is made anew: 1 is all of it.", rich_help_panel=GIVEN),
+]
+Fitting = Annotated[
+    Fit | None,
+    typer.Option("--fit", help="How it fills another size; its own is kept by default.", rich_help_panel=GIVEN),
+]
+Frame = Annotated[
+    int | None,
+    typer.Option("--frame", metavar="N", help="Of an animation or several pages, from 1.", rich_help_panel=GIVEN),
+]
+Mask = Annotated[str | None, typer.Option("--mask", metavar="FILE", help="White is repainted.", rich_help_panel=GIVEN)]
+MaskBox = Annotated[
+    str | None,
+    typer.Option("--mask-box", metavar="X,Y,W,H", help="The area to repaint, in pixels.", rich_help_panel=GIVEN),
+]
+InvertMask = Annotated[
+    bool | None,
+    typer.Option("--invert-mask", help="Repaint the rest.", show_default=False, rich_help_panel=GIVEN),
+]
+Feather = Annotated[
+    int | None,
+    typer.Option(
+        "--feather", metavar="PIXELS", help="Let the new part run out inside the mask.", rich_help_panel=GIVEN
+    ),
+]
+Paste = Annotated[
+    bool | None,
+    typer.Option(
+        "--paste/--no-paste",
+        help="Keep the rest bit for bit, or take what the model makes of it.",
+        show_default=False,
+        rich_help_panel=GIVEN,
+    ),
+]
+Pad = Annotated[
+    str | None,
+    typer.Option("--pad", metavar="T,R,B,L", help="Pixels to add: top, right, bottom, left.", rich_help_panel=GIVEN),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="W,...", help="Each parent's part; 1 in all.", rich_help_panel=GIVEN),
+]
+Mutate = Annotated[
+    float | None,
+    typer.Option("--mutate", metavar="0-1", help="How much of a child is new.", rich_help_panel=GIVEN),
+]
+Like = Annotated[
+    str | None, typer.Option("--like", metavar="FILE", help="The picture that has the style.", rich_help_panel=GIVEN)
+]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        "--ip-adapter", metavar="REF[:SCALE]", help="Weights that show a picture to the model.", rich_help_panel=MODEL
+    ),
+]
+Seamless = Annotated[
+    Axes | None,
+    typer.Option("--tile", "--seamless", help="Edges that meet when it is repeated.", rich_help_panel=PICTURE),
 ]
 NegativePrompt = Annotated[
     str | None,

@@ -1,13 +1,17 @@
-"""The command that makes pictures.
+"""The commands that make pictures.
 
-What it does is in `making`, which is imported when it is done: loading all of it would take help half of its time.
+What they do is in `making`, which is imported when it is done: loading all of it would take help half of its time.
 """
 
+from collections.abc import Callable
+from inspect import Parameter, signature
+from typing import Any
+
 from imggen.cli import options
+from imggen.plan.request import Task
 
 
-def generate(
-    prompt: options.Prompt = None,
+def _making(
     negative_prompt: options.NegativePrompt = None,
     width: options.Width = None,
     height: options.Height = None,
@@ -39,13 +43,105 @@ def generate(
     dry_run: options.DryRun = False,
     show_preview: options.Preview = False,
 ) -> None:
-    """Make pictures that show what the words say."""
-    asked = locals()
-    from imggen.cli import making
+    """Hold the options that every command here has."""
 
-    request = making.complete(asked, preset, quiet=quiet)
-    if dry_run:
-        making.show_plan(request, quiet=quiet, verbose=verbose)
-        return
-    manner = making.Manner(output=request.output, as_json=as_json, quiet=quiet, verbose=verbose, preview=show_preview)
-    making.make(request, manner)
+
+def _command(task: Task, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that makes a command for `task` of a function that holds the options of its own.
+
+    The command has these and those of `_making`, but for the ones in `without`, and makes pictures with them.
+    """
+
+    def decorate(own: Callable[..., None]) -> Callable[..., None]:
+        shared = [each for each in signature(_making).parameters.values() if each.name not in without]
+        parameters = [*signature(own).parameters.values(), *shared]
+
+        def command(**asked: Any) -> None:
+            from imggen.cli import making
+
+            making.run(task, asked)
+
+        command.__doc__ = own.__doc__
+        command.__name__ = own.__name__
+        command.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
+        vars(command)["__signature__"] = signature(own).replace(
+            parameters=[each.replace(kind=Parameter.KEYWORD_ONLY) for each in parameters]
+        )
+        return command
+
+    return decorate
+
+
+_WHERE = ("width", "height", "size", "aspect")
+
+
+@_command("text-to-image")
+def generate(prompt: options.Prompt = None, tile: options.Seamless = None) -> None:
+    """Make pictures that show what the words say."""
+
+
+@_command("image-to-image")
+def img2img(
+    image: options.Image,
+    prompt: options.Prompt = None,
+    strength: options.Strength = None,
+    fit: options.Fitting = None,
+    frame: options.Frame = None,
+    tile: options.Seamless = None,
+) -> None:
+    """Make pictures from a picture and words; --strength says how much is made anew."""
+
+
+@_command("inpaint")
+def inpaint(
+    image: options.Image,
+    prompt: options.Prompt = None,
+    mask: options.Mask = None,
+    mask_box: options.MaskBox = None,
+    invert_mask: options.InvertMask = None,
+    feather: options.Feather = None,
+    paste: options.Paste = None,
+    strength: options.Strength = None,
+    fit: options.Fitting = None,
+    frame: options.Frame = None,
+) -> None:
+    """Repaint a part of a picture; all of its other pixels stay as they are."""
+
+
+@_command("outpaint", without=_WHERE)
+def outpaint(
+    image: options.Image,
+    prompt: options.Prompt = None,
+    pad: options.Pad = None,
+    feather: options.Feather = None,
+    paste: options.Paste = None,
+    strength: options.Strength = None,
+    frame: options.Frame = None,
+) -> None:
+    """Widen a picture and paint what is new; its own pixels stay as they are."""
+
+
+@_command("blend")
+def blend(
+    images: options.Parents,
+    prompt: options.About = None,
+    weights: options.Weights = None,
+    mutate: options.Mutate = None,
+    strength: options.Strength = None,
+    fit: options.Fitting = None,
+    frame: options.Frame = None,
+) -> None:
+    """Breed pictures: children that take after one parent or several."""
+
+
+@_command("style")
+def style(
+    image: options.Image,
+    prompt: options.Prompt = None,
+    like: options.Like = None,
+    ip_adapter: options.Adapter = None,
+    strength: options.Strength = None,
+    fit: options.Fitting = None,
+    frame: options.Frame = None,
+) -> None:
+    """Give a picture the style of another one."""

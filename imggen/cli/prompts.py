@@ -18,7 +18,14 @@ def read(options: Mapping[str, object]) -> dict[str, object]:
     """
     if options.get("prompt") != STDIN:
         return dict(options)
+    pictures = (*_listed(options.get("images")), options.get("mask"), options.get("like"))
+    if STDIN in pictures:
+        raise RequestError("the prompt is - and so is a picture, but there is one standard input", hint="name the file")
     return {**options, "prompt": _from_stdin()}
+
+
+def _listed(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else ()
 
 
 def _from_stdin() -> str:

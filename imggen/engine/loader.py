@@ -14,7 +14,6 @@ from diffusers.utils import logging as diffusers_logging
 from imggen.engine import failures, probe, store
 from imggen.engine.environment import quiet
 from imggen.errors import ModelError, RequestError
-from imggen.plan import catalog
 from imggen.plan.machine import Dtype
 from imggen.plan.progress import Progress
 from imggen.plan.request import GeneratePlan
@@ -31,7 +30,8 @@ NO_LIMIT = 1_000_000
 
 def import_classes(plan: GeneratePlan) -> None:
     """Import the classes that `plan` needs, which diffusers and transformers put off; `load` tells what is missing."""
-    getattr(diffusers, catalog.named(plan.family).pipelines[plan.task], None)
+    for name in (_own_class(plan), plan.pipeline):
+        getattr(diffusers, name, None)
     for library, class_name in plan.model.components.values():
         getattr(_library(library), class_name, None)
 
@@ -45,7 +45,7 @@ def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = store.ign
     _quieten()
     _limit_threads()
     with quiet():
-        pipeline = _assemble(plan, on_event)
+        pipeline = switch(_assemble(plan, on_event), plan)
         _check(pipeline, plan)
         with failures.explained(plan, "the model"):
             _schedule(pipeline, plan)
@@ -69,7 +69,7 @@ def _limit_threads() -> None:
 
 
 def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
-    name = catalog.named(plan.family).pipelines[plan.task]
+    name = _own_class(plan)
     with failures.explained(plan, f"{name}"):
         pipeline_class = getattr(diffusers, name)
     choices = store.files(plan.model, plan.dtype)
@@ -88,6 +88,37 @@ def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
         )
     on_event(Progress(stage="load", step=len(choices), steps=len(choices)))
     return pipeline
+
+
+def _own_class(plan: GeneratePlan) -> str:
+    """Return the class that the model's folder names: whatever the task, it is what the folder's parts are for."""
+    return plan.model.pipeline
+
+
+def switch(pipeline: Any, plan: GeneratePlan) -> Any:
+    """Return a pipeline of the class that `plan` names, made of the parts that `pipeline` has, none of them copied.
+
+    diffusers' own `from_pipe` would cast them to float32. Raises ModelError where the class needs a part that the model
+    does not have.
+    """
+    if type(pipeline).__name__ == plan.pipeline:
+        return pipeline
+    with failures.explained(plan, plan.pipeline):
+        pipeline_class = getattr(diffusers, plan.pipeline)
+    takes = inspect.signature(pipeline_class.__init__).parameters
+    known = {**pipeline.config, **pipeline.components, **_initial(pipeline_class, plan)}
+    lacking = sorted(
+        name
+        for name, each in takes.items()
+        if name != "self"
+        and each.default is each.empty
+        and each.kind is each.POSITIONAL_OR_KEYWORD
+        and name not in known
+    )
+    if lacking:
+        raise ModelError(f"{plan.pipeline} needs {', '.join(lacking)}, which {plan.model.reference} does not have")
+    with failures.explained(plan, plan.pipeline):
+        return pipeline_class(**{name: value for name, value in known.items() if name in takes and name != "self"})
 
 
 def _initial(pipeline_class: Any, plan: GeneratePlan) -> dict[str, object]:
@@ -132,9 +163,8 @@ def _check_keys(plan: GeneratePlan, name: str, report: dict[str, Any]) -> None:
 
 
 def _check(pipeline: Any, plan: GeneratePlan) -> None:
-    expected = catalog.named(plan.family).pipelines[plan.task]
-    if type(pipeline).__name__ != expected:
-        raise ModelError(f"{plan.model.reference} became a {type(pipeline).__name__}, not a {expected}")
+    if type(pipeline).__name__ != plan.pipeline:
+        raise ModelError(f"{plan.model.reference} became a {type(pipeline).__name__}, not a {plan.pipeline}")
     for name, component in pipeline.components.items():
         if isinstance(component, torch.nn.Module):
             _check_module(plan, name, component)

@@ -9,8 +9,9 @@ from typing import Any, Self
 import torch
 from PIL import Image
 
-from imggen.engine import attention, decoding, failures
+from imggen.engine import attention, decoding, failures, methods, seamless
 from imggen.engine.environment import quiet
+from imggen.engine.methods import Entrance
 from imggen.engine.store import ignore
 from imggen.errors import PictureError
 from imggen.plan.progress import Progress, Stage
@@ -35,18 +36,25 @@ def sample(pipeline: Any, plan: GeneratePlan, *, on_event: Report = ignore) -> I
         yield draw(pipeline, plan, number, on_event=on_event)
 
 
-def draw(pipeline: Any, plan: GeneratePlan, number: int, *, on_event: Report = ignore) -> Sample:
+def draw(
+    pipeline: Any, plan: GeneratePlan, number: int, *, entrance: Entrance = methods.plain, on_event: Report = ignore
+) -> Sample:
     """Draw picture `number` of `plan`, counted from 1, in a call of its own.
+
+    `entrance` is how given pictures come into it (see `methods.prepare`).
 
     The noise comes from a CPU generator per picture, so a seed means the same on every device and in every batch.
     `on_event` hears of every stage and step; what it raises stops the run there and leaves the pipeline usable.
     """
     seed = plan.seeds[number - 1]
     report = _Reporter(on_event, image=number, images=len(plan.seeds))
-    return Sample(seed=seed, image=_draw(pipeline, plan, seed, report))
+    with ExitStack() as stack:
+        if plan.tile is not None:
+            stack.enter_context(seamless.seamless(pipeline, plan.tile))
+        return Sample(seed=seed, image=_draw(pipeline, plan, seed, entrance, report))
 
 
-def _draw(pipeline: Any, plan: GeneratePlan, seed: int, report: "_Reporter") -> Image.Image:
+def _draw(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance, report: "_Reporter") -> Image.Image:
     generator = torch.Generator("cpu").manual_seed(seed)
     try:
         with ExitStack() as stack:
@@ -54,7 +62,8 @@ def _draw(pipeline: Any, plan: GeneratePlan, seed: int, report: "_Reporter") -> 
                 stack.enter_context(each)
             stack.enter_context(attention.chunked(plan.attention_chunk_bytes))
             stack.enter_context(decoding.guarded(pipeline.vae, on_decode=partial(report, "decode")))
-            drawn = pipeline(**plan.arguments, generator=generator)
+            shown = stack.enter_context(entrance(generator))
+            drawn = pipeline(**plan.arguments, **shown, generator=generator)
     except BaseException:
         # The pipelines do this at their end only; without it offloaded parts stay where an interruption left them.
         pipeline.maybe_free_model_hooks()

@@ -4,25 +4,28 @@ from dataclasses import dataclass
 from typing import Final
 
 from imggen.plan.catalog import Family
+from imggen.plan.given import Given
 from imggen.plan.machine import Machine
 from imggen.plan.record import ModelRecord
 from imggen.plan.request import GenerateRequest, ModelFacts
 
 COMMAND_LINE: Final = "command line"
 RECIPE: Final = "recipe"
+PARENTS: Final = "recipe of a given picture"
 ASKED: Final = "asked for"
 """Where a value came from when its origin was not recorded, as in a request that a program built."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A request, and what is known about the model and the machine."""
+    """A request, and what is known about the model, the machine and the pictures that it starts from."""
 
     request: GenerateRequest
     facts: ModelFacts
     family: Family
     record: ModelRecord
     machine: Machine
+    given: tuple[Given, ...] = ()
 
     def why(self, name: str, otherwise: str) -> str:
         """Return where the request's `name` came from, `otherwise` where it left it blank."""

@@ -20,7 +20,10 @@ class Family:
     of the autoencoder's scale times `patch`. `min_size` and `max_size` bound an edge, in pixels.
     `guidance_argument` None and `negative_refusal` not None say that the pipeline takes no such thing, and why.
     `cuda_dtypes` are the half precisions in order of preference; `fp16_safe` says whether float16 is one that works.
-    `slicing_refusal` says why diffusers' own attention slicing is not on offer. `initial` goes to the pipeline's
+    `slicing_refusal` says why diffusers' own attention slicing is not on offer, `tile_refusal` why no seamless picture
+    is, `adapter_refusal` why no IP-Adapter is. `sized_by_image` are the tasks whose pipelines take their size from the
+    picture. `inpaint_channels` are the denoiser's input channels that the inpainting pipeline takes, () for any.
+    `initial` goes to the pipeline's
     constructor, `extra_arguments` to every call.
     """
 
@@ -44,6 +47,10 @@ class Family:
     distilled_key: str | None = None
     negative_refusal: str | None = None
     slicing_refusal: str | None = None
+    tile_refusal: str | None = None
+    adapter_refusal: str | None = None
+    sized_by_image: tuple[Task, ...] = ()
+    inpaint_channels: tuple[int, ...] = ()
     hands_over_mu: bool = False
     channels_last: bool = False
     force_upcast_vae: bool = False
@@ -54,11 +61,24 @@ class Family:
 _NO_TRUE_CFG = "it has one pass per step, and nothing to steer away from"
 _NO_SLICES = "only U-Nets have it; `auto` cuts attention into chunks where memory asks for it"
 
+_NO_TILES = "its transformer knows where in the picture a token stands, so edges cannot meet"
+_FLUX: Mapping[Task, str] = {
+    "text-to-image": "FluxPipeline",
+    "image-to-image": "FluxImg2ImgPipeline",
+    "inpaint": "FluxInpaintPipeline",
+}
+
 FAMILIES: tuple[Family, ...] = (
     Family(
         name="sd",
         title="Stable Diffusion 1.x and 2.x",
-        pipelines={"text-to-image": "StableDiffusionPipeline"},
+        pipelines={
+            "text-to-image": "StableDiffusionPipeline",
+            "image-to-image": "StableDiffusionImg2ImgPipeline",
+            "inpaint": "StableDiffusionInpaintPipeline",
+        },
+        sized_by_image=("image-to-image",),
+        inpaint_channels=(4, 9),
         denoiser="unet",
         native_pixels=512,
         patch=1,
@@ -76,7 +96,13 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="sdxl",
         title="Stable Diffusion XL",
-        pipelines={"text-to-image": "StableDiffusionXLPipeline"},
+        pipelines={
+            "text-to-image": "StableDiffusionXLPipeline",
+            "image-to-image": "StableDiffusionXLImg2ImgPipeline",
+            "inpaint": "StableDiffusionXLInpaintPipeline",
+        },
+        sized_by_image=("image-to-image",),
+        inpaint_channels=(4, 9),
         denoiser="unet",
         native_pixels=1024,
         patch=1,
@@ -97,7 +123,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="flux-schnell",
         title="FLUX.1 schnell",
-        pipelines={"text-to-image": "FluxPipeline"},
+        pipelines=_FLUX,
         when={"guidance_embeds": False},
         denoiser="transformer",
         native_pixels=1024,
@@ -114,13 +140,14 @@ FAMILIES: tuple[Family, ...] = (
         fp16_safe=True,
         negative_refusal=_NO_TRUE_CFG,
         slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
         hands_over_mu=True,
         extra_arguments={"max_sequence_length": 256},
     ),
     Family(
         name="flux",
         title="FLUX.1",
-        pipelines={"text-to-image": "FluxPipeline"},
+        pipelines=_FLUX,
         denoiser="transformer",
         native_pixels=1024,
         patch=2,
@@ -134,6 +161,7 @@ FAMILIES: tuple[Family, ...] = (
         fp16_safe=True,
         negative_refusal=_NO_TRUE_CFG,
         slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
         hands_over_mu=True,
         extra_arguments={"max_sequence_length": 512},
     ),
@@ -173,6 +201,13 @@ def vae_scale(facts: ModelFacts) -> int:
 def multiple_of(family: Family, facts: ModelFacts) -> int:
     """Return what a picture's edges must be multiples of, in pixels; diffusers wants 8 or more of every U-Net."""
     return max(8, vae_scale(facts) * family.patch)
+
+
+def is_inpainting_model(family: Family, facts: ModelFacts) -> bool:
+    """Return whether the denoiser wants a mask and a masked picture beside the latents: a model that only repaints."""
+    channels = facts.configs.get(family.denoiser, {}).get("in_channels")
+    latents = facts.configs.get("vae", {}).get("latent_channels")
+    return isinstance(channels, int) and isinstance(latents, int) and channels == 2 * latents + 1
 
 
 def prediction(family: Family, facts: ModelFacts) -> Prediction:

@@ -7,7 +7,7 @@ from typing import Final
 from imggen.errors import RequestError
 from imggen.plan import naming
 from imggen.plan.case import ASKED, COMMAND_LINE, Case
-from imggen.plan.naming import Named
+from imggen.plan.naming import Named, NamedAfter
 from imggen.plan.request import GeneratePlan, ImageFormat, OutputPlan
 
 _QUALITIES: Final[dict[ImageFormat, int]] = {"png": 100, "jpeg": 95, "webp": 90}
@@ -35,16 +35,17 @@ def choose(case: Case, pictures: int) -> Destination:
         )
     chosen = named or request.format or "png"
     quality, quality_reason = _quality(case, chosen)
+    usual = "{stem}-{seed}" if case.given else naming.DEFAULT
     suffix = next(suffix for suffix, kind in naming.SUFFIXES.items() if kind == chosen)
     output = OutputPlan(
-        template=request.output if request.output is not None else naming.DEFAULT + suffix,
+        template=request.output if request.output is not None else usual + suffix,
         format=chosen,
         quality=quality,
         if_exists=request.if_exists or "auto",
         metadata=request.metadata or "full",
     )
     reasons = {
-        "output": case.why("output", "the prompt and the seed, in this folder"),
+        "output": case.why("output", f"{usual} in this folder"),
         "format": "the file's name" if named else case.why("format", "lossless, and read everywhere"),
         "quality": quality_reason,
         "if_exists": case.why("if_exists", "replace what imggen made, keep what it did not"),
@@ -71,20 +72,26 @@ def _quality(case: Case, chosen: ImageFormat) -> tuple[int, str]:
 
 def check_names(plan: GeneratePlan) -> None:
     """Raise RequestError for a template that cannot name the pictures, before anything is loaded."""
-    if plan.output.template == naming.STDOUT:
-        return
-    pictures = [
-        Named(
-            seed=seed,
-            index=index,
-            prompt=plan.prompt,
-            model=plan.model.reference,
-            width=plan.width,
-            height=plan.height,
-            steps=plan.steps,
-            sampler=plan.sampler,
-            date=date.min,
-        )
-        for index, seed in enumerate(plan.seeds, start=1)
-    ]
-    naming.expand(plan.output.template, pictures, plan.output.format)
+    if plan.output.template != naming.STDOUT:
+        naming.expand(plan.output.template, named(plan, date.min), plan.output.format)
+
+
+def named(plan: GeneratePlan, today: date) -> list[Named]:
+    """Return what a template may say of each picture of `plan`, made on the day `today` (UTC)."""
+    start = [naming.stem(each.name) for each in plan.given if each.role in ("image", "parent")]
+    return [_named(plan, index, today, start) for index in range(1, len(plan.seeds) + 1)]
+
+
+def _named(plan: GeneratePlan, index: int, today: date, stems: list[str]) -> Named:
+    plain = Named(
+        seed=plan.seeds[index - 1],
+        index=index,
+        prompt=plan.prompt,
+        model=plan.model.reference,
+        width=plan.width,
+        height=plan.height,
+        steps=plan.steps,
+        sampler=plan.sampler,
+        date=today,
+    )
+    return NamedAfter(**vars(plain), stem=stems[0]) if stems else plain

@@ -42,7 +42,10 @@ _TILING_VAES: Final = ("AutoencoderKL", "AutoencoderTiny")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be made, as far as memory is concerned; `passes` is 2 with classifier-free guidance."""
+    """What is to be made, as far as memory is concerned.
+
+    `passes` is 2 with classifier-free guidance; `seamless` says that the picture's edges shall meet.
+    """
 
     family: Family
     facts: ModelFacts
@@ -53,6 +56,7 @@ class Job:
     height: int
     pictures: int
     passes: int
+    seamless: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,16 +152,26 @@ def _choose_tile(request: GenerateRequest, job: Job, need: Need, free: int) -> _
     wanted = request.vae_tiling or "auto"
     if wanted == "off":
         return _Tile(number=0, reason="asked for")
+    if job.seamless:
+        if wanted == "on":
+            raise RequestError(
+                "--tile and --vae-tiling on contradict each other: tiles do not see the other edge",
+                hint="leave --vae-tiling out",
+            )
+        return _Tile(number=0, reason="tiles would not see the other edge of a seamless picture")
     vae = job.facts.components.get("vae", ("", "no autoencoder"))[1]
-    able = vae in _TILING_VAES
     if wanted == "on":
-        if not able:
+        if vae not in _TILING_VAES:
             raise RequestError(f"--vae-tiling on: {vae} cannot decode in tiles", hint="--vae-tiling auto")
         return _Tile(number=_tile_for(job, TILE), reason="asked for")
+    return _fitting_tile(job, need, free, vae)
+
+
+def _fitting_tile(job: Job, need: Need, free: int, vae: str) -> _Tile:
     spare = _spare(job, need, free)
     if need.decoding <= spare:
         return _Tile(number=0, reason=f"decoding whole takes about {text(need.decoding)}, and {text(spare)} are spare")
-    if not able:
+    if vae not in _TILING_VAES:
         return _Tile(number=0, reason=f"{vae} cannot decode in tiles")
     edge = TILE if _decoding(job, TILE, TILE) <= spare else SMALL_TILE
     tile = _tile_for(job, edge)

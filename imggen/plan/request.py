@@ -144,12 +144,14 @@ class GeneratePlan:
     """
 
     task: Task
+    pipeline: str
     model: ModelFacts
     family: str
     prompt: str
     negative_prompt: str
     width: int
     height: int
+    canvas: tuple[int, int]
     steps: int
     guidance: float
     seeds: tuple[int, ...]
@@ -171,8 +173,6 @@ class GeneratePlan:
     initial: dict[str, object] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    pipeline: str = ""
-    canvas: tuple[int, int] = (0, 0)
     given: tuple[Given, ...] = ()
     weights: tuple[float, ...] = ()
     change: Change | None = None

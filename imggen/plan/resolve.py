@@ -7,22 +7,56 @@ from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from imggen.errors import ImggenError, RequestError
-from imggen.plan import catalog, destination, dtypes, memory, record, seeds, signature, sizes, steering
+from imggen.plan import (
+    alteration,
+    approach,
+    borders,
+    canvas,
+    catalog,
+    destination,
+    dtypes,
+    memory,
+    record,
+    seeds,
+    signature,
+    sizes,
+    steering,
+)
+from imggen.plan.alteration import Alteration
+from imggen.plan.approach import Approach
+from imggen.plan.canvas import Canvas
 from imggen.plan.case import ASKED, COMMAND_LINE, RECIPE, Case
 from imggen.plan.catalog import Family
+from imggen.plan.change import Axes, Method
 from imggen.plan.destination import Destination
 from imggen.plan.dtypes import Chosen
+from imggen.plan.given import Given
 from imggen.plan.machine import Device, Dtype, Machine
-from imggen.plan.recipe import Recipe
-from imggen.plan.request import GeneratePlan, GenerateRequest, Lever, ModelFacts, Task
+from imggen.plan.request import GeneratePlan, GenerateRequest, Lever, ModelFacts
 from imggen.plan.steering import Steering
 
-TASK: Final[Task] = "text-to-image"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 _LONGEST_PROMPT: Final = 20_000
 # Up to twice the native edge a model still composes one picture; beyond, it repeats itself.
 _STRETCH: Final = 2
+
+_EXAMPLES: Final[dict[str, str]] = {
+    "text-to-image": 'imggen generate "a red apple on a teal background"',
+    "image-to-image": 'imggen img2img sketch.png "a red apple on a teal background"',
+    "inpaint": 'imggen inpaint photo.png "a yellow star" --mask mask.png',
+    "outpaint": 'imggen outpaint photo.png "a green field" --pad 64',
+}
+_PICTURE_ARGUMENTS: Final[dict[Method, tuple[str, ...]]] = {
+    "image-to-image": ("image",),
+    "inpainting": ("image", "mask_image"),
+    "latent-blending": ("image", "callback_on_step_end"),
+    "latents": ("image",),
+    "statistics": ("image",),
+    "ip-adapter": ("image", "ip_adapter_image"),
+    "reference": ("image",),
+}
+"""The arguments of a pipeline's call that the sampler adds, by method."""
 
 Check = Callable[[Iterable[str], str], None]
 
@@ -32,7 +66,11 @@ class _Decided:
     """Every decision of a plan, before it is one."""
 
     prompt: str
+    approach: Approach
     size: sizes.Size
+    canvas: Canvas
+    alteration: Alteration
+    tile: Axes | None
     steering: Steering
     seeds: tuple[int, ...]
     device: Chosen[Device]
@@ -43,26 +81,29 @@ class _Decided:
     notes: tuple[str, ...]
 
 
-def resolve(
+def resolve(  # noqa: PLR0913 - the last two are for tests to put something else in
     request: GenerateRequest,
     facts: ModelFacts,
     machine: Machine,
+    given: tuple[Given, ...] = (),
     *,
     draw_seed: Callable[[int], int],
     check_call: Check = signature.check,
 ) -> GeneratePlan:
     """Return the plan for `request`; raise the ImggenError that says which part cannot be done.
 
-    `draw_seed(limit)` returns a random whole number in [0, limit), as `secrets.randbelow` does; `check_call(names,
-    pipeline)` raises for the first name that the pipeline's call does not take.
+    `given` are the pictures that it starts from. `draw_seed(limit)` returns a random whole number in [0, limit), as
+    `secrets.randbelow` does; `check_call(names, pipeline)` raises for the first name that the pipeline does not take.
     """
-    family = catalog.find(facts)
-    case = Case(request=request, facts=facts, family=family, record=record.read(facts), machine=machine)
     try:
+        request = alteration.of_task(request)
+        family = catalog.find(facts)
+        own = record.read(facts)
+        case = Case(request=request, facts=facts, family=family, record=own, machine=machine, given=given)
         decided = _decide(case, draw_seed)
     except RequestError as error:
         raise _with_origins(error, request) from error
-    check_call(decided.arguments, family.pipelines[TASK])
+    check_call((*decided.arguments, *_shown(decided.approach)), decided.approach.pipeline)
     plan = _plan(case, decided)
     destination.check_names(plan)
     return plan
@@ -80,47 +121,91 @@ def _with_origins(error: RequestError, request: GenerateRequest) -> RequestError
 
 def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     request = case.request
-    prompt = _prompt(request)
-    size = sizes.choose(request, limits(case))
+    prompt = _prompt(case)
+    taken = limits(case)
     steered = steering.choose(case)
+    way = approach.choose(case, steered.steps)
+    size = _size(case, taken)
+    area = canvas.canvas(size, taken)
     chosen = seeds.choose(request.seed, request.num_images, draw=draw_seed)
     device, dtype, fallbacks = _place(case)
+    tile = _tile(case)
     job = memory.Job(
         family=case.family,
         facts=case.facts,
         machine=case.machine,
         device=device.value,
         dtype=dtype.value,
-        width=size.width,
-        height=size.height,
+        width=area.width,
+        height=area.height,
         pictures=len(chosen),
         passes=steered.passes,
+        seamless=tile is not None,
     )
-    where = destination.choose(case, len(chosen))
     return _Decided(
         prompt=prompt,
+        approach=way,
         size=size,
+        canvas=area,
+        alteration=alteration.choose(case, way),
+        tile=tile,
         steering=steered,
         seeds=chosen,
         device=device,
         dtype=dtype,
         levers=memory.choose(request, job),
-        arguments=_arguments(case.family, prompt, size, steered),
-        destination=where,
+        arguments=_arguments(case, way, prompt, area, steered),
+        destination=destination.choose(case, len(chosen)),
         notes=(*fallbacks, *record.unknown_words(prompt, case.record), *_size_notes(size, case)),
     )
+
+
+def _size(case: Case, taken: sizes.Limits) -> sizes.Size:
+    if not case.given:
+        return sizes.choose(case.request, taken)
+    start = alteration.picture(case.given)
+    if case.request.task != "outpaint":
+        return canvas.size(case.request, (start.width, start.height), taken)
+    said = [each for each in ("size", "aspect", "width", "height") if getattr(case.request, each) is not None]
+    if said:
+        raise RequestError(f"--{said[0]}: outpaint takes its size from --pad", hint=f"leave --{said[0]} out")
+    top, right, bottom, left = borders.parse_pad(case.request.pad) if case.request.pad else (0, 0, 0, 0)
+    wide, tall = start.width + left + right, start.height + top + bottom
+    return replace(
+        canvas.size(case.request, (wide, tall), taken), reason="the given picture's size and what --pad adds"
+    )
+
+
+def _tile(case: Case) -> Axes | None:
+    axes, refusal = case.request.tile, case.family.tile_refusal
+    if axes is not None and refusal is not None:
+        raise RequestError(
+            f"--tile {axes}: {case.family.title} makes no seamless pictures; {refusal}", hint="leave --tile out"
+        )
+    return axes
+
+
+def _shown(way: Approach) -> tuple[str, ...]:
+    """Return the names of the call's arguments that are pictures."""
+    return _PICTURE_ARGUMENTS.get(way.method, ()) if way.method else ()
 
 
 def _plan(case: Case, decided: _Decided) -> GeneratePlan:
     device, dtype, levers, steered = decided.device, decided.dtype, decided.levers, decided.steering
     return GeneratePlan(
-        task=TASK,
+        task=case.request.task,
+        pipeline=decided.approach.pipeline,
         model=case.facts,
         family=case.family.name,
         prompt=decided.prompt,
         negative_prompt=steered.negative_prompt,
         width=decided.size.width,
         height=decided.size.height,
+        canvas=(decided.canvas.width, decided.canvas.height),
+        given=case.given,
+        weights=decided.alteration.weights,
+        change=decided.alteration.change,
+        tile=decided.tile,
         steps=steered.steps,
         guidance=steered.guidance,
         seeds=decided.seeds,
@@ -149,6 +234,7 @@ def _reasons(case: Case, decided: _Decided) -> dict[str, str]:
     return {
         "prompt": case.why("prompt", ""),
         "model": case.why("model", "the model that comes with imggen"),
+        "method": decided.approach.reason,
         "size": _size_reason(case, decided.size),
         **decided.steering.reasons,
         "seeds": case.why("seed", "drawn at random"),
@@ -174,6 +260,7 @@ def explain(plan: GeneratePlan) -> list[str]:
     """Return the plan as lines for people: what was decided and why."""
     values = {
         "model": plan.model.reference,
+        **_approach_lines(plan),
         "size": f"{plan.width}x{plan.height}",
         "steps": str(plan.steps),
         "guidance": f"{plan.guidance:g}",
@@ -184,72 +271,18 @@ def explain(plan: GeneratePlan) -> list[str]:
     return [*decided, *(f"{each.name}: {each.value} ({each.reason})" for each in plan.levers)]
 
 
-def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
-    """Return `request` with everything that the command line does not say taken from `recipe`.
-
-    What the environment, a preset or the config says gives way: `--from` means the same picture again. Where a picture
-    goes and in which format stays the request's.
-    """
-    if recipe.task != TASK:
-        raise RequestError(f"the recipe is one for {recipe.task!r}; this command makes {TASK}")
-    family = catalog.named(recipe.family)
-    recorded: dict[str, object] = {
-        "prompt": recipe.prompt,
-        "negative_prompt": recipe.negative_prompt or None,
-        "model": f"{recipe.model}@{recipe.model_revision}" if recipe.model_revision else recipe.model,
-        "steps": recipe.steps,
-        "guidance": recipe.guidance if family.guidance_argument else None,
-        "seed": str(recipe.seed),
-        "num_images": None,
-        "sampler": recipe.sampler,
-        "device": recipe.device,
-        "dtype": recipe.dtype,
-        "attention_slicing": {"off": "off", "diffusers": "on"}.get(recipe.attention_slicing, "auto"),
-        **_recorded_size(recipe, request),
-        **_recorded_tiling(recipe, request),
-    }
-    kept = {name: value for name, value in recorded.items() if not _was_said(request, name)}
-    origin = request.origin | dict.fromkeys(kept, RECIPE)
-    return replace(request, **kept, origin=origin)  # type: ignore[arg-type]  # the names are the request's own
+def _approach_lines(plan: GeneratePlan) -> dict[str, str]:
+    if plan.change is None:
+        return {}
+    strength = "" if plan.change.strength is None else f", strength {plan.change.strength:g}"
+    return {"method": f"{plan.change.method} by {plan.pipeline}{strength}"}
 
 
-def pin(request: GenerateRequest, plan: GeneratePlan) -> GenerateRequest:
-    """Return `request` with the seeds of `plan`, so that resolving it again draws none."""
-    seeds_said = ",".join(str(seed) for seed in plan.seeds)
-    origin = request.origin | {"seed": COMMAND_LINE}
-    return replace(request, seed=seeds_said, num_images=None, origin=origin)
-
-
-def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
-    """Return what a picture made from `recipe` was made with that changes pixels and that `recipe` did not say."""
-    names = ("model_hash", "device", "dtype", "attention_slicing", "vae_tile")
-    changed = [name for name in names if getattr(recipe, name) != getattr(made, name)]
-    found = [f"{name} {getattr(recipe, name)} is now {getattr(made, name)}" for name in changed]
-    libraries = sorted(recipe.versions.keys() & made.versions.keys() - {"imggen"})
-    moved = [name for name in libraries if recipe.versions[name] != made.versions[name]]
-    return (*found, *(f"{name} {recipe.versions[name]} is now {made.versions[name]}" for name in moved))
-
-
-def _was_said(request: GenerateRequest, name: str) -> bool:
-    return getattr(request, name) is not None and request.origin.get(name, COMMAND_LINE) == COMMAND_LINE
-
-
-def _recorded_size(recipe: Recipe, request: GenerateRequest) -> dict[str, object]:
-    if _was_said(request, "size") or _was_said(request, "aspect"):
-        return {"width": None, "height": None, "size": None, "aspect": None}
-    return {"width": recipe.width, "height": recipe.height, "size": None, "aspect": None}
-
-
-def _recorded_tiling(recipe: Recipe, request: GenerateRequest) -> dict[str, object]:
-    if _was_said(request, "vae_tiling"):
-        return {"vae_tile": None}
-    return {"vae_tile": recipe.vae_tile, "vae_tiling": None}
-
-
-def _prompt(request: GenerateRequest) -> str:
-    prompt = request.prompt
-    if prompt is None or not prompt.strip():
-        raise RequestError("the prompt is empty", hint='imggen generate "a red apple on a teal background"')
+def _prompt(case: Case) -> str:
+    request, prompt = case.request, case.request.prompt
+    if not (prompt or "").strip() and request.task not in alteration.WORDLESS:
+        raise RequestError("the prompt is empty", hint=_EXAMPLES[request.task])
+    prompt = prompt or ""
     for name, value in (("prompt", prompt), ("negative prompt", request.negative_prompt or "")):
         _check_text(name, value)
     return prompt
@@ -326,14 +359,18 @@ def _channels_last(family: Family, device: Device, dtype: Dtype) -> bool:
     return family.channels_last and device != "mps" and dtype != "float32"
 
 
-def _arguments(family: Family, prompt: str, size: sizes.Size, steered: Steering) -> dict[str, object]:
+def _arguments(case: Case, way: Approach, prompt: str, area: Canvas, steered: Steering) -> dict[str, object]:
+    family = case.family
     arguments: dict[str, object] = {
         "prompt": prompt,
-        "width": size.width,
-        "height": size.height,
         "num_inference_steps": steered.steps,
         **family.extra_arguments,
     }
+    sized = [family.pipelines[task] for task in family.sized_by_image if task in family.pipelines]
+    if way.pipeline not in sized:
+        arguments |= {"width": area.width, "height": area.height}
+    if way.strength is not None:
+        arguments["strength"] = way.strength
     if family.guidance_argument:
         arguments[family.guidance_argument] = steered.guidance
     if steered.negative_prompt:

@@ -21,7 +21,9 @@ _MAX_BYTES: Final = 1 << 20
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("0", "false", "no", "off")
 # Fields that only a person at the command line, a recipe or imggen itself fills.
-_PRIVATE: Final = ("origin", "vae_tile", "from_file")
+_PRIVATE: Final = (
+    *("origin", "vae_tile", "from_file", "task", "images", "frame", "mask", "mask_box", "pad", "weights", "like"),
+)
 # A number is as good as its text for these: TOML writers leave the quotes out.
 _NUMBERS_AS_TEXT: Final = ("seed", "size")
 

@@ -62,9 +62,9 @@ def choose(request: GenerateRequest, limits: Limits) -> Size:
     A single edge keeps the other at the model's own; `aspect` keeps the model's native area, or the edge that was
     given. A size that the model cannot take is refused with the nearest one that it can.
     """
-    _refuse_contradictions(request)
+    refuse_contradictions(request)
     if request.size is not None:
-        width, height = _parse_size(request.size, limits)
+        width, height = parse_size(request.size, limits)
         return _checked(width, height, limits, f"--size {request.size}")
     if request.aspect is not None:
         return _from_aspect(request.aspect, request, limits)
@@ -73,7 +73,7 @@ def choose(request: GenerateRequest, limits: Limits) -> Size:
         return _checked(width, height, limits, "the model's own size")
     width = limits.native[0] if request.width is None else request.width
     height = limits.native[1] if request.height is None else request.height
-    return _checked(width, height, limits, " ".join(_edges(request)))
+    return _checked(width, height, limits, " ".join(edges(request)))
 
 
 def parse_aspect(text: str) -> float:
@@ -88,30 +88,33 @@ def parse_aspect(text: str) -> float:
     return ratio
 
 
-def _refuse_contradictions(request: GenerateRequest) -> None:
-    edges = _edges(request)
+def refuse_contradictions(request: GenerateRequest) -> None:
+    """Raise RequestError for a size that is said twice in different words."""
+    said = edges(request)
     if request.size is not None and request.aspect is not None:
         raise RequestError(
             f"--size {request.size} and --aspect {request.aspect} contradict each other",
             hint="leave one of the two out",
         )
-    if request.size is not None and edges:
+    if request.size is not None and said:
         raise RequestError(
-            f"--size {request.size} and {edges[0]} contradict each other", hint="leave one of the two out"
+            f"--size {request.size} and {said[0]} contradict each other", hint="leave one of the two out"
         )
-    if request.aspect is not None and len(edges) == 2:
+    if request.aspect is not None and len(said) == 2:
         raise RequestError(
-            f"--aspect {request.aspect} and {' '.join(edges)} contradict each other",
+            f"--aspect {request.aspect} and {' '.join(said)} contradict each other",
             hint="give the aspect with one edge, or both edges alone",
         )
 
 
-def _edges(request: GenerateRequest) -> list[str]:
-    edges = [("--width", request.width), ("--height", request.height)]
-    return [f"{name} {value}" for name, value in edges if value is not None]
+def edges(request: GenerateRequest) -> list[str]:
+    """Return the edges that the request says, each as its option."""
+    said = [("--width", request.width), ("--height", request.height)]
+    return [f"{name} {value}" for name, value in said if value is not None]
 
 
-def _parse_size(text: str, limits: Limits) -> tuple[int, int]:
+def parse_size(text: str, limits: Limits) -> tuple[int, int]:
+    """Return the (width, height) that `512x768`, `512` or a name means; raise RequestError for what is no size."""
     name = text.strip().lower()
     if name in _NATIVE:
         return limits.native

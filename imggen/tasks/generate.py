@@ -1,4 +1,4 @@
-"""From a request to pictures in files."""
+"""From a request to pictures in files: from words, and from pictures that are given."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -14,12 +14,16 @@ from imggen.errors import ImggenError, PictureError, RequestError
 from imggen.output import metadata, writer
 from imggen.output.metadata import Facts
 from imggen.output.writer import Written
-from imggen.plan import naming, resolve
+from imggen.plan import destination, naming, resolve, reuse
+from imggen.plan import recipe as recipes
+from imggen.plan.case import PARENTS
+from imggen.plan.given import Given
 from imggen.plan.machine import Machine
-from imggen.plan.naming import Named
 from imggen.plan.progress import Progress
-from imggen.plan.recipe import Recipe
-from imggen.plan.request import GeneratePlan, GenerateRequest
+from imggen.plan.recipe import Ingredient, Recipe
+from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts
+from imggen.tasks import inputs
+from imggen.tasks.inputs import Laid
 
 Report = Callable[[Progress], None]
 Tell = Callable[[str], None]
@@ -55,6 +59,8 @@ class _Prepared:
     source: Recipe | None
     named: tuple[Path, ...]
     kept: frozenset[int]
+    laid: Laid
+    notes: tuple[str, ...]
 
 
 def plan(request: GenerateRequest, *, fetch: bool = True, on_event: Report = store.ignore) -> GeneratePlan:
@@ -69,16 +75,19 @@ def generate(
     request: GenerateRequest,
     *,
     on_event: Report = store.ignore,
+    on_plan: Callable[[GeneratePlan], None] = lambda _: None,
     on_note: Tell = lambda _: None,
     load: Callable[..., Any] | None = None,
 ) -> Iterator[Generated]:
     """Make the pictures that `request` asks for and yield each as soon as it is written.
 
-    `on_note` hears what the user should know before the pictures are there. One that cannot be drawn does not stop the
-    others; at the end an ImggenError says which failed.
+    `on_plan` hears what was decided, before any weights are loaded; `on_note` hears what the user should know before
+    the pictures are there. One that cannot be drawn does not stop the others; at the end an ImggenError says which
+    failed.
     """
     prepared = _prepare(request, on_event)
-    for note in prepared.plan.notes:
+    on_plan(prepared.plan)
+    for note in (*prepared.notes, *prepared.plan.notes):
         on_note(note)
     if len(prepared.kept) == len(prepared.plan.seeds):
         yield from (_kept(prepared, number) for number in sorted(prepared.kept))
@@ -89,25 +98,32 @@ def generate(
         # The one import that waits: torch and diffusers take seconds, `--dry-run` shall not pay for them, and the disk
         # can deliver the weights meanwhile.
         with environment.importing():
-            from imggen.engine import loader, sampler
+            from imggen.engine import loader, methods, sampler
 
             loader.import_classes(prepared.plan)
         pipeline = (load or loader.load)(prepared.plan, on_event=on_event)
     digest = store.weights_sha256(prepared.plan.model, prepared.plan.dtype)
     for note in _late_notes(prepared, digest, sampler.cut_prompt(pipeline, prepared.plan)):
         on_note(note)
-    draw = partial(sampler.draw, pipeline, prepared.plan, on_event=on_event)
+    laid = prepared.laid
+    given = methods.Pictures(images=laid.images, mask=laid.mask, style=laid.style)
+    entrance = methods.prepare(pipeline, prepared.plan, given)
+    draw = partial(sampler.draw, pipeline, prepared.plan, entrance=entrance, on_event=on_event)
     yield from _pictures(prepared, digest, draw, on_event)
 
 
 def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) -> _Prepared:
     environment.prepare(offline=bool(request.offline))
     request, source = _from_file(request)
+    opened = inputs.read(request)
+    given = inputs.facts(opened)
+    request = reuse.adopt(request, given)
     machine = probe.machine()
     half = request.dtype not in ("float32", "fp32") and (machine.cpu_bfloat16 or bool(machine.accelerators))
     terms = Terms(offline=bool(request.offline) or not fetch, allow_pickle=bool(request.allow_pickle), half=half)
-    facts = store.find(request.model or store.BUILTIN, terms=terms, on_event=on_event)
-    decided = resolve.resolve(request, facts, machine, draw_seed=secrets.randbelow)
+    facts = _find(request, terms, on_event)
+    decided = resolve.resolve(request, facts, machine, given, draw_seed=secrets.randbelow)
+    laid = inputs.lay(decided, opened)
     named = _names(decided)
     paths = writer.check(
         named,
@@ -116,7 +132,20 @@ def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) 
         text=decided.prompt + decided.negative_prompt,
     )
     kept = frozenset(number for number, path in enumerate(paths, start=1) if path is None)
-    return _Prepared(plan=decided, machine=machine, source=source, named=named, kept=kept)
+    notes = inputs.notes(decided, opened)
+    return _Prepared(plan=decided, machine=machine, source=source, named=named, kept=kept, laid=laid, notes=notes)
+
+
+def _find(request: GenerateRequest, terms: Terms, on_event: Report) -> ModelFacts:
+    try:
+        return store.find(request.model or store.BUILTIN, terms=terms, on_event=on_event)
+    except ImggenError as error:
+        if request.origin.get("model") != PARENTS:
+            raise
+        raise type(error)(
+            f"the parents' recipes need the model {request.model}: {error.message}",
+            hint=f"-m {store.BUILTIN}, or another model that is here: the parents then enter as pictures",
+        ) from error
 
 
 def _from_file(request: GenerateRequest) -> tuple[GenerateRequest, Recipe | None]:
@@ -125,7 +154,7 @@ def _from_file(request: GenerateRequest) -> tuple[GenerateRequest, Recipe | None
     facts = metadata.read(Path(request.from_file))
     if facts.found is None or facts.found.recipe is None:
         raise RequestError(f"{request.from_file} {_lacking(facts)}", hint=f"imggen inspect {request.from_file}")
-    return resolve.from_recipe(facts.found.recipe, request), facts.found.recipe
+    return reuse.from_recipe(facts.found.recipe, request), facts.found.recipe
 
 
 def _lacking(facts: Facts) -> str:
@@ -141,21 +170,7 @@ def _names(decided: GeneratePlan) -> tuple[Path, ...]:
     template = decided.output.template
     if template == naming.STDOUT:
         return ()
-    today = metadata.now().date()
-    pictures = [
-        Named(
-            seed=seed,
-            index=index,
-            prompt=decided.prompt,
-            model=decided.model.reference,
-            width=decided.width,
-            height=decided.height,
-            steps=decided.steps,
-            sampler=decided.sampler,
-            date=today,
-        )
-        for index, seed in enumerate(decided.seeds, start=1)
-    ]
+    pictures = destination.named(decided, metadata.now().date())
     is_folder = Path(template).expanduser().is_dir()
     paths = naming.expand(template, pictures, decided.output.format, folder=is_folder)
     return tuple(Path(each).expanduser() for each in paths)
@@ -166,12 +181,12 @@ def _late_notes(prepared: _Prepared, digest: str, cut: str | None) -> Iterator[s
         yield cut
     if prepared.source is not None:
         made = _recipe(prepared.plan, prepared.plan.seeds[0], digest)
-        for each in resolve.differences(prepared.source, made):
+        for each in reuse.differences(prepared.source, made):
             yield f"pixels may differ from those of the recipe: {each}"
 
 
 def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:
-    return Recipe(
+    made = Recipe(
         task=decided.task,
         prompt=decided.prompt,
         negative_prompt=decided.negative_prompt,
@@ -191,6 +206,27 @@ def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:
         vae_tile=decided.vae_tile,
         offload=decided.offload,
         versions={"imggen": imggen.__version__} | {name: probe.version(name) for name in ("torch", "diffusers")},
+        tile=decided.tile,
+        change=decided.change,
+        ingredients=_ingredients(decided),
+    )
+    return recipes.bounded(made)
+
+
+def _ingredients(decided: GeneratePlan) -> tuple[Ingredient, ...]:
+    weights = iter(decided.weights)
+    return tuple(_ingredient(each, next(weights) if each.role == "parent" else None) for each in decided.given)
+
+
+def _ingredient(given: Given, weight: float | None) -> Ingredient:
+    return Ingredient(
+        role=given.role,
+        sha256=given.sha256,
+        width=given.width,
+        height=given.height,
+        weight=weight,
+        source_type=given.source_type,
+        recipe=given.recipe,
     )
 
 
@@ -203,7 +239,7 @@ def _pictures(prepared: _Prepared, digest: str, draw: Callable[[int], Any], on_e
             yield _kept(prepared, number)
             continue
         try:
-            image = draw(number).image
+            image = inputs.finish(prepared.plan, prepared.laid, draw(number).image)
             on_event(Progress(stage="write", image=number, images=len(seeds)))
             made = _written(prepared, number, image, _recipe(prepared.plan, seed, digest))
         except ImggenError as error:

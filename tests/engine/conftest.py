@@ -20,6 +20,8 @@ def make_plan():
         family = catalog.find(facts)
         made = GeneratePlan(
             task="text-to-image",
+            pipeline=family.pipelines["text-to-image"],
+            canvas=(size, size),
             model=facts,
             family=family.name,
             prompt="a red apple",

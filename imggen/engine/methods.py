@@ -1,0 +1,180 @@
+"""How given pictures enter a pipeline's call: one way per method, everything else is as from words."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+import torch
+from PIL import Image
+
+from imggen.engine import blending, breeding, encoding, stylisation
+from imggen.engine.breeding import Gene
+from imggen.plan.change import Method
+from imggen.plan.recipe import Recipe
+from imggen.plan.request import GeneratePlan
+
+Entrance = Callable[[torch.Generator], AbstractContextManager[dict[str, Any]]]
+"""From a picture's own generator to a block in which the pipeline is called with what the block yields."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The given pictures as the pipeline sees them: RGB at the size of the plan's canvas.
+
+    `images` are the picture that is changed, or the parents; `mask` (L) is white where it is repainted; `style` is of
+    any size.
+    """
+
+    images: tuple[Image.Image, ...] = ()
+    mask: Image.Image | None = None
+    style: Image.Image | None = None
+
+
+@contextmanager
+def plain(_: torch.Generator) -> Iterator[dict[str, Any]]:
+    """Yield nothing: a picture from words alone."""
+    yield {}
+
+
+def prepare(pipeline: Any, plan: GeneratePlan, pictures: Pictures) -> Entrance:
+    """Return how the given pictures enter each call of `plan`; what all calls share is computed once, in the first."""
+    if plan.change is None:
+        return plain
+    return _ENTRANCES[plan.change.method](pipeline, plan, pictures)
+
+
+def _from_image(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
+    @contextmanager
+    def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
+        yield {"image": pictures.images[0]}
+
+    return enter
+
+
+def _inpainting(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
+    # The pipelines want a mask of black and white; where it runs out is for the one who pastes.
+    mask = _solid(pictures)
+
+    @contextmanager
+    def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
+        yield {"image": pictures.images[0], "mask_image": mask}
+
+    return enter
+
+
+def _latent_blending(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Entrance:
+    mask = _solid(pictures)
+
+    @contextmanager
+    def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
+        with blending.masked(pipeline, mask) as on_step:
+            yield {"image": pictures.images[0], "callback_on_step_end": on_step}
+
+    return enter
+
+
+def _solid(pictures: Pictures) -> Image.Image:
+    if pictures.mask is None:
+        raise TypeError("a method that repaints needs a mask")
+    return pictures.mask.point(lambda value: 255 if value else 0)
+
+
+def _noise_and_words(pipeline: Any, plan: GeneratePlan, _: Pictures) -> Entrance:
+    parents = [each for each in plan.given if each.role == "parent"]
+    genes = [
+        gene(each.recipe, weight) for each, weight in zip(parents, plan.weights, strict=True) if each.recipe is not None
+    ]
+    mutation = plan.change.mutation if plan.change else 0.0
+
+    @contextmanager
+    def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
+        with breeding.crossed(pipeline, genes, mutation=mutation):
+            yield {}
+
+    return enter
+
+
+def gene(recipe: Recipe, weight: float) -> Gene:
+    """Return what a picture made by `recipe` passes on, through all the generations that it knows of."""
+    parents = tuple(
+        gene(each.recipe, each.weight)
+        for each in recipe.ingredients
+        if each.recipe is not None and each.weight is not None
+    )
+    return Gene(
+        seed=recipe.seed,
+        prompt=recipe.prompt,
+        negative_prompt=recipe.negative_prompt,
+        weight=weight,
+        parents=parents,
+        mutation=recipe.change.mutation if recipe.change else 0.0,
+    )
+
+
+def _latents(pipeline: Any, plan: GeneratePlan, pictures: Pictures) -> Entrance:
+    @cache
+    def mixed() -> torch.Tensor:
+        return breeding.mix_pictures([encoding.encode(pipeline, each) for each in pictures.images], plan.weights)
+
+    mutation = plan.change.mutation if plan.change else 0.0
+
+    @contextmanager
+    def enter(generator: torch.Generator) -> Iterator[dict[str, Any]]:
+        child = breeding.mutate_picture(mixed(), mutation, generator)
+        with encoding.replaced(pipeline.vae, child):
+            yield {"image": pictures.images[0]}
+
+    return enter
+
+
+def _statistics(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Entrance:
+    content, style = pictures.images[0], _style(pictures)
+
+    @cache
+    def matched() -> torch.Tensor:
+        coloured = stylisation.transfer_colours(content, style)
+        fitted = style.resize(content.size, Image.Resampling.LANCZOS)
+        return stylisation.match(encoding.encode(pipeline, coloured), encoding.encode(pipeline, fitted))
+
+    @contextmanager
+    def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
+        with encoding.replaced(pipeline.vae, matched()):
+            yield {"image": content}
+
+    return enter
+
+
+def _ip_adapter(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
+    @contextmanager
+    def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
+        yield {"image": pictures.images[0], "ip_adapter_image": _style(pictures)}
+
+    return enter
+
+
+def _reference(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
+    @contextmanager
+    def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
+        yield {"image": [pictures.images[0], _style(pictures)]}
+
+    return enter
+
+
+def _style(pictures: Pictures) -> Image.Image:
+    if pictures.style is None:
+        raise TypeError("a style needs a picture that has it")
+    return pictures.style
+
+
+_ENTRANCES: Final[dict[Method, Callable[[Any, GeneratePlan, Pictures], Entrance]]] = {
+    "image-to-image": _from_image,
+    "inpainting": _inpainting,
+    "latent-blending": _latent_blending,
+    "noise-and-words": _noise_and_words,
+    "latents": _latents,
+    "statistics": _statistics,
+    "ip-adapter": _ip_adapter,
+    "reference": _reference,
+}

@@ -1,0 +1,203 @@
+"""By which method a task is done with a model, which of its pipelines runs, and how much of a given picture stays."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from imggen.errors import RequestError
+from imggen.plan import catalog
+from imggen.plan.case import Case
+from imggen.plan.change import Method
+from imggen.plan.recipe import Recipe
+from imggen.plan.request import Task
+
+STRENGTHS: Final[dict[Method, float]] = {
+    "image-to-image": 0.75,
+    "inpainting": 1.0,
+    "latent-blending": 1.0,
+    "latents": 0.6,
+    "statistics": 0.5,
+    "ip-adapter": 0.75,
+}
+"""How much is made anew when nobody says; a method that is not here starts from noise and knows no strength."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approach:
+    """How a task is done: `method` None is the plain way from words to a picture. `pipeline` is a diffusers class.
+
+    `strength` is the share of the noising that is done and undone, None where the method starts from noise.
+    """
+
+    method: Method | None
+    pipeline: str
+    reason: str
+    strength: float | None = None
+
+
+def choose(case: Case, steps: int) -> Approach:
+    """Return how the case's task is done in `steps` steps.
+
+    Raise RequestError where its model has no way to do it, and for a strength that is out of range, that leaves no step
+    or that would be ignored.
+    """
+    task = case.request.task
+    if catalog.is_inpainting_model(case.family, case.facts) and task not in ("inpaint", "outpaint"):
+        raise RequestError(
+            f"{case.facts.reference} is an inpainting model: it repaints pictures and cannot {_CALLED[task]}",
+            hint='imggen inpaint PICTURE "..." --mask MASK, or another --model',
+        )
+    approach = _WAYS[task](case)
+    return replace(approach, strength=_strength(case, approach, steps))
+
+
+def _strength(case: Case, approach: Approach, steps: int) -> float | None:
+    asked = case.request.strength
+    usual = STRENGTHS.get(approach.method) if approach.method else None
+    if usual is None:
+        if asked is not None:
+            raise RequestError(
+                f"--strength {asked:g}: {approach.reason}, which starts from noise", hint="leave --strength out"
+            )
+        return None
+    chosen = usual if asked is None else asked
+    if not math.isfinite(chosen) or not 0 < chosen <= 1:
+        raise RequestError(
+            f"--strength {chosen:g} is not above 0 and at most 1 (1 makes all of it anew, 0 would change nothing)",
+            hint=f"--strength {usual:g}",
+        )
+    if int(steps * chosen) < 1:
+        raise RequestError(
+            f"--strength {chosen:g} of {steps} steps leaves no step to make", hint=f"--strength {_least(steps):g}"
+        )
+    return chosen
+
+
+def _least(steps: int) -> float:
+    return math.ceil(100 / steps) / 100
+
+
+def _from_words(case: Case) -> Approach:
+    return Approach(method=None, pipeline=_pipeline(case, "text-to-image"), reason="from words")
+
+
+def _from_image(case: Case) -> Approach:
+    return Approach(
+        method="image-to-image",
+        pipeline=_pipeline(case, "image-to-image"),
+        reason="noise is laid on the picture and taken away again",
+    )
+
+
+def _repaint(case: Case) -> Approach:
+    family = case.family
+    channels = case.facts.configs.get(family.denoiser, {}).get("in_channels")
+    fits = not family.inpaint_channels or channels in family.inpaint_channels
+    if "inpaint" in family.pipelines and fits:
+        return Approach(
+            method="inpainting", pipeline=family.pipelines["inpaint"], reason=f"{family.title} has a pipeline for it"
+        )
+    lacks = (
+        f"its denoiser has {channels} channels, and {family.title}'s inpainting pipeline takes "
+        f"{' or '.join(map(str, family.inpaint_channels))}"
+        if "inpaint" in family.pipelines
+        else f"{family.title} has no inpainting pipeline"
+    )
+    return Approach(
+        method="latent-blending",
+        pipeline=_pipeline(case, "image-to-image"),
+        reason=f"{lacks}; what the mask leaves out is laid over the latents after each step",
+    )
+
+
+def _breed(case: Case) -> Approach:
+    lacks = _not_by_recipe(case)
+    if lacks is None:
+        return Approach(
+            method="noise-and-words",
+            pipeline=_pipeline(case, "text-to-image"),
+            reason="the parents carry recipes of this model, so their noise and words are mixed",
+        )
+    return Approach(
+        method="latents", pipeline=_pipeline(case, "image-to-image"), reason=f"{lacks}, so encoded pictures are mixed"
+    )
+
+
+def _not_by_recipe(case: Case) -> str | None:
+    """Return why the parents cannot be made again from what they carry, None where they can."""
+    parents = [each for each in case.given if each.role == "parent"]
+    for each in parents:
+        if each.recipe is None:
+            return f"{each.name} carries no recipe"
+        if not is_heritable(each.recipe):
+            return f"{each.name} was not made from words alone ({each.recipe.task})"
+        if each.recipe.model != case.facts.reference:
+            return f"{each.name} was made by {each.recipe.model}"
+        if (each.recipe.width, each.recipe.height) != (parents[0].width, parents[0].height):
+            return f"the parents differ in size or were enlarged ({each.name})"
+    if case.request.strength is not None:
+        return "--strength was given"
+    return None
+
+
+def is_heritable(recipe: Recipe) -> bool:
+    """Return whether a picture's noise and words can be had again from its recipe alone."""
+    if recipe.task == "text-to-image":
+        return True
+    bred = recipe.task == "blend" and recipe.change is not None and recipe.change.method == "noise-and-words"
+    return bred and all(each.recipe is not None and is_heritable(each.recipe) for each in recipe.ingredients)
+
+
+def _stylise(case: Case) -> Approach:
+    family = case.family
+    if case.request.ip_adapter is not None:
+        if family.adapter_refusal:
+            raise RequestError(
+                f"--ip-adapter: {family.title} takes none; {family.adapter_refusal}", hint="leave --ip-adapter out"
+            )
+        return Approach(
+            method="ip-adapter",
+            pipeline=_pipeline(case, "image-to-image"),
+            reason="the adapter shows the style picture to the model",
+        )
+    if "style" in family.pipelines:
+        return Approach(
+            method="reference",
+            pipeline=family.pipelines["style"],
+            reason=f"{family.title} edits by reference pictures",
+        )
+    return Approach(
+        method="statistics",
+        pipeline=_pipeline(case, "image-to-image"),
+        reason="no weights for style: the content takes on the style picture's colours and latent statistics",
+    )
+
+
+def _pipeline(case: Case, task: Task) -> str:
+    found = case.family.pipelines.get(task)
+    if found is None:
+        raise RequestError(
+            f"{case.facts.reference}: {case.family.title} has no pipeline that can {_CALLED[task]}",
+            hint="another --model; imggen models list shows what is here",
+        )
+    return found
+
+
+_CALLED: Final[dict[Task, str]] = {
+    "text-to-image": "make a picture from words",
+    "image-to-image": "start from a picture",
+    "inpaint": "repaint a part",
+    "outpaint": "widen a picture",
+    "blend": "mix pictures",
+    "style": "take on a style",
+}
+
+_WAYS: Final[dict[Task, Callable[[Case], Approach]]] = {
+    "text-to-image": _from_words,
+    "image-to-image": _from_image,
+    "inpaint": _repaint,
+    "outpaint": _repaint,
+    "blend": _breed,
+    "style": _stylise,
+}

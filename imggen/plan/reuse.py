@@ -1,0 +1,146 @@
+"""Requests made from what pictures carry: the same picture again, children like their parents."""
+
+from dataclasses import replace
+from typing import Final
+
+from imggen.errors import RequestError
+from imggen.plan import alteration, catalog
+from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE
+from imggen.plan.given import Given
+from imggen.plan.recipe import Recipe
+from imggen.plan.request import GenerateRequest
+
+_COMMANDS: Final[dict[str, str]] = {
+    "text-to-image": "imggen generate --from FILE",
+    "image-to-image": "imggen img2img PICTURE --from FILE",
+    "inpaint": "imggen inpaint PICTURE --mask MASK --from FILE",
+    "outpaint": "imggen outpaint PICTURE --from FILE",
+    "blend": "imggen blend PARENT... --from FILE",
+    "style": "imggen style PICTURE --like STYLE --from FILE",
+}
+
+
+def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
+    """Return `request` with everything that the command line does not say taken from `recipe`.
+
+    What the environment, a preset or the config says gives way: `--from` means the same picture again. Where a picture
+    goes and in which format stays the request's, and so do the pictures that it starts from.
+    """
+    if recipe.task != request.task:
+        raise RequestError(
+            f"the recipe is one for {recipe.task!r}; this command does {request.task}", hint=_COMMANDS.get(recipe.task)
+        )
+    family = catalog.named(recipe.family)
+    recorded: dict[str, object] = {
+        "prompt": recipe.prompt,
+        "negative_prompt": recipe.negative_prompt or None,
+        "model": _reference(recipe),
+        "steps": recipe.steps,
+        "guidance": recipe.guidance if family.guidance_argument else None,
+        "seed": str(recipe.seed),
+        "num_images": None,
+        "sampler": recipe.sampler,
+        "device": recipe.device,
+        "dtype": recipe.dtype,
+        "attention_slicing": {"off": "off", "diffusers": "on"}.get(recipe.attention_slicing, "auto"),
+        "tile": recipe.tile,
+        **_recorded_size(recipe, request),
+        **_recorded_tiling(recipe, request),
+        **_recorded_change(recipe, request),
+    }
+    return _filled(request, recorded, RECIPE)
+
+
+def adopt(request: GenerateRequest, given: tuple[Given, ...]) -> GenerateRequest:
+    """Return `request` with blanks filled from the recipes that the given pictures carry.
+
+    Children are made as their parents were: by their model, steps, guidance and sampler, where all parents agree on the
+    model. What a picture shows is taken from its recipe where nobody says it and the task can do without words.
+    """
+    recipes = [each.recipe for each in given if each.role in ("image", "parent") and each.recipe is not None]
+    if request.task not in alteration.WORDLESS or not recipes:
+        return request
+    adopted: dict[str, object] = {}
+    if not (request.prompt or "").strip():
+        adopted["prompt"] = ", ".join(dict.fromkeys(each.prompt for each in recipes))
+    everyone = len(recipes) == len([each for each in given if each.role == "parent"])
+    if request.task == "blend" and everyone and len({_reference(each) for each in recipes}) == 1:
+        adopted |= _making(recipes[0])
+        if request.model is not None and request.model != adopted["model"] and _was_said(request, "model"):
+            return request
+    return _filled(request, adopted, PARENTS)
+
+
+def _making(recipe: Recipe) -> dict[str, object]:
+    guided = catalog.named(recipe.family).guidance_argument is not None
+    return {
+        "model": _reference(recipe),
+        "steps": recipe.steps,
+        "guidance": recipe.guidance if guided else None,
+        "sampler": recipe.sampler,
+        "negative_prompt": recipe.negative_prompt or None,
+    }
+
+
+def _reference(recipe: Recipe) -> str:
+    return f"{recipe.model}@{recipe.model_revision}" if recipe.model_revision else recipe.model
+
+
+def _filled(request: GenerateRequest, values: dict[str, object], origin: str) -> GenerateRequest:
+    """Return `request` with `values` for all that the command line does not say."""
+    kept = {name: value for name, value in values.items() if not _was_said(request, name)}
+    origins = request.origin | dict.fromkeys(kept, origin)
+    return replace(request, **kept, origin=origins)  # type: ignore[arg-type]  # the names are the request's own
+
+
+def _recorded_change(recipe: Recipe, request: GenerateRequest) -> dict[str, object]:
+    change = recipe.change
+    if change is None:
+        return {}
+    recorded: dict[str, object] = {"strength": change.strength, "fit": change.fit, "frame": change.frame}
+    if request.task in ("inpaint", "outpaint"):
+        recorded |= {"feather": change.feather, "paste": change.paste}
+    if request.task == "inpaint":
+        has_mask = _was_said(request, "mask") or change.mask_box is None
+        box = None if has_mask else ",".join(str(each) for each in change.mask_box or ())
+        recorded |= {"mask_box": box, "invert_mask": change.invert_mask}
+    if request.task == "outpaint":
+        recorded["pad"] = ",".join(str(each) for each in change.pad or ())
+        recorded |= dict.fromkeys(("width", "height", "size", "aspect"))
+    if request.task == "blend":
+        weights = [each.weight for each in recipe.ingredients if each.weight is not None]
+        recorded |= {"mutate": change.mutation, "weights": ",".join(f"{each:.17g}" for each in weights)}
+    if request.task == "style" and change.adapter is not None:
+        recorded["ip_adapter"] = f"{change.adapter}:{change.adapter_scale:g}"
+    return recorded
+
+
+def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
+    """Return what a picture made from `recipe` was made with that changes pixels and that `recipe` did not say."""
+    names = ("model_hash", "device", "dtype", "attention_slicing", "vae_tile")
+    changed = [name for name in names if getattr(recipe, name) != getattr(made, name)]
+    found = [f"{name} {getattr(recipe, name)} is now {getattr(made, name)}" for name in changed]
+    found += [
+        f"the {old.role} is another file (sha256 {new.sha256[:12]}..., recorded {old.sha256[:12]}...)"
+        for old, new in zip(recipe.ingredients, made.ingredients, strict=False)
+        if old.sha256 != new.sha256
+    ]
+    libraries = sorted(recipe.versions.keys() & made.versions.keys() - {"imggen"})
+    moved = [name for name in libraries if recipe.versions[name] != made.versions[name]]
+    return (*found, *(f"{name} {recipe.versions[name]} is now {made.versions[name]}" for name in moved))
+
+
+def _was_said(request: GenerateRequest, name: str) -> bool:
+    return getattr(request, name) is not None and request.origin.get(name, COMMAND_LINE) == COMMAND_LINE
+
+
+def _recorded_size(recipe: Recipe, request: GenerateRequest) -> dict[str, object]:
+    if _was_said(request, "size") or _was_said(request, "aspect"):
+        return {"width": None, "height": None, "size": None, "aspect": None}
+    return {"width": recipe.width, "height": recipe.height, "size": None, "aspect": None}
+
+
+def _recorded_tiling(recipe: Recipe, request: GenerateRequest) -> dict[str, object]:
+    if _was_said(request, "vae_tiling"):
+        return {"vae_tile": None}
+    return {"vae_tile": recipe.vae_tile, "vae_tiling": None}

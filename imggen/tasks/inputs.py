@@ -1,0 +1,109 @@
+"""The given pictures of a request: read, laid out for a model, and put together with what it drew."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from imggen.data import pictures
+from imggen.errors import RequestError
+from imggen.plan.change import Change, Role
+from imggen.plan.given import Given
+from imggen.plan.request import GeneratePlan, GenerateRequest
+from imggen.tasks import given
+from imggen.tasks.given import Opened
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laid:
+    """The given pictures as a plan wants them.
+
+    `images` (RGB) and `mask` (L) have the size of the plan's canvas, `style` its own. `original` has the picture's own
+    size and transparency; `kept` (L), of the same size, says how much of what was drawn shows: 0 none of it.
+    """
+
+    images: tuple[Image.Image, ...] = ()
+    mask: Image.Image | None = None
+    style: Image.Image | None = None
+    original: Image.Image | None = None
+    kept: Image.Image | None = None
+
+
+def read(request: GenerateRequest) -> tuple[Opened, ...]:
+    """Return the pictures that `request` starts from, opened; raise RequestError for one that cannot be.
+
+    Only one of them can come from standard input.
+    """
+    wanted = list(_wanted(request))
+    if [name for _, name in wanted].count(given.STDIN) > 1:
+        raise RequestError("standard input holds one picture, and - stands for two", hint="name the other file")
+    changed: tuple[Role, ...] = ("image", "parent")
+    return tuple(given.read(name, role, frame=request.frame if role in changed else None) for role, name in wanted)
+
+
+def _wanted(request: GenerateRequest) -> Iterator[tuple[Role, str]]:
+    role: Role = "parent" if request.task == "blend" else "image"
+    for name in request.images:
+        yield role, name
+    if request.task == "inpaint" and request.mask is not None:
+        yield "mask", request.mask
+    if request.task == "style":
+        if request.like is None:
+            raise RequestError("style needs a picture that has it", hint="--like painting.png")
+        yield "style", request.like
+
+
+def facts(opened: Sequence[Opened]) -> tuple[Given, ...]:
+    """Return what a plan needs to know of the opened pictures."""
+    return tuple(each.given for each in opened)
+
+
+def lay(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
+    """Return the opened pictures as `plan` wants them; raise RequestError for a mask that does not fit its picture."""
+    change = plan.change
+    changed = [each.image for each in opened if each.given.role in ("image", "parent")]
+    if change is None or not changed:
+        return Laid()
+    mask = _mask(change, changed[0], opened)
+    if change.pad is not None:
+        widened, mask = pictures.widen(changed[0], change.pad)
+        changed = [widened]
+    size, fit = (plan.width, plan.height), change.fit or "crop"
+    fitted = [pictures.fit(each, size, fit) for each in changed]
+    images = tuple(pictures.extend(pictures.flatten(each), plan.canvas) for each in fitted)
+    style = next((pictures.flatten(each.image) for each in opened if each.given.role == "style"), None)
+    if mask is None:
+        return Laid(images=images, style=style)
+    mask = pictures.fit(mask, size, fit)
+    kept = pictures.feathered(mask, change.feather)
+    return Laid(images=images, mask=pictures.extend(mask, plan.canvas), original=fitted[0], kept=kept)
+
+
+def _mask(change: Change, image: Image.Image, opened: Sequence[Opened]) -> Image.Image | None:
+    if change.mask_box is not None:
+        return pictures.box_mask(change.mask_box, image.size, invert=change.invert_mask)
+    for each in opened:
+        if each.given.role == "mask":
+            return pictures.mask(each.image, image.size, name=each.given.name, invert=change.invert_mask)
+    return None
+
+
+def finish(plan: GeneratePlan, laid: Laid, drawn: Image.Image) -> Image.Image:
+    """Return the picture: what was drawn, cut to its size, with what the mask leaves out as it was given."""
+    cut = drawn.crop((0, 0, plan.width, plan.height)) if drawn.size != (plan.width, plan.height) else drawn
+    if laid.original is None or laid.kept is None or plan.change is None or not plan.change.paste:
+        return cut
+    return pictures.paste(laid.original, cut, laid.kept)
+
+
+def notes(plan: GeneratePlan, opened: Sequence[Opened]) -> tuple[str, ...]:
+    """Return what the user should know of the opened pictures."""
+    found = [note for each in opened for note in each.notes]
+    repaints = plan.change is not None and plan.change.method in ("inpainting", "latent-blending")
+    if not (repaints and plan.change and plan.change.paste):
+        found += [
+            f"{each.given.name}: what is transparent in it was laid on white"
+            for each in opened
+            if each.given.role in ("image", "parent") and each.image.mode == "RGBA"
+        ]
+    return tuple(found)
