@@ -1,6 +1,6 @@
 """The commands that read and write what files say of their making."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -124,8 +124,16 @@ def _described(found: "Inspected") -> Iterator[str]:
         # The recipe is JSON for programs, and what it says stands above.
         if name.startswith("imggen:"):
             continue
-        text = stated if isinstance(stated, str) else "; ".join(stated)
-        yield f"  xmp {_inside(name)}: {_inside(text)}"
+        yield f"  xmp {_inside(name)}: {_inside(_stated(stated))}"
+
+
+def _stated(value: object) -> str:
+    """Return an XMP value as text: a list's items between semicolons, a structure's fields between commas."""
+    if isinstance(value, tuple):
+        return "; ".join(_stated(each) for each in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={each}" for name, each in value.items())
+    return str(value)
 
 
 def _inside(text: str) -> str:

@@ -24,7 +24,7 @@ class Clues:
 
     texts: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str | int] = field(default_factory=dict)
-    properties: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    properties: Mapping[str, object] = field(default_factory=dict)
     comments: tuple[str, ...] = ()
 
     def tag(self, name: str) -> str:

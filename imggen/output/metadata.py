@@ -16,11 +16,12 @@ from imggen.output import container, dialects, exif, files, jpeg, xmp
 from imggen.output.carriers import Changes, Picture
 from imggen.output.dialects import Clues, Found
 from imggen.plan import infotext
-from imggen.plan.recipe import Recipe
+from imggen.plan.recipe import Ingredient, Recipe
 from imggen.plan.request import Metadata as Level
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 GENERATED = SOURCE_TYPES + "trainedAlgorithmicMedia"
+COMPOSITE = SOURCE_TYPES + "compositeWithTrainedAlgorithmicMedia"
 
 RECIPE, IMAGE_HASH = "imggen:Recipe", "imggen:ImageSHA256"
 SOURCE_TYPE, SYSTEM, SYSTEM_VERSION = (
@@ -30,8 +31,13 @@ SOURCE_TYPE, SYSTEM, SYSTEM_VERSION = (
 )
 PROMPT, IDENTITY = "Iptc4xmpExt:AIPromptInformation", "Iptc4xmpExt:DigImageGUID"
 TOOL, CREATED = "xmp:CreatorTool", "xmp:CreateDate"
+DERIVED, INGREDIENTS, HISTORY = "xmpMM:DerivedFrom", "xmpMM:Ingredients", "xmpMM:History"
 
 _MAKING = (SYSTEM, SYSTEM_VERSION, PROMPT, IDENTITY, RECIPE, IMAGE_HASH)
+_ORIGIN = (SOURCE_TYPE, DERIVED, INGREDIENTS)
+_BASES = ("image", "parent")
+# Models that are shown a style picture may copy from it; its statistics are two numbers per channel.
+_COPYING = ("ip-adapter", "reference")
 _RECIPE_KEYWORD, _INFOTEXT_KEYWORD = "imggen", "parameters"
 _SHORT_PROMPT = 1000
 _SHORTEST_PROMPT_BYTES = 400
@@ -101,15 +107,17 @@ def now(environment: Mapping[str, str] = os.environ) -> datetime:
 def compose(recipe: Recipe, *, level: Level, created: datetime, image_sha256: str) -> Metadata:
     """Return what to say of the picture that the recipe made.
 
-    `full` says everything. `minimal` says that a model made the picture, which, and when, but neither prompt nor seed
-    nor any hash of them. `none` says nothing. `image_sha256` is the encoded picture's (see `Picture`).
+    `full` says everything, and names the pictures that went in. `minimal` says that a model made the picture, which,
+    and when, but neither prompt nor seed nor any hash of them; of the pictures that went in it says nothing but what
+    follows for the source type, because a hash tells that somebody had that very picture. `none` says nothing.
+    `image_sha256` is the encoded picture's (see `Picture`).
     """
     if level == "none":
         return Metadata()
     version = recipe.versions.get("imggen", "")
     tool = f"imggen {version}".strip()
     told: dict[str, xmp.Value | None] = {
-        SOURCE_TYPE: GENERATED,
+        SOURCE_TYPE: source_type(recipe),
         SYSTEM: f"imggen ({_public(recipe.model)})",
         SYSTEM_VERSION: f"{tool}; {recipe.model_revision or recipe.model_hash}",
         IMAGE_HASH: image_sha256,
@@ -117,7 +125,7 @@ def compose(recipe: Recipe, *, level: Level, created: datetime, image_sha256: st
     defaults = {TOOL: tool, CREATED: created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
     if level == "minimal":
         return Metadata(properties=told, defaults=defaults, tag_defaults={"Software": tool})
-    told |= {PROMPT: _prompts(recipe), IDENTITY: identity(recipe), RECIPE: recipe.to_json()}
+    told |= {PROMPT: _prompts(recipe), IDENTITY: identity(recipe), RECIPE: recipe.to_json(), **_origin(recipe)}
     return Metadata(
         infotext=infotext.write(recipe),
         recipe=recipe.to_json(),
@@ -125,6 +133,42 @@ def compose(recipe: Recipe, *, level: Level, created: datetime, image_sha256: st
         defaults=defaults,
         tag_defaults={"Software": tool, "ColorSpace": _S_RGB},
     )
+
+
+def source_type(recipe: Recipe) -> str:
+    """Return the IPTC digital source type of the recipe's picture, a URI.
+
+    It is a composite where a picture that shows in it does not itself say that a model made all of it. What shows are
+    the picture that was changed, the parents of a child, and a style picture that the model was shown; not a mask, and
+    not a style picture of which only the statistics were taken.
+    """
+    copying = recipe.change is not None and recipe.change.method in _COPYING
+    shown = [each for each in recipe.ingredients if each.role in _BASES or (copying and each.role == "style")]
+    return GENERATED if all(is_generated(each.source_type) for each in shown) else COMPOSITE
+
+
+def is_generated(stated: object) -> bool:
+    """Return whether the source type that a picture states is the one for pictures that a model made whole."""
+    return isinstance(stated, str) and stated.strip().replace("https:", "http:", 1) == GENERATED
+
+
+def _origin(recipe: Recipe) -> dict[str, xmp.Value]:
+    """Return what names the pictures that went in: the one that was changed, and all of them where there are more."""
+    bases = [each for each in recipe.ingredients if each.role in _BASES]
+    named = [each for each in recipe.ingredients if each.role != "mask"]
+    derived: dict[str, xmp.Value] = {DERIVED: _reference(bases[0])} if len(bases) == 1 else {}
+    return derived | ({INGREDIENTS: tuple(_reference(each) for each in named)} if len(named) > 1 else {})
+
+
+def _reference(ingredient: Ingredient) -> dict[str, str]:
+    told = {
+        "stRef:documentID": identity(ingredient.recipe) if ingredient.recipe else "",
+        "imggen:sha256": ingredient.sha256,
+        "imggen:role": ingredient.role,
+        "imggen:weight": "" if ingredient.weight is None else repr(ingredient.weight),
+        SOURCE_TYPE: ingredient.source_type or "",
+    }
+    return {name: value for name, value in told.items() if value}
 
 
 def identity(recipe: Recipe) -> str:
@@ -145,8 +189,7 @@ def copied(source: Facts) -> Metadata:
         )
         raise RequestError(f"{what}; imggen copies its own recipe and infotext")
     told = {name: source.xmp.get(name) for name in _MAKING}
-    if SOURCE_TYPE in source.xmp:
-        told[SOURCE_TYPE] = source.xmp[SOURCE_TYPE]
+    told |= {name: source.xmp[name] for name in _ORIGIN if name in source.xmp}
     record = found.recipe.to_json() if found.recipe else None
     return Metadata(
         infotext=found.infotext or (infotext.write(found.recipe) if found.recipe else None),

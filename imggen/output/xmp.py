@@ -5,13 +5,15 @@ import itertools
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from imggen.errors import RequestError
 
-Value = str | tuple[str, ...]
+Struct = Mapping[str, str]
+Value = str | Struct | tuple[str | Struct, ...]
 
 MAX_PACKET_BYTES = 8 << 20
 MAX_DEPTH = 100
@@ -21,14 +23,19 @@ NAMESPACES = {
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
     "dc": "http://purl.org/dc/elements/1.1/",
     "exif": "http://ns.adobe.com/exif/1.0/",
+    "GContainer": "http://ns.google.com/photos/1.0/container/",
+    "hdrgm": "http://ns.adobe.com/hdr-gain-map/1.0/",
     "imggen": "https://imggen.dev/ns/1.0/",
     "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
     "photoshop": "http://ns.adobe.com/photoshop/1.0/",
     "sdcpp": "https://github.com/leejet/stable-diffusion.cpp/ns/1.0/",
+    "stEvt": "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#",
+    "stRef": "http://ns.adobe.com/xap/1.0/sType/ResourceRef#",
     "tiff": "http://ns.adobe.com/tiff/1.0/",
     "xmp": "http://ns.adobe.com/xap/1.0/",
     "xmpMM": "http://ns.adobe.com/xap/1.0/mm/",
+    "xmpNote": "http://ns.adobe.com/xmp/note/",
     "xmpRights": "http://ns.adobe.com/xap/1.0/rights/",
 }
 CONTAINERS = {
@@ -38,12 +45,17 @@ CONTAINERS = {
     "dc:subject": "Bag",
     "dc:title": "Alt",
     "Iptc4xmpCore:AltTextAccessibility": "Alt",
+    "xmpMM:History": "Seq",
+    "xmpMM:Ingredients": "Bag",
     "xmpRights:UsageTerms": "Alt",
 }
+STRUCTURES = frozenset(("xmpMM:DerivedFrom", "xmpMM:History", "xmpMM:Ingredients"))
 
 _PREFIX_OF = {uri: prefix for prefix, uri in NAMESPACES.items()}
 _XML = "http://www.w3.org/XML/1998/namespace"
 _LANG = f"{{{_XML}}}lang"
+_OF_RDF = (f"{{{NAMESPACES['rdf']}}}", f"{{{_XML}}}")
+_LISTS = tuple(f"{{{NAMESPACES['rdf']}}}{kind}" for kind in ("Seq", "Bag"))
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _UNMAPPABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
@@ -56,25 +68,30 @@ def read(packet: bytes) -> dict[str, Value]:
 
     Prefixes are the usual ones of known namespaces, whatever the packet calls them; a stranger that takes one of
     those prefixes for a namespace of its own is listed by the namespace. Of texts in several languages, the default.
+    Of structures, those of STRUCTURES, with the fields that are simple texts.
     """
     root, prefixes = _parse(packet)
     found: dict[str, Value] = {}
     for description in _descriptions(_rdf(root)):
         for key, value in description.attrib.items():
-            if not key.startswith((f"{{{NAMESPACES['rdf']}}}", f"{{{_XML}}}")):
+            if not key.startswith(_OF_RDF):
                 found.setdefault(_name(key, prefixes), value)
         for child in description:
-            read_value = _value(child)
+            name = _name(child.tag, prefixes)
+            read_value = _structured(child, prefixes) if name in STRUCTURES else _value(child)
             if read_value is not None:
-                found.setdefault(_name(child.tag, prefixes), read_value)
+                found.setdefault(name, read_value)
     return found
 
 
-def merge(packet: bytes | None, values: Mapping[str, Value | None]) -> bytes:
+def merge(
+    packet: bytes | None, values: Mapping[str, Value | None], *, added: Mapping[str, Struct] = MappingProxyType({})
+) -> bytes:
     """Return the packet with the properties set, None taking one away, and all others as they were.
 
-    Text that XML cannot carry is dropped (control characters) or replaced by U+FFFD (half a surrogate pair).
-    Raises RequestError where the packet is not XMP that can be read, so that nothing can be added to it safely.
+    `added` are put behind what a list of structures holds already, of which not a field changes. Text that XML cannot
+    carry is dropped (control characters) or replaced by U+FFFD (half a surrogate pair). Raises RequestError where the
+    packet is not XMP that can be read, so that nothing can be added to it safely.
     """
     root, prefixes = _parse(packet) if packet else (_blank(), {})
     rdf = _rdf(root)
@@ -84,6 +101,8 @@ def merge(packet: bytes | None, values: Mapping[str, Value | None]) -> bytes:
         translations = _take(rdf, _tag(name))
         if value is not None:
             next(_descriptions(rdf)).append(_element(name, value, translations))
+    for name, item in added.items():
+        _append(rdf, name, item)
     return (_BEGIN + ET.tostring(_prefixed(root, prefixes), encoding="unicode") + _END).encode()
 
 
@@ -147,9 +166,26 @@ def _value(element: ET.Element) -> Value | None:
         items = container.findall(_tag("rdf:li"))
         default = next((each for each in items if each.get(_LANG) == "x-default"), items[0] if items else None)
         return None if default is None else default.text or ""
-    if container.tag in (_tag("rdf:Seq"), _tag("rdf:Bag")):
+    if container.tag in _LISTS:
         return tuple(each.text or "" for each in container.findall(_tag("rdf:li")))
     return None
+
+
+def _structured(element: ET.Element, prefixes: Mapping[str, str]) -> Value | None:
+    items = element.findall("*/" + _tag("rdf:li"))
+    if items:
+        return tuple(_struct(each, prefixes) for each in items)
+    return _struct(element, prefixes) or None
+
+
+def _struct(element: ET.Element, prefixes: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields, which stand in the element itself or in a description within, as attributes or as elements."""
+    found: dict[str, str] = {}
+    for holder in (element, *element.findall(_tag("rdf:Description"))):
+        fields = [(key, value) for key, value in holder.attrib.items() if not key.startswith(_OF_RDF)]
+        fields += [(each.tag, each.text or "") for each in holder if not len(each) and not each.tag.startswith(_OF_RDF)]
+        found |= {_name(key, prefixes): value for key, value in fields}
+    return found
 
 
 def _take(rdf: ET.Element, tag: str) -> list[ET.Element]:
@@ -163,19 +199,38 @@ def _take(rdf: ET.Element, tag: str) -> list[ET.Element]:
     return translations
 
 
+def _append(rdf: ET.Element, name: str, item: Struct) -> None:
+    lists = (each.find(_tag(name) + "/*") for each in _descriptions(rdf))
+    held = next((each for each in lists if each is not None and each.tag in _LISTS), None)
+    if held is not None:
+        _fill(ET.SubElement(held, _tag("rdf:li")), item)
+        return
+    _take(rdf, _tag(name))
+    next(_descriptions(rdf)).append(_element(name, (item,), []))
+
+
 def _element(name: str, value: Value, translations: list[ET.Element]) -> ET.Element:
     element = ET.Element(_tag(name))
     kind = CONTAINERS.get(name)
     if kind is None:
-        element.text = clean(value if isinstance(value, str) else ", ".join(value))
+        _fill(element, value if isinstance(value, str | Mapping) else ", ".join(str(each) for each in value))
         return element
     container = ET.SubElement(element, _tag(f"rdf:{kind}"))
-    for each in (value,) if isinstance(value, str) else value:
+    for each in (value,) if isinstance(value, str | Mapping) else value:
         item = ET.SubElement(container, _tag("rdf:li"), {_LANG: "x-default"} if kind == "Alt" else {})
-        item.text = clean(each)
+        _fill(item, each)
     if kind == "Alt":
         container.extend(translations)
     return element
+
+
+def _fill(element: ET.Element, value: str | Struct) -> None:
+    if isinstance(value, str):
+        element.text = clean(value)
+        return
+    element.set(_tag("rdf:parseType"), "Resource")
+    for name, text in value.items():
+        ET.SubElement(element, _tag(name)).text = clean(text)
 
 
 def _tag(name: str) -> str:

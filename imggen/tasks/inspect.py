@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imggen.errors import ImggenError, RequestError
-from imggen.output import files, metadata
+from imggen.output import files, metadata, xmp
 from imggen.plan.recipe import Recipe
 from imggen.plan.request import ImageFormat
 
@@ -33,7 +33,7 @@ class Inspected:
     settings: Mapping[str, str | int | float]
     recipe: Recipe | None
     fits: bool | None
-    xmp: Mapping[str, str | tuple[str, ...]]
+    xmp: Mapping[str, xmp.Value]
     exif: Mapping[str, str | int]
     notes: tuple[str, ...] = ()
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recipes import APPLE
+from recipes import APPLE, CHILD, GENERATED, PEAR
 from samples import FOREIGN, camera, pillow, pixels, samples, webp, webp_chunks, with_chunk, with_segment
 
 from imggen.errors import RequestError
@@ -17,6 +17,8 @@ from imggen.output import container, exif, fields, metadata, xmp
 from imggen.output.carriers import Changes
 from imggen.output.metadata import Facts, Marked
 from imggen.plan import infotext
+from imggen.plan.change import Change
+from imggen.plan.recipe import Ingredient
 
 WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BASIC = ("png", "jpeg", "webp", "webp lossless alpha")
@@ -74,6 +76,89 @@ def test_minimal_says_that_a_model_made_it_and_nothing_of_the_prompt(name):
         assert told not in data
     assert metadata.identity(secret).encode() not in data
     assert marked(name, secret, "minimal").marks == ("iptc",)
+
+
+STYLED = replace(
+    PEAR,
+    task="style",
+    change=Change(method="statistics", strength=0.6),
+    ingredients=(
+        replace(PEAR.ingredients[0], source_type=GENERATED),
+        Ingredient(role="style", sha256="9f" * 32, width=8, height=8),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "composite"),
+    [
+        (APPLE, False),
+        (PEAR, True),
+        (CHILD, False),
+        (replace(CHILD, ingredients=(CHILD.ingredients[0], replace(CHILD.ingredients[1], source_type=None))), True),
+        (replace(PEAR, ingredients=(replace(PEAR.ingredients[0], source_type=GENERATED),)), False),
+        (
+            replace(
+                PEAR, ingredients=(replace(PEAR.ingredients[0], source_type=GENERATED.replace("http:", "https:")),)
+            ),
+            False,
+        ),
+        (replace(PEAR, ingredients=(replace(PEAR.ingredients[0], source_type="trainedAlgorithmicMedia"),)), True),
+        (
+            replace(
+                PEAR, ingredients=(replace(PEAR.ingredients[0], source_type=metadata.SOURCE_TYPES + "digitalCapture"),)
+            ),
+            True,
+        ),
+        (replace(PEAR, ingredients=(replace(PEAR.ingredients[0], role="mask"),)), False),
+        (STYLED, False),
+        (replace(STYLED, change=Change(method="ip-adapter")), True),
+        (replace(STYLED, change=Change(method="reference")), True),
+    ],
+    ids=range(12),
+)
+@pytest.mark.parametrize("level", ["full", "minimal"])
+def test_composite_is_what_shows_a_picture_that_does_not_say_that_a_model_made_it(recipe, composite, level):
+    term = "compositeWithTrainedAlgorithmicMedia" if composite else "trainedAlgorithmicMedia"
+    told = facts("png", recipe, level).xmp[metadata.SOURCE_TYPE]
+    assert told == f"http://cv.iptc.org/newscodes/digitalsourcetype/{term}"
+
+
+@every_format
+def test_picture_that_was_changed_is_named_with_its_own_source_type(name):
+    read = facts(name, STYLED)
+    image = {"imggen:sha256": "1a" * 32, "imggen:role": "image", metadata.SOURCE_TYPE: GENERATED}
+    assert read.xmp["xmpMM:DerivedFrom"] == image
+    assert read.xmp["xmpMM:Ingredients"] == (image, {"imggen:sha256": "9f" * 32, "imggen:role": "style"})
+    assert read.found.recipe == STYLED
+    assert "xmpMM:Ingredients" not in facts(name, PEAR).xmp
+
+
+def test_parents_of_a_child_are_named_by_the_identity_that_their_own_files_state():
+    read = facts("jpeg", CHILD).xmp
+    assert "xmpMM:DerivedFrom" not in read
+    assert [each["stRef:documentID"] for each in read["xmpMM:Ingredients"]] == [
+        facts("jpeg", parent).xmp[metadata.IDENTITY] for parent in (APPLE, PEAR)
+    ]
+    assert [each["imggen:weight"] for each in read["xmpMM:Ingredients"]] == ["0.7", "0.3"]
+
+
+@every_format
+def test_minimal_names_no_picture_that_went_in(name):
+    data = marked(name, CHILD, "minimal").data
+    for each in CHILD.ingredients:
+        assert each.sha256.encode() not in data
+    assert metadata.identity(APPLE).encode() not in data
+    assert not {metadata.DERIVED, metadata.INGREDIENTS} & metadata.read(data).xmp.keys()
+
+
+def test_copied_record_names_its_parents_and_a_photo_keeps_its_own_origin():
+    own = {"stRef:documentID": "xmp.did:raw"}
+    photo = container.replace(samples()["jpeg"], Changes(xmp=xmp.merge(None, {metadata.DERIVED: own})))
+    assert metadata.read(metadata.embed(photo, metadata.copied(facts("png"))).data).xmp[metadata.DERIVED] == own
+    read = metadata.read(metadata.embed(photo, metadata.copied(facts("png", PEAR))).data).xmp
+    assert read[metadata.DERIVED] == {"imggen:sha256": "1a" * 32, "imggen:role": "image"}
+    assert read[metadata.SOURCE_TYPE] == metadata.COMPOSITE
 
 
 @every_format
@@ -386,6 +471,18 @@ def test_exiftool_reads_every_field_and_has_nothing_to_warn_of(name, tmp_path):
     assert not [
         value for key, value in checked.items() if key.endswith(("Warning", "Error")) and "Minor" not in str(value)
     ]
+
+
+@needs_exiftool
+@every_format
+def test_exiftool_shows_the_parents_and_has_nothing_to_warn_of(name, tmp_path):
+    path = tmp_path / f"a.{name.split()[0]}"
+    path.write_bytes(marked(name, CHILD).data)
+    first, second = asked(path)["XMP-xmpMM:Ingredients"]
+    assert (first["DocumentID"], first["Sha256"], first["Weight"]) == (metadata.identity(APPLE), "2b" * 32, 0.7)
+    assert second["DigitalSourceType"] == GENERATED
+    checked = asked(path, "-validate", "-warning", "-error", "-a")
+    assert not [value for key, value in checked.items() if key.endswith(("Warning", "Error"))]
 
 
 @needs_exiftool

@@ -156,3 +156,65 @@ def test_damaged_packet_is_read_or_refused_and_never_more(edits):
     with contextlib.suppress(RequestError):
         xmp.read(bytes(data))
         assert xmp.read(xmp.merge(bytes(data), {SOURCE: "y"}))[SOURCE] == "y"
+
+
+REFERENCE = {"stRef:documentID": "urn:uuid:1", "imggen:sha256": "ab", SOURCE: "http://x/y"}
+EVENT = {"stEvt:action": "resized", "stEvt:when": "2026-11-21T12:00:00Z", "stEvt:parameters": "<&> \U0001f34e"}
+
+
+def test_structures_come_back_as_they_went():
+    values = {
+        "xmpMM:DerivedFrom": REFERENCE,
+        "xmpMM:Ingredients": (REFERENCE, {"imggen:sha256": "cd"}),
+        "xmpMM:History": (EVENT, EVENT),
+    }
+    made = xmp.merge(None, values)
+    assert b"ns0" not in made
+    assert xmp.read(made) == values
+    assert xmp.read(xmp.merge(made, {"xmpMM:Ingredients": None, "xmpMM:DerivedFrom": {"imggen:sha256": "ef"}})) == {
+        "xmpMM:DerivedFrom": {"imggen:sha256": "ef"},
+        "xmpMM:History": (EVENT, EVENT),
+    }
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        '<xmpMM:DerivedFrom rdf:parseType="Resource"><stRef:documentID>1</stRef:documentID></xmpMM:DerivedFrom>',
+        '<xmpMM:DerivedFrom stRef:documentID="1"/>',
+        '<xmpMM:DerivedFrom><rdf:Description stRef:documentID="1"/></xmpMM:DerivedFrom>',
+        "<xmpMM:DerivedFrom><rdf:Description><stRef:documentID>1</stRef:documentID></rdf:Description></xmpMM:DerivedFrom>",
+    ],
+)
+def test_structure_is_read_in_every_way_that_it_is_written(inside):
+    declared = " ".join(f'xmlns:{name}="{xmp.NAMESPACES[name]}"' for name in ("xmpMM", "stRef"))
+    assert xmp.read(packet(inside, declared=declared)) == {"xmpMM:DerivedFrom": {"stRef:documentID": "1"}}
+    listed = inside.replace("xmpMM:DerivedFrom", "rdf:li")
+    listed = f"<xmpMM:Ingredients><rdf:Bag>{listed}</rdf:Bag></xmpMM:Ingredients>"
+    assert xmp.read(packet(listed, declared=declared)) == {"xmpMM:Ingredients": ({"stRef:documentID": "1"},)}
+
+
+def test_item_goes_behind_a_strangers_and_not_a_field_of_theirs_changes():
+    theirs = (
+        "<xmpMM:History><rdf:Seq><rdf:li stEvt:action='saved' q:own='1'><q:deep><rdf:Bag><rdf:li>x</rdf:li></rdf:Bag>"
+        "</q:deep></rdf:li></rdf:Seq></xmpMM:History>"
+    )
+    declared = " ".join(f'xmlns:{name}="{xmp.NAMESPACES[name]}"' for name in ("xmpMM", "stEvt")) + ' xmlns:q="urn:q"'
+    made = xmp.merge(packet(theirs, declared=declared), {"dc:title": "T"}, added={"xmpMM:History": EVENT})
+    assert xmp.read(made)["xmpMM:History"] == ({"stEvt:action": "saved", "q:own": "1"}, EVENT)
+    assert b"<q:deep><rdf:Bag><rdf:li>x</rdf:li></rdf:Bag></q:deep>" in made
+    twice = xmp.read(xmp.merge(made, {}, added={"xmpMM:History": EVENT}))
+    assert len(twice["xmpMM:History"]) == 3
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        None,
+        FOREIGN,
+        packet("<xmpMM:History>odd</xmpMM:History>", declared='xmlns:xmpMM="http://ns.adobe.com/xap/1.0/mm/"'),
+    ],
+)
+def test_item_makes_the_list_where_there_is_none(old):
+    made = xmp.merge(old, {}, added={"xmpMM:History": EVENT})
+    assert xmp.read(made)["xmpMM:History"] == (EVENT,)
