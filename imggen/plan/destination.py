@@ -10,7 +10,7 @@ from imggen.plan.case import ASKED, COMMAND_LINE, Case
 from imggen.plan.naming import Named, NamedAfter
 from imggen.plan.request import GeneratePlan, ImageFormat, OutputPlan
 
-_QUALITIES: Final[dict[ImageFormat, int]] = {"png": 100, "jpeg": 95, "webp": 90}
+QUALITIES: Final[dict[ImageFormat, int]] = {"png": 100, "jpeg": 95, "webp": 90}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def choose(case: Case, pictures: int) -> Destination:
 def _quality(case: Case, chosen: ImageFormat) -> tuple[int, str]:
     quality = case.request.quality
     if quality is None:
-        return _QUALITIES[chosen], f"what suits {chosen}"
+        return QUALITIES[chosen], f"what suits {chosen}"
     if not 1 <= quality <= 100:
         raise RequestError(f"--quality {quality} is not in 1 to 100", hint=f"--quality {min(max(quality, 1), 100)}")
     origin = case.why("quality", "")
@@ -67,7 +67,7 @@ def _quality(case: Case, chosen: ImageFormat) -> tuple[int, str]:
         raise RequestError(
             f"--quality {quality}: png is lossless and has no quality", hint="leave --quality out, or --format webp"
         )
-    return _QUALITIES["png"], f"png is lossless; the {quality} of the {origin} is for other formats"
+    return QUALITIES["png"], f"png is lossless; the {quality} of the {origin} is for other formats"
 
 
 def check_names(plan: GeneratePlan) -> None:
