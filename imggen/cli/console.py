@@ -23,6 +23,7 @@ _TITLES: dict[Stage, str] = {
     "encode": "reading the prompt",
     "denoise": "drawing",
     "decode": "developing",
+    "enlarge": "enlarging",
     "write": "writing",
 }
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["download", "load", "encode", "denoise", "decode", "write"]
+Stage = Literal["download", "load", "encode", "denoise", "decode", "enlarge", "write"]
 
 
 @dataclass(frozen=True, kw_only=True)
