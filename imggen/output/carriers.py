@@ -17,13 +17,15 @@ class Carriers:
     """The metadata blocks of one file, undecoded.
 
     `exif` is the TIFF block, without any `Exif` prefix; `xmp` is the packet; `texts` are a PNG's text chunks in file
-    order, decoded; `comments` are a JPEG's COM segments.
+    order, decoded; `comments` are a JPEG's COM segments. `captions` says that a JPEG has IPTC-IIM captions in its APP13
+    segment, the form before XMP, which are not read.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     texts: tuple[tuple[str, str], ...] = ()
     comments: tuple[bytes, ...] = ()
+    captions: bool = False
 
     def text(self, keyword: str) -> str | None:
         """Return the text of the first chunk with that keyword."""

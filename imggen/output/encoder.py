@@ -1,6 +1,8 @@
 """Pixels to the bytes of a file without metadata."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from PIL import Image
@@ -26,15 +28,26 @@ def encode(image: Image.Image, file_format: ImageFormat, quality: int) -> bytes:
     Raises RequestError where the format cannot hold the picture: its size, or transparency in a JPEG.
     """
     check_size(image.width, image.height, file_format)
-    bare = image.copy()
-    bare.info = {name: image.info[name] for name in ("transparency",) if name in image.info}
-    bare = _fitting(bare, file_format)
-    options = _options(file_format, quality)
-    if _colours(bare) == _colours(image):
-        options["icc_profile"] = image.info.get("icc_profile")
+    options, profile = _options(file_format, quality), image.info.get("icc_profile")
     buffer = io.BytesIO()
-    bare.save(buffer, file_format.upper(), **options)
+    with _bare(image):
+        fitting = _fitting(image, file_format)
+        if _colours(fitting) == _colours(image):
+            options["icc_profile"] = profile
+        fitting.save(buffer, file_format.upper(), **options)
     return buffer.getvalue()
+
+
+@contextmanager
+def _bare(image: Image.Image) -> Iterator[None]:
+    """Take away what the picture came with, which Pillow would write: a copy without it may be a quarter GiB."""
+    image.load()
+    held = image.info
+    image.info = {name: held[name] for name in ("transparency",) if name in held}
+    try:
+        yield
+    finally:
+        image.info = held
 
 
 def _options(file_format: ImageFormat, quality: int) -> dict[str, Any]:
@@ -62,12 +75,22 @@ def check_size(width: int, height: int, file_format: ImageFormat) -> None:
         )
 
 
+def check_alpha(file_format: ImageFormat) -> None:
+    """Raise RequestError where the format has no room for transparency."""
+    if file_format == "jpeg":
+        raise _transparent()
+
+
+def _transparent() -> RequestError:
+    return RequestError("a JPEG cannot hold the picture's transparency", hint="-o x.png, or --format png")
+
+
 def _fitting(image: Image.Image, file_format: ImageFormat) -> Image.Image:
     transparent = image.has_transparency_data
     if file_format == "jpeg" and transparent:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
-            raise RequestError("a JPEG cannot hold the picture's transparency", hint="--format png")
+            raise _transparent()
         return image.convert("RGB")
     if image.mode in _MODES[file_format]:
         return image

@@ -18,6 +18,8 @@ _ENTRY_BYTES = 12
 _SLOT_BYTES = 4
 
 _MAIN_TAGS = {
+    "ImageWidth": 0x0100,
+    "ImageHeight": 0x0101,
     "ImageDescription": 0x010E,
     "Make": 0x010F,
     "Model": 0x0110,
@@ -35,6 +37,11 @@ _EXIF_TAGS = {
     "ExifImageHeight": 0xA003,
     "LensModel": 0xA434,
 }
+_MAKER_NOTE = 0x927C
+_REMOVABLE = {**_EXIF_TAGS, "MakerNote": _MAKER_NOTE}
+# A thumbnail's place and length: as a JPEG, and as strips.
+_THUMBNAILS = ((_THUMBNAIL, 0x0202), (0x0111, 0x0117))
+_JPEG = b"\xff\xd8\xff"
 _WRITTEN_TEXTS = ("Software", "ImageDescription", "Artist", "Copyright", "UserComment")
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _YCBCR_POSITIONING = 0x011A, 0x011B, 0x0128, 0x0213
 _MOVABLE = frozenset((_X_RESOLUTION, _Y_RESOLUTION, *({**_MAIN_TAGS, **_EXIF_TAGS}[name] for name in _WRITTEN_TEXTS)))
@@ -97,12 +104,58 @@ def merge(block: bytes | None, fields: Mapping[str, Value | None]) -> bytes:
     """
     old = _parse(block) if block else _Block(data=b"MM\0*\0\0\0\0", order=">", at=_SHORTEST_BLOCK)
     main = _edited(old, old.main, _MAIN_TAGS, fields)
-    exif = _edited(old, old.exif, _EXIF_TAGS, fields)
+    exif = _edited(old, old.exif, _REMOVABLE, fields)
     if not old.main:
         main = [*_required_main(old.order), *main]
     if exif and not old.exif:
         exif = [*_required_exif(), *exif]
     return _written(old, main, exif)
+
+
+def resized(block: bytes, width: int, height: int) -> bytes:
+    """Return the block for a picture that was made anew from the one it describes: upright, sRGB, of that many pixels.
+
+    What shows the old pixels goes: thumbnails, and a maker's note that holds a picture. Every other byte stays at its
+    place. Raises RequestError where the block is damaged.
+    """
+    parsed = _parse(block)
+    note = next((each for each in parsed.exif if each.tag == _MAKER_NOTE), None)
+    shows = note is not None and _JPEG in _raw(parsed, note)
+    spans = list(_thumbnails(parsed))
+    if note is not None and shows:
+        spans.append((parsed.number(note.slot), note.size_bytes))
+    cleaned = _blanked(parsed, spans)
+    present = read(cleaned)
+    sizes = {"ImageWidth": width, "ImageHeight": height, "ExifImageWidth": width, "ExifImageHeight": height}
+    wanted = {**sizes, "Orientation": 1, "ColorSpace": 1}
+    changed: dict[str, Value | None] = {name: value for name, value in wanted.items() if name in present}
+    return merge(cleaned, changed | ({"MakerNote": None} if shows else {}))
+
+
+def _thumbnails(parsed: _Block) -> Iterator[tuple[int, int]]:
+    """Yield place and length of everything that the second directory points to as a picture, and of itself."""
+    if not parsed.next:
+        return
+    yield parsed.next, 2 + _ENTRY_BYTES * len(parsed.others) + 4
+    found = {each.tag: _value(parsed, each) for each in parsed.others if each.kind in (_SHORT, _LONG)}
+    for place, length in _THUMBNAILS:
+        start, size = found.get(place), found.get(length)
+        if isinstance(start, int) and isinstance(size, int):
+            yield start, size
+
+
+def _blanked(parsed: _Block, spans: list[tuple[int, int]]) -> bytes:
+    data = bytearray(parsed.data)
+    for start, size in spans:
+        end = min(start + size, len(data))
+        data[start:end] = bytes(max(0, end - start))
+    link = parsed.at + 2 + _ENTRY_BYTES * len(parsed.main)
+    data[link : link + 4] = bytes(len(data[link : link + 4]))
+    cleaned = bytes(data)
+    # A thumbnail that lies about its place must not take the rest with it.
+    if len(cleaned) != len(parsed.data) or read(cleaned) != read(parsed.data):
+        raise RequestError("the Exif thumbnail lies over other values")
+    return cleaned
 
 
 def _required_main(order: str) -> Iterator[_Entry]:

@@ -17,7 +17,8 @@ MAX_EXIF_BYTES = MAX_PAYLOAD - len(EXIF_PREFIX)
 MAX_XMP_BYTES = MAX_PAYLOAD - len(XMP_PREFIX)
 
 _SOI, _EOI, _SOS, _COM, _TEM = 0xD8, 0xD9, 0xDA, 0xFE, 0x01
-_APP0, _APP1, _APP2, _APP11, _APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE
+_APP0, _APP1, _APP2, _APP11, _APP13, _APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE
+_CAPTIONS = b"8BIM\x04\x04"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _APPLICATION = frozenset(range(_APP0, 0xF0)) | {_COM}
 _RESTARTS = frozenset(range(0xD0, 0xD8))
@@ -60,6 +61,7 @@ def read(data: bytes) -> Picture:
             exif=exifs[0] if exifs else None,
             xmp=packets[0] if packets else None,
             comments=tuple(each.payload(data) for each in segments if each.marker == _COM),
+            captions=any(each.marker == _APP13 and _CAPTIONS in each.payload(data) for each in segments),
         ),
         signed=any(each.marker == _APP11 and b"c2pa" in each.payload(data) for each in segments),
         notes=tuple(f"the JPEG has {count} {what} segments; the first is read" for what, count in found if count > 1),
@@ -80,8 +82,9 @@ def replace(data: bytes, changes: Changes) -> bytes:
         new.append(_framed("Exif", EXIF_PREFIX + changes.exif))
     if changes.xmp is not None:
         new.append(_framed("XMP", XMP_PREFIX + changes.xmp))
-    pieces = [data[each.start : each.tail] for each in kept]
-    return b"".join([data[:2], *pieces[:front], *new, *pieces[front:], data[segments[-1].tail :]])
+    view = memoryview(data)
+    pieces = [view[each.start : each.tail] for each in kept]
+    return b"".join([data[:2], *pieces[:front], *new, *pieces[front:], view[segments[-1].tail :]])
 
 
 def _replaced(data: bytes, segment: _Segment, changes: Changes) -> bool:

@@ -7,13 +7,13 @@ not prove.
 import os
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from imggen.errors import ImggenError, RequestError
 from imggen.output import container, dialects, exif, files, jpeg, xmp
-from imggen.output.carriers import Changes, Picture
+from imggen.output.carriers import Carriers, Changes, Picture
 from imggen.output.dialects import Clues, Found
 from imggen.plan import infotext
 from imggen.plan.recipe import Ingredient, Recipe
@@ -49,7 +49,9 @@ class Metadata:
     """What to say of a picture.
 
     `properties` (XMP) and `tags` (Exif) replace what the file says, None taking it away; the two `defaults` are set
-    only where the file says nothing. `texts` replace a PNG's own text chunks where it has them.
+    only where the file says nothing. `texts` replace a PNG's own text chunks where it has them. `added` go behind what
+    a list of XMP structures holds. `carried` are blocks of another file, which this one has in place of its own, before
+    all the rest is said; `notes` are about what was left out of them.
     """
 
     infotext: str | None = None
@@ -60,6 +62,9 @@ class Metadata:
     tag_defaults: Mapping[str, exif.Value] = field(default_factory=dict)
     texts: Mapping[str, str | None] = field(default_factory=dict)
     replaces_making: bool = False
+    added: Mapping[str, xmp.Struct] = field(default_factory=dict)
+    carried: Carriers | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +93,13 @@ class Facts:
 
     @property
     def is_own(self) -> bool:
-        """Whether imggen made this very picture, as far as the file says."""
+        """Whether imggen made this very picture, or was the last to change it, as far as the file says."""
         tool = self.xmp.get(TOOL)
-        return self.fits is True and isinstance(tool, str) and tool.startswith("imggen")
+        if self.fits is True and isinstance(tool, str) and tool.startswith("imggen"):
+            return True
+        history = self.xmp.get(HISTORY)
+        last = history[-1] if isinstance(history, tuple) and history else None
+        return isinstance(last, Mapping) and last.get("stEvt:instanceID") == instance(self.picture.image_sha256)
 
 
 def now(environment: Mapping[str, str] = os.environ) -> datetime:
@@ -118,11 +127,11 @@ def compose(recipe: Recipe, *, level: Level, created: datetime, image_sha256: st
     tool = f"imggen {version}".strip()
     told: dict[str, xmp.Value | None] = {
         SOURCE_TYPE: source_type(recipe),
-        SYSTEM: f"imggen ({_public(recipe.model)})",
+        SYSTEM: f"imggen ({public(recipe.model)})",
         SYSTEM_VERSION: f"{tool}; {recipe.model_revision or recipe.model_hash}",
         IMAGE_HASH: image_sha256,
     }
-    defaults = {TOOL: tool, CREATED: created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    defaults = {TOOL: tool, CREATED: stamp(created)}
     if level == "minimal":
         return Metadata(properties=told, defaults=defaults, tag_defaults={"Software": tool})
     told |= {PROMPT: _prompts(recipe), IDENTITY: identity(recipe), RECIPE: recipe.to_json(), **_origin(recipe)}
@@ -176,6 +185,16 @@ def identity(recipe: Recipe) -> str:
     return uuid.uuid5(uuid.NAMESPACE_URL, f"https://imggen.dev/recipe/{recipe.sha256()}").urn
 
 
+def instance(image_sha256: str) -> str:
+    """Return the URN that names a file's picture by its image data, for files that have no recipe."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"https://imggen.dev/image/{image_sha256}").urn
+
+
+def stamp(moment: datetime) -> str:
+    """Return the time as XMP has it, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def copied(source: Facts) -> Metadata:
     """Return what to say of a picture that shall carry the record of another one.
 
@@ -209,7 +228,10 @@ def read(source: Path | bytes) -> Facts:
         data = files.read(source)
         with files.blaming(source):
             return read(data)
-    picture = container.read(source)
+    return _facts(container.read(source))
+
+
+def _facts(picture: Picture) -> Facts:
     notes = list(picture.notes)
     tags = _tags(picture, notes)
     properties = _properties(picture, notes)
@@ -239,18 +261,23 @@ def is_own(path: Path) -> bool:
         return False
 
 
-def embed(data: bytes, metadata: Metadata) -> Marked:
+def embed(data: bytes, metadata: Metadata, *, picture: Picture | None = None) -> Marked:
     """Return the file with the metadata in it and its picture untouched, bit for bit.
 
     Everything else that the file says stays. What a format cannot hold is shortened or left out with a note; where
-    that will not do, RequestError, as for a file whose own metadata is too damaged to add to.
+    that will not do, RequestError, as for a file whose own metadata is too damaged to add to. `picture` is what
+    `container.read` says of the file, where that is known already.
     """
     if metadata == Metadata():
         return Marked(data=data, marks=())
-    facts = read(data)
-    notes: list[str] = []
+    picture = picture or container.read(data)
+    carried = metadata.carried or Carriers()
+    facts = _facts(replace(picture, carriers=carried) if metadata.carried else picture)
+    notes = list(metadata.notes)
     changes = Changes(
-        exif=_new_exif(facts, metadata, notes), xmp=_new_xmp(facts, metadata, notes), texts=_new_texts(facts, metadata)
+        exif=_new_exif(facts, metadata, notes) or carried.exif,
+        xmp=_new_xmp(facts, metadata, notes) or carried.xmp,
+        texts={**dict(reversed(carried.texts)), **_new_texts(facts, metadata)},
     )
     changed = container.replace(data, changes)
     if facts.picture.signed and changed != data:
@@ -301,16 +328,17 @@ def _new_xmp(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None
     absent = {name: value for name, value in metadata.defaults.items() if name not in facts.xmp}
     wanted: dict[str, xmp.Value | None] = {**absent, **metadata.properties}
     changed = {name: value for name, value in wanted.items() if facts.xmp.get(name) != value}
-    if not changed:
+    if not changed and not metadata.added:
         return None
     old_type = facts.xmp.get(SOURCE_TYPE)
     if old_type and changed.get(SOURCE_TYPE):
         notes.append(f"the digital source type was {old_type}")
-    packet = xmp.merge(facts.picture.carriers.xmp, changed)
+    packet = xmp.merge(facts.picture.carriers.xmp, changed, added=metadata.added)
     if facts.picture.format != "jpeg" or len(packet) <= jpeg.MAX_XMP_BYTES or not changed.get(PROMPT):
         return packet
     notes.append("the prompt in the XMP is shortened, because a JPEG holds 65,533 bytes there; the recipe has it whole")
-    return xmp.merge(facts.picture.carriers.xmp, {**changed, PROMPT: str(changed[PROMPT])[:_SHORT_PROMPT] + "…"})
+    short = str(changed[PROMPT])[:_SHORT_PROMPT] + "…"
+    return xmp.merge(facts.picture.carriers.xmp, {**changed, PROMPT: short}, added=metadata.added)
 
 
 def _new_exif(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None:
@@ -365,7 +393,8 @@ def _prompts(recipe: Recipe) -> str:
     return f"{recipe.prompt}\nNegative prompt: {recipe.negative_prompt}"
 
 
-def _public(model: str) -> str:
+def public(model: str) -> str:
+    """Return what a model is called before others."""
     # A path on somebody's disk is nobody's business; a name from a hub is the model's name.
     is_path = model.startswith(("/", "\\", ".", "~")) or model[1:2] == ":" or model.count("/") > 1
     return infotext.model_name(model) if is_path else model

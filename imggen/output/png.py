@@ -65,9 +65,14 @@ def replace(data: bytes, changes: Changes) -> bytes:
     if changes.exif is not None:
         new.append(_framed(b"eXIf", changes.exif))
     kept = (each for each in chunks[1:] if not _replaced(data, each, changes, texts))
-    after = data[chunks[-1].end :]
-    parts = [SIGNATURE, data[chunks[0].start : chunks[0].end], *new, *(data[each.start : each.end] for each in kept)]
-    return b"".join([*parts, after])
+    view = memoryview(data)
+    parts: list[bytes | memoryview] = [
+        SIGNATURE,
+        view[chunks[0].start : chunks[0].end],
+        *new,
+        *(view[each.start : each.end] for each in kept),
+    ]
+    return b"".join([*parts, view[chunks[-1].end :]])
 
 
 def _replaced(data: bytes, chunk: _Chunk, changes: Changes, texts: Iterable[str]) -> bool:

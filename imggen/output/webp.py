@@ -18,10 +18,12 @@ _MAX_CANVAS = 1 << 24
 @dataclass(frozen=True, kw_only=True)
 class _Chunk:
     name: bytes
-    payload: bytes
+    payload: bytes | memoryview
 
-    def framed(self) -> bytes:
-        return self.name + struct.pack("<I", len(self.payload)) + self.payload + b"\0" * (len(self.payload) & 1)
+    def framed(self) -> tuple[bytes | memoryview, ...]:
+        """Return the chunk in pieces, because joining them would copy the picture."""
+        length = len(self.payload)
+        return self.name + struct.pack("<I", length), self.payload, b"\0" * (length & 1)
 
 
 def is_webp(data: bytes) -> bool:
@@ -33,8 +35,8 @@ def read(data: bytes) -> Picture:
     """Return what the file's chunks say; raise RequestError where they are damaged."""
     chunks = _split(data)
     width, height = _canvas(chunks)
-    exifs = [each.payload for each in chunks if each.name == b"EXIF"]
-    packets = [each.payload for each in chunks if each.name == b"XMP "]
+    exifs = [bytes(each.payload) for each in chunks if each.name == b"EXIF"]
+    packets = [bytes(each.payload) for each in chunks if each.name == b"XMP "]
     found = (("Exif", len(exifs)), ("XMP", len(packets)))
     return Picture(
         format="webp",
@@ -61,10 +63,11 @@ def replace(data: bytes, changes: Changes) -> bytes:
     new = {b"EXIF": changes.exif, b"XMP ": changes.xmp}
     kept = [each for each in chunks if new.get(each.name) is None and each.name != b"VP8X"]
     kept += [_Chunk(name=name, payload=payload) for name, payload in new.items() if payload is not None]
-    body = b"".join(each.framed() for each in [_header(chunks, kept), *kept])
-    if len(body) + 4 > _MAX_RIFF:
+    body = [piece for each in [_header(chunks, kept), *kept] for piece in each.framed()]
+    size = sum(len(piece) for piece in body) + 4
+    if size > _MAX_RIFF:
         raise RequestError("the WebP would be larger than the 4 GiB that its header can tell")
-    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body + data[_riff_end(data) :]
+    return b"".join([b"RIFF", struct.pack("<I", size), b"WEBP", *body, memoryview(data)[_riff_end(data) :]])
 
 
 def _riff_end(data: bytes) -> int:
@@ -76,6 +79,7 @@ def _riff_end(data: bytes) -> int:
 
 def _split(data: bytes) -> list[_Chunk]:
     end = _riff_end(data)
+    view = memoryview(data)
     chunks: list[_Chunk] = []
     at = 12
     while at + 8 <= end:
@@ -86,7 +90,7 @@ def _split(data: bytes) -> list[_Chunk]:
             raise RequestError(
                 f"the WebP's chunk {name.decode('latin-1')!r} at byte {at:,} says {length:,} bytes, more than are there"
             )
-        chunks.append(_Chunk(name=name, payload=data[at + 8 : at + 8 + length]))
+        chunks.append(_Chunk(name=name, payload=view[at + 8 : at + 8 + length]))
         at += 8 + length + (length & 1)
     _check_order(chunks)
     return chunks
@@ -125,7 +129,7 @@ def _header(chunks: list[_Chunk], kept: Iterable[_Chunk]) -> _Chunk:
     first = chunks[0]
     width, height = _canvas(chunks)
     if first.name == b"VP8X":
-        flags, rest = first.payload[0], first.payload[1:]
+        flags, rest = first.payload[0], bytes(first.payload[1:])
     else:
         flags = _ALPHA if _has_alpha(first) else 0
         rest = b"\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
@@ -143,5 +147,6 @@ def _image_hash(chunks: Iterable[_Chunk]) -> str:
     digest = hashlib.sha256()
     for each in chunks:
         if each.name in _PIXEL_CHUNKS:
-            digest.update(each.framed())
+            for piece in each.framed():
+                digest.update(piece)
     return digest.hexdigest()

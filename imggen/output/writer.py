@@ -8,7 +8,7 @@ import hashlib
 import html
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -16,11 +16,16 @@ from typing import Literal
 from PIL import Image
 
 from imggen.errors import RequestError
-from imggen.output import container, encoder, files, metadata
+from imggen.output import container, encoder, enlargement, files, metadata
+from imggen.output.carriers import Picture
+from imggen.output.enlargement import Enlargement
 from imggen.output.files import Place
 from imggen.output.metadata import Marked
 from imggen.plan.recipe import Recipe
+from imggen.plan.request import Metadata as Level
 from imggen.plan.request import OutputPlan
+
+Told = Recipe | Enlargement
 
 _ATTEMPTS = 100
 _JPEG_TEXT_BYTES = 60_000
@@ -43,16 +48,23 @@ class Written:
 
 
 def check(
-    paths: Sequence[Path], output: OutputPlan, *, size: tuple[int, int] | None = None, text: str = ""
+    paths: Sequence[Path],
+    output: OutputPlan,
+    *,
+    size: tuple[int, int] | None = None,
+    text: str = "",
+    alpha: bool = False,
 ) -> tuple[Path | None, ...]:
     """Return where each picture will go, None for one that the policy skips; write nothing.
 
-    To be called before any weights are loaded. `size` (width, height) and `text` (all that was typed as prompt) are
-    held against what the format can take. Raises RequestError for a place that cannot be written, and for a file that
-    may not be replaced.
+    To be called before any weights are loaded. `size` (width, height), `text` (all that was typed as prompt) and
+    whether there is transparency (`alpha`) are held against what the format can take. Raises RequestError for a place
+    that cannot be written, and for a file that may not be replaced.
     """
     if size is not None:
         encoder.check_size(*size, output.format)
+    if alpha:
+        encoder.check_alpha(output.format)
     if output.format == "jpeg" and output.metadata == "full":
         _check_text(text)
     settled: list[Path | None] = []
@@ -64,30 +76,43 @@ def check(
     return tuple(settled)
 
 
-def encode(image: Image.Image, recipe: Recipe, output: OutputPlan, *, created: datetime | None = None) -> Marked:
+def encode(image: Image.Image, told: Told, output: OutputPlan, *, created: datetime | None = None) -> Marked:
     """Return the picture's file: pixels as the plan's format and quality say, and the metadata that it asks for.
 
-    `created` is the time to record; without it, now or SOURCE_DATE_EPOCH.
+    `told` is what made the picture: a recipe, or what enlarged another file's. PNG and WebP keep transparency, a JPEG
+    refuses it. `created` is the time to record; without it, now or SOURCE_DATE_EPOCH.
     """
     data = encoder.encode(image, output.format, output.quality)
-    told = metadata.compose(
-        recipe,
-        level=output.metadata,
-        created=created or metadata.now(),
-        image_sha256=container.read(data).image_sha256,
-    )
-    return metadata.embed(data, told)
+    if output.metadata == "none":
+        return Marked(data=data, marks=())
+    picture = container.read(data)
+    created = created or metadata.now()
+    if isinstance(told, Enlargement):
+        return _enlarged(data, picture, told, output.metadata, created)
+    said = metadata.compose(told, level=output.metadata, created=created, image_sha256=picture.image_sha256)
+    return metadata.embed(data, said, picture=picture)
+
+
+def _enlarged(data: bytes, picture: Picture, told: Enlargement, level: Level, created: datetime) -> Marked:
+    said = enlargement.compose(told, level=level, created=created, picture=picture)
+    try:
+        return metadata.embed(data, said, picture=picture)
+    except RequestError as error:
+        # A stranger's words that do not fit must not cost the minutes that the pixels took.
+        note = f"no more than --metadata minimal is written: {error.message}"
+        said = enlargement.compose(told, level="minimal", created=created, picture=picture)
+    return metadata.embed(data, replace(said, notes=(*said.notes, note)), picture=picture)
 
 
 def write(
-    image: Image.Image, recipe: Recipe, output: OutputPlan, path: Path, *, created: datetime | None = None
+    image: Image.Image, told: Told, output: OutputPlan, path: Path, *, created: datetime | None = None
 ) -> Written:
     """Put the picture into a file, whole or not at all, under the plan's policy for names that are taken.
 
-    Parents are created. Raises RequestError where the place cannot be written or the policy forbids it, ImggenError
-    where the disk is full.
+    Parents are created. `told` and `created` are as for `encode`. Raises RequestError where the place cannot be written
+    or the policy forbids it, ImggenError where the disk is full.
     """
-    marked = encode(image, recipe, output, created=created)
+    marked = encode(image, told, output, created=created)
     for _ in range(_ATTEMPTS):
         place = files.settle(path, output.if_exists, is_own=metadata.is_own)
         if place is None:

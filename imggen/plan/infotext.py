@@ -7,9 +7,11 @@ misreads; the prompt as it was typed is in the recipe.
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from imggen.plan import samplers
+from imggen.plan.change import Change, Edit
 from imggen.plan.recipe import Recipe
 
 FEWEST_SETTINGS = 3
@@ -38,7 +40,8 @@ class Infotext:
 def write(recipe: Recipe) -> str:
     """Return the recipe's infotext: Steps first, values without `,`, `:` or line ends, hostile prompts made harmless.
 
-    Keys and their order: AUTOMATIC1111/stable-diffusion-webui, `create_infotext`; Civitai wants Steps first.
+    Keys and their order: AUTOMATIC1111/stable-diffusion-webui, `create_infotext`, and what its image-to-image and its
+    postprocessing add; Civitai wants Steps first.
     """
     prompt, negative = neutralised(recipe.prompt), neutralised(recipe.negative_prompt)
     lines = [prompt] if prompt else []
@@ -52,10 +55,54 @@ def write(recipe: Recipe) -> str:
         "Size": f"{recipe.width}x{recipe.height}",
         "Model hash": recipe.model_hash[:10],
         "Model": model_name(recipe.model),
+        **_changed(recipe),
+        **_enlarged(recipe.edits, recipe.width, recipe.height),
         "Version": f"imggen {recipe.versions.get('imggen', '')}".strip(),
     }
     lines.append(", ".join(f"{key}: {_plain(value)}" for key, value in settings.items() if _plain(value)))
     return "\n".join(lines)
+
+
+def _changed(recipe: Recipe) -> dict[str, str]:
+    """Return what that web UI says of a picture that was given, in its own words.
+
+    It has one word for both axes of a picture that repeats; for one of them there are those of its best-known extension
+    (tjm35/asymmetric-tiling-sd-webui). Its hash of the given picture is another one (MD5 of the pixels); this is the
+    file's SHA-256.
+    """
+    change = recipe.change or Change(method="image-to-image")
+    given = next((each.sha256 for each in recipe.ingredients if each.role == "image"), "")
+    tiling = {"xy": {"Tiling": "True"}, "x": {"Tile X": "True"}, "y": {"Tile Y": "True"}}
+    return {
+        "Denoising strength": "" if change.strength is None else f"{change.strength:g}",
+        "Init image hash": given,
+        **tiling.get(recipe.tile or "", {}),
+        "Mask mode": "Inpaint not masked" if change.invert_mask else "",
+        "Mask blur": str(change.feather or ""),
+    }
+
+
+def enlarged(text: str, edit: Edit, width: int, height: int) -> str:
+    """Return an infotext, whoever wrote it, with the step that enlarged a picture of `width` x `height` pixels."""
+    # stable-diffusion.cpp puts JSON behind its settings.
+    settings, mark, more = text.partition(", SDCPP: ")
+    step = ", ".join(f"{key}: {value}" for key, value in _enlarged((edit,), width, height).items())
+    return f"{settings}, {step}{mark}{more}"
+
+
+def _enlarged(edits: Sequence[Edit], width: int, height: int) -> dict[str, str]:
+    if not edits:
+        return {}
+    last = edits[-1]
+    scale = last.width / width
+    is_scaled = abs(last.height - scale * height) < 1
+    size = (
+        {"Postprocess upscale by": f"{scale:g}"}
+        if is_scaled
+        else {"Postprocess upscale to": f"{last.width}x{last.height}"}
+    )
+    names = (model_name(each.model) or each.engine.capitalize() for each in edits)
+    return {**size, "Postprocess upscaler": _plain(" + ".join(names))}
 
 
 def neutralised(text: str) -> str:

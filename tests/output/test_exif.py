@@ -150,6 +150,40 @@ def test_lying_block_is_refused_by_reading_and_by_adding(block):
             exif.merge(block, {"UserComment": "x"})
 
 
+@pytest.mark.parametrize("order", ["MM", "II"])
+def test_block_for_new_pixels_is_upright_and_keeps_every_other_byte(order):
+    before = exif.merge(camera(order), {"ExifImageWidth": 24, "ColorSpace": 65_535, "ImageWidth": 24})
+    after = exif.resized(before, 70_000, 5)
+    assert after[8 : len(camera(order))] == before[8 : len(camera(order))]
+    assert exif.read(after) == {
+        **exif.read(before),
+        "Orientation": 1,
+        "ColorSpace": 1,
+        "ExifImageWidth": 70_000,
+        "ImageWidth": 70_000,
+    }
+    assert pillow(after).get_ifd(0x8825)[1] == "N"
+
+
+@pytest.mark.parametrize("order", ["MM", "II"])
+def test_block_for_new_pixels_has_no_thumbnail(order):
+    before = with_thumbnail(camera(order))
+    after = exif.resized(before, 96, 72)
+    assert b"thumb" in before
+    assert b"thumb" not in after
+    assert pillow(after).get_ifd(ExifTags.IFD.IFD1) == {}
+    assert exif.read(after)["Make"] == "Maker"
+
+
+def test_thumbnail_that_lies_about_its_place_takes_nothing_with_it():
+    block = bytearray(with_thumbnail(camera()))
+    block[-25:-21] = struct.pack(">I", 8)
+    block[-13:-9] = struct.pack(">I", 60)
+    assert exif.read(bytes(block))["Make"] == "Maker"
+    with pytest.raises(RequestError, match="thumbnail"):
+        exif.resized(bytes(block), 96, 72)
+
+
 def test_directory_that_points_to_itself_ends():
     block = b"MM\0*\0\0\0\x08\0\x01\x87\x69\0\x04\0\0\0\x01\0\0\0\x08\0\0\0\x08"
     assert exif.read(block) == {}
@@ -164,7 +198,10 @@ def test_damaged_block_is_read_or_refused_and_never_more(edits, little):
         start = at % len(block)
         block[start : start + len(put)] = put
     with contextlib.suppress(RequestError):
-        exif.read(bytes(block))
+        read = exif.read(bytes(block))
+        with contextlib.suppress(RequestError):
+            kept = exif.read(exif.resized(bytes(block), 96, 72))
+            assert kept.get("Make") == read.get("Make")
         merged = exif.merge(bytes(block), {"Software": "imggen", "UserComment": "new"})
         assert exif.read(merged)["UserComment"] == "new"
 

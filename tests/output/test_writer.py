@@ -96,7 +96,11 @@ def test_every_kind_of_picture_finds_a_file(mode, file_format):
 def test_transparency_is_not_dropped_in_silence():
     with pytest.raises(RequestError, match="transparency") as caught:
         encoder.encode(picture("RGBA"), "jpeg", 90)
-    assert caught.value.hint == "--format png"
+    assert caught.value.hint == "-o x.png, or --format png"
+    with pytest.raises(RequestError, match="transparency"):
+        writer.check([], output(format="jpeg"), alpha=True)
+    for file_format in ("png", "webp"):
+        writer.check([], output(format=file_format), alpha=True)
 
 
 @pytest.mark.parametrize(("file_format", "edge"), [("webp", 16_384), ("jpeg", 65_501)])

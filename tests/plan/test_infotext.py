@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from recipes import APPLE
+from recipes import APPLE, CHILD, ENLARGED, PEAR
 
-from imggen.plan import infotext
+from imggen.plan import infotext, recipe
+from imggen.plan.change import Change
 
 # The pattern that AUTOMATIC1111's parser searches the last line with.
 PEER_PATTERN = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -55,6 +56,58 @@ def test_infotext_reads_as_its_grammar_says():
         "Steps: 20, Sampler: Euler, CFG scale: 7.5, Seed: 42, Size: 128x96, Model hash: ababababab, "
         "Model: builtin, Version: imggen 0.1.0"
     )
+
+
+def last_line(made: recipe.Recipe) -> str:
+    return infotext.write(made).rpartition("\n")[2]
+
+
+def test_change_of_a_given_picture_is_told_in_the_words_of_the_web_ui():
+    change = Change(method="inpainting", strength=0.6, feather=8, invert_mask=True)
+    assert last_line(replace(PEAR, change=change)) == (
+        "Steps: 20, Sampler: Euler, CFG scale: 7.5, Seed: 7, Size: 128x96, Model hash: ababababab, Model: builtin, "
+        f"Denoising strength: 0.6, Init image hash: {'1a' * 32}, Mask mode: Inpaint not masked, Mask blur: 8, "
+        "Version: imggen 0.1.0"
+    )
+
+
+def test_child_of_several_parents_has_no_picture_that_it_began_with():
+    assert "Init image hash" not in last_line(CHILD)
+    assert "Denoising" not in last_line(CHILD)
+
+
+@pytest.mark.parametrize(("axes", "words"), [("xy", "Tiling: True"), ("x", "Tile X: True"), ("y", "Tile Y: True")])
+def test_picture_that_repeats_says_so(axes, words):
+    assert f", {words}, Version" in last_line(replace(APPLE, tile=axes))
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ([{}], "Postprocess upscale by: 4, Postprocess upscaler: builtin"),
+        ([{"width": 320, "height": 240}], "Postprocess upscale by: 2.5, Postprocess upscaler: builtin"),
+        ([{"width": 300, "height": 225}], "Postprocess upscale by: 2.34375, Postprocess upscaler: builtin"),
+        ([{"width": 1920, "height": 1080}], "Postprocess upscale to: 1920x1080, Postprocess upscaler: builtin"),
+        ([{"engine": "lanczos", "model": ""}], "Postprocess upscale by: 4, Postprocess upscaler: Lanczos"),
+        (
+            [{"width": 256, "height": 192}, {"model": "a/4x, fine: x.safetensors"}],
+            "Postprocess upscale by: 4, Postprocess upscaler: builtin + 4x fine x.safetensors",
+        ),
+    ],
+)
+def test_enlarged_picture_says_by_how_much_of_the_size_beside_it(steps, told):
+    made = APPLE
+    for each in steps:
+        made = recipe.edited(made, replace(ENLARGED, **each))
+    assert f"Size: 128x96, Model hash: ababababab, Model: builtin, {told}, Version" in last_line(made)
+
+
+def test_step_goes_into_infotext_of_others_where_their_parser_finds_it():
+    text = 'p\nSteps: 1, Seed: 3, Size: 8x9, Lora hashes: "a: 1, b: 2", SDCPP: {"a": 1}'
+    made = infotext.enlarged(text, ENLARGED, 128, 96)
+    assert made.endswith('"a: 1, b: 2", Postprocess upscale by: 4, Postprocess upscaler: builtin, SDCPP: {"a": 1}')
+    read = infotext.parse(made.partition(", SDCPP: ")[0])
+    assert (read.settings["Seed"], read.settings["Postprocess upscale by"]) == ("3", "4")
 
 
 def test_empty_prompts_leave_only_the_settings():
