@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import imggen.builtin
-from imggen.engine import compact, failures, network_files, probe, weights
+from imggen.engine import compact, failures, network_files, probe, tiling, weights
 from imggen.engine.environment import quiet
 from imggen.engine.network_files import COLOURS, FAULTS, first_line
 from imggen.engine.tiling import Drawn, Rules
@@ -94,7 +94,7 @@ class Network:
             height, width = pictures.shape[2:]
             raise MachineError(
                 f"out of memory on {self.device}: {self.name} was given a tile of {width}x{height} px in {self.dtype}",
-                hint="smaller tiles",
+                hint=f"--tile-size {max(tiling.SMALLEST_TILE, max(height, width) // 2)}",
             ) from error
 
 

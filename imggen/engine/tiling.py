@@ -52,6 +52,11 @@ class Rules:
         """How far tiles should overlap."""
         return 2 * self.margin + self.blend
 
+    @property
+    def unit(self) -> int:
+        """What tiles start at multiples of."""
+        return lcm(self.multiple_of, self.window)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
@@ -108,7 +113,7 @@ def lay_out(length: int, tiling: Tiling, rules: Rules) -> tuple[Piece, ...]:
     more than two pieces meet. Raise RequestError for a tile that has nothing left between its overlaps.
     """
     whole = max(_up(length, rules.multiple_of), _up(rules.minimum, rules.multiple_of))
-    unit = lcm(rules.multiple_of, rules.window)
+    unit = rules.unit
     # A last piece that ends with the picture is shorter than the others by less than a unit.
     least = _units(rules.minimum + (unit - rules.multiple_of), unit)
     units, tile = _units(whole, unit), max(tiling.tile // unit, least)
@@ -118,7 +123,7 @@ def lay_out(length: int, tiling: Tiling, rules: Rules) -> tuple[Piece, ...]:
     if tile <= overlap:
         raise RequestError(
             f"tiles of {tiling.tile} px are too small: they overlap by {overlap * unit} px",
-            hint=f"tiles of {_up(2 * overlap * unit, SMALLEST_TILE)} px or more",
+            hint=f"--tile-size {_up(2 * overlap * unit, SMALLEST_TILE)}",
         )
     count = _units(units - overlap, tile - overlap)
     edge = max(_units(units + (count - 1) * overlap, count), least)

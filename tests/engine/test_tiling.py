@@ -97,7 +97,7 @@ def test_a_picture_no_larger_than_a_tile_is_one_piece():
 def test_tiles_that_are_all_overlap_are_refused_with_an_edge_that_works():
     with pytest.raises(RequestError, match=r"tiles of 24 px are too small: they overlap by 24 px") as caught:
         tiling.lay_out(200, Tiling(tile=24), Rules(margin=12))
-    assert caught.value.hint == "tiles of 64 px or more"
+    assert caught.value.hint == "--tile-size 64"
     assert len(tiling.lay_out(200, Tiling(tile=64), Rules(margin=12))) > 1
 
 
