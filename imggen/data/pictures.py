@@ -315,7 +315,8 @@ def _columns_at_edges(squares: np.ndarray, most: int) -> np.ndarray:
 
     What is left out between two of them is so wide, or so near to the outside, that neither side sees the other.
     """
-    return _spread(np.any(squares > 0, axis=0), 1) & _spread(np.any(squares < most**2, axis=0), most)
+    found: np.ndarray = _spread(np.any(squares > 0, axis=0), 1) & _spread(np.any(squares < most**2, axis=0), most)
+    return found
 
 
 def _spread(chosen: np.ndarray, by: int) -> np.ndarray:
