@@ -1,0 +1,79 @@
+"""From a picture to latents, and latents in place of a picture."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from PIL import Image
+
+from imggen.engine import decoding, substitution
+from imggen.errors import PictureError
+
+
+@torch.no_grad()
+def encode(pipeline: Any, image: Image.Image) -> torch.Tensor:
+    """Return the latents of an RGB picture as the autoencoder of `pipeline` gives them, before any scaling or shift.
+
+    They are (1, channels, height, width), float32 on the CPU: the middle of the posterior, so the same every time. An
+    autoencoder that overflows in half precision, or says that it may, works in float32; raise PictureError where even
+    that gives no numbers.
+    """
+    vae = pipeline.vae
+    dtype = vae.dtype
+    pixels = pipeline.image_processor.preprocess(image)
+    try:
+        latents = _latents(pipeline, pixels, torch.float32 if vae.config.force_upcast else dtype)
+        if not decoding.is_finite(latents):
+            latents = _latents(pipeline, pixels, torch.float32)
+    finally:
+        _cast(vae, dtype)
+        pipeline.maybe_free_model_hooks()
+    if not decoding.is_finite(latents):
+        raise PictureError(f"the autoencoder {type(vae).__name__} makes no numbers of the given picture")
+    return latents.float().cpu()
+
+
+def _latents(pipeline: Any, pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    vae = pipeline.vae
+    _cast(vae, dtype)
+    encoded = vae.encode(pixels.to(pipeline._execution_device, dtype))  # noqa: SLF001 - as every pipeline does
+    latents: torch.Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+    return latents
+
+
+def _cast(vae: Any, dtype: torch.dtype) -> None:
+    if vae.dtype != dtype:
+        vae.to(dtype)
+
+
+@contextmanager
+def replaced(vae: Any, latents: torch.Tensor) -> Iterator[None]:
+    """Let `vae` encode whatever it is given to `latents` within the block.
+
+    This is how latents enter an image-to-image pipeline of any family: Stable Diffusion's own way knows latents by
+    their four channels and takes eight for a picture. They come in the dtype and on the device of the pixels that were
+    given, one copy per picture, and draw no random numbers: the noise of a seed is that of text-to-image.
+    """
+
+    def encode(pixels: torch.Tensor) -> SimpleNamespace:
+        given = latents.to(pixels).expand(len(pixels), *latents.shape[1:])
+        # Pipelines ask for the one or the other, depending on what kind of autoencoder they expect.
+        return SimpleNamespace(latents=given, latent_dist=_Certainty(given))
+
+    with substitution.replaced(vae, encode=encode):
+        yield
+
+
+class _Certainty:
+    """A posterior without a spread, as pipelines ask one."""
+
+    def __init__(self, latents: torch.Tensor) -> None:
+        self._latents = latents
+
+    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:  # noqa: ARG002 - the libraries' signature
+        return self._latents
+
+    def mode(self) -> torch.Tensor:
+        return self._latents
