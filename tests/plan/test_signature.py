@@ -49,11 +49,15 @@ def test_an_argument_that_kwargs_would_swallow_is_refused_by_its_option(package)
 
 @pytest.mark.parametrize("family", catalog.FAMILIES, ids=lambda family: family.name)
 def test_every_familys_arguments_are_in_the_installed_pipelines_signature(family):
-    wanted = {"prompt", "width", "height", "num_inference_steps", "generator", *family.extra_arguments}
+    wanted = {"prompt", "num_inference_steps", "generator", *family.extra_arguments}
     wanted |= {family.guidance_argument} if family.guidance_argument else set()
     wanted |= set() if family.negative_refusal else {"negative_prompt"}
-    for pipeline in family.pipelines.values():
-        assert wanted <= signature.parameters(pipeline)
+    for task, pipeline in family.pipelines.items():
+        taken = signature.parameters(pipeline)
+        assert wanted <= taken
+        assert ({"width", "height"} <= taken) == (task not in family.sized_by_image)
+        assert ({"image", "strength"} <= taken) == (task in ("image-to-image", "inpaint"))
+        assert ("mask_image" in taken) == (task == "inpaint")
 
 
 def test_looking_imports_neither_diffusers_nor_torch():
