@@ -1,7 +1,7 @@
 """The commands that read and write what files say of their making."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ from imggen.cli import console, options
 from imggen.plan.request import IfExists
 
 if TYPE_CHECKING:
+    from imggen.plan.recipe import Recipe
     from imggen.tasks.inspect import Inspected
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="PNG, JPEG or WebP files.")]
@@ -22,6 +23,10 @@ Pairs = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A field to set; may be repeated.", rich_help_panel="Record"),
 ]
+Lineage = Annotated[
+    bool,
+    typer.Option("--lineage", help="Show the pictures that went in, and theirs.", rich_help_panel=options.SHOW),
+]
 Output = Annotated[
     str | None,
     typer.Option(
@@ -32,6 +37,7 @@ Output = Annotated[
 
 def inspect(
     files: Files,
+    show_lineage: Lineage = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -41,7 +47,9 @@ def inspect(
 
     for found in task.inspect(files):
         if as_json:
-            console.result_json(_facts(found))
+            console.result_json(_facts(found) | (_ancestors(found) if show_lineage else {}))
+        elif show_lineage:
+            _show_lineage(found)
         else:
             console.result("\n".join(_described(found)))
         console.notes((f"{found.path}: {each}" for each in found.notes), quiet=quiet or as_json)
@@ -97,6 +105,30 @@ def _facts(found: "Inspected") -> dict[str, object]:
     }
 
 
+def _ancestors(found: "Inspected") -> dict[str, object]:
+    from imggen.cli import lineage
+
+    return {"lineage": lineage.facts(found.recipe) if found.recipe else []}
+
+
+def _show_lineage(found: "Inspected") -> None:
+    from imggen.cli import lineage
+    from imggen.plan.recipe import Ingredient
+
+    if found.recipe is None:
+        origin = lineage.origin(found.xmp)
+        told = f"{origin}, and no recipe says how" if origin else "no recipe, so no lineage"
+        console.result(console.printable(f"{found.path}: {told}"))
+        return
+    state = ", of another state of the picture" if found.fits is False else ""
+    console.result(console.printable(f"{found.path}: {lineage.summary(found.recipe)}{state}"))
+    if found.recipe.ingredients:
+        picture = Ingredient(
+            role="image", sha256=found.sha256, width=found.width, height=found.height, recipe=found.recipe
+        )
+        console.table(tuple(_line(cell) for cell in row) for row in lineage.rows(picture))
+
+
 def _described(found: "Inspected") -> Iterator[str]:
     yield console.printable(f"{found.path}: {found.format} {found.width}x{found.height}, {found.bytes:,} bytes")
     yield f"  sha256: {found.sha256}"
@@ -110,10 +142,8 @@ def _described(found: "Inspected") -> Iterator[str]:
         yield f"  negative prompt: {_inside(found.negative_prompt)}"
     for name, value in found.settings.items():
         yield f"  {_inside(name)}: {_inside(str(value))}"
-    if found.recipe and found.fits is False:
-        yield "  recipe: yes, of another state of the picture; imggen generate --from makes that one"
-    elif found.recipe:
-        yield "  recipe: yes; imggen generate --from makes the picture again"
+    if found.recipe:
+        yield from _recorded(found.recipe, found)
     if found.fits is not None:
         yield (
             "  the record fits the pixels"
@@ -127,6 +157,24 @@ def _described(found: "Inspected") -> Iterator[str]:
         yield f"  xmp {_inside(name)}: {_inside(_stated(stated))}"
 
 
+def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
+    from imggen.cli import lineage
+
+    if recipe.change or recipe.tile:
+        yield f"  how: {_line(lineage.how(replace(recipe, edits=())))}"
+    for each in recipe.ingredients:
+        yield f"  made from {_line(lineage.ingredient(each))}{', with its recipe' if each.recipe else ''}"
+    for step in recipe.edits:
+        yield f"  then {_line(lineage.enlarged(step))}"
+    again = _line(lineage.again(recipe, found.path))
+    if found.fits is False:
+        yield f"  recipe: yes, of another state of the picture; {again} makes that one"
+    elif recipe.edits:
+        yield f"  recipe: yes; {again} makes the picture again, as it was before it was enlarged"
+    else:
+        yield f"  recipe: yes; {again} makes the picture again"
+
+
 def _stated(value: object) -> str:
     """Return an XMP value as text: a list's items between semicolons, a structure's fields between commas."""
     if isinstance(value, tuple):
@@ -134,6 +182,10 @@ def _stated(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={each}" for name, each in value.items())
     return str(value)
+
+
+def _line(text: str) -> str:
+    return " ".join(console.printable(text).split("\n"))
 
 
 def _inside(text: str) -> str:

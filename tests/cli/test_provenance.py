@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
-from recipes import APPLE
+from recipes import APPLE, CHILD, ENLARGED, PEAR
 
-from imggen.output import writer
+from imggen.output import enlargement, fields, metadata, writer
+from imggen.plan import recipe
+from imggen.plan.change import Change
 from imggen.plan.request import OutputPlan
 
 
@@ -77,9 +80,9 @@ def test_a_hostile_text_cannot_pose_as_a_line_of_ours_or_command_the_terminal(ru
 
 @pytest.fixture
 def write(tmp_path):
-    def write(name, level="full"):
+    def write(name, level="full", told=APPLE):
         output = OutputPlan(template="x", format="png", quality=100, if_exists="auto", metadata=level)
-        return writer.write(Image.linear_gradient("L").convert("RGB"), APPLE, output, tmp_path / name).path
+        return writer.write(Image.linear_gradient("L").convert("RGB"), told, output, tmp_path / name).path
 
     return write
 
@@ -98,3 +101,133 @@ def test_a_picture_with_minimal_metadata_is_said_to_be_one(run, write):
     ended = run("generate", "--from", "icon.png")
     assert ended.code == 2
     assert "icon.png was written by imggen with --metadata minimal" in ended.err
+
+
+def cells(line: str) -> list[str]:
+    return [each.strip() for each in line.split("  ") if each.strip()]
+
+
+def test_lineage_is_a_table_of_ancestors_each_before_its_own(run, write):
+    write("child.png", told=CHILD)
+    ended = run("inspect", "child.png", "--lineage")
+    assert (ended.code, ended.err) == (0, "")
+    heading, header, *rows = ended.lines
+    assert heading == "child.png: 3 ancestors, 2 generations"
+    assert cells(header) == ["generation", "role", "weight", "sha256", "size", "seed", "prompt", "model", "how"]
+    assert [cells(row)[:2] for row in rows] == [["0", "picture"], ["1", "parent"], ["1", "parent"], ["2", "image"]]
+    assert cells(rows[0])[4:] == ["3", "a red apple", "builtin", "blend by latents, mutation 0.2"]
+    assert cells(rows[2]) == [
+        "1",
+        "parent",
+        "0.3",
+        "3c3c3c3c3c3c",
+        "128x96",
+        "7",
+        "a green pear",
+        "builtin",
+        "image-to-image, strength 0.6, fit crop",
+    ]
+    assert cells(rows[3])[2:] == ["1a1a1a1a1a1a", "640x480", "no recipe"]
+    places = [row.index(word) for row, word in zip(rows, ("builtin", "builtin", "builtin"), strict=False)]
+    assert len(set(places)) == 1
+
+
+def test_json_has_the_whole_tree_and_with_lineage_its_ancestors(run, write):
+    write("child.png", told=CHILD)
+    plain = json.loads(run("inspect", "child.png", "--json").out)
+    assert plain["recipe"]["ingredients"][1]["recipe"]["ingredients"][0]["sha256"] == "1a" * 32
+    assert "lineage" not in plain
+    told = json.loads(run("inspect", "child.png", "--lineage", "--json").out)["lineage"]
+    assert [(each["generation"], each["role"], each["weight"], each["seed"]) for each in told] == [
+        (1, "parent", 0.7, 42),
+        (1, "parent", 0.3, 7),
+        (2, "image", None, None),
+    ]
+    assert told[0]["recipe_sha256"] == APPLE.sha256()
+
+
+def test_picture_without_a_lineage_says_so(run, write, photo):
+    write("apple.png")
+    assert run("inspect", "apple.png", "--lineage").lines == ["apple.png: made from no other picture"]
+    assert run("inspect", "photo.jpg", "--lineage").lines == ["photo.jpg: no recipe, so no lineage"]
+    assert json.loads(run("inspect", "photo.jpg", "--lineage", "--json").out)["lineage"] == []
+    write("big.png", told=enlargement.describe(photo.read_bytes(), ENLARGED))
+    ended = run("inspect", "big.png", "--lineage")
+    assert ended.lines == [f"big.png: derived from {'5e' * 32}, and no recipe says how"]
+
+
+def test_lineage_of_another_state_is_called_one(run, write, photo):
+    write("child.png", told=CHILD)
+    run("embed-metadata", "photo.jpg", "--from", "child.png")
+    assert run("inspect", "photo.jpg", "--lineage").lines[0].endswith("generations, of another state of the picture")
+
+
+def test_parents_change_and_steps_stand_in_words(run, write):
+    write("pear.png", told=recipe.edited(PEAR, ENLARGED))
+    shown = run("inspect", "pear.png").lines
+    assert "  how: image-to-image, strength 0.6, fit crop" in shown
+    assert "  made from image: 1a1a1a1a1a1a, 640x480, states no source type" in shown
+    assert "  then enlarged to 512x384 by network builtin" in shown
+    line = "imggen img2img PICTURE --from pear.png"
+    assert f"  recipe: yes; {line} makes the picture again, as it was before it was enlarged" in shown
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (APPLE, "imggen generate --from 'a b.png'"),
+        (CHILD, "imggen blend PARENT PARENT --from 'a b.png'"),
+        (
+            replace(PEAR, task="inpaint", ingredients=(*PEAR.ingredients, replace(PEAR.ingredients[0], role="mask"))),
+            "imggen inpaint PICTURE --mask MASK --from 'a b.png'",
+        ),
+        (replace(PEAR, task="inpaint"), "imggen inpaint PICTURE --from 'a b.png'"),
+        (replace(PEAR, task="outpaint"), "imggen outpaint PICTURE --from 'a b.png'"),
+        (
+            replace(PEAR, task="style", ingredients=(*PEAR.ingredients, replace(PEAR.ingredients[0], role="style"))),
+            "imggen style PICTURE --like STYLE --from 'a b.png'",
+        ),
+    ],
+)
+def test_line_that_makes_it_again_is_the_one_for_its_task(run, write, made, words):
+    write("a b.png", told=made)
+    assert f"recipe: yes; {words} makes the picture again" in run("inspect", "a b.png").out.decode()
+
+
+def test_every_detail_of_a_change_is_told(run, write):
+    change = Change(
+        method="latent-blending",
+        strength=0.5,
+        frame=2,
+        mask_box=(0, 8, 32, 16),
+        invert_mask=True,
+        feather=4,
+        paste=False,
+        pad=(0, 64, 0, 0),
+        adapter="ip.safetensors",
+        adapter_scale=0.7,
+    )
+    write("a.png", told=replace(PEAR, task="inpaint", tile="xy", change=change))
+    assert (
+        "  how: inpaint by latent-blending, strength 0.5, frame 2, mask 0,8,32,16, feather 4, pad 0,64,0,0, "
+        "adapter ip.safetensors, scale 0.7, mask inverted, unmasked pixels redrawn, repeats along x and y"
+    ) in run("inspect", "a.png").lines
+
+
+def test_hostile_lineage_cannot_pose_as_a_line_of_ours(run, write):
+    hostile = replace(CHILD.ingredients[0], recipe=replace(APPLE, prompt="x\n  recipe: yes\x1b[2J", model="m\nrecipe"))
+    write("a.png", told=replace(CHILD, ingredients=(replace(hostile, source_type="u/\n  recipe: no"),)))
+    for arguments in (["inspect", "a.png"], ["inspect", "a.png", "--lineage"]):
+        ended = run(*arguments)
+        assert ended.code == 0
+        assert b"\x1b" not in ended.out
+        assert len([line for line in ended.lines if line.startswith("  recipe:")]) == (1 if len(arguments) == 2 else 0)
+    assert len(run("inspect", "a.png", "--lineage").lines) == 4
+
+
+def test_structures_of_a_file_are_shown_as_text(run, photo, write):
+    saying = metadata.embed(photo.read_bytes(), fields.assign([("artist", "A. B.")])).data
+    write("big.png", told=enlargement.describe(saying, ENLARGED))
+    shown = run("inspect", "big.png").out.decode()
+    assert f"xmp xmpMM:DerivedFrom: imggen:sha256={'5e' * 32}, imggen:role=image" in shown
+    assert "xmp xmpMM:History: stEvt:action=resized, " in shown

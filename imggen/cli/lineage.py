@@ -1,0 +1,139 @@
+"""What a recipe says of the pictures that went into its own, and of what was done to them, in words."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from imggen.plan import recipe as recipes
+from imggen.plan.change import Change, Edit
+from imggen.plan.recipe import Ingredient, Recipe
+
+HEADER = ("generation", "role", "weight", "sha256", "size", "seed", "prompt", "model", "how")
+
+_HASH_CHARACTERS = 12
+_PROMPT_CHARACTERS = 40
+_COMMANDS = {"text-to-image": "generate", "image-to-image": "img2img"}
+_OPERANDS = {"image": "PICTURE", "parent": "PARENT", "mask": "--mask MASK", "style": "--like STYLE"}
+
+
+def rows(picture: Ingredient) -> Iterator[tuple[str, ...]]:
+    """Yield the table of a picture's ancestors: a header, the picture itself, and each ancestor before its own."""
+    yield HEADER
+    yield _row(0, picture)
+    if picture.recipe is not None:
+        yield from (_row(generation, each) for generation, each in recipes.ancestors(picture.recipe))
+
+
+def facts(made: Recipe) -> list[dict[str, object]]:
+    """Return the ancestors for programs, in the order of the table."""
+    return [
+        {
+            "generation": generation,
+            "role": each.role,
+            "weight": each.weight,
+            "sha256": each.sha256,
+            "width": each.width,
+            "height": each.height,
+            "source_type": each.source_type,
+            "recipe_sha256": each.recipe.sha256() if each.recipe else None,
+            "seed": each.recipe.seed if each.recipe else None,
+            "prompt": each.recipe.prompt if each.recipe else None,
+            "model": each.recipe.model if each.recipe else None,
+            "how": how(each.recipe) if each.recipe else None,
+        }
+        for generation, each in recipes.ancestors(made)
+    ]
+
+
+def summary(made: Recipe) -> str:
+    """Return how many ancestors a recipe knows, in words."""
+    generations = [generation for generation, _ in recipes.ancestors(made)]
+    if not generations:
+        return "made from no other picture"
+    count, depth = len(generations), max(generations)
+    return (
+        f"{count} {'ancestor' if count == 1 else 'ancestors'}, {depth} {'generation' if depth == 1 else 'generations'}"
+    )
+
+
+def how(made: Recipe) -> str:
+    """Return how the picture was made, in words: `blend by latents, mutation 0.2; enlarged to ...`."""
+    change = made.change
+    method = f" by {change.method}" if change and change.method not in (made.task, "inpainting") else ""
+    details = list(_details(change)) if change else []
+    if made.tile:
+        details.append(f"repeats along {' and '.join(made.tile)}")
+    return "; ".join([", ".join([f"{made.task}{method}", *details]), *(enlarged(each) for each in made.edits)])
+
+
+def enlarged(edit: Edit) -> str:
+    """Return what an edit did, in words."""
+    return f"enlarged to {edit.width}x{edit.height} by {edit.engine}{f' {edit.model}' if edit.model else ''}"
+
+
+def ingredient(each: Ingredient) -> str:
+    """Return what went in, in words: `parent 0.7: 2b2b2b2b2b2b, 128x96, trainedAlgorithmicMedia`."""
+    share = "" if each.weight is None else f" {each.weight:g}"
+    stated = (each.source_type or "").rpartition("/")[2] or "states no source type"
+    return f"{each.role}{share}: {each.sha256[:_HASH_CHARACTERS]}, {each.width}x{each.height}, {stated}"
+
+
+def again(made: Recipe, path: Path) -> str:
+    """Return the command line that makes the picture again from the recipe in the file `path`."""
+    given = [_OPERANDS[each.role] for each in made.ingredients]
+    return " ".join(["imggen", _COMMANDS.get(made.task, made.task), *given, "--from", shlex.quote(str(path))])
+
+
+def origin(stated: Mapping[str, object]) -> str:
+    """Return what a file without a recipe says of its origin (XMP `DerivedFrom`), in words, empty where it does not."""
+    derived = stated.get("xmpMM:DerivedFrom")
+    if not isinstance(derived, Mapping):
+        return ""
+    name = derived.get("imggen:sha256") or derived.get("stRef:documentID") or derived.get("stRef:instanceID")
+    return f"derived from {name}" if name else ""
+
+
+def _row(generation: int, each: Ingredient) -> tuple[str, ...]:
+    made = each.recipe
+    return (
+        str(generation),
+        "  " * generation + each.role if generation else "picture",
+        "" if each.weight is None else f"{each.weight:g}",
+        each.sha256[:_HASH_CHARACTERS],
+        f"{each.width}x{each.height}",
+        *((str(made.seed), _shortened(made.prompt), made.model) if made else ("", "", "")),
+        _how(each),
+    )
+
+
+def _how(each: Ingredient) -> str:
+    if each.recipe is not None:
+        return how(each.recipe)
+    stated = (each.source_type or "").rpartition("/")[2]
+    return f"no recipe; {stated}" if stated else "no recipe"
+
+
+def _details(change: Change) -> Iterator[str]:
+    told = {
+        "strength": change.strength,
+        "fit": change.fit,
+        "frame": change.frame,
+        "mask": ",".join(map(str, change.mask_box)) if change.mask_box else None,
+        "feather": change.feather or None,
+        "pad": ",".join(map(str, change.pad)) if change.pad else None,
+        "mutation": change.mutation or None,
+        "adapter": change.adapter,
+        "scale": change.adapter_scale,
+    }
+    for name, value in told.items():
+        if value is not None:
+            yield f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+    if change.invert_mask:
+        yield "mask inverted"
+    if not change.paste:
+        yield "unmasked pixels redrawn"
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _PROMPT_CHARACTERS else line[: _PROMPT_CHARACTERS - 1] + "…"
