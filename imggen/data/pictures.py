@@ -3,6 +3,8 @@
 import io
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +28,12 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What makes a picture upright, by its Exif orientation."""
+_SIDEWAYS = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)
 _ROWS = 16
 """Rows that are worked on together, so that they stay in the processor's cache."""
 _SMALLER = f"make it smaller first: at most {MOST_PIXELS:,} pixels an edge and {MAX_PIXELS // 10**6} million in all"
@@ -42,6 +50,15 @@ class Decoded:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the header of a picture's file says: the upright size in pixels, and the format by Pillow's name."""
+
+    width: int
+    height: int
+    kind: str
+
+
 def decode(data: bytes, *, name: str, frame: int | None = None) -> Decoded:
     """Return the picture in a file's bytes: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or PPM.
 
@@ -52,12 +69,36 @@ def decode(data: bytes, *, name: str, frame: int | None = None) -> Decoded:
     """
     kind = kinds.find(data, name)
     shown, notes = kinds.shown(name), list[str]()
+    with _explained(kind, shown, notes), _opened(data, kind, frame, notes) as opened:
+        image = _decoded(opened, notes)
+    return Decoded(image=image, notes=tuple(f"{shown}: {each}" for each in dict.fromkeys(notes)))
+
+
+def measure(data: bytes, *, name: str, frame: int | None = None) -> Measured:
+    """Return the size that `decode` would give a picture, and its format, without decoding more than that takes.
+
+    Raises RequestError where the file's header says enough for `decode` to refuse it.
+    """
+    kind = kinds.find(data, name)
+    notes = list[str]()
+    with _explained(kind, kinds.shown(name), notes), _opened(data, kind, frame, notes) as opened:
+        width, height = opened.size
+        # Pillow turns TIFF files by itself, and says their size as it will be.
+        is_sideways = kind != "TIFF" and _turn(opened, notes) in _SIDEWAYS
+    if is_sideways:
+        width, height = height, width
+    return Measured(width=width, height=height, kind=kind)
+
+
+@contextmanager
+def _explained(kind: str, shown: str, notes: list[str]) -> Iterator[None]:
+    """Turn what decoders raise into RequestError, and what they warn of into notes."""
     with warnings.catch_warnings(record=True) as heard:
         # Pillow warns of what it could not read beside the pixels, and of large pictures, which have their own check.
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", category=UserWarning)
         try:
-            image = _decoded(data, kind, frame, notes)
+            yield
         except RequestError as error:
             raise RequestError(f"{shown}: {error.message}", hint=error.hint) from error
         except Image.DecompressionBombError as error:
@@ -69,10 +110,11 @@ def decode(data: bytes, *, name: str, frame: int | None = None) -> Decoded:
                 hint="the file is damaged or cut short; fetch it again",
             ) from error
     notes.extend(str(each.message).strip() for each in heard)
-    return Decoded(image=image, notes=tuple(f"{shown}: {each}" for each in dict.fromkeys(notes)))
 
 
-def _decoded(data: bytes, kind: str, frame: int | None, notes: list[str]) -> Image.Image:
+@contextmanager
+def _opened(data: bytes, kind: str, frame: int | None, notes: list[str]) -> Iterator[Image.Image]:
+    """Yield the picture at the frame that is wanted, undecoded, its size looked at."""
     if kind not in Image.OPEN:
         Image.init()
     if kind not in Image.OPEN:
@@ -81,10 +123,14 @@ def _decoded(data: bytes, kind: str, frame: int | None, notes: list[str]) -> Ima
         _check_size(opened.size)
         _choose_frame(opened, frame, notes)
         _check_size(opened.size)
-        raw = _raw_mode(opened)
-        opened.load()
-        turn = _turn(opened, notes)
-        image = colours.to_srgb(opened, raw, notes)
+        yield opened
+
+
+def _decoded(opened: Image.Image, notes: list[str]) -> Image.Image:
+    raw = _raw_mode(opened)
+    opened.load()
+    turn = _turn(opened, notes)
+    image = colours.to_srgb(opened, raw, notes)
     return image if turn is None else image.transpose(turn)
 
 

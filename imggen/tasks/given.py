@@ -50,7 +50,7 @@ def read(name: str, role: Role, *, frame: int | None = None) -> Opened:
     note. Raises RequestError where there is no such file, where it cannot be read or has more than `MAX_BYTES`, and
     for everything that `pictures.decode` refuses.
     """
-    data = _from_stdin() if name == STDIN else _from_file(name)
+    data = load(name)
     decoded = pictures.decode(data, name=name, frame=frame)
     origin = _origin(data, name)
     given = Given(
@@ -63,6 +63,14 @@ def read(name: str, role: Role, *, frame: int | None = None) -> Opened:
         recipe=origin.recipe,
     )
     return Opened(given=given, image=decoded.image, notes=(*decoded.notes, *origin.notes))
+
+
+def load(name: str) -> bytes:
+    """Return the bytes of the file `name` (`-`: those of standard input, which can be read once).
+
+    Raises RequestError where there is no such file, where it cannot be read or has more than `MAX_BYTES`.
+    """
+    return _from_stdin() if name == STDIN else _from_file(name)
 
 
 def expand(patterns: Sequence[str]) -> tuple[str, ...]:

@@ -35,7 +35,10 @@ def png(depth, colour, rows, width, *chunks):
 
 
 def decoded(data, frame=None):
-    return pictures.decode(data, name="a.png", frame=frame)
+    found = pictures.decode(data, name="a.png", frame=frame)
+    measured = pictures.measure(data, name="a.png", frame=frame)
+    assert (measured.width, measured.height) == found.image.size
+    return found
 
 
 def pixels(image):
@@ -80,6 +83,19 @@ def test_every_format_is_read(file_format, options, tolerance):
     read = decoded(saved(quadrants(), file_format, **options))
     near(read.image, quadrants(), tolerance)
     assert read.notes == ()
+
+
+def test_a_header_says_which_format_and_what_will_be_refused():
+    assert pictures.measure(saved(quadrants(), "WEBP"), name="a").kind == "WEBP"
+    frames = saved(quadrants(), "GIF", save_all=True, append_images=[Image.new("RGB", (8, 6))])
+    for data, words in (
+        (b"text", "not a picture"),
+        (frames, "2 frames"),
+        (saved(quadrants(), "PNG")[:20], "cut short"),
+    ):
+        with pytest.raises(RequestError) as caught:
+            pictures.measure(data, name="a")
+        assert words in f"{caught.value.message} {caught.value.hint}"
 
 
 def test_a_gif_of_one_frame_is_a_still():
