@@ -188,18 +188,6 @@ def _weights(parents: Sequence[Gene]) -> list[float]:
     return [each.weight for each in parents]
 
 
-def _words(parents: Sequence[Gene], weights: Sequence[float]) -> list[tuple[Gene, float]]:
-    """Return the ancestors whose own words count, with their shares: mixing words twice is mixing them once."""
-    found: list[tuple[Gene, float]] = []
-    for parent, weight in zip(parents, weights, strict=True):
-        if not parent.parents:
-            found.append((parent, weight))
-            continue
-        own, shares_of_own = _contributing(parent.parents, [each.weight for each in parent.parents])
-        found += [(each, weight * share) for each, share in _words(own, shares_of_own)]
-    return found
-
-
 def _call(method: Callable[..., Any], bound: inspect.BoundArguments, changes: dict[str, Any]) -> Any:
     """Call a bound `method` with the arguments of `bound`, of which those that it names are changed."""
     changed = inspect.BoundArguments(bound.signature, bound.arguments.copy())
