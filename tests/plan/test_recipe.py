@@ -296,7 +296,7 @@ def test_schemas_within_are_looked_at_too():
         ("ingredients.0", {}, "recipe's ingredients[0] lacks height, role, sha256, width", None),
         ("ingredients.1.role", "imagee", "recipe's ingredients[1].role is 'imagee'", "image"),
         ("ingredients.1.sha256", "AB" * 32, "ingredients[1].sha256 is 'ABAB", None),
-        ("ingredients.1.weight", 1.5, "ingredients[1].weight is 1.5; the most is 1", None),
+        ("ingredients.1.weight", 1.5, "ingredients[1].weight is 1.5; the most is 1.01", None),
         ("ingredients.1.source_type", 1, "ingredients[1].source_type is 1, not text or null", None),
         ("ingredients.1.recipe", [], "ingredients[1].recipe is [], not an object or null", None),
         ("ingredients.1.recipe.seed", -1, "ingredients[1].recipe.seed is -1; the least is 0", None),
