@@ -69,9 +69,11 @@ class Network:
 
         Raise PictureError where the result is not made of numbers, MachineError where memory runs out.
         """
-        given = pictures.to(self.device, TORCH_DTYPES[self.dtype])
-        with torch.inference_mode(), quiet(), self._memory_explained(pictures):
-            singles = given.reshape(-1, 1, self.channels, *given.shape[2:])
+        height, width = pictures.shape[2:]
+        what = f"{self.name}, which computes on {self.device} in {self.dtype},"
+        with torch.inference_mode(), quiet(), memory_explained(what, (width, height)):
+            given = pictures.to(self.device, TORCH_DTYPES[self.dtype])
+            singles = given.reshape(-1, 1, self.channels, height, width)
             drawn = torch.cat([self.forward(each) for each in singles])
             return drawn.reshape(len(pictures), COLOURS, *drawn.shape[2:]).float().clamp_(0, 1)
 
@@ -82,20 +84,21 @@ class Network:
         drawn: Drawn = self(given / 255)[0].permute(1, 2, 0).cpu().numpy()
         return drawn
 
-    @contextmanager
-    def _memory_explained(self, pictures: Tensor) -> Iterator[None]:
-        try:
-            yield
-        except ImggenError:
+
+@contextmanager
+def memory_explained(what: str, tile: tuple[int, int]) -> Iterator[None]:
+    """Turn running out of memory while `what` draws a tile of a size into a MachineError that suggests smaller ones."""
+    try:
+        yield
+    except ImggenError:
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if not failures.is_out_of_memory(error):
             raise
-        except (MemoryError, RuntimeError) as error:
-            if not failures.is_out_of_memory(error):
-                raise
-            height, width = pictures.shape[2:]
-            raise MachineError(
-                f"out of memory on {self.device}: {self.name} was given a tile of {width}x{height} px in {self.dtype}",
-                hint=f"--tile-size {max(tiling.SMALLEST_TILE, max(height, width) // 2)}",
-            ) from error
+        raise MachineError(
+            f"out of memory: {what} was given a tile of {tile[0]}x{tile[1]} px",
+            hint=f"--tile-size {max(tiling.SMALLEST_TILE, max(tile) // 2)}",
+        ) from error
 
 
 def builtin(scale: int, *, device: Device, dtype: Dtype | None = None, folder: Path | None = None) -> Network:

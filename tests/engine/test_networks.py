@@ -352,7 +352,9 @@ def test_running_out_of_memory_names_the_tile(own):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
     network = replace(networks.builtin(2, device="cpu", folder=own), forward=hungry)
-    with pytest.raises(MachineError, match=r"out of memory on cpu: builtin-x2 was given a tile of 300x8 px in float32") as caught:
+    with pytest.raises(
+        MachineError, match=r"builtin-x2, which computes on cpu in float32, was given a tile of 300x8 px"
+    ) as caught:
         network(torch.zeros(1, 3, 8, 300))
     assert caught.value.hint == "--tile-size 150"
 
