@@ -47,6 +47,7 @@ def test_the_wheel_holds_the_presets_the_model_and_nothing_of_the_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {"imggen/presets/icon.toml", "imggen/presets/train/builtin-diffusion.toml", "imggen/py.typed"} <= set(names)
     assert "imggen/builtin/model/model_index.json" in names
+    assert {"imggen/builtin/upscale/x2.safetensors", "imggen/builtin/upscale/x4.safetensors"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "runs/"))]
     assert wheel.stat().st_size < LARGEST_WHEEL
 

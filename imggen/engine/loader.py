@@ -4,6 +4,7 @@ import importlib
 import inspect
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -11,7 +12,7 @@ import torch
 import transformers
 from diffusers.utils import logging as diffusers_logging
 
-from imggen.engine import failures, probe, store
+from imggen.engine import adapters, failures, probe, store
 from imggen.engine.environment import quiet
 from imggen.errors import ModelError, RequestError
 from imggen.plan.machine import Dtype
@@ -47,6 +48,7 @@ def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = store.ign
     with quiet():
         pipeline = switch(_assemble(plan, on_event), plan)
         _check(pipeline, plan)
+        _adapt(pipeline, plan)
         with failures.explained(plan, "the model"):
             _schedule(pipeline, plan)
             _format(pipeline, plan)
@@ -196,6 +198,13 @@ def _check_tokenizer(plan: GeneratePlan, name: str, tokenizer: Any, encoder: Any
         raise ModelError(
             f"{name} of {plan.model.reference} has no model_max_length: its tokenizer_config.json is incomplete"
         )
+
+
+def _adapt(pipeline: Any, plan: GeneratePlan) -> None:
+    if plan.change is None or plan.change.adapter is None:
+        return
+    reference, scale = Path(plan.change.adapter).expanduser(), plan.change.adapter_scale
+    adapters.load_ip_adapter(pipeline, reference, 1.0 if scale is None else scale, allow_pickle=plan.allow_pickle)
 
 
 def _schedule(pipeline: Any, plan: GeneratePlan) -> None:

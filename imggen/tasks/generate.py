@@ -10,7 +10,7 @@ from typing import Any
 import imggen
 from imggen.engine import environment, probe, store, weights
 from imggen.engine.weights import Terms
-from imggen.errors import ImggenError, PictureError, RequestError
+from imggen.errors import ImggenError, ModelError, PictureError, RequestError
 from imggen.output import metadata, writer
 from imggen.output.metadata import Facts
 from imggen.output.writer import Written
@@ -123,6 +123,7 @@ def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) 
     terms = Terms(offline=bool(request.offline) or not fetch, allow_pickle=bool(request.allow_pickle), half=half)
     facts = _find(request, terms, on_event)
     decided = resolve.resolve(request, facts, machine, given, draw_seed=secrets.randbelow)
+    _check_adapter(decided)
     laid = inputs.lay(decided, opened)
     named = _names(decided)
     paths = writer.check(
@@ -134,6 +135,15 @@ def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) 
     kept = frozenset(number for number, path in enumerate(paths, start=1) if path is None)
     notes = inputs.notes(decided, opened)
     return _Prepared(plan=decided, machine=machine, source=source, named=named, kept=kept, laid=laid, notes=notes)
+
+
+def _check_adapter(decided: GeneratePlan) -> None:
+    reference = decided.change.adapter if decided.change else None
+    if reference is not None and not Path(reference).expanduser().exists():
+        raise ModelError(
+            f"--ip-adapter {reference}: there is no such file or folder",
+            hint="a safetensors file with image_encoder/ beside it, or a folder as h94/IP-Adapter has",
+        )
 
 
 def _find(request: GenerateRequest, terms: Terms, on_event: Report) -> ModelFacts:
