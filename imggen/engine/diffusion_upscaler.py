@@ -14,31 +14,13 @@ from imggen.engine import tiling as tile_layout
 from imggen.engine.environment import quiet
 from imggen.engine.tiling import Drawn, Grid, Piece, Pixels, Rules, Tile, Tiling
 from imggen.engine.upscaler import Report, ignore
-from imggen.errors import MachineError, ModelError, PictureError, RequestError
+from imggen.errors import MachineError, PictureError, RequestError
+from imggen.plan import upscalers
 from imggen.plan.machine import Device, Dtype
 from imggen.plan.progress import Progress
 from imggen.plan.request import GeneratePlan, ModelFacts, OutputPlan
+from imggen.plan.upscalers import KINDS, Kind
 
-
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """A pipeline class that enlarges pictures, and what suits it.
-
-    `factor` is by how much, 0 where it is the number of pixels per latent. `tile` is in pixels of the small picture.
-    """
-
-    factor: int
-    steps: int
-    guidance: float
-    noise_level: int | None
-    tile: int
-
-
-KINDS = {
-    "StableDiffusionUpscalePipeline": Kind(factor=0, steps=40, guidance=9.0, noise_level=20, tile=256),
-    # Guidance blurs what this one draws, and its authors left it out.
-    "StableDiffusionLatentUpscalePipeline": Kind(factor=2, steps=20, guidance=0.0, noise_level=None, tile=512),
-}
 # Attention reaches everywhere, so tiles never agree quite; what is next to a tile's edge agrees least.
 MARGIN = 8
 BLEND = 32
@@ -67,23 +49,13 @@ class Place:
     allow_pickle: bool = False
 
 
-def kind(facts: ModelFacts) -> Kind:
-    """Return what is known of a model that enlarges pictures; raise ModelError for one that does not."""
-    found = KINDS.get(facts.pipeline)
-    if found is None:
-        raise ModelError(
-            f"{facts.reference} is a {facts.pipeline}, which does not enlarge pictures; {' and '.join(KINDS)} do",
-            hint="--model builtin",
-        )
-    return found
-
-
 def load(facts: ModelFacts, place: Place, *, on_event: Report = ignore) -> Any:
     """Return the diffusers pipeline of a model that enlarges pictures, under the same checks as those that draw them.
 
     Raise ModelError for one that is of another kind, damaged or incomplete, MachineError where memory runs out.
     """
-    edge = kind(facts).tile
+    kind = upscalers.find(facts)
+    edge = kind.tile
     plan = GeneratePlan(
         task="image-to-image",
         model=facts,
@@ -94,8 +66,8 @@ def load(facts: ModelFacts, place: Place, *, on_event: Report = ignore) -> Any:
         width=edge,
         height=edge,
         canvas=(edge, edge),
-        steps=kind(facts).steps,
-        guidance=kind(facts).guidance,
+        steps=kind.steps,
+        guidance=kind.guidance,
         seeds=(),
         sampler="default",
         device=place.device,

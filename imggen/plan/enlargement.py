@@ -101,7 +101,8 @@ class Surroundings:
 class Enlargement:
     """What is decided for one picture.
 
-    `path` is None for standard output. `network_scale` is that of the built-in network, 0 where it has no part.
+    `path` is None for standard output. `network_scale` is by how much the built-in network or the diffusion model
+    enlarges at a time; 0 where none draws, or only a file of weights can tell.
     """
 
     source: Source
@@ -117,8 +118,8 @@ class UpscalePlan:
 
     `tile` is a tile's edge in pixels of the small picture, 0 for the whole picture at once. None stands where only the
     network can tell, once it is loaded: `tile` as large as pays and fits into memory, `tile_overlap` as far as it
-    looks, `dtype` the fastest that is exact. `prompt`, `seed`, `steps` and `guidance` are a diffusion model's, None
-    being its own.
+    looks, `dtype` the fastest that is exact. `prompt`, `seed`, `steps` and `guidance` are a diffusion model's, and None
+    for the others.
     """
 
     enlarger: Enlarger
@@ -130,7 +131,7 @@ class UpscalePlan:
     tile_overlap: int | None
     fit: Fit | None = None
     frame: int | None = None
-    prompt: str = ""
+    prompt: str | None = None
     seed: int | None = None
     steps: int | None = None
     guidance: float | None = None

@@ -4,13 +4,13 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import PurePath
 from typing import Final
 
 from imggen.errors import ImggenError, MachineError, RequestError
-from imggen.plan import catalog, dtypes, memory, naming, seeds, targets
+from imggen.plan import catalog, dtypes, memory, naming, seeds, targets, upscalers
 from imggen.plan.case import ASKED, COMMAND_LINE
 from imggen.plan.destination import QUALITIES
 from imggen.plan.dtypes import Chosen
@@ -50,6 +50,11 @@ _NEEDS: Final[dict[str, tuple[Engine, ...]]] = {
     "allow_pickle": ("network", "diffusion"),
 }
 """The options that only some engines take."""
+_TILES: Final[dict[Engine, str]] = {
+    "network": "as large as pays and fits into half of the free memory",
+    "diffusion": "what suits the model",
+}
+_DRAWING: Final = ("prompt", "seed", "steps", "guidance")
 _ENGINES: Final[dict[Engine, str]] = {
     "lanczos": "Lanczos, which only resamples",
     "network": "a network",
@@ -57,8 +62,21 @@ _ENGINES: Final[dict[Engine, str]] = {
 }
 
 
+class NoRoomError(MachineError):
+    """One picture would be too large for the memory that is free; a smaller one may well do."""
+
+
+def from_command_line(options: Mapping[str, object]) -> UpscaleRequest:
+    """Return the request that `options` say; what is None or no field of a request is left out."""
+    known = {each.name for each in fields(UpscaleRequest)} - {"origin", "files"}
+    said = {name: value for name, value in options.items() if name in known and value is not None}
+    files = options.get("files")
+    names = tuple(str(each) for each in files) if isinstance(files, Iterable) else ()
+    return UpscaleRequest(files=names, **said, origin=dict.fromkeys(said, COMMAND_LINE))  # type: ignore[arg-type]  # by name
+
+
 def complete(asked: UpscaleRequest, below: GenerateRequest) -> UpscaleRequest:
-    """Return `asked` with its blanks filled by what `below` (the environment over the config) says of all commands."""
+    """Return `asked` with its blanks filled by what `below` (the environment, or the config) says of all commands."""
     said = {name: getattr(below, name) for name in SHARED if getattr(below, name) is not None}
     filled = {name: value for name, value in said.items() if getattr(asked, name) is None}
     origin = asked.origin | {name: below.origin.get(name, ASKED) for name in filled}
@@ -101,6 +119,7 @@ def resolve(
             f"-o - writes one picture to standard output, and {len(sources)} are given", hint="-o 'big/{stem}.png'"
         )
     device, dtype = _place(request, enlarger, around.machine)
+    wishes = _wishes(request, enlarger, draw_seed)
     placed = [_picture(request, each, enlarger, around) for each in sources]
     pictures = tuple(each for each in placed if isinstance(each, Enlargement))
     _check_names(pictures, request)
@@ -112,14 +131,14 @@ def resolve(
         refused=tuple(each for each in placed if isinstance(each, Refused)),
         device=device.value,
         dtype=dtype.value if dtype else None,
-        tile=tile,
+        tile=upscalers.find(enlarger.model).tile if tile is None and enlarger.model else tile,
         tile_overlap=request.tile_overlap,
         fit=request.fit,
         frame=request.frame,
-        prompt=request.prompt or "",
-        seed=_seed(request, draw_seed) if enlarger.engine == "diffusion" else None,
-        steps=request.steps,
-        guidance=request.guidance,
+        prompt=wishes.prompt,
+        seed=wishes.seed,
+        steps=wishes.steps,
+        guidance=wishes.guidance,
         allow_pickle=bool(request.allow_pickle),
         reasons=_reasons(request, enlarger, device, dtype),
     )
@@ -137,13 +156,13 @@ def check_room(source: Source, size: Sized, network_scale: int, machine: Machine
     height = max(size.height, size.drawn_height, source.height * grown if network_scale else 0)
     if width * height > targets.MAX_PIXELS:
         raise RequestError(
-            f"a network of {network_scale}x draws {width}x{height} pixels on the way to {size.width}x{size.height}; "
-            f"at most {targets.MAX_PIXELS:,} are made",
+            f"what enlarges {network_scale} times draws {width}x{height} pixels on the way to "
+            f"{size.width}x{size.height}; at most {targets.MAX_PIXELS:,} are made",
             hint=f"--scale {network_scale}",
         )
     needed = width * height * _HELD_BYTES
     if needed > machine.free_bytes:
-        raise MachineError(
+        raise NoRoomError(
             f"{width}x{height} pixels take {memory.text(needed)} of memory until they are written, and "
             f"{memory.text(machine.free_bytes)} are free",
             hint="--scale 2" if size.scale > 2 else "free some memory, or cut the picture into parts",
@@ -177,6 +196,7 @@ def explain(plan: UpscalePlan) -> list[str]:
         "dtype": plan.dtype or "its own",
         "tile": "as large as fits" if plan.tile is None else f"{plan.tile or 'the whole picture'}",
         "tile_overlap": "as it needs" if plan.tile_overlap is None else str(plan.tile_overlap),
+        **{name: str(getattr(plan, name)) for name in _DRAWING},
     }
     decided = [f"{name}: {value} ({plan.reasons[name]})" for name, value in values.items() if name in plan.reasons]
     return [*decided, *(_line(each) for each in plan.pictures)]
@@ -249,13 +269,33 @@ def _tile(request: UpscaleRequest) -> int | None:
     return int(typed)
 
 
-def _seed(request: UpscaleRequest, draw: Callable[[int], int]) -> int:
+@dataclass(frozen=True, kw_only=True)
+class _Wishes:
+    """What a diffusion model is told."""
+
+    prompt: str | None = None
+    seed: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+
+
+def _wishes(request: UpscaleRequest, enlarger: Enlarger, draw: Callable[[int], int]) -> _Wishes:
+    if enlarger.model is None:
+        return _Wishes()
+    kind, prompt = upscalers.find(enlarger.model), request.prompt or ""
+    if request.guidance and not prompt:
+        raise RequestError(
+            f"--guidance {request.guidance:g} has no words to guide to", hint='--prompt "a red apple", or leave it out'
+        )
     chosen = seeds.choose(request.seed, None, draw=draw)
     if len(chosen) > 1:
         raise RequestError(
             f"--seed {request.seed} lists {len(chosen)} seeds; one is for all pictures", hint=f"--seed {chosen[0]}"
         )
-    return chosen[0]
+    guidance = kind.guidance if request.guidance is None else request.guidance
+    return _Wishes(
+        prompt=prompt, seed=chosen[0], steps=request.steps or kind.steps, guidance=guidance if prompt else 0.0
+    )
 
 
 def _place(
@@ -286,11 +326,9 @@ def _picture(
 ) -> Enlargement | Refused:
     if isinstance(source, Refused):
         return source
-    scale = 0
     try:
         size = targets.apply(targets.parse(request.scale, request.to, request.fit), source.width, source.height)
-        if enlarger.engine == "network" and enlarger.file is None:
-            scale = next((each for each in _BUILTIN_SCALES if each >= size.scale), _BUILTIN_SCALES[-1])
+        scale = _network_scale(enlarger, size)
         check_room(source, size, scale, around.machine)
     except ImggenError as error:
         return Refused(number=source.number, name=source.name, error=error)
@@ -312,6 +350,14 @@ def _picture(
         path=None if request.output == naming.STDOUT else path,
         network_scale=scale,
     )
+
+
+def _network_scale(enlarger: Enlarger, size: Sized) -> int:
+    if enlarger.model is not None:
+        return upscalers.factor(enlarger.model)
+    if enlarger.engine == "lanczos" or enlarger.file is not None:
+        return 0
+    return next((each for each in _BUILTIN_SCALES if each >= size.scale), _BUILTIN_SCALES[-1])
 
 
 def _default(request: UpscaleRequest) -> str:
@@ -382,6 +428,7 @@ def _reasons(
         return found
     return found | {
         "dtype": dtype.reason if dtype else "float16 where the network can, float32 where it cannot",
-        "tile": request.why("tile_size", "as large as pays and fits into half of the free memory"),
-        "tile_overlap": request.why("tile_overlap", "as far as the network looks, so that no seam shows"),
+        "tile": request.why("tile_size", _TILES[enlarger.engine]),
+        "tile_overlap": request.why("tile_overlap", "so that no seam shows"),
+        **({name: request.why(name, "what suits the model") for name in _DRAWING} if enlarger.model else {}),
     }

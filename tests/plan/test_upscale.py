@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from imggen.errors import MachineError, RequestError
-from imggen.plan import upscale
+from imggen.errors import MachineError, ModelError, RequestError
+from imggen.plan import upscale, upscalers
 from imggen.plan.enlargement import Enlarger, Refused, Source, Surroundings, UpscaleRequest
 from imggen.plan.request import GenerateRequest
-from tests.plan.conftest import GIB, laptop, with_cuda
+from tests.plan.conftest import GIB, laptop, stable_diffusion, with_cuda
 
 NETWORKS = Enlarger(engine="network", reference="builtin")
 LANCZOS = Enlarger(engine="lanczos", reference="lanczos")
@@ -238,13 +238,40 @@ def test_name_of_a_model_says_which_engine_runs_it(model, engine):
     assert upscale.engine(model) == engine
 
 
+def diffusion(**changes):
+    facts = stable_diffusion(
+        pipeline="StableDiffusionUpscalePipeline", configs={"vae": {"block_out_channels": [8] * 3}}
+    )
+    return Enlarger(engine="diffusion", reference="org/up", model=replace(facts, **changes))
+
+
 def test_diffusion_has_one_seed_for_all_pictures():
-    enlarger = Enlarger(engine="diffusion", reference="org/up")
-    assert plan(enlarger=enlarger, model="org/up", seed="42").seed == 42
-    assert plan(enlarger=enlarger, model="org/up").seed == 2**32 - 1
+    assert plan(enlarger=diffusion(), model="org/up", seed="42").seed == 42
+    assert plan(enlarger=diffusion(), model="org/up").seed == 2**32 - 1
     assert plan().seed is None
     with pytest.raises(RequestError, match="one is for all pictures"):
-        plan(enlarger=enlarger, model="org/up", seed="1-3")
+        plan(enlarger=diffusion(), model="org/up", seed="1-3")
+
+
+def test_diffusion_model_decides_what_is_left_blank():
+    found = plan(enlarger=diffusion(), model="org/up", prompt="a cat")
+    assert (found.steps, found.guidance, found.tile, found.pictures[0].network_scale) == (40, 9.0, 256, 4)
+    found = plan(enlarger=diffusion(), model="org/up", prompt="a cat", steps=7, guidance=3, tile_size="128")
+    assert (found.steps, found.guidance, found.tile) == (7, 3, 128)
+    twice = plan(enlarger=diffusion(pipeline="StableDiffusionLatentUpscalePipeline"), model="org/up", scale="3")
+    assert (twice.steps, twice.guidance, twice.pictures[0].network_scale) == (20, 0.0, 2)
+    assert "steps: 20 (what suits the model)" in upscale.explain(twice)
+
+
+def test_guidance_without_words_is_refused_and_not_ignored():
+    assert plan(enlarger=diffusion(), model="org/up").guidance == 0
+    with pytest.raises(RequestError, match="no words to guide to"):
+        plan(enlarger=diffusion(), model="org/up", guidance=7.5)
+
+
+def test_model_that_draws_from_words_is_no_upscaler():
+    with pytest.raises(ModelError, match="StableDiffusionPipeline, which does not enlarge pictures"):
+        upscalers.find(stable_diffusion())
 
 
 def test_plan_is_strict_json_with_its_reasons():

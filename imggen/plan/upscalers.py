@@ -1,0 +1,45 @@
+"""Diffusion models that enlarge pictures, as data: their pipeline classes, and what suits each."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from imggen.errors import ModelError
+from imggen.plan import catalog
+from imggen.plan.request import ModelFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A pipeline class that enlarges pictures, and what suits it.
+
+    `factor` is by how much, 0 where it is the number of pixels per latent. `tile` is in pixels of the small picture.
+    """
+
+    factor: int
+    steps: int
+    guidance: float
+    noise_level: int | None
+    tile: int
+
+
+KINDS: Final = {
+    "StableDiffusionUpscalePipeline": Kind(factor=0, steps=40, guidance=9.0, noise_level=20, tile=256),
+    # Guidance blurs what this one draws, and its authors left it out.
+    "StableDiffusionLatentUpscalePipeline": Kind(factor=2, steps=20, guidance=0.0, noise_level=None, tile=512),
+}
+
+
+def find(facts: ModelFacts) -> Kind:
+    """Return what is known of a model that enlarges pictures; raise ModelError for one that does not."""
+    found = KINDS.get(facts.pipeline)
+    if found is None:
+        raise ModelError(
+            f"{facts.reference} is a {facts.pipeline}, which does not enlarge pictures; {' and '.join(KINDS)} do",
+            hint="--model builtin",
+        )
+    return found
+
+
+def factor(facts: ModelFacts) -> int:
+    """Return how many times larger one pass of the model makes a picture."""
+    return find(facts).factor or catalog.vae_scale(facts)
