@@ -17,6 +17,7 @@ from imggen.plan import (
     dtypes,
     memory,
     record,
+    samplers,
     seeds,
     signature,
     sizes,
@@ -27,7 +28,7 @@ from imggen.plan.approach import Approach
 from imggen.plan.canvas import Canvas
 from imggen.plan.case import ASKED, COMMAND_LINE, RECIPE, Case
 from imggen.plan.catalog import Family
-from imggen.plan.change import Axes, Method
+from imggen.plan.change import Axes, Change, Method
 from imggen.plan.destination import Destination
 from imggen.plan.dtypes import Chosen
 from imggen.plan.given import Given
@@ -125,6 +126,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     taken = limits(case)
     steered = steering.choose(case)
     way = approach.choose(case, steered.steps)
+    _check_sampler(case, way, steered)
     size = _size(case, taken)
     area = canvas.canvas(size, taken)
     chosen = seeds.choose(request.seed, request.num_images, draw=draw_seed)
@@ -142,12 +144,13 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         passes=steered.passes,
         seamless=tile is not None,
     )
+    changed = alteration.choose(case, way)
     return _Decided(
         prompt=prompt,
         approach=way,
         size=size,
         canvas=area,
-        alteration=alteration.choose(case, way),
+        alteration=changed,
         tile=tile,
         steering=steered,
         seeds=chosen,
@@ -156,7 +159,12 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         levers=memory.choose(request, job),
         arguments=_arguments(case, way, prompt, area, steered),
         destination=destination.choose(case, len(chosen)),
-        notes=(*fallbacks, *record.unknown_words(prompt, case.record), *_size_notes(size, case)),
+        notes=(
+            *fallbacks,
+            *record.unknown_words(prompt, case.record),
+            *_size_notes(size, case),
+            *_twin_notes(changed.change, len(chosen)),
+        ),
     )
 
 
@@ -173,6 +181,16 @@ def _size(case: Case, taken: sizes.Limits) -> sizes.Size:
     wide, tall = start.width + left + right, start.height + top + bottom
     return replace(
         canvas.size(case.request, (wide, tall), taken), reason="the given picture's size and what --pad adds"
+    )
+
+
+def _check_sampler(case: Case, way: Approach, steered: Steering) -> None:
+    scheduler, prediction = steered.scheduler, catalog.prediction(case.family, case.facts)
+    if way.strength is None or scheduler is None or samplers.starts_from_pictures(scheduler, prediction):
+        return
+    raise RequestError(
+        f"--sampler {steered.sampler}: with {case.family.title} it cannot start from a picture",
+        hint="--sampler euler, or leave it out",
     )
 
 
@@ -388,6 +406,12 @@ def _size_notes(size: sizes.Size, case: Case) -> tuple[str, ...]:
     if size.width <= _STRETCH * native[0] and size.height <= _STRETCH * native[1]:
         return ()
     return (f"the model was trained on {native[0]}x{native[1]}; at {size.width}x{size.height} it may repeat things",)
+
+
+def _twin_notes(change: Change | None, pictures: int) -> tuple[str, ...]:
+    if pictures == 1 or change is None or change.method != "noise-and-words" or change.mutation:
+        return ()
+    return ("without a mutation the children are alike, unless the sampler adds noise of its own (euler_a)",)
 
 
 def _shortened(numbers: tuple[int, ...]) -> str:

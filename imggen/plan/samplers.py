@@ -132,6 +132,14 @@ SAMPLERS: tuple[Sampler, ...] = (
 )
 
 
+def starts_from_pictures(scheduler: Scheduler, prediction: Prediction) -> bool:
+    """Return whether the scheduler can noise a given picture in the way that the pipelines of such models ask for.
+
+    Those that hand over a shift ask by a method (`scale_noise`) that of these schedulers only Euler's has.
+    """
+    return prediction in ("noise", "flow") or scheduler.class_name == "FlowMatchEulerDiscreteScheduler"
+
+
 def names(prediction: Prediction | None = None) -> tuple[str, ...]:
     """Return the samplers' names, `default` first; only those for `prediction` where it is given."""
     usable = (each.name for each in SAMPLERS if prediction is None or prediction in each.schedulers)

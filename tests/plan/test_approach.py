@@ -176,3 +176,10 @@ def test_seamless_pictures_are_decoded_whole():
     assert decide("text-to-image", (), tile="xy", width=2048, height=2048).vae_tile == 0
     with pytest.raises(RequestError, match="contradict each other"):
         decide("text-to-image", (), tile="xy", vae_tiling="on")
+
+
+def test_a_sampler_that_cannot_start_from_a_picture_is_refused_for_pictures_only():
+    assert decide("text-to-image", (), model=flux(), sampler="dpmpp_2m").sampler == "dpmpp_2m"
+    with pytest.raises(RequestError, match="it cannot start from a picture"):
+        decide("image-to-image", model=flux(), sampler="dpmpp_2m")
+    assert decide("image-to-image", sampler="dpmpp_2m").sampler == "dpmpp_2m"
