@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import imggen
-from imggen.cli import console, models, pictures, provenance, training
+from imggen.cli import console, models, pictures, provenance, training, upscale
 from imggen.errors import EXIT_INTERRUPTED, ImggenError
 
 _TERMINATED = 128 + signal.SIGTERM
@@ -31,6 +31,7 @@ app.command("inpaint")(pictures.inpaint)
 app.command("outpaint")(pictures.outpaint)
 app.command("blend")(pictures.blend)
 app.command("style")(pictures.style)
+app.command("upscale")(upscale.upscale)
 app.command("inspect")(provenance.inspect)
 app.command("embed-metadata")(provenance.embed_metadata)
 app.add_typer(models.models, name="models")

@@ -30,6 +30,18 @@ def sizes_named(incomplete: str) -> list[str]:
     return _beginning(incomplete, ("native", *sizes.NAMES))
 
 
+def targets(incomplete: str) -> list[str]:
+    """Return the names of sizes to enlarge to that begin with `incomplete`."""
+    from imggen.plan import sizes
+
+    return _beginning(incomplete, sizes.NAMES)
+
+
+def upscalers(incomplete: str) -> list[str]:
+    """Return what enlarges pictures and begins with `incomplete`; the shell itself offers files of weights."""
+    return _beginning(incomplete, ("builtin", "lanczos"))
+
+
 def models(incomplete: str) -> list[str]:
     """Return the models on this machine whose names begin with `incomplete`; the shell itself offers folders."""
     return _beginning(incomplete, ("builtin", *_cached()))

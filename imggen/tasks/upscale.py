@@ -1,0 +1,313 @@
+"""Pictures to larger pictures: many files, one network, and no file that costs another."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from glob import has_magic
+from pathlib import Path
+
+import imggen
+from imggen.data import pictures
+from imggen.engine import environment, probe, store, weights
+from imggen.engine.weights import Terms
+from imggen.errors import ImggenError, ModelError, PictureError, RequestError
+from imggen.output import encoder, enlargement, metadata, writer
+from imggen.output.writer import Written
+from imggen.plan import naming, upscalers
+from imggen.plan import upscale as planning
+from imggen.plan.change import Edit
+from imggen.plan.enlargement import (
+    Enlargement,
+    Enlarger,
+    Refused,
+    Source,
+    Surroundings,
+    UpscalePlan,
+    UpscaleRequest,
+)
+from imggen.plan.machine import Machine
+from imggen.plan.nearest import nearest
+from imggen.plan.progress import Progress
+from imggen.plan.request import ImageFormat, ModelFacts
+from imggen.tasks import engines, given
+from imggen.tasks.engines import Draw, Load, Report
+
+_FORMATS: dict[str, ImageFormat] = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enlarged:
+    """One picture that is larger now: where from, how, and where it went.
+
+    `written` is the file; a picture for standard output has `data`, its bytes, instead. Where the policy keeps the file
+    that is at `path` already, nothing is drawn, and there is neither an edit nor anything written.
+    """
+
+    planned: Enlargement
+    edit: Edit | None = None
+    path: Path | None = None
+    written: Written | None = None
+    data: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """One picture, of how many, that could not become larger, and why."""
+
+    name: str
+    error: ImggenError
+    of: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """A plan, the machine it is for, and the bytes of standard input where a picture comes from there.
+
+    `kept` are the numbers of the pictures whose files are there and stay.
+    """
+
+    plan: UpscalePlan
+    machine: Machine
+    stdin: bytes | None
+    kept: frozenset[int]
+
+
+def plan(request: UpscaleRequest, *, on_event: Report = store.ignore) -> UpscalePlan:
+    """Return what `upscale` would do, everything that can fail without weights having been checked; write no picture.
+
+    Pictures that cannot become larger are among the plan's refused ones.
+    """
+    return _prepare(request, on_event).plan
+
+
+def upscale(
+    request: UpscaleRequest,
+    *,
+    on_event: Report = store.ignore,
+    on_plan: Callable[[UpscalePlan], None] = lambda _: None,
+    load: Load | None = None,
+) -> Iterator[Enlarged | Failed]:
+    """Make the pictures of `request` larger and yield each as soon as it is written, or as soon as it has failed.
+
+    Those that cannot be enlarged are told before the others are begun, and before any weights are loaded. A picture
+    that fails does not stop the others; at the end an ImggenError names all that did. A machine without memory or disk
+    stops the run: it would only fail again. `load(plan, scale)` returns the network, the built-in one of that scale.
+    """
+    prepared = _prepare(request, on_event)
+    on_plan(prepared.plan)
+    failures = _refused(prepared.plan)
+    yield from failures
+    if prepared.plan.pictures:
+        load = load or partial(engines.load, on_event=on_event)
+        draw = engines.choose(prepared.plan, prepared.machine, load, on_event)
+        for made in _each(prepared, draw, on_event):
+            if isinstance(made, Failed):
+                failures.append(made)
+            yield made
+    _raise_together(failures)
+
+
+def raise_refused(plan: UpscalePlan) -> None:
+    """Raise the error that `upscale` would end with where nothing but the plan's refused pictures failed."""
+    _raise_together(_refused(plan))
+
+
+def _refused(plan: UpscalePlan) -> list[Failed]:
+    count = len(plan.pictures) + len(plan.refused)
+    return [Failed(name=each.name, error=each.error, of=count) for each in plan.refused]
+
+
+def _raise_together(failures: Sequence[Failed]) -> None:
+    """Raise one error with a table of all failures; return where there are none.
+
+    It is of the first failure's kind where no picture went well, and a plain ImggenError where some did.
+    """
+    if not failures:
+        return
+    count = failures[0].of
+    if count == 1:
+        raise failures[0].error
+    kind = type(failures[0].error) if len(failures) == count else ImggenError
+    width = max(len(each.name) for each in failures)
+    rows = "\n".join(f"  {each.name:<{width}}  {_reason(each)}" for each in failures)
+    raise kind(f"{len(failures)} of {count} pictures failed:\n{rows}", hint=failures[0].error.hint)
+
+
+def _reason(failure: Failed) -> str:
+    message = failure.error.message.removeprefix(f"{failure.name}: ")
+    return " ".join(message.split())
+
+
+def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
+    environment.prepare(offline=bool(request.offline))
+    planning.check(request)
+    names = _names(request.files)
+    stdin = given.load(given.STDIN) if given.STDIN in names else None
+    sources = [_looked_at(number, name, stdin, request.frame) for number, name in enumerate(names, start=1)]
+    # Where no picture is left to be enlarged, nothing shall be fetched for it.
+    needed = any(isinstance(each, Source) for each in sources)
+    around = Surroundings(machine=probe.machine(), folder=_is_folder(request.output), today=metadata.now().date())
+    enlarger = _enlarger(request, on_event, needed=needed)
+    decided = planning.resolve(request, sources, enlarger, around, draw_seed=secrets.randbelow)
+    _check_sources(decided, names)
+    return _settled(decided, around.machine, stdin)
+
+
+def _names(files: Sequence[str]) -> tuple[str, ...]:
+    """Return the files that names and globs stand for, each once; a name that is no file is told with the pictures."""
+    found: dict[str, str] = {}
+    for typed in files:
+        for name in given.expand([typed]) if has_magic(typed) else (typed,):
+            found.setdefault(name if name == given.STDIN else os.path.normcase(Path(name).absolute()), name)
+    return tuple(found.values())
+
+
+def _looked_at(number: int, name: str, stdin: bytes | None, frame: int | None) -> Source | Refused:
+    try:
+        data = stdin if name == given.STDIN and stdin is not None else given.load(name)
+        measured = pictures.measure(data, name=name, frame=frame)
+    except RequestError as error:
+        return Refused(number=number, name=name, error=error)
+    return Source(
+        number=number,
+        name=name,
+        width=measured.width,
+        height=measured.height,
+        format=_FORMATS.get(measured.kind),
+    )
+
+
+def _is_folder(output: str | None) -> bool:
+    return output not in (None, naming.STDOUT) and Path(str(output)).expanduser().is_dir()
+
+
+def _enlarger(request: UpscaleRequest, on_event: Report, *, needed: bool) -> Enlarger:
+    engine, reference = planning.engine(request.model), request.model or planning.BUILTIN
+    if engine == "lanczos" or reference == planning.BUILTIN or not needed:
+        return Enlarger(engine=engine, reference=reference)
+    if engine == "network":
+        return Enlarger(engine=engine, reference=reference, file=_weights(Path(reference).expanduser()))
+    return Enlarger(engine=engine, reference=reference, model=_model(request, reference, on_event))
+
+
+def _model(request: UpscaleRequest, reference: str, on_event: Report) -> ModelFacts:
+    """Return the facts of a diffusion model that enlarges pictures; raise ModelError for a word that names nothing."""
+    known = (planning.BUILTIN, planning.LANCZOS)
+    if "/" not in reference and not Path(reference).expanduser().exists():
+        near = nearest(reference, known)
+        raise ModelError(
+            f"nothing that enlarges pictures is called {reference!r}",
+            hint=f"--model {near[0] if near else planning.BUILTIN}, a file of weights, a folder or a hub id",
+        )
+    terms = Terms(offline=bool(request.offline), allow_pickle=bool(request.allow_pickle))
+    facts = store.find(reference, terms=terms, on_event=on_event)
+    upscalers.find(facts)
+    return facts
+
+
+def _weights(path: Path) -> Path:
+    if not path.is_file():
+        folder = path.parent if path.parent.is_dir() else Path()
+        near = nearest(path.name, [each.name for each in folder.iterdir() if each.suffix in planning.NETWORK_SUFFIXES])
+        raise ModelError(f"there is no file {path}", hint=f"--model {folder / near[0]}" if near else "--model builtin")
+    if path.suffix.lower() == ".safetensors":
+        weights.read_header(path)
+    return path
+
+
+def _check_sources(decided: UpscalePlan, names: Sequence[str]) -> None:
+    """Raise RequestError where a larger picture would take the place of a source, unless somebody said so."""
+    sources = {os.path.realpath(Path(each)): each for each in names if each != given.STDIN}
+    for each in decided.pictures:
+        source = None if each.path is None else sources.get(os.path.realpath(_path(each)))
+        if source is None or each.output.if_exists in ("number", "skip"):
+            continue
+        if source != each.source.name:
+            raise RequestError(
+                f"{source} would be replaced by what {each.source.name} becomes", hint="-o 'big/{stem}.png'"
+            )
+        if each.output.if_exists != "overwrite":
+            raise RequestError(
+                f"{source} would be replaced by what it becomes", hint="-o 'big/{stem}.png', or --if-exists overwrite"
+            )
+
+
+def _path(picture: Enlargement) -> Path:
+    return Path(picture.path or "").expanduser()
+
+
+def _settled(decided: UpscalePlan, machine: Machine, stdin: bytes | None) -> _Prepared:
+    """Return what is left of the plan when the places are looked at that the pictures go to."""
+    placed, refused, kept = [], list(decided.refused), set()
+    for each in decided.pictures:
+        try:
+            paths = [] if each.path is None else [_path(each)]
+            settled = writer.check(paths, each.output, size=(each.size.width, each.size.height))
+        except RequestError as error:
+            refused.append(Refused(number=each.source.number, name=each.source.name, error=error))
+            continue
+        placed.append(each)
+        kept |= {each.source.number} if settled == (None,) else set()
+    decided = replace(decided, pictures=tuple(placed), refused=tuple(sorted(refused, key=lambda each: each.number)))
+    return _Prepared(plan=decided, machine=machine, stdin=stdin, kept=frozenset(kept))
+
+
+def _each(prepared: _Prepared, draw: Draw, on_event: Report) -> Iterator[Enlarged | Failed]:
+    count, refused = len(prepared.plan.pictures), len(prepared.plan.refused)
+    done = 0
+    for number, picture in enumerate(prepared.plan.pictures, start=1):
+        if picture.source.number in prepared.kept:
+            yield Enlarged(planned=picture, path=_path(picture))
+            continue
+
+        def report(event: Progress, image: int = number) -> None:
+            on_event(replace(event, image=image, images=count))
+
+        try:
+            made: Enlarged | Failed = _made(prepared, picture, draw, report)
+            done += 1
+        except (RequestError, PictureError, planning.NoRoomError) as error:
+            made = Failed(name=picture.source.name, error=error, of=count + refused)
+        except ImggenError as error:
+            if count + refused == 1:
+                raise
+            raise type(error)(f"{error} ({done} of {count} pictures were written)", hint=error.hint) from error
+        yield made
+
+
+def _made(prepared: _Prepared, picture: Enlargement, draw: Draw, report: Report) -> Enlarged:
+    source = picture.source
+    data = prepared.stdin if source.name == given.STDIN and prepared.stdin is not None else given.load(source.name)
+    decoded = pictures.decode(data, name=source.name, frame=prepared.plan.frame)
+    if decoded.image.size != (source.width, source.height):
+        raise RequestError(f"{source.name} was changed while imggen ran", hint="run the line again")
+    if decoded.image.mode == "RGBA":
+        encoder.check_alpha(picture.output.format)
+    drawn = draw(decoded.image, picture, report)
+    image = drawn.image
+    size = (picture.size.width, picture.size.height)
+    if prepared.plan.fit is not None:
+        image = pictures.fit(image, size, prepared.plan.fit)
+    edit = Edit(
+        action="upscale",
+        engine=prepared.plan.enlarger.engine,
+        model=drawn.model,
+        model_hash=drawn.model_hash,
+        width=image.width,
+        height=image.height,
+        source_sha256=hashlib.sha256(data).hexdigest(),
+        imggen=imggen.__version__,
+    )
+    report(Progress(stage="write"))
+    told = enlargement.describe(data, edit)
+    if picture.path is None:
+        marked = writer.encode(image, told, picture.output)
+        return Enlarged(planned=picture, edit=edit, data=marked.data, notes=(*decoded.notes, *marked.notes))
+    written = writer.write(image, told, picture.output, _path(picture))
+    return Enlarged(
+        planned=picture, edit=edit, path=written.path, written=written, notes=(*decoded.notes, *written.notes)
+    )
