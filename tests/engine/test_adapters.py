@@ -4,32 +4,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from imggen.engine import adapters, environment
 from imggen.errors import ModelError, RequestError
 from tests.engine import pipelines
+from tests.tiny_adapters import HIDDEN, PROJECTED, attentions, plain, save_encoder
 
-HIDDEN, PROJECTED = 32, 24
 STYLES = [pipelines.noise_picture(seed=seed) for seed in (1, 2)]
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
     """The folder of a tiny random image encoder."""
-    torch.manual_seed(0)
-    config = CLIPVisionConfig(
-        hidden_size=HIDDEN,
-        intermediate_size=37,
-        projection_dim=PROJECTED,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        image_size=30,
-        patch_size=15,
-    )
-    folder = tmp_path_factory.mktemp("clip") / "image_encoder"
-    CLIPVisionModelWithProjection(config).save_pretrained(folder)
-    return folder
+    return save_encoder(tmp_path_factory.mktemp("clip") / "image_encoder")
 
 
 @pytest.fixture
@@ -55,27 +42,6 @@ def sd(root):
 def pristine(tmp_path_factory):
     """A tiny model for tests in which nothing may be loaded."""
     return sd(tmp_path_factory.mktemp("tiny"))
-
-
-def attentions(unet, *, generator):
-    processors = [name for name in unet.attn_processors if "attn2" in name]
-    width = unet.config.cross_attention_dim
-    for place, name in enumerate(processors):
-        channels = unet.get_submodule(name.removesuffix(".processor")).to_q.out_features
-        for layer in ("to_k_ip", "to_v_ip"):
-            tensor = torch.randn(channels, width, generator=generator)
-            yield f"ip_adapter.{2 * place + 1}.{layer}.weight", tensor
-
-
-def plain(unet, *, projected=PROJECTED):
-    """The tensors of an adapter of the first kind, random."""
-    generator, width = pipelines.generator(0), unet.config.cross_attention_dim
-    return {
-        "image_proj.proj.weight": torch.randn(4 * width, projected, generator=generator),
-        "image_proj.proj.bias": torch.zeros(4 * width),
-        "image_proj.norm.weight": torch.ones(width),
-        "image_proj.norm.bias": torch.zeros(width),
-    } | dict(attentions(unet, generator=generator))
 
 
 def plus(unet, *, hidden=HIDDEN, inner=64):

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from imggen.engine import environment, loader
 from imggen.errors import ModelError, RequestError
 from imggen.output import metadata
 from imggen.plan.request import GenerateRequest
 from imggen.tasks import generate
+from tests import tiny_adapters
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
@@ -322,3 +324,18 @@ def test_a_seamless_picture_says_so_in_its_recipe():
 def test_a_transformer_makes_no_seamless_pictures(tiny_models):
     with pytest.raises(RequestError, match="makes no seamless pictures"):
         planned("text-to-image", images=(), model=str(tiny_models("flux")), tile="xy", output="x.png")
+
+
+def test_an_ip_adapter_shows_the_style_picture_to_the_model(tiny_models, tmp_path):
+    model = str(tiny_models("sd"))
+    unet = diffusers.UNet2DConditionModel.from_pretrained(model, subfolder="unet")
+    with environment.quiet():
+        tiny_adapters.save_encoder(tmp_path / "adapter" / "image_encoder")
+    save_file(tiny_adapters.plain(unet), tmp_path / "adapter" / "style.safetensors")
+    said = {"model": model, "steps": 2, "ip_adapter": f"{tmp_path}/adapter:0.5"}
+    (made,) = make("style", like="other.png", output="other-style.png", **said)
+    make("style", like="mask.png", output="mask-style.png", **said)
+    assert (made.recipe.change.method, made.recipe.change.adapter_scale) == ("ip-adapter", 0.5)
+    assert (pixels("other-style.png") != pixels("mask-style.png")).any()
+    with pytest.raises(ModelError, match="there is no such file or folder"):
+        make("style", like="other.png", output="x.png", model=model, ip_adapter="./nowhere:0.5")
