@@ -149,12 +149,17 @@ class UpscalerPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class DegradationPlan:
-    """How pictures are worn: see `data.degradation.Ranges`; `quality` is the lowest and the highest."""
+    """How pictures are worn: see `data.degradation.Ranges`; `quality` is the lowest and the highest.
+
+    `decoded` is the share that the built-in model's autoencoder encoded and decoded instead: what it leaves is what
+    generated pictures look like.
+    """
 
     kernels: tuple[str, ...]
     clean: float
     blur: float
     quality: tuple[int, ...]
+    decoded: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,8 +279,11 @@ def _check_degradation(plan: DegradationPlan, where: str) -> None:
             f"{where}.kernels holds {strange[0]!r}" if strange else f"{where}.kernels is empty",
             hint=f"one or more of: {', '.join(KERNELS)}",
         )
-    if not 0 <= plan.clean <= 1 or plan.blur < 0:
-        raise RequestError(f"{where}: clean ({plan.clean}) must be from 0 to 1, blur ({plan.blur}) not below 0")
+    if not 0 <= plan.clean <= 1 or not 0 <= plan.decoded <= 1 or plan.blur < 0:
+        raise RequestError(
+            f"{where}: clean ({plan.clean}) and decoded ({plan.decoded}) must be from 0 to 1, blur ({plan.blur}) not "
+            "below 0"
+        )
     if len(plan.quality) != 2 or not 1 <= plan.quality[0] <= plan.quality[1] <= 100:
         raise RequestError(f"{where}.quality is {list(plan.quality)}, but must be the lowest and the highest, 1 to 100")
 

@@ -23,7 +23,7 @@ def run(plan: Plan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
 
 def _enlargement(plan: UpscalerTrainPlan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
     enlargement = upscaler.Enlargement(plan)
-    yield from loop.run(enlargement, plan.training, _place(folder, plan, "upscaler"))
+    yield from loop.run(enlargement, plan.training, _place(folder, plan, "upscaler", enlargement.rests_on))
     enlargement.export(model)
 
 
