@@ -50,7 +50,8 @@ class Network:
 
     `sha256` is its file's; `rules` say which tiles suit it, `dtypes` which precisions. `channels` is 3, or 1 for a
     network of grey pictures, which draws each colour by itself. `bytes_per_pixel` estimates the memory that drawing
-    takes per pixel of the small picture. `forward` takes and returns tensors of shape (1, channels, height, width).
+    takes per pixel of the small picture. `forward` takes and returns tensors of shape (1, channels, height, width), in
+    the order `layout`: not every architecture can take another than the usual one.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Network:
     dtype: Dtype
     forward: Callable[[Tensor], Tensor] = field(repr=False)
     bytes_per_pixel: int = 1
+    layout: torch.memory_format = torch.contiguous_format
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Return RGB `pictures` (n, 3, height, width; 0..1) enlarged: float32 in 0..1, on the network's device.
@@ -74,12 +76,11 @@ class Network:
         with torch.inference_mode(), quiet(), memory_explained(what, (width, height)):
             given = pictures.to(self.device, TORCH_DTYPES[self.dtype])
             singles = given.reshape(-1, 1, self.channels, height, width)
-            drawn = torch.cat([self.forward(each) for each in singles])
+            drawn = torch.cat([self.forward(each.contiguous(memory_format=self.layout)) for each in singles])
             return drawn.reshape(len(pictures), COLOURS, *drawn.shape[2:]).float().clamp_(0, 1)
 
     def draw(self, pixels: NDArray[Any]) -> Drawn:
         """Return `pixels` (uint8, height x width x 3) enlarged: float32 in 0..1, height x width x 3."""
-        # Seen from here, pixels whose colours lie together are what torch calls channels last.
         given = torch.tensor(pixels).permute(2, 0, 1).unsqueeze(0).to(self.device)
         drawn: Drawn = self(given / 255)[0].permute(1, 2, 0).cpu().numpy()
         return drawn
@@ -126,9 +127,10 @@ def builtin(scale: int, *, device: Device, dtype: Dtype | None = None, folder: P
         device=device,
         dtype=dtype,
         forward=_guarded(module, f"builtin-x{scale}", dtype),
+        layout=torch.channels_last,
     )
     _place(module, network)
-    module.to(memory_format=torch.channels_last)
+    module.to(memory_format=network.layout)
     return _tried(network, module)
 
 
