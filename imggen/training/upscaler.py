@@ -131,7 +131,8 @@ class Enlargement:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".partial")
         values = {name: each.detach().cpu().half().contiguous() for name, each in self.module.state_dict().items()}
-        save_file(values, temporary, metadata={"format": "pt", "architecture": "SRVGGNetCompact"})
+        # one entry, because several are written in a random order, and the same run shall give the same bytes
+        save_file(values, temporary, metadata={"format": "pt"})
         temporary.chmod(path.parent.stat().st_mode & 0o666)
         temporary.replace(path)
 
