@@ -103,6 +103,11 @@ def factor(pipeline: Any) -> int:
     return KINDS[type(pipeline).__name__].factor or int(pipeline.vae_scale_factor)
 
 
+def suggest_tile(pipeline: Any) -> Tiling:
+    """Return the tiles that `pipeline` draws in where nobody says otherwise: they bound what decoding takes."""
+    return Tiling(tile=KINDS[type(pipeline).__name__].tile, overlap=_rules(pipeline).overlap)
+
+
 def enlarge(
     pipeline: Any,
     image: Image.Image,
@@ -118,9 +123,7 @@ def enlarge(
     same picture. Raise RequestError for a noise level that the model does not have, PictureError where the result is
     not made of numbers or was blanked, MachineError where memory runs out.
     """
-    own = KINDS[type(pipeline).__name__]
-    rules = _rules(pipeline)
-    grid = tile_layout.grid(image.size, tiling or Tiling(tile=own.tile, overlap=rules.overlap), rules)
+    grid = tile_layout.grid(image.size, tiling or suggest_tile(pipeline), _rules(pipeline))
     colours = image if image.mode == "RGB" else upscaler.filled(image)
     draw = _Painter(pipeline, wishes, grid, on_event)
     with quiet(), decoding.guarded(pipeline.vae, on_decode=_nothing):

@@ -139,6 +139,12 @@ def test_a_folder_becomes_a_pipeline_that_knows_its_factor(pipelines, factor):
     assert diffusion_upscaler.factor(pipeline) == factor
 
 
+@pytest.mark.parametrize(("factor", "tile"), [(4, 256), (2, 512)])
+def test_the_suggested_tile_is_a_megapixel_when_it_is_drawn(pipelines, factor, tile):
+    suggested = diffusion_upscaler.suggest_tile(pipelines(factor))
+    assert suggested == Tiling(tile=tile, overlap=2 * diffusion_upscaler.MARGIN + diffusion_upscaler.BLEND)
+
+
 @pytest.mark.parametrize("size", [(32, 32), (37, 21), (5, 40)])
 @pytest.mark.parametrize("factor", [4, 2])
 def test_every_size_is_enlarged_by_exactly_the_factor(pipelines, factor, size):
