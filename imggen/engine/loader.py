@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 import transformers
 from diffusers.utils import logging as diffusers_logging
 
-from imggen.engine import adapters, failures, probe, store
+from imggen.engine import adapters, failures, store, threads
 from imggen.engine.environment import quiet
 from imggen.errors import ModelError, RequestError
 from imggen.plan.machine import Dtype
@@ -44,7 +43,7 @@ def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = store.ign
     from there. A model that is damaged or incomplete is a ModelError, too little memory a MachineError.
     """
     _quieten()
-    _limit_threads()
+    threads.limit()
     with quiet():
         pipeline = switch(_assemble(plan, on_event), plan)
         _check(pipeline, plan)
@@ -62,12 +61,6 @@ def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = store.ign
 def _quieten() -> None:
     diffusers_logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
-
-
-def _limit_threads() -> None:
-    # Torch counts the machine's cores; in a container with a quota that means threads that wait for each other.
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(torch.get_num_threads(), probe.cores()))
 
 
 def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:

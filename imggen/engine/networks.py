@@ -4,7 +4,6 @@ A loaded network knows its own limits, as spandrel's descriptors do.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import imggen.builtin
-from imggen.engine import compact, failures, network_files, probe, tiling, weights
+from imggen.engine import compact, failures, network_files, threads, tiling, weights
 from imggen.engine.environment import quiet
 from imggen.engine.network_files import COLOURS, FAULTS, first_line
 from imggen.engine.tiling import Drawn, Rules
@@ -109,7 +108,7 @@ def builtin(scale: int, *, device: Device, dtype: Dtype | None = None, folder: P
     """
     if scale not in BUILTIN_SCALES:
         raise RequestError(f"no built-in network enlarges {scale} times", hint="2 or 4 times, or several in a row")
-    _limit_threads()
+    threads.limit()
     path = (folder or Path(imggen.builtin.__file__).parent / "upscale") / f"x{scale}.safetensors"
     with _own():
         weights.read_header(path)
@@ -152,7 +151,7 @@ def read(path: Path, *, device: Device, dtype: Dtype | None = None, allow_pickle
     tensors. Raise ModelError for a file that holds no such network, in words that say what it seems to hold instead;
     RequestError for a precision that the network cannot take; MachineError where spandrel is missing.
     """
-    _limit_threads()
+    threads.limit()
     descriptor = network_files.describe(path, allow_pickle=allow_pickle)
     dtypes = _dtypes(descriptor)
     chosen = _choose_dtype(path, dtypes, device, dtype)
@@ -174,12 +173,6 @@ def read(path: Path, *, device: Device, dtype: Dtype | None = None, allow_pickle
         if dtype is None and chosen != "float32":
             return read(path, device=device, dtype="float32", allow_pickle=allow_pickle)
         raise
-
-
-def _limit_threads() -> None:
-    # Torch counts the machine's cores; in a container with a quota that means threads that wait for each other.
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(torch.get_num_threads(), probe.cores()))
 
 
 def _sha256(path: Path) -> str:
