@@ -9,6 +9,7 @@ import typer
 
 from imggen.cli import options, suggestions
 from imggen.plan.change import Fit
+from imggen.plan.request import ImageFormat
 
 SIZE = "Size"
 ENGINE = "Engine"
@@ -56,18 +57,27 @@ TileOverlap = Annotated[
 ]
 About = Annotated[
     str | None,
-    typer.Option("-p", "--prompt", metavar="TEXT", help="What a diffusion upscaler shall see.", rich_help_panel=ENGINE),
+    typer.Option(
+        "-p",
+        "--prompt",
+        metavar="TEXT",
+        help="What the picture shows, for a diffusion upscaler.",
+        rich_help_panel=ENGINE,
+    ),
 ]
 Seed = Annotated[
     str | None,
-    typer.Option("-s", "--seed", metavar="SEED", help="Of a diffusion upscaler.", rich_help_panel=ENGINE),
+    typer.Option(
+        "-s", "--seed", metavar="SEED", help="Where a diffusion upscaler starts from.", rich_help_panel=ENGINE
+    ),
 ]
 Steps = Annotated[
-    int | None, typer.Option("--steps", metavar="N", help="Of a diffusion upscaler.", rich_help_panel=ENGINE)
+    int | None,
+    typer.Option("--steps", metavar="N", help="A diffusion upscaler's denoising steps.", rich_help_panel=ENGINE),
 ]
 Guidance = Annotated[
     float | None,
-    typer.Option("-g", "--guidance", metavar="SCALE", help="Of a diffusion upscaler.", rich_help_panel=ENGINE),
+    typer.Option("-g", "--guidance", metavar="SCALE", help="How closely --prompt is followed.", rich_help_panel=ENGINE),
 ]
 Output = Annotated[
     str | None,
@@ -80,9 +90,9 @@ Output = Annotated[
     ),
 ]
 Format = Annotated[
-    options.ImageFormat | None,
+    ImageFormat | None,
     typer.Option(
-        "--format", help="By the name of the file, else the source's, when left out.", rich_help_panel=options.FILES
+        "--format", help="By the name of the file, else the source's own, when left out.", rich_help_panel=options.FILES
     ),
 ]
 

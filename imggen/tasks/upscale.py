@@ -134,16 +134,21 @@ def _raise_together(failures: Sequence[Failed]) -> None:
     kind = type(failures[0].error) if len(failures) == count else ImggenError
     width = max(len(each.name) for each in failures)
     rows = "\n".join(f"  {each.name:<{width}}  {_reason(each)}" for each in failures)
-    raise kind(f"{len(failures)} of {count} pictures failed:\n{rows}", hint=failures[0].error.hint)
+    hints = {each.error.hint for each in failures}
+    hint = hints.pop() if len(hints) == 1 else None
+    raise kind(f"{len(failures)} of {count} pictures failed:\n{rows}", hint=hint)
 
 
 def _reason(failure: Failed) -> str:
-    message = failure.error.message.removeprefix(f"{failure.name}: ")
+    """Return why it failed in one line that does not name it again."""
+    message = failure.error.message.removeprefix(f"{failure.name}: ").removeprefix(f"{failure.name} ")
     return " ".join(message.split())
 
 
 def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
     environment.prepare(offline=bool(request.offline))
+    # Here and not once the pictures are named: a source may be called ~this.
+    request = replace(request, output=request.output and _at_home(request.output))
     planning.check(request)
     names = _names(request.files)
     stdin = given.load(given.STDIN) if given.STDIN in names else None
@@ -181,8 +186,13 @@ def _looked_at(number: int, name: str, stdin: bytes | None, frame: int | None) -
     )
 
 
+def _at_home(path: str) -> str:
+    # Not Path.expanduser(), which raises for ~somebody who is not there.
+    return os.path.expanduser(path)  # noqa: PTH111
+
+
 def _is_folder(output: str | None) -> bool:
-    return output not in (None, naming.STDOUT) and Path(str(output)).expanduser().is_dir()
+    return output not in (None, naming.STDOUT) and Path(str(output)).is_dir()
 
 
 def _enlarger(request: UpscaleRequest, on_event: Report, *, needed: bool) -> Enlarger:
@@ -190,14 +200,14 @@ def _enlarger(request: UpscaleRequest, on_event: Report, *, needed: bool) -> Enl
     if engine == "lanczos" or reference == planning.BUILTIN or not needed:
         return Enlarger(engine=engine, reference=reference)
     if engine == "network":
-        return Enlarger(engine=engine, reference=reference, file=_weights(Path(reference).expanduser()))
+        return Enlarger(engine=engine, reference=reference, file=_weights(Path(_at_home(reference))))
     return Enlarger(engine=engine, reference=reference, model=_model(request, reference, on_event))
 
 
 def _model(request: UpscaleRequest, reference: str, on_event: Report) -> ModelFacts:
     """Return the facts of a diffusion model that enlarges pictures; raise ModelError for a word that names nothing."""
     known = (planning.BUILTIN, planning.LANCZOS)
-    if "/" not in reference and not Path(reference).expanduser().exists():
+    if "/" not in reference and not Path(_at_home(reference)).exists():
         near = nearest(reference, known)
         raise ModelError(
             f"nothing that enlarges pictures is called {reference!r}",
@@ -221,9 +231,9 @@ def _weights(path: Path) -> Path:
 
 def _check_sources(decided: UpscalePlan, names: Sequence[str]) -> None:
     """Raise RequestError where a larger picture would take the place of a source, unless somebody said so."""
-    sources = {os.path.realpath(Path(each)): each for each in names if each != given.STDIN}
+    sources = {os.path.realpath(_at_home(each)): each for each in names if each != given.STDIN}
     for each in decided.pictures:
-        source = None if each.path is None else sources.get(os.path.realpath(_path(each)))
+        source = None if each.path is None else sources.get(os.path.realpath(each.path))
         if source is None or each.output.if_exists in ("number", "skip"):
             continue
         if source != each.source.name:
@@ -236,16 +246,12 @@ def _check_sources(decided: UpscalePlan, names: Sequence[str]) -> None:
             )
 
 
-def _path(picture: Enlargement) -> Path:
-    return Path(picture.path or "").expanduser()
-
-
 def _settled(decided: UpscalePlan, machine: Machine, stdin: bytes | None) -> _Prepared:
     """Return what is left of the plan when the places are looked at that the pictures go to."""
     placed, refused, kept = [], list(decided.refused), set()
     for each in decided.pictures:
         try:
-            paths = [] if each.path is None else [_path(each)]
+            paths = [] if each.path is None else [Path(each.path)]
             settled = writer.check(paths, each.output, size=(each.size.width, each.size.height))
         except RequestError as error:
             refused.append(Refused(number=each.source.number, name=each.source.name, error=error))
@@ -261,7 +267,7 @@ def _each(prepared: _Prepared, draw: Draw, on_event: Report) -> Iterator[Enlarge
     done = 0
     for number, picture in enumerate(prepared.plan.pictures, start=1):
         if picture.source.number in prepared.kept:
-            yield Enlarged(planned=picture, path=_path(picture))
+            yield Enlarged(planned=picture, path=Path(picture.path or ""))
             continue
 
         def report(event: Progress, image: int = number) -> None:
@@ -307,7 +313,7 @@ def _made(prepared: _Prepared, picture: Enlargement, draw: Draw, report: Report)
     if picture.path is None:
         marked = writer.encode(image, told, picture.output)
         return Enlarged(planned=picture, edit=edit, data=marked.data, notes=(*decoded.notes, *marked.notes))
-    written = writer.write(image, told, picture.output, _path(picture))
+    written = writer.write(image, told, picture.output, Path(picture.path))
     return Enlarged(
         planned=picture, edit=edit, path=written.path, written=written, notes=(*decoded.notes, *written.notes)
     )

@@ -115,7 +115,7 @@ def test_some_failing_among_many_leave_the_others_done_and_a_table(run, tmp_path
     ended = run("upscale", "a.png", "text.png", "gone.png", "z.png", *LANCZOS)
     assert ended.code == 1
     assert ended.lines == ["a-2x.png", "z-2x.png"]
-    assert "error: 2 of 4 pictures failed:\n  text.png  " in ended.err
+    assert "error: 2 of 4 pictures failed:\n  text.png  is text, not a picture\n" in ended.err
     assert "\n  gone.png  there is no file gone.png" in ended.err
 
 
