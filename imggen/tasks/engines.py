@@ -98,8 +98,7 @@ def _by_diffusion(plan: UpscalePlan, loaded: Callable[[int], Any]) -> Draw:
         from imggen.engine.diffusion_upscaler import Wishes
 
         wishes = Wishes(prompt=plan.prompt or "", seed=plan.seed or 0, steps=plan.steps, guidance=plan.guidance)
-        overlap = 2 * diffusion_upscaler.MARGIN + diffusion_upscaler.BLEND
-        tiling = _tiling(plan, Tiling(overlap=overlap))
+        tiling = _tiling(plan, diffusion_upscaler.suggest_tile(pipeline))
         size = _size(picture)
         for _ in range(upscaler.passes(image.size, picture.network_scale, size)):
             image = diffusion_upscaler.enlarge(pipeline, image, wishes, tiling=tiling, on_event=report)

@@ -2,7 +2,7 @@
 
 import io
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +27,10 @@ class Repeating:
     rules: Rules = field(default_factory=Rules)
     bytes_per_pixel: int = 1
     failing: dict[int, Exception] = field(default_factory=dict)
+    seen: list[int] = field(default_factory=list)
 
     def draw(self, pixels):
+        self.seen.append(pixels.shape[1])
         if pixels.shape[1] in self.failing:
             raise self.failing[pixels.shape[1]]
         return pixels.repeat(self.scale, 0).repeat(self.scale, 1).astype(np.float32) / 255
@@ -43,7 +45,7 @@ class Loader:
 
     def __call__(self, plan, scale):
         self.scales.append(scale)
-        return Repeating(scale=scale or self.network.scale, failing=self.network.failing)
+        return replace(self.network, scale=scale or self.network.scale)
 
 
 @pytest.fixture(autouse=True)
@@ -185,13 +187,14 @@ def test_own_picture_is_no_exception_when_it_is_the_source():
     run("a.png")
 
 
-def test_source_that_is_still_to_be_read_is_not_replaced_by_another_even_if_overwriting():
+@pytest.mark.parametrize("if_exists", [None, "overwrite", "error"])
+def test_source_that_is_still_to_be_read_is_never_replaced_by_another(if_exists):
     picture("a.png")
-    picture("b.png")
-    _, error = facts_and_error("a.png", "b.png", output="b.png", if_exists="overwrite")
-    assert "would both be b.png" in error.message
-    _, error = facts_and_error("a.png", "b-2x.png", picture("b-2x.png"), output="b-{scale}x.png", if_exists="overwrite")
-    assert isinstance(error, RequestError)
+    before = Path(picture("a-2x.png", (5, 5))).read_bytes()
+    facts, error = facts_and_error("a.png", "a-2x.png", if_exists=if_exists)
+    assert facts == []
+    assert "a-2x.png would be replaced by what a.png becomes" in error.message
+    assert Path("a-2x.png").read_bytes() == before
 
 
 def test_file_that_changes_between_look_and_work_fails():
@@ -259,3 +262,13 @@ def test_tilde_is_home_in_what_is_typed_and_a_letter_in_the_name_of_a_source(tmp
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert [each.path.name for each in run(picture("~me.png"))] == ["~me-2x.png"]
     assert run("~me.png", output="~/{stem}.png")[0].path == tmp_path / "home" / "~me.png"
+
+
+@pytest.mark.parametrize(
+    ("said", "widths"),
+    [({}, [150]), ({"tile_size": "64"}, [50, 50, 50]), ({"tile_size": "64", "tile_overlap": 20}, [64, 64, 64])],
+)
+def test_tiles_are_as_wide_as_asked_for(said, widths):
+    load = Loader()
+    run(picture("a.png", (150, 10)), load=load, **said)
+    assert load.network.seen == widths
