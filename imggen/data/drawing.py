@@ -23,6 +23,8 @@ FONT_FOLDERS = (
 STRIKE_PX = 109
 """The only size at which the font's bitmaps exist."""
 SUPERSAMPLING = 4
+CACHE_BYTES = 256 << 20
+"""What a painter may keep of scaled glyphs."""
 
 
 def find_font(folders: tuple[Path, ...] = FONT_FOLDERS) -> Path:
@@ -46,7 +48,7 @@ class Painter:
         self.size = size
         self._path = font or find_font()
         self._font = ImageFont.truetype(str(self._path), STRIKE_PX)
-        self._glyph = lru_cache(maxsize=4096)(self._scale_glyph)
+        self._glyph = lru_cache(maxsize=max(1, CACHE_BYTES // (4 * size * size)))(self._scale_glyph)
         self._shape = lru_cache(maxsize=1024)(self._scale_shape)
         self._pattern = lru_cache(maxsize=256)(self._draw_pattern)
 
