@@ -9,7 +9,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from imggen.errors import ImggenError
+from imggen.errors import ImggenError, RequestError
+from imggen.plan import naming
 from imggen.plan.progress import Progress, Stage
 
 if TYPE_CHECKING:
@@ -44,11 +45,19 @@ def prepare() -> None:
         sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
 
 
-def refuses_bytes() -> str | None:
-    """Return why a picture's bytes cannot go to standard output, None where they can."""
-    if sys.stdout is None:
-        return "standard output is closed"
-    return "standard output is a terminal" if sys.stdout.isatty() else None
+def check_output(output: str | None, *, as_json: bool) -> None:
+    """Raise RequestError where `output` is standard output and a picture's bytes cannot go there."""
+    if output != naming.STDOUT:
+        return
+    refusal = "standard output is closed" if sys.stdout is None else None
+    if sys.stdout is not None and sys.stdout.isatty():
+        refusal = "standard output is a terminal"
+    if refusal:
+        raise RequestError(
+            f"-o - writes a picture's bytes, and {refusal}", hint="-o apple.png, or imggen ... -o - > apple.png"
+        )
+    if as_json:
+        raise RequestError("-o - and --json both want standard output", hint="leave one of the two out")
 
 
 def require_output() -> None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imggen.cli import console, layers
-from imggen.errors import RequestError
-from imggen.plan import naming, settings
+from imggen.plan import settings
 from imggen.plan import upscale as planning
 from imggen.plan.enlargement import UpscalePlan, UpscaleRequest
 from imggen.tasks import upscale as task
@@ -54,7 +53,7 @@ def show_plan(request: UpscaleRequest, manner: Manner) -> None:
 
 def enlarge(request: UpscaleRequest, manner: Manner) -> None:
     """Make the pictures larger and show each as soon as it is there."""
-    _check_stdout(request, as_json=manner.as_json)
+    console.check_output(request.output, as_json=manner.as_json)
     with console.progress(quiet=manner.quiet) as bar:
 
         def explain(plan: UpscalePlan) -> None:
@@ -111,15 +110,3 @@ def _facts(fact: Enlarged, path: str) -> dict[str, object]:
         "source_sha256": edit.source_sha256,
         "marks": list(written.marks),
     }
-
-
-def _check_stdout(request: UpscaleRequest, *, as_json: bool) -> None:
-    if request.output != naming.STDOUT:
-        return
-    refusal = console.refuses_bytes()
-    if refusal:
-        raise RequestError(
-            f"-o - writes a picture's bytes, and {refusal}", hint="-o big.png, or imggen ... -o - > big.png"
-        )
-    if as_json:
-        raise RequestError("-o - and --json both want standard output", hint="leave one of the two out")

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from imggen.cli import console, layers, preview, prompts
-from imggen.errors import RequestError
-from imggen.plan import naming, resolve, settings
+from imggen.plan import resolve, settings
 from imggen.plan.request import GeneratePlan, GenerateRequest, Task
 from imggen.tasks import generate as task
 from imggen.tasks.generate import Generated
@@ -57,7 +56,7 @@ def show_plan(request: GenerateRequest, *, quiet: bool, verbose: bool) -> None:
 
 def make(request: GenerateRequest, manner: Manner) -> None:
     """Make the pictures and show each as soon as it is there."""
-    _check_stdout(request, as_json=manner.as_json)
+    console.check_output(request.output, as_json=manner.as_json)
     if manner.preview and not _can_preview(quiet=manner.quiet):
         manner = replace(manner, preview=False)
     with console.progress(quiet=manner.quiet) as bar:
@@ -108,18 +107,6 @@ def _facts(made: Generated, path: str) -> dict[str, object]:
         "marks": list(written.marks),
         "recipe": asdict(recipe),
     }
-
-
-def _check_stdout(request: GenerateRequest, *, as_json: bool) -> None:
-    if request.output != naming.STDOUT:
-        return
-    refusal = console.refuses_bytes()
-    if refusal:
-        raise RequestError(
-            f"-o - writes a picture's bytes, and {refusal}", hint="-o apple.png, or imggen ... -o - > apple.png"
-        )
-    if as_json:
-        raise RequestError("-o - and --json both want standard output", hint="leave one of the two out")
 
 
 def _can_preview(*, quiet: bool) -> bool:

@@ -10,6 +10,12 @@ BEGIN: Final = "<!-- commands: begin -->\n"
 END: Final = "<!-- commands: end -->"
 COMMANDS: Final = (
     ("generate",),
+    ("img2img",),
+    ("inpaint",),
+    ("outpaint",),
+    ("blend",),
+    ("style",),
+    ("upscale",),
     ("inspect",),
     ("embed-metadata",),
     ("models",),

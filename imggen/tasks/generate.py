@@ -1,5 +1,6 @@
 """From a request to pictures in files: from words, and from pictures that are given."""
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -181,9 +182,11 @@ def _names(decided: GeneratePlan) -> tuple[Path, ...]:
     if template == naming.STDOUT:
         return ()
     pictures = destination.named(decided, metadata.now().date())
-    is_folder = Path(template).expanduser().is_dir()
+    # Only what was typed: `~` is a letter like others in a field. Not Path.expanduser(), which raises for ~nobody.
+    template = os.path.expanduser(template)  # noqa: PTH111
+    is_folder = Path(template).is_dir()
     paths = naming.expand(template, pictures, decided.output.format, folder=is_folder)
-    return tuple(Path(each).expanduser() for each in paths)
+    return tuple(Path(each) for each in paths)
 
 
 def _late_notes(prepared: _Prepared, digest: str, cut: str | None) -> Iterator[str]:

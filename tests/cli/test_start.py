@@ -39,7 +39,8 @@ def imported_by(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_commands_help_is_shown_without_anything_heavy():
     shown, heavy = json.loads(imported_by(WALK, *HEAVY).stdout)
     assert heavy == []
-    commands = {"generate", "inspect", "embed-metadata", "doctor", "train", "models list", "models show"}
+    commands = {"generate", "img2img", "inpaint", "outpaint", "blend", "style", "upscale", "inspect", "embed-metadata"}
+    commands |= {"doctor", "train", "models list", "models show"}
     assert commands | {"presets list", "presets show", ""} <= shown.keys()
     for code, text in shown.values():
         assert code == 0
@@ -55,6 +56,8 @@ def test_every_commands_help_is_shown_without_anything_heavy():
         (["inspect", "nothing.png"], ("torch", "diffusers", "transformers")),
         (["embed-metadata", "nothing.png", "--set", "artist=A"], ("torch", "diffusers", "transformers")),
         (["generate", "a red apple", "--dry-run"], ("torch", "diffusers", "transformers")),
+        (["img2img", "nothing.png", "a red apple"], ("torch", "diffusers", "transformers")),
+        (["upscale", "nothing.png"], ("torch", "diffusers", "transformers")),
     ],
 )
 def test_light_commands_import_nothing_heavy(arguments, absent):
