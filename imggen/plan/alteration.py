@@ -15,7 +15,13 @@ from imggen.plan.request import GenerateRequest, Task
 _FROM_PICTURES: Final = tuple(each for each in get_args(Task) if each != "text-to-image")
 _REPAINTING: Final = ("inpaint", "outpaint")
 
+_OF_ANY_SIZE: Final = tuple(each for each in get_args(Task) if each != "outpaint")
+
 TASKS_OF: Final[dict[str, tuple[str, ...]]] = {
+    "size": _OF_ANY_SIZE,
+    "aspect": _OF_ANY_SIZE,
+    "width": _OF_ANY_SIZE,
+    "height": _OF_ANY_SIZE,
     "tile": ("text-to-image", "image-to-image"),
     "frame": _FROM_PICTURES,
     "strength": _FROM_PICTURES,
@@ -40,7 +46,7 @@ WORDLESS: Final = ("blend", "style")
 """The tasks that can do without a prompt."""
 
 _SUM_TOLERANCE: Final = 1e-3
-_MOST_PARENTS: Final = 16
+MOST_PARENTS: Final = 16
 _STRONGEST_ADAPTER: Final = 4.0
 
 
@@ -141,8 +147,8 @@ def _mutation(case: Case, change: Change) -> float:
 
 def _weights(case: Case) -> tuple[float, ...]:
     parents = [each for each in case.given if each.role == "parent"]
-    if not 1 <= len(parents) <= _MOST_PARENTS:
-        raise RequestError(f"{len(parents)} parents; blend takes 1 to {_MOST_PARENTS}")
+    if not 1 <= len(parents) <= MOST_PARENTS:
+        raise RequestError(f"{len(parents)} parents; blend takes 1 to {MOST_PARENTS}")
     text = case.request.weights
     if text is None:
         return tuple(1 / len(parents) for _ in parents)

@@ -7,10 +7,11 @@ from typing import Final
 
 from imggen.errors import RequestError
 from imggen.plan import catalog
-from imggen.plan.case import Case
+from imggen.plan.case import COMMAND_LINE, RECIPE, Case
 from imggen.plan.change import Method
 from imggen.plan.recipe import Recipe
 from imggen.plan.request import Task
+from imggen.plan.sizes import Size
 
 STRENGTHS: Final[dict[Method, float]] = {
     "image-to-image": 0.75,
@@ -36,8 +37,8 @@ class Approach:
     strength: float | None = None
 
 
-def choose(case: Case, steps: int) -> Approach:
-    """Return how the case's task is done in `steps` steps.
+def choose(case: Case, size: Size, steps: int) -> Approach:
+    """Return how the case's task is done for a picture of `size` in `steps` steps.
 
     Raise RequestError where its model has no way to do it, and for a strength that is out of range, that leaves no step
     or that would be ignored.
@@ -48,7 +49,7 @@ def choose(case: Case, steps: int) -> Approach:
             f"{case.facts.reference} is an inpainting model: it repaints pictures and cannot {_CALLED[task]}",
             hint='imggen inpaint PICTURE "..." --mask MASK, or another --model',
         )
-    approach = _WAYS[task](case)
+    approach = _WAYS[task](case, size)
     return replace(approach, strength=_strength(case, approach, steps))
 
 
@@ -56,7 +57,7 @@ def _strength(case: Case, approach: Approach, steps: int) -> float | None:
     asked = case.request.strength
     usual = STRENGTHS.get(approach.method) if approach.method else None
     if usual is None:
-        if asked is not None:
+        if asked is not None and case.request.origin.get("strength", COMMAND_LINE) == COMMAND_LINE:
             raise RequestError(
                 f"--strength {asked:g}: {approach.reason}, which starts from noise", hint="leave --strength out"
             )
@@ -78,11 +79,11 @@ def _least(steps: int) -> float:
     return math.ceil(100 / steps) / 100
 
 
-def _from_words(case: Case) -> Approach:
+def _from_words(case: Case, _: Size) -> Approach:
     return Approach(method=None, pipeline=_pipeline(case, "text-to-image"), reason="from words")
 
 
-def _from_image(case: Case) -> Approach:
+def _from_image(case: Case, _: Size) -> Approach:
     return Approach(
         method="image-to-image",
         pipeline=_pipeline(case, "image-to-image"),
@@ -90,7 +91,7 @@ def _from_image(case: Case) -> Approach:
     )
 
 
-def _repaint(case: Case) -> Approach:
+def _repaint(case: Case, _: Size) -> Approach:
     family = case.family
     channels = case.facts.configs.get(family.denoiser, {}).get("in_channels")
     fits = not family.inpaint_channels or channels in family.inpaint_channels
@@ -111,8 +112,8 @@ def _repaint(case: Case) -> Approach:
     )
 
 
-def _breed(case: Case) -> Approach:
-    lacks = _not_by_recipe(case)
+def _breed(case: Case, size: Size) -> Approach:
+    lacks = _not_by_recipe(case, size)
     if lacks is None:
         return Approach(
             method="noise-and-words",
@@ -124,7 +125,7 @@ def _breed(case: Case) -> Approach:
     )
 
 
-def _not_by_recipe(case: Case) -> str | None:
+def _not_by_recipe(case: Case, size: Size) -> str | None:
     """Return why the parents cannot be made again from what they carry, None where they can."""
     parents = [each for each in case.given if each.role == "parent"]
     for each in parents:
@@ -134,11 +135,28 @@ def _not_by_recipe(case: Case) -> str | None:
             return f"{each.name} was not made from words alone ({each.recipe.task})"
         if each.recipe.model != case.facts.reference:
             return f"{each.name} was made by {each.recipe.model}"
-        if (each.recipe.width, each.recipe.height) != (parents[0].width, parents[0].height):
-            return f"the parents differ in size or were enlarged ({each.name})"
-    if case.request.strength is not None:
-        return "--strength was given"
+        if (each.recipe.width, each.recipe.height) != (size.width, size.height) or each.recipe.edits:
+            return f"{each.name} was made at another size than the children's {size.width}x{size.height}"
+    return _asked_otherwise(case)
+
+
+def _asked_otherwise(case: Case) -> str | None:
+    """Return what was asked for that noise and words of parents cannot give, None where there is nothing.
+
+    A preset or the config may say a strength or a negative prompt, which are for tasks that have them; a recipe says
+    what was done.
+    """
+    for name, origins in _SAID.items():
+        if getattr(case.request, name) is not None and case.request.origin.get(name, COMMAND_LINE) in origins:
+            return f"--{name.replace('_', '-')} was given"
     return None
+
+
+_SAID: Final = {
+    "strength": (COMMAND_LINE, RECIPE),
+    "prompt": (COMMAND_LINE,),
+    "negative_prompt": (COMMAND_LINE,),
+}
 
 
 def is_heritable(recipe: Recipe) -> bool:
@@ -149,7 +167,7 @@ def is_heritable(recipe: Recipe) -> bool:
     return bred and all(each.recipe is not None and is_heritable(each.recipe) for each in recipe.ingredients)
 
 
-def _stylise(case: Case) -> Approach:
+def _stylise(case: Case, _: Size) -> Approach:
     family = case.family
     if case.request.ip_adapter is not None:
         if family.adapter_refusal:
@@ -193,7 +211,7 @@ _CALLED: Final[dict[Task, str]] = {
     "style": "take on a style",
 }
 
-_WAYS: Final[dict[Task, Callable[[Case], Approach]]] = {
+_WAYS: Final[dict[Task, Callable[[Case, Size], Approach]]] = {
     "text-to-image": _from_words,
     "image-to-image": _from_image,
     "inpaint": _repaint,

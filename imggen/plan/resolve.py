@@ -125,13 +125,13 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     prompt = _prompt(case)
     taken = limits(case)
     steered = steering.choose(case)
-    way = approach.choose(case, steered.steps)
-    _check_sampler(case, way, steered)
     size = _size(case, taken)
+    way = approach.choose(case, size, steered.steps)
+    _check_sampler(case, way, steered)
     area = canvas.canvas(size, taken)
     chosen = seeds.choose(request.seed, request.num_images, draw=draw_seed)
     device, dtype, fallbacks = _place(case)
-    tile = _tile(case)
+    tile = _tile(case, size, area)
     job = memory.Job(
         family=case.family,
         facts=case.facts,
@@ -145,6 +145,8 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         seamless=tile is not None,
     )
     changed = alteration.choose(case, way)
+    levers = memory.choose(request, job)
+    _check_adapter(changed.change, levers)
     return _Decided(
         prompt=prompt,
         approach=way,
@@ -156,7 +158,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         seeds=chosen,
         device=device,
         dtype=dtype,
-        levers=memory.choose(request, job),
+        levers=levers,
         arguments=_arguments(case, way, prompt, area, steered),
         destination=destination.choose(case, len(chosen)),
         notes=(
@@ -174,9 +176,6 @@ def _size(case: Case, taken: sizes.Limits) -> sizes.Size:
     start = alteration.picture(case.given)
     if case.request.task != "outpaint":
         return canvas.size(case.request, (start.width, start.height), taken)
-    said = [each for each in ("size", "aspect", "width", "height") if getattr(case.request, each) is not None]
-    if said:
-        raise RequestError(f"--{said[0]}: outpaint takes its size from --pad", hint=f"leave --{said[0]} out")
     top, right, bottom, left = borders.parse_pad(case.request.pad) if case.request.pad else (0, 0, 0, 0)
     wide, tall = start.width + left + right, start.height + top + bottom
     return replace(
@@ -194,8 +193,22 @@ def _check_sampler(case: Case, way: Approach, steered: Steering) -> None:
     )
 
 
-def _tile(case: Case) -> Axes | None:
+def _check_adapter(change: Change | None, levers: memory.Levers) -> None:
+    if change is not None and change.adapter is not None and levers.attention_slicing == "diffusers":
+        raise RequestError(
+            "--ip-adapter and --attention-slicing on both replace the way in which attention is computed",
+            hint="--attention-slicing auto",
+        )
+
+
+def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
     axes, refusal = case.request.tile, case.family.tile_refusal
+    if axes is not None and (size.width, size.height) != (area.width, area.height):
+        raise RequestError(
+            f"--tile {axes}: {size.width}x{size.height} would be cut out of {area.width}x{area.height}, so its edges "
+            "would not meet",
+            hint=f"--size {area.width}x{area.height}",
+        )
     if axes is not None and refusal is not None:
         raise RequestError(
             f"--tile {axes}: {case.family.title} makes no seamless pictures; {refusal}", hint="leave --tile out"

@@ -60,15 +60,20 @@ def adopt(request: GenerateRequest, given: tuple[Given, ...]) -> GenerateRequest
     recipes = [each.recipe for each in given if each.role in ("image", "parent") and each.recipe is not None]
     if request.task not in alteration.WORDLESS or not recipes:
         return request
-    adopted: dict[str, object] = {}
-    if not (request.prompt or "").strip():
-        adopted["prompt"] = ", ".join(dict.fromkeys(each.prompt for each in recipes))
+    adopted: dict[str, object] = {"prompt": ", ".join(dict.fromkeys(each.prompt for each in recipes))}
     everyone = len(recipes) == len([each for each in given if each.role == "parent"])
-    if request.task == "blend" and everyone and len({_reference(each) for each in recipes}) == 1:
+    models = {_reference(each) for each in recipes}
+    if request.task == "blend" and everyone and len(models) == 1 and request.model in (None, *models):
         adopted |= _making(recipes[0])
-        if request.model is not None and request.model != adopted["model"] and _was_said(request, "model"):
-            return request
-    return _filled(request, adopted, PARENTS)
+    blanks = {name: value for name, value in adopted.items() if _is_blank(request, name)}
+    origin = request.origin | dict.fromkeys(blanks, PARENTS)
+    return replace(request, **blanks, origin=origin)  # type: ignore[arg-type]  # the names are the request's own
+
+
+def _is_blank(request: GenerateRequest, name: str) -> bool:
+    """Return whether nobody says `name`; what a recipe leaves blank is said."""
+    value = getattr(request, name)
+    return request.origin.get(name) != RECIPE and (value is None or (isinstance(value, str) and not value.strip()))
 
 
 def _making(recipe: Recipe) -> dict[str, object]:
@@ -110,8 +115,8 @@ def _recorded_change(recipe: Recipe, request: GenerateRequest) -> dict[str, obje
     if request.task == "blend":
         weights = [each.weight for each in recipe.ingredients if each.weight is not None]
         recorded |= {"mutate": change.mutation, "weights": ",".join(f"{each:.17g}" for each in weights)}
-    if request.task == "style" and change.adapter is not None:
-        recorded["ip_adapter"] = f"{change.adapter}:{change.adapter_scale:g}"
+    if request.task == "style":
+        recorded["ip_adapter"] = change.adapter and f"{change.adapter}:{change.adapter_scale:.17g}"
     return recorded
 
 
@@ -125,6 +130,13 @@ def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
         for old, new in zip(recipe.ingredients, made.ingredients, strict=False)
         if old.sha256 != new.sha256
     ]
+    roles = [[each.role for each in one.ingredients] for one in (recipe, made)]
+    if roles[0] != roles[1]:
+        told = [", ".join(each) or "nothing" for each in roles]
+        found.append(f"it was made from {told[0]}, and now from {told[1]}")
+    if recipe.edits:
+        last = recipe.edits[-1]
+        found.append(f"it was then enlarged to {last.width}x{last.height}, which is not repeated; see imggen upscale")
     libraries = sorted(recipe.versions.keys() & made.versions.keys() - {"imggen"})
     moved = [name for name in libraries if recipe.versions[name] != made.versions[name]]
     return (*found, *(f"{name} {recipe.versions[name]} is now {made.versions[name]}" for name in moved))

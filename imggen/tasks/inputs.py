@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 from imggen.data import pictures
 from imggen.errors import RequestError
+from imggen.plan import alteration, catalog
 from imggen.plan.change import Change, Role
 from imggen.plan.given import Given
 from imggen.plan.request import GeneratePlan, GenerateRequest
@@ -34,6 +36,8 @@ def read(request: GenerateRequest) -> tuple[Opened, ...]:
 
     Only one of them can come from standard input.
     """
+    if request.task == "blend" and len(request.images) > alteration.MOST_PARENTS:
+        raise RequestError(f"{len(request.images)} parents; blend takes 1 to {alteration.MOST_PARENTS}")
     wanted = list(_wanted(request))
     if [name for _, name in wanted].count(given.STDIN) > 1:
         raise RequestError("standard input holds one picture, and - stands for two", hint="name the other file")
@@ -75,8 +79,25 @@ def lay(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
     if mask is None:
         return Laid(images=images, style=style)
     mask = pictures.fit(mask, size, fit)
+    if mask.getextrema()[1] == 0:
+        raise RequestError(
+            f"--fit {fit} to {plan.width}x{plan.height} cuts off all that the mask marks",
+            hint="--fit pad, or its own size",
+        )
     kept = pictures.feathered(mask, change.feather)
-    return Laid(images=images, mask=pictures.extend(mask, plan.canvas), original=fitted[0], kept=kept)
+    seen = _in_cells(pictures.extend(mask, plan.canvas), catalog.multiple_of(catalog.named(plan.family), plan.model))
+    return Laid(images=images, mask=seen, original=fitted[0], kept=kept)
+
+
+def _in_cells(mask: Image.Image, cell: int) -> Image.Image:
+    """Return the mask grown to whole cells of `cell` pixels, of which the model repaints all or nothing.
+
+    Pipelines shrink a mask by taking one pixel of each cell, and would lose what is thinner.
+    """
+    values = np.asarray(mask)
+    rows, columns = (edge // cell for edge in values.shape)
+    touched = values.reshape(rows, cell, columns, cell).max(axis=(1, 3)) > 0
+    return Image.fromarray(np.where(touched, 255, 0).astype(np.uint8).repeat(cell, 0).repeat(cell, 1))
 
 
 def _mask(change: Change, image: Image.Image, opened: Sequence[Opened]) -> Image.Image | None:

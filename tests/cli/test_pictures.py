@@ -105,7 +105,7 @@ def test_children_and_their_family_are_told(run):
         (("img2img", "words.txt", "x"), "words.txt", None),
         (("img2img", "-", "-"), "there is one standard input", "name the file"),
         (("inpaint", "-", "x", "--mask", "-"), "stands for two", "name the other file"),
-        (("generate", "x", "--tile", "z"), "z", None),
+        (("generate", "x", "--tile", "z"), "'z' is not one of", None),
     ],
 )
 def test_bad_input_is_explained_and_writes_nothing(run, tmp_path, arguments, message, hint):

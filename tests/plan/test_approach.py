@@ -121,7 +121,7 @@ def test_inpainting_wants_one_mask():
 def test_outpainting_wants_to_know_how_far_and_nothing_else():
     with pytest.raises(RequestError, match="needs to know how far"):
         decide("outpaint")
-    with pytest.raises(RequestError, match="takes its size from --pad"):
+    with pytest.raises(RequestError, match="outpaint has no such thing"):
         decide("outpaint", pad="64", width=512)
     plan = decide("outpaint", pad="64,0")
     assert (plan.width, plan.height, plan.change.pad) == (512, 512, (64, 0, 64, 0))

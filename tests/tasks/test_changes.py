@@ -339,3 +339,122 @@ def test_an_ip_adapter_shows_the_style_picture_to_the_model(tiny_models, tmp_pat
     assert (pixels("other-style.png") != pixels("mask-style.png")).any()
     with pytest.raises(ModelError, match="there is no such file or folder"):
         make("style", like="other.png", output="x.png", model=model, ip_adapter="./nowhere:0.5")
+
+
+def test_a_child_is_made_again_as_it_was_and_not_as_its_parents_were():
+    make("text-to-image", images=(), seed="1", steps=2, output="1.png")
+    make("text-to-image", images=(), seed="2", steps=2, output="2.png")
+    make("blend", images=("1.png", "2.png"), prompt=None, steps=5, guidance=2.0, output="child.png")
+    make(
+        "blend",
+        images=("1.png", "2.png"),
+        prompt=None,
+        seed=None,
+        dtype=None,
+        device=None,
+        from_file="child.png",
+        output="again.png",
+    )
+    np.testing.assert_array_equal(pixels("child.png"), pixels("again.png"))
+    assert metadata.read(Path("again.png")).found.recipe.steps == 5
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"prompt": "a blue star"}, "--prompt was given"),
+        ({"negative_prompt": "red"}, "--negative-prompt was given"),
+        ({"strength": 0.5}, "--strength was given"),
+        ({"size": "96x96"}, "1.png was made at another size"),
+    ],
+)
+def test_what_noise_and_words_cannot_give_makes_children_of_pictures(said, reason):
+    make("text-to-image", images=(), steps=2, output="1.png")
+    plan = planned("blend", **{"images": ("1.png",), "prompt": None, "output": "x.png"} | said)
+    assert plan.change.method == "latents"
+    assert reason in plan.reasons["method"]
+
+
+def test_a_presets_strength_and_prompts_of_recipes_leave_the_method_alone():
+    make("text-to-image", images=(), steps=2, output="1.png")
+    origin = {"strength": "preset soft"}
+    plan = planned("blend", images=("1.png",), prompt=None, strength=0.5, origin=origin, output="x.png")
+    assert (plan.change.method, plan.change.strength) == ("noise-and-words", None)
+
+
+def test_parents_of_another_model_still_lend_their_words(tiny_models):
+    make("text-to-image", images=(), prompt="a red apple", steps=2, output="1.png")
+    plan = planned("blend", images=("1.png",), prompt=None, model=str(tiny_models("sd")), output="x.png")
+    assert (plan.change.method, plan.prompt) == ("latents", "a red apple")
+
+
+def test_too_many_parents_are_refused_before_one_is_read():
+    with pytest.raises(RequestError, match="17 parents; blend takes 1 to 16"):
+        make("blend", images=("nothing.png",) * 17, output="x.png")
+
+
+def test_a_mask_thinner_than_a_latent_repaints_all_the_same(tiny_models):
+    line = Image.new("L", (64, 64))
+    line.paste(255, (26, 0, 28, 64))
+    line.save("line.png")
+    make("inpaint", model=str(tiny_models("sd")), mask="line.png", steps=2, output="out.png", strength=1.0)
+    inside = pixels("line.png", "L") > 0
+    make("inpaint", model=str(tiny_models("sd")), mask_box="24,0,8,64", steps=2, output="box.png", strength=1.0)
+    np.testing.assert_array_equal(pixels("out.png")[inside], pixels("box.png")[inside])
+    np.testing.assert_array_equal(pixels("out.png")[~inside], pixels("photo.png")[~inside])
+
+
+def test_a_mask_that_the_new_size_cuts_off_is_told():
+    with pytest.raises(RequestError, match="cuts off all that the mask marks"):
+        planned("inpaint", mask_box="0,0,64,8", size="128x64", output="x.png")
+
+
+def test_a_size_from_a_preset_is_not_for_outpainting():
+    plan = planned("outpaint", pad="8", size="128", origin={"size": "preset icon"}, output="x.png")
+    assert (plan.width, plan.height) == (80, 80)
+    with pytest.raises(RequestError, match="outpaint has no such thing"):
+        planned("outpaint", pad="8", size="128", output="x.png")
+
+
+def test_a_seamless_picture_has_a_size_that_need_not_be_cut():
+    with pytest.raises(RequestError, match="its edges would not meet") as caught:
+        planned("image-to-image", tile="xy", size="100x70", output="x.png")
+    assert caught.value.hint == "--size 104x72"
+
+
+def test_an_adapter_and_sliced_attention_are_refused_together(tiny_models):
+    with pytest.raises(RequestError, match="both replace the way"):
+        planned(
+            "style",
+            like="other.png",
+            model=str(tiny_models("sd")),
+            ip_adapter="x",
+            attention_slicing="on",
+            output="x.png",
+        )
+
+
+def test_a_recipe_without_an_adapter_keeps_a_presets_adapter_out():
+    make("style", like="other.png", steps=2, output="first.png")
+    origin = {"ip_adapter": "preset fancy"}
+    plan = planned(
+        "style",
+        prompt=None,
+        seed=None,
+        like="other.png",
+        from_file="first.png",
+        ip_adapter="w:0.5",
+        origin=origin,
+        output="x.png",
+    )
+    assert plan.change.method == "statistics"
+
+
+def test_what_a_recipe_had_and_the_new_picture_has_not_is_told():
+    make("inpaint", mask="mask.png", steps=2, output="first.png")
+    heard = []
+    request = GenerateRequest(
+        task="inpaint", images=("photo.png",), mask_box="16,16,32,40", from_file="first.png", output="again.png"
+    )
+    list(generate.generate(request, on_note=heard.append))
+    assert any("made from image, mask, and now from image" in note for note in heard)
