@@ -15,6 +15,7 @@ from imggen.plan.strict import Limit, Place
 SCHEMA = 2
 MAX_CHARACTERS = 4 << 20
 MAX_GENERATIONS = 32
+MAX_ANCESTORS = 512
 LINEAGE_CHARACTERS = 24_000
 
 _SINCE_2 = ("tile", "change", "ingredients", "edits")
@@ -108,11 +109,11 @@ def parse(text: str) -> Recipe:
 
     The schema number is looked at first, so that a newer imggen's recipe is called newer, not wrong. Unknown, missing
     and repeated keys, numbers that JSON does not know (NaN), values of another type and out of range are refused by
-    name, those of the recipes within by their place: `ingredients[1].recipe.seed`.
+    name, those of the recipes within by their place: `ingredients[1].recipe.seed`. At most `MAX_ANCESTORS` are read.
     """
     values = _load(text)
     place = Place(subject="the recipe", limits=_LIMITS)
-    _check_schemas(values, place, 0)
+    _check_lineage(values, place)
     return strict.build(Recipe, values, place)
 
 
@@ -189,10 +190,26 @@ def _refuse_constant(name: str) -> NoReturn:
     raise RequestError(f"the recipe holds {name}, which is not a number")
 
 
-def _check_schemas(values: dict[str, object], place: Place, generation: int) -> None:
-    """Look at the schema numbers of a recipe and of those within it, before anything else of them is believed."""
-    if generation > MAX_GENERATIONS:
-        raise RequestError(f"the recipe tells of more than {MAX_GENERATIONS} generations")
+def _check_lineage(values: dict[str, object], place: Place) -> None:
+    """Look at the schema numbers of a recipe and of those within it, and at how many there are, before all else."""
+    left, count = [(values, place, 0)], 0
+    while left:
+        held, where, generation = left.pop()
+        if generation > MAX_GENERATIONS:
+            raise RequestError(f"the recipe tells of more than {MAX_GENERATIONS} generations")
+        _check_schema(held, where)
+        ingredients = held.get("ingredients")
+        each_of = ingredients if isinstance(ingredients, list) else []
+        count += len(each_of)
+        if count > MAX_ANCESTORS:
+            raise RequestError(f"the recipe tells of more than {MAX_ANCESTORS} ancestors")
+        for number, each in enumerate(each_of):
+            inner = each.get("recipe") if isinstance(each, dict) else None
+            if isinstance(inner, dict):
+                left.append((inner, where.member("ingredients").item(number).member("recipe"), generation + 1))
+
+
+def _check_schema(values: dict[str, object], place: Place) -> None:
     schema = values.get("schema")
     if schema is None:
         raise RequestError(f"{place} has no schema number")
@@ -205,8 +222,3 @@ def _check_schemas(values: dict[str, object], place: Place, generation: int) -> 
     newer = next((name for name in _SINCE_2 if name in values), None)
     if schema < 2 and newer:
         raise RequestError(f"{place} has schema {schema} and the key {newer!r}, which came with schema 2")
-    ingredients = values.get("ingredients")
-    for number, each in enumerate(ingredients if isinstance(ingredients, list) else ()):
-        inner = each.get("recipe") if isinstance(each, dict) else None
-        if isinstance(inner, dict):
-            _check_schemas(inner, place.member("ingredients").item(number).member("recipe"), generation + 1)

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -60,7 +61,7 @@ def build(kind: type[_Kind], values: Mapping[str, object], place: Place) -> _Kin
     """Return the dataclass `kind` with the values; raise RequestError that names the first one that does not fit."""
     known = fields(kind)  # type: ignore[arg-type]  # callers pass dataclasses
     _check_keys(place, values, {each.name: _is_required(each) for each in known})
-    hints = get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # every class is hashable
     return kind(**{name: read(hints[name], value, place.member(name)) for name, value in values.items()})
 
 
@@ -133,6 +134,12 @@ def _check_limit(place: Place, value: object, limit: Limit) -> None:
         raise RequestError(f"{place} is {value}; the least is {limit.least}")
     if limit.most is not None and value > limit.most:
         raise RequestError(f"{place} is {value}; the most is {limit.most}")
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    # It takes longer than all that is done with it, and there may be hundreds of objects of a kind.
+    return get_type_hints(kind)
 
 
 def _is_required(each: Any) -> bool:

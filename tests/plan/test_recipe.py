@@ -1,10 +1,13 @@
 """A recipe is strict JSON: it comes back as it went, and what is not one is refused by name."""
 
 import json
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import get_args
+from types import FunctionType
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -333,6 +336,50 @@ def test_lineage_is_read_to_a_bound_and_no_further():
     assert recipe.parse(line_of(recipe.MAX_GENERATIONS).to_json())
     with pytest.raises(RequestError, match="more than 32 generations"):
         recipe.parse(line_of(recipe.MAX_GENERATIONS + 1).to_json())
+
+
+def family_of(parents: int) -> Recipe:
+    """A picture with many parents, each of which tells of its own making."""
+    each = Ingredient(role="parent", sha256="2b" * 32, width=8, height=8, recipe=APPLE)
+    return replace(CHILD, ingredients=(each,) * parents)
+
+
+def test_ancestors_are_read_up_to_a_number_wherever_they_stand():
+    assert recipe.parse(family_of(recipe.MAX_ANCESTORS).to_json())
+    with pytest.raises(RequestError, match="more than 512 ancestors"):
+        recipe.parse(family_of(recipe.MAX_ANCESTORS + 1).to_json())
+    half = replace(CHILD.ingredients[0], recipe=family_of(recipe.MAX_ANCESTORS // 2))
+    with pytest.raises(RequestError, match="more than 512 ancestors"):
+        recipe.parse(replace(CHILD, ingredients=(half, half)).to_json())
+
+
+def test_ancestors_beyond_the_number_are_refused_before_they_are_looked_at():
+    refused = [called(lambda n=n: refuse(family_of(recipe.MAX_ANCESTORS + n))) for n in (1, 1001)]
+    # What is left is done for the text of each, be it written or read.
+    assert refused[1] - refused[0] < 1000 * 200
+
+
+def test_what_an_ancestor_consists_of_is_not_looked_up_for_each():
+    texts = [family_of(parents).to_json() for parents in (1, 101)]
+    few, many = (called(lambda text=text: recipe.parse(text), only=get_type_hints) for text in texts)
+    assert few == many
+
+
+def refuse(made: Recipe) -> None:
+    with pytest.raises(RequestError):
+        recipe.parse(made.to_json())
+
+
+def called(act: Callable[[], object], only: FunctionType | None = None) -> int:
+    """How often `act` calls functions written in Python, or `only` that one: what it costs, on any machine."""
+    codes = []
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, _: codes.append(frame.f_code) if event == "call" else None)
+    try:
+        act()
+    finally:
+        sys.setprofile(before)
+    return len(codes) if only is None else codes.count(only.__code__)
 
 
 def test_lineage_that_grows_loses_its_oldest_generations_and_keeps_their_hash():
