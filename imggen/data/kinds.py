@@ -19,6 +19,8 @@ NAMES: Final = {
 """The formats that are read, as Pillow calls them and as people do."""
 
 _LOOKED_AT = 1 << 12
+# What may stand before a document's first element: possessive, so that a stranger's bytes are read once and not again.
+_PROLOGUE = rb"\s*+(?>(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE\s++svg\b[^\[>]*+(?:\[.*?\]\s*+)?>)\s*+)*+"
 _READ = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "JPEG": rb"\xff\xd8\xff",
@@ -37,12 +39,12 @@ _CONVERTIBLE = {
     "an icon": rb"\0\0[\1\2]\0",
     "an OpenEXR picture": rb"\x76\x2f\x31\x01",
     "a QOI picture": rb"qoif",
-    "an SVG drawing": rb"\s*(<\?xml.*?)?(<!--.*?-->\s*)?(<!DOCTYPE svg.*?)?<svg\b",
+    "an SVG drawing": _PROLOGUE + rb"<svg\b",
     "a PostScript file": rb"%!PS|\xc5\xd0\xd3\xc6",
     "a PDF": rb"%PDF",
 }
 _OTHERS = {
-    "an HTML page": rb"\s*(<!--.*?-->\s*)?<(!doctype html|html|head|body)\b",
+    "an HTML page": _PROLOGUE + rb"<(!doctype html|html|head|body)\b",
     "a Git LFS pointer, which stands for a file that was not fetched": rb"version https://git-lfs",
     "a zip archive": rb"PK[\3\5]",
     "a gzip archive": rb"\x1f\x8b",
