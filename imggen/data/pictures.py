@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageFilter, UnidentifiedImageError
 
 from imggen.data import colours, kinds
-from imggen.errors import RequestError
+from imggen.errors import MachineError, RequestError
 from imggen.plan.borders import MOST_PIXELS
 from imggen.plan.change import Fit
 
@@ -65,7 +65,7 @@ def decode(data: bytes, *, name: str, frame: int | None = None) -> Decoded:
     `name` is the file's as typed (`-` is standard input), for messages; `frame` counts from 1. Orientation and colour
     profile are applied; of 16 bits a channel, 8 stay. Raises RequestError where the bytes are no such picture, damaged,
     or too large (looked at before a pixel is decoded); where there are several frames and none is named; where there is
-    no such frame.
+    no such frame; MachineError where there is too little memory for it.
     """
     kind = kinds.find(data, name)
     shown, notes = kinds.shown(name), list[str]()
@@ -104,6 +104,10 @@ def _explained(kind: str, shown: str, notes: list[str]) -> Iterator[None]:
         except Image.DecompressionBombError as error:
             raise RequestError(f"{shown} has too many pixels to be read", hint=_SMALLER) from error
         except Exception as error:
+            if _is_out_of_memory(error):
+                raise MachineError(
+                    f"{shown} does not fit into the memory that is left", hint="free some memory, or make it smaller"
+                ) from error
             # Decoders raise whatever comes where bytes are bad; this is the seam.
             raise RequestError(
                 f"{shown} begins as a {kinds.NAMES[kind]} file and cannot be read: {_reason(error)}",
@@ -180,11 +184,14 @@ def _turn(opened: Image.Image, notes: list[str]) -> Image.Transpose | None:
         return None
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    # Pillow has its own words for a decoder that gets none.
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and "out of memory" in str(error))
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "its header makes no sense"
-    if isinstance(error, MemoryError):
-        return "it does not fit in memory"
     text = str(error).partition("\n")[0].rstrip(". ")
     return text[:100] if text and text.isprintable() else type(error).__name__
 

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from functools import cache
@@ -522,6 +524,24 @@ def test_whatever_the_bytes_only_a_request_error_comes_out(data):
         assert message in ("a.png RGB", "a.png RGBA")
     assert message.startswith("a.png")
     assert "object at 0x" not in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory can be limited on Linux alone")
+def test_a_picture_that_memory_does_not_hold_is_not_called_damaged():
+    data = png(8, 2, [b"\0" * 9], 3).replace(struct.pack(">II", 3, 1), struct.pack(">II", 13000, 13000))
+    data = data[:29] + struct.pack(">I", zlib.crc32(data[12:29])) + data[33:]
+    # In a process of its own: the limit cannot be taken back. The picture alone would take 645 MiB.
+    script = (
+        "import resource, sys\n"
+        "from imggen.data import pictures\n"
+        "from imggen.errors import MachineError\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({1 << 29}, {1 << 29}))\n"
+        "try:\n    pictures.decode(sys.stdin.buffer.read(), name='a.png')\n"
+        "except MachineError as error:\n    print(error.message, error.hint, sep=' / ')"
+    )
+    found = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, timeout=60, check=True)
+    said = "a.png does not fit into the memory that is left / free some memory, or make it smaller"
+    assert found.stdout.decode().strip() == said
 
 
 def test_large_pictures_bring_no_warning_from_pillow(monkeypatch):
