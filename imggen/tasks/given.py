@@ -46,9 +46,9 @@ class _Origin:
 def read(name: str, role: Role, *, frame: int | None = None) -> Opened:
     """Return the picture in the file `name` (`-`: the bytes of standard input, which can be read once), and its origin.
 
-    `frame` counts from 1. Its own recipe counts only where it was not changed since; metadata that cannot be read is a
-    note. Raises RequestError where there is no such file, where it cannot be read or has more than `MAX_BYTES`, and
-    for everything that `pictures.decode` refuses.
+    `frame` counts from 1. Its own recipe counts only where the hash beside it says that the picture was not changed
+    since; metadata that cannot be read is a note. Raises RequestError where there is no such file, where it cannot be
+    read or has more than `MAX_BYTES`, and what `pictures.decode` raises.
     """
     data = load(name)
     decoded = pictures.decode(data, name=name, frame=frame)
@@ -158,7 +158,7 @@ def _origin(data: bytes, name: str) -> _Origin:
     source_type = facts.xmp.get(metadata.SOURCE_TYPE)
     return _Origin(
         source_type=source_type if isinstance(source_type, str) and source_type else None,
-        recipe=facts.found.recipe if facts.found and facts.fits is not False else None,
+        recipe=facts.found.recipe if facts.found and facts.fits else None,
         notes=tuple(f"{shown}: {each}" for each in facts.notes),
     )
 

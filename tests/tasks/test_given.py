@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from recipes import APPLE
 
 from imggen.errors import RequestError
@@ -60,6 +60,17 @@ def test_a_recipe_of_other_pixels_does_not_count(apple):
     other = metadata.embed(Path(plain("other.png")).read_bytes(), metadata.copied(facts))
     Path("other.png").write_bytes(other.data)
     assert metadata.read(other.data).found.recipe == APPLE
+    assert given.read("other.png", "image").given.recipe is None
+
+
+def test_a_recipe_without_the_hash_of_its_picture_does_not_count(apple):
+    texts = PngImagePlugin.PngInfo()
+    with Image.open(apple) as image:
+        for name, text in image.text.items():
+            if not name.startswith("XML:"):
+                texts.add_text(name, text)
+        Image.new("RGB", image.size).save("other.png", pnginfo=texts)
+    assert metadata.read(Path("other.png")).found.recipe == APPLE
     assert given.read("other.png", "image").given.recipe is None
 
 
