@@ -108,7 +108,10 @@ Size = Annotated[
 Aspect = Annotated[
     str | None,
     typer.Option(
-        "--aspect", metavar="W:H", help="Shape, with the area that the model was trained on.", rich_help_panel=PICTURE
+        "--aspect",
+        metavar="W:H",
+        help="Shape: at the model's own area, or as large as fits into a given picture.",
+        rich_help_panel=PICTURE,
     ),
 ]
 Steps = Annotated[

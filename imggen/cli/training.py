@@ -18,7 +18,10 @@ Run = Annotated[
 
 
 def train(recipe: RecipeFile, run: Run, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
-    """Train a model that `imggen generate -m DIR/model` loads; the same line again goes on where it stopped."""
+    """Train a model for `generate -m DIR/model`, or a network for `upscale -m DIR/model.safetensors`.
+
+    The same line again goes on where it stopped.
+    """
     from imggen.tasks import train as task
 
     plan = task.read(recipe)
