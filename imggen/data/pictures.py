@@ -221,6 +221,14 @@ def fit(image: Image.Image, size: tuple[int, int], how: Fit) -> Image.Image:
     return _covering(image, size, max(across, down)) if how == "crop" else _within(image, size, min(across, down))
 
 
+def shrunk(image: Image.Image, pixels: int) -> Image.Image:
+    """Return the picture with at most about `pixels` pixels, its shape kept; one that has no more comes as it is."""
+    scale = math.sqrt(pixels / (image.width * image.height))
+    if scale >= 1:
+        return image
+    return _scaled(image, (max(round(image.width * scale), 1), max(round(image.height * scale), 1)))
+
+
 def _covering(image: Image.Image, size: tuple[int, int], scale: float) -> Image.Image:
     if scale == 1:
         return _cut(image, ((image.width - size[0]) // 2, (image.height - size[1]) // 2), size)

@@ -24,7 +24,7 @@ class Pictures:
     """The given pictures as the pipeline sees them: RGB at the size of the plan's canvas.
 
     `images` are the picture that is changed, or the parents; `mask` (L) is white where it is repainted; `style` is of
-    any size.
+    any size, RGBA where some of it does not show.
     """
 
     images: tuple[Image.Image, ...] = ()
@@ -136,7 +136,8 @@ def _statistics(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Entrance:
     def matched() -> torch.Tensor:
         coloured = stylisation.transfer_colours(content, style)
         fitted = style.resize(content.size, Image.Resampling.LANCZOS)
-        return stylisation.match(encoding.encode(pipeline, coloured), encoding.encode(pipeline, fitted))
+        latents = encoding.encode(pipeline, _on_white(fitted))
+        return stylisation.match(encoding.encode(pipeline, coloured), latents, stylisation.visible(fitted, latents))
 
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
@@ -149,7 +150,7 @@ def _statistics(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Entrance:
 def _ip_adapter(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        yield {"image": pictures.images[0], "ip_adapter_image": _style(pictures)}
+        yield {"image": pictures.images[0], "ip_adapter_image": _on_white(_style(pictures))}
 
     return enter
 
@@ -157,7 +158,7 @@ def _ip_adapter(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
 def _reference(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        yield {"image": [pictures.images[0], _style(pictures)]}
+        yield {"image": [pictures.images[0], _on_white(_style(pictures))]}
 
     return enter
 
@@ -166,6 +167,13 @@ def _style(pictures: Pictures) -> Image.Image:
     if pictures.style is None:
         raise TypeError("a style needs a picture that has it")
     return pictures.style
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    # No model knows transparency; given pictures that are changed were laid on white too.
+    if image.mode != "RGBA":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 _ENTRANCES: Final[dict[Method, Callable[[Any, GeneratePlan, Pictures], Entrance]]] = {

@@ -3,8 +3,10 @@
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -16,33 +18,46 @@ MOST_GAIN = 8.0
 ROUNDING = 1 / 12 / 255**2
 
 
-def match(content: Tensor, style: Tensor, amount: float = 1.0) -> Tensor:
+def match(content: Tensor, style: Tensor, cover: Tensor | None = None) -> Tensor:
     """Return the latents `content` with the mean and standard deviation of `style` in every channel.
 
     Both are (1, channels, height, width), of any two sizes (adaptive instance normalisation, arXiv 1703.06868
-    eq. 8). `amount` goes from 0, which gives `content` exactly, to 1. A channel without contrast only takes the mean.
+    eq. 8). `cover`, (1, 1, height, width) as `style`, is how much each place of it counts, from 0 to 1. A channel
+    without contrast only takes the mean; where no place counts, all stays.
     """
-    if amount == 0:
+    if cover is not None and not cover.any():
         return content
+    mean, std = _moments(content, None)
+    target_mean, target_std = _moments(style, cover)
+    return (content - mean) * (target_std / std.clamp_min(LEAST_STD)) + target_mean
+
+
+def visible(image: Image.Image, latents: Tensor) -> Tensor | None:
+    """Return how much of a picture shows at each place of its latents, (1, 1, height, width); None where all does."""
+    if not image.has_transparency_data:
+        return None
+    alpha = torch.from_numpy(np.array(image.convert("RGBA").getchannel("A"), dtype=np.float32) / 255)
+    return functional.interpolate(alpha[None, None], latents.shape[2:], mode="area").to(latents)
+
+
+def _moments(latents: Tensor, cover: Tensor | None) -> tuple[Tensor, Tensor]:
     places = (2, 3)
-    mean, std = content.mean(places, keepdim=True), content.std(places, correction=0, keepdim=True)
-    target_mean, target_std = style.mean(places, keepdim=True), style.std(places, correction=0, keepdim=True)
-    matched = (content - mean) * (target_std / std.clamp_min(LEAST_STD)) + target_mean
-    return content + amount * (matched - content)
+    if cover is None:
+        return latents.mean(places, keepdim=True), latents.std(places, correction=0, keepdim=True)
+    shares = cover / cover.sum()
+    mean = (latents * shares).sum(places, keepdim=True)
+    return mean, ((latents - mean) ** 2 * shares).sum(places, keepdim=True).sqrt()
 
 
-def transfer_colours(content: Image.Image, style: Image.Image, amount: float = 1.0) -> Image.Image:
+def transfer_colours(content: Image.Image, style: Image.Image) -> Image.Image:
     """Return `content` with the mean and the covariance of the colours of `style`, alpha kept as it is.
 
     The map is the linear one that moves colours least, Monge and Kantorovich's between Gaussians: T = A^(-1/2)
     (A^(1/2) B A^(1/2))^(1/2) A^(-1/2) for covariances A and B. It works on sRGB's own values, which are about evenly
     spaced to the eye; in linear light the few brightest pixels would decide, and more colours would leave the range,
     where they are clamped. Transparent pixels count as little as they show. No direction's contrast is raised more
-    than eightfold, so a flat picture takes the mean and stays flat. `amount` goes from 0, which gives `content`
-    exactly, to 1.
+    than eightfold, so a flat picture takes the mean and stays flat.
     """
-    if amount == 0:
-        return content.copy()
     keeps_alpha = content.has_transparency_data
     colours, cover = _colours(content)
     target, target_cover = _colours(style)
@@ -51,7 +66,6 @@ def transfer_colours(content: Image.Image, style: Image.Image, amount: float = 1
     mean, covariance = _statistics(colours, cover)
     target_mean, target_covariance = _statistics(target, target_cover)
     moved = (colours - mean) @ _transport(covariance, target_covariance).T + target_mean
-    moved = colours + amount * (moved - colours)
     levels = np.rint(moved.clip(0, 1) * 255).astype(np.uint8).reshape(content.height, content.width, 3)
     made = Image.fromarray(levels)
     if keeps_alpha:

@@ -20,8 +20,9 @@ from imggen.tasks.given import Opened
 class Laid:
     """The given pictures as a plan wants them.
 
-    `images` (RGB) and `mask` (L) have the size of the plan's canvas, `style` its own. `original` has the picture's own
-    size and transparency; `kept` (L), of the same size, says how much of what was drawn shows: 0 none of it.
+    `images` (RGB) and `mask` (L) have the size of the plan's canvas; `style` (RGB, or RGBA where some of it does not
+    show) has its own shape and about as many pixels at most. `original` has the picture's own size and transparency;
+    `kept` (L), of the same size, says how much of what was drawn shows: 0 none of it.
     """
 
     images: tuple[Image.Image, ...] = ()
@@ -75,7 +76,8 @@ def lay(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
     size, fit = (plan.width, plan.height), change.fit or "crop"
     fitted = [pictures.fit(each, size, fit) for each in changed]
     images = tuple(pictures.extend(pictures.flatten(each), plan.canvas) for each in fitted)
-    style = next((pictures.flatten(each.image) for each in opened if each.given.role == "style"), None)
+    pixels = plan.canvas[0] * plan.canvas[1]
+    style = next((pictures.shrunk(each.image, pixels) for each in opened if each.given.role == "style"), None)
     if mask is None:
         return Laid(images=images, style=style)
     mask = pictures.fit(mask, size, fit)
@@ -120,11 +122,17 @@ def finish(plan: GeneratePlan, laid: Laid, drawn: Image.Image) -> Image.Image:
 def notes(plan: GeneratePlan, opened: Sequence[Opened]) -> tuple[str, ...]:
     """Return what the user should know of the opened pictures."""
     found = [note for each in opened for note in each.notes]
-    repaints = plan.change is not None and plan.change.method in ("inpainting", "latent-blending")
-    if not (repaints and plan.change and plan.change.paste):
-        found += [
-            f"{each.given.name}: what is transparent in it was laid on white"
-            for each in opened
-            if each.given.role in ("image", "parent") and each.image.mode == "RGBA"
-        ]
+    for each in opened:
+        fate = _transparency(plan, each.given.role) if each.image.mode == "RGBA" else None
+        if fate:
+            found.append(f"{each.given.name}: what is transparent in it {fate}")
     return tuple(found)
+
+
+def _transparency(plan: GeneratePlan, role: Role) -> str | None:
+    """Return what becomes of a picture's transparent pixels where they do not stay."""
+    change = plan.change
+    if role == "style" and change is not None and change.method == "statistics":
+        return "counts as little as it shows"
+    repaints = change is not None and change.method in ("inpainting", "latent-blending") and change.paste
+    return None if role == "mask" or repaints else "was laid on white"

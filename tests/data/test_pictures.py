@@ -626,6 +626,19 @@ def test_pad_shows_the_whole_picture_and_crop_its_middle(size):
     assert np.array_equal(middle, np.asarray(image)[:, 10:50])
 
 
+@given(images(), st.integers(1, 2000))
+def test_a_shrunk_picture_keeps_its_shape_and_has_no_more_pixels(image, most):
+    made = pictures.shrunk(image, most)
+    if image.width * image.height <= most:
+        assert made is image
+        return
+    scale = (most / (image.width * image.height)) ** 0.5
+    assert made.mode == image.mode
+    # To the nearest pixel, of which there is at least one.
+    assert abs(made.width - max(image.width * scale, 1)) <= 0.5
+    assert abs(made.height - max(image.height * scale, 1)) <= 0.5
+
+
 def test_transparent_pixels_give_no_colour_when_scaled():
     image = Image.new("RGBA", (16, 16), (255, 0, 0, 0))
     image.paste((0, 0, 255, 255), (4, 4, 12, 12))

@@ -32,17 +32,24 @@ def test_latents_matched_with_themselves_stay(seed):
     torch.testing.assert_close(stylisation.match(latents(seed), latents(seed)), latents(seed))
 
 
-def test_half_the_amount_is_half_the_way():
-    content, style = latents(1), latents(2)
-    halfway = (content + stylisation.match(content, style)) / 2
-    torch.testing.assert_close(stylisation.match(content, style, 0.5), halfway)
+def test_places_that_do_not_show_count_for_nothing():
+    style = latents(2, size=(6, 5))
+    beside = torch.cat([style, torch.full((1, 4, 6, 3), 9.0)], dim=3)
+    cover = torch.ones(1, 1, 6, 8)
+    cover[..., 5:] = 0
+    torch.testing.assert_close(
+        stylisation.match(latents(1), beside, cover), stylisation.match(latents(1), style), rtol=1e-4, atol=1e-4
+    )
+    assert torch.equal(stylisation.match(latents(1), beside, torch.zeros(1, 1, 6, 8)), latents(1))
 
 
-def test_none_of_the_amount_is_the_content_exactly():
-    content = latents(1)
-    assert torch.equal(stylisation.match(content, latents(2), 0), content)
-    picture = coloured(1)
-    np.testing.assert_array_equal(stylisation.transfer_colours(picture, coloured(2), 0), picture)
+def test_what_shows_of_a_picture_is_said_for_each_place_of_its_latents():
+    picture = Image.new("RGBA", (64, 32), (9, 9, 9, 0))
+    picture.paste((9, 9, 9, 255), (0, 0, 40, 32))
+    shown = stylisation.visible(picture, torch.zeros(1, 16, 4, 8))
+    assert shown.shape == (1, 1, 4, 8)
+    assert shown[0, 0].tolist() == [[1, 1, 1, 1, 1, 0, 0, 0]] * 4
+    assert stylisation.visible(picture.convert("RGB"), torch.zeros(1, 16, 4, 8)) is None
 
 
 def test_constant_latents_take_the_mean_and_no_more():

@@ -326,6 +326,20 @@ def test_a_transformer_makes_no_seamless_pictures(tiny_models):
         planned("text-to-image", images=(), model=str(tiny_models("flux")), tile="xy", output="x.png")
 
 
+def test_what_does_not_show_of_a_style_picture_counts_for_nothing():
+    for name, hidden in (("white.png", (255, 255, 255, 0)), ("magenta.png", (255, 0, 255, 0))):
+        style = Image.new("RGBA", (128, 64), hidden)
+        with Image.open("other.png") as other:
+            style.paste(other.convert("RGBA"), (0, 0))
+        style.save(name)
+        make("style", like=name, steps=2, output=f"as-{name}")
+    np.testing.assert_array_equal(pixels("as-white.png"), pixels("as-magenta.png"))
+    make("style", like="other.png", steps=2, output="as-other.png")
+    blue, half = (float(pixels(f"as-{name}.png")[..., 2].mean()) for name in ("other", "white"))
+    # The half that is blue decides, not the white that the other half would be laid on.
+    assert abs(blue - half) < 12
+
+
 def test_an_ip_adapter_shows_the_style_picture_to_the_model(tiny_models, tmp_path):
     model = str(tiny_models("sd"))
     unet = diffusers.UNet2DConditionModel.from_pretrained(model, subfolder="unet")
