@@ -12,10 +12,13 @@ environment.prepare(offline=True)
 import torch  # noqa: E402 - reads the environment that was just prepared
 from diffusers import (  # noqa: E402
     AutoencoderKL,
+    AutoencoderKLFlux2,
     AutoencoderTiny,
     DDIMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
     StableDiffusionPipeline,
@@ -31,6 +34,9 @@ from transformers import (  # noqa: E402
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     T5Config,
     T5EncoderModel,
     T5TokenizerFast,
@@ -38,6 +44,10 @@ from transformers import (  # noqa: E402
 from transformers.convert_slow_tokenizer import bytes_to_unicode  # noqa: E402
 
 VOCABULARY = 514
+CHAT = (
+    "{% for each in messages %}<|im_start|>{{ each.role }}\n{{ each.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +81,17 @@ def t5_tokenizer():
     backend = Tokenizer(models.Unigram(pieces, unk_id=2))
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     return T5TokenizerFast(tokenizer_object=backend, extra_ids=4, model_max_length=512)
+
+
+def qwen_tokenizer():
+    words = [*bytes_to_unicode().values(), "<|endoftext|>"]
+    return Qwen2Tokenizer(
+        vocab={word: number for number, word in enumerate(words)},
+        merges=[],
+        extra_special_tokens=["<|im_start|>", "<|im_end|>"],
+        model_max_length=1024,
+        chat_template=CHAT,
+    )
 
 
 def clip_config():
@@ -209,10 +230,54 @@ def flux(root: Path):
     )
 
 
+def flux2_klein(_: Path, *, is_distilled=True):
+    torch.manual_seed(0)
+    tokenizer = qwen_tokenizer()
+    # The pipeline reads the hidden states before layers 10, 19 and 28.
+    encoder = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=28,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=1024,
+    )
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(16, 16, 16, 32), latent_channels=4, layers_per_block=1, norm_num_groups=8, sample_size=64
+    ).eval()
+    vae.bn.running_mean.normal_()
+    vae.bn.running_var.uniform_(0.5, 2.0)
+    return Flux2KleinPipeline(
+        transformer=Flux2Transformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=3 * 16,
+            axes_dims_rope=(4, 4, 4, 4),
+            guidance_embeds=False,
+        ).eval(),
+        vae=vae,
+        text_encoder=Qwen3ForCausalLM(encoder).eval(),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        is_distilled=is_distilled,
+    )
+
+
+def flux2_klein_base(root: Path):
+    return flux2_klein(root, is_distilled=False)
+
+
 BUILDERS = {
     "sd": stable_diffusion,
     "sdxl": stable_diffusion_xl,
     "flux": flux,
+    "flux2-klein": flux2_klein,
+    "flux2-klein-base": flux2_klein_base,
     "tiny-vae": with_tiny_autoencoder,
     "checked": with_safety_checker,
 }

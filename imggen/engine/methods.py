@@ -156,9 +156,11 @@ def _ip_adapter(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
 
 
 def _reference(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
+    styles = () if pictures.style is None else (_on_white(pictures.style),)
+
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        yield {"image": [pictures.images[0], _on_white(_style(pictures))]}
+        yield {"image": [pictures.images[0], *styles]}
 
     return enter
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from imggen.errors import RequestError
-from imggen.plan import catalog
-from imggen.plan.case import COMMAND_LINE, RECIPE, Case
+from imggen.plan import catalog, references
+from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE, Case
 from imggen.plan.change import Method
 from imggen.plan.recipe import Recipe
 from imggen.plan.request import Task
@@ -28,20 +28,24 @@ STRENGTHS: Final[dict[Method, float]] = {
 class Approach:
     """How a task is done: `method` None is the plain way from words to a picture. `pipeline` is a diffusers class.
 
-    `strength` is the share of the noising that is done and undone, None where the method starts from noise.
+    `strength` is the share of the noising that is done and undone, None where the method starts from noise. `words` is
+    what the model is told because nobody says anything that it could do, None where that is not needed; `seen` are the
+    pixels of each picture that its denoiser sees beside the one that it draws.
     """
 
     method: Method | None
     pipeline: str
     reason: str
     strength: float | None = None
+    words: str | None = None
+    seen: tuple[int, ...] = ()
 
 
 def choose(case: Case, size: Size, steps: int) -> Approach:
     """Return how the case's task is done for a picture of `size` in `steps` steps.
 
-    Raise RequestError where its model has no way to do it, and for a strength that is out of range, that leaves no step
-    or that would be ignored.
+    Raise RequestError where its model has no way to do it, for pictures of sizes that the way does not take, and for a
+    strength that is out of range, that leaves no step or that would be ignored.
     """
     task = case.request.task
     if catalog.is_inpainting_model(case.family, case.facts) and task not in ("inpaint", "outpaint"):
@@ -50,7 +54,8 @@ def choose(case: Case, size: Size, steps: int) -> Approach:
             hint='imggen inpaint PICTURE "..." --mask MASK, or another --model',
         )
     approach = _WAYS[task](case, size)
-    return replace(approach, strength=_strength(case, approach, steps))
+    seen = references.seen(case, approach.method, size)
+    return replace(approach, strength=_strength(case, approach, steps), seen=seen)
 
 
 def _strength(case: Case, approach: Approach, steps: int) -> float | None:
@@ -84,6 +89,8 @@ def _from_words(case: Case, _: Size) -> Approach:
 
 
 def _from_image(case: Case, _: Size) -> Approach:
+    if _edits(case, "image-to-image"):
+        return _by_reference(case)
     return Approach(
         method="image-to-image",
         pipeline=_pipeline(case, "image-to-image"),
@@ -107,7 +114,7 @@ def _repaint(case: Case, _: Size) -> Approach:
     )
     return Approach(
         method="latent-blending",
-        pipeline=_pipeline(case, "image-to-image"),
+        pipeline=_starting(case, lacks),
         reason=f"{lacks}; what the mask leaves out is laid over the latents after each step",
     )
 
@@ -120,9 +127,7 @@ def _breed(case: Case, size: Size) -> Approach:
             pipeline=_pipeline(case, "text-to-image"),
             reason="the parents carry recipes of this model, so their noise and words are mixed",
         )
-    return Approach(
-        method="latents", pipeline=_pipeline(case, "image-to-image"), reason=f"{lacks}, so encoded pictures are mixed"
-    )
+    return Approach(method="latents", pipeline=_starting(case, lacks), reason=f"{lacks}, so encoded pictures are mixed")
 
 
 def _not_by_recipe(case: Case, size: Size) -> str | None:
@@ -176,20 +181,43 @@ def _stylise(case: Case, _: Size) -> Approach:
             )
         return Approach(
             method="ip-adapter",
-            pipeline=_pipeline(case, "image-to-image"),
+            pipeline=_starting(case, "an adapter only helps"),
             reason="the adapter shows the style picture to the model",
         )
-    if "style" in family.pipelines:
-        return Approach(
-            method="reference",
-            pipeline=family.pipelines["style"],
-            reason=f"{family.title} edits by reference pictures",
-        )
+    if _edits(case, "style"):
+        return _by_reference(case)
     return Approach(
         method="statistics",
-        pipeline=_pipeline(case, "image-to-image"),
+        pipeline=_starting(case, "there are no weights for style"),
         reason="no weights for style: the content takes on the style picture's colours and latent statistics",
     )
+
+
+def _edits(case: Case, task: Task) -> bool:
+    return case.family.reference is not None and task in case.family.reference.tasks
+
+
+def _by_reference(case: Case) -> Approach:
+    task, reference = case.request.task, case.family.reference
+    # What a given picture shows is no instruction: only what somebody says of this one is.
+    is_said = (case.request.prompt or "").strip() and case.request.origin.get("prompt") != PARENTS
+    return Approach(
+        method="reference",
+        pipeline=_pipeline(case, task),
+        reason=f"{case.family.title} edits by looking at the given pictures",
+        words=None if is_said or reference is None else reference.words.get(task),
+    )
+
+
+def _starting(case: Case, lacks: str) -> str:
+    """Return the pipeline that starts from a picture; raise RequestError for a family that only looks at pictures."""
+    if _edits(case, "image-to-image"):
+        raise RequestError(
+            f"{case.facts.reference} cannot {_CALLED[case.request.task]}: {lacks}, and {case.family.title} starts from "
+            "noise, it only looks at pictures",
+            hint="another --model" if case.request.task != "blend" else _HERITABLE,
+        )
+    return _pipeline(case, "image-to-image")
 
 
 def _pipeline(case: Case, task: Task) -> str:
@@ -201,6 +229,11 @@ def _pipeline(case: Case, task: Task) -> str:
         )
     return found
 
+
+_HERITABLE: Final = (
+    "parents that this model made from words, at their own size, without words or --strength for the child; "
+    "or another --model"
+)
 
 _CALLED: Final[dict[Task, str]] = {
     "text-to-image": "make a picture from words",

@@ -11,10 +11,27 @@ from imggen.plan.samplers import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reference:
+    """How a family looks at given pictures while it draws another one from noise.
+
+    `tasks` are done that way, and what is repainted is looked at besides. `words` is what the model is told, by task,
+    where nobody says anything. Both edges of a picture have at least `min_size` pixels, the longer one at most
+    `max_ratio` times those of the shorter. One of more than `max_pixels` is looked at, and repainted, smaller.
+    """
+
+    tasks: tuple[Task, ...]
+    words: Mapping[Task, str]
+    min_size: int
+    max_ratio: float
+    max_pixels: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """A model family, one row of the catalog.
 
-    `pipelines` maps a task to its diffusers class; `when` narrows the row to models whose denoiser's config says so.
+    `pipelines` maps a task to its diffusers class; `when` narrows the row to models whose denoiser's config, or the
+    options of whose own pipeline, say so.
     `native_pixels` is the edge of the square that the models were trained on, where their config does not tell.
     `patch` is the number of latents per edge that the denoiser folds into one token; a picture's edges are multiples
     of the autoencoder's scale times `patch`. `min_size` and `max_size` bound an edge, in pixels.
@@ -23,8 +40,8 @@ class Family:
     `slicing_refusal` says why diffusers' own attention slicing is not on offer, `tile_refusal` why no seamless picture
     is, `adapter_refusal` why no IP-Adapter is. `sized_by_image` are the tasks whose pipelines take their size from the
     picture. `inpaint_channels` are the denoiser's input channels that the inpainting pipeline takes, () for any.
-    `initial` goes to the pipeline's
-    constructor, `extra_arguments` to every call.
+    `reference` says how the family edits by looking at pictures, None where it does not. `initial` goes to the
+    pipeline's constructor, `extra_arguments` to every call.
     """
 
     name: str
@@ -51,6 +68,7 @@ class Family:
     adapter_refusal: str | None = None
     sized_by_image: tuple[Task, ...] = ()
     inpaint_channels: tuple[int, ...] = ()
+    reference: Reference | None = None
     hands_over_mu: bool = False
     channels_last: bool = False
     force_upcast_vae: bool = False
@@ -67,6 +85,22 @@ _FLUX: Mapping[Task, str] = {
     "image-to-image": "FluxImg2ImgPipeline",
     "inpaint": "FluxInpaintPipeline",
 }
+_KLEIN: Mapping[Task, str] = {
+    "text-to-image": "Flux2KleinPipeline",
+    "image-to-image": "Flux2KleinPipeline",
+    "inpaint": "Flux2KleinInpaintPipeline",
+    "style": "Flux2KleinPipeline",
+}
+# The numbers are those of diffusers' Flux2ImageProcessor and of the pipelines that call it. FLUX.2 knows its reference
+# pictures by their places: docs.bfl.ml/guides/prompting_editing_overview
+_LOOKS = Reference(
+    tasks=("image-to-image", "style"),
+    words={"style": "image 1 in the style of image 2"},
+    min_size=64,
+    max_ratio=8,
+    max_pixels=1024 * 1024,
+)
+_LOOKS_ITSELF = "it looks at the style picture itself"
 
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -165,6 +199,56 @@ FAMILIES: tuple[Family, ...] = (
         hands_over_mu=True,
         extra_arguments={"max_sequence_length": 512},
     ),
+    Family(
+        name="flux2-klein",
+        title="FLUX.2 klein",
+        pipelines=_KLEIN,
+        when={"is_distilled": True},
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=64,
+        max_size=2048,
+        steps=4,
+        guidance=1.0,
+        guidance_argument=None,
+        guidance_refusal="it is distilled to four steps without guidance",
+        max_tokens=512,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="bfloat16",
+        fp16_safe=True,
+        negative_refusal=_NO_TRUE_CFG,
+        slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
+        adapter_refusal=_LOOKS_ITSELF,
+        reference=_LOOKS,
+        hands_over_mu=True,
+        # What its pipelines would ignore with a warning otherwise.
+        extra_arguments={"max_sequence_length": 512, "guidance_scale": 1.0},
+    ),
+    Family(
+        name="flux2-klein-base",
+        title="FLUX.2 klein base",
+        pipelines=_KLEIN,
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=64,
+        max_size=2048,
+        steps=50,
+        guidance=4.0,
+        max_tokens=512,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="bfloat16",
+        fp16_safe=True,
+        negative_refusal="it steers away from having no words, and its pipelines take no others",
+        slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
+        adapter_refusal=_LOOKS_ITSELF,
+        reference=_LOOKS,
+        hands_over_mu=True,
+        extra_arguments={"max_sequence_length": 512},
+    ),
 )
 
 
@@ -172,8 +256,8 @@ def find(facts: ModelFacts) -> Family:
     """Return the family that the model's pipeline class belongs to; raise ModelError for a class that no row names."""
     rows = [each for each in FAMILIES if facts.pipeline in each.pipelines.values()]
     for row in rows:
-        denoiser = facts.configs.get(row.denoiser, {})
-        if all(denoiser.get(key) == value for key, value in row.when.items()):
+        said = facts.options | facts.configs.get(row.denoiser, {})
+        if all(said.get(key) == value for key, value in row.when.items()):
             return row
     known = sorted({name for each in FAMILIES for name in each.pipelines.values()})
     guess = nearest(facts.pipeline, known)

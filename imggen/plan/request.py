@@ -81,8 +81,9 @@ class ModelFacts:
     """What is known of a model before its weights are read: all of it comes from small JSON files and headers.
 
     `reference` is what the user wrote, without the revision; `folder` holds `model_index.json`;
-    `pipeline` is the class named there; `components` maps a component to its (library, class);
-    `configs` maps a component to its parsed JSON config; `weight_bytes` is the size of its weight files;
+    `pipeline` is the class named there, `options` what its constructor is told besides; `components` maps a component
+    to its (library, class); `configs` maps a component to its parsed JSON config; `weight_bytes` is the size of its
+    weight files;
     `stored_dtypes` is the dtype that most of those bytes are stored in, from the files' headers;
     `record` is the model's own `imggen.json` (vocabulary, native size, defaults), empty for other models.
     """
@@ -92,6 +93,7 @@ class ModelFacts:
     folder: Path
     pipeline: str
     revision: str | None = None
+    options: dict[str, object] = field(default_factory=dict)
     components: dict[str, tuple[str, str]] = field(default_factory=dict)
     configs: dict[str, dict[str, object]] = field(default_factory=dict)
     weight_bytes: dict[str, int] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import pytest
 from imggen.errors import RequestError
 from imggen.plan import resolve
 from imggen.plan.given import Given
-from imggen.plan.request import GenerateRequest
+from imggen.plan.request import GenerateRequest, ModelFacts
 from tests.plan.conftest import builtin, flux, laptop, stable_diffusion, stable_diffusion_xl
 
 PHOTO = Given(role="image", name="photo.png", sha256="ab" * 32, width=512, height=384)
@@ -15,6 +15,33 @@ PARENTS = (
     Given(role="parent", name="a.png", sha256="ab" * 32, width=128, height=128),
     Given(role="parent", name="b.png", sha256="cd" * 32, width=64, height=96),
 )
+
+
+def klein(*, is_distilled=True):
+    """A model that edits by looking at pictures."""
+    return ModelFacts(
+        reference="black-forest-labs/FLUX.2-klein-4B",
+        source="hub",
+        folder=Path("/models/klein"),
+        pipeline="Flux2KleinPipeline",
+        options={"is_distilled": is_distilled},
+        components={
+            "vae": ("diffusers", "AutoencoderKLFlux2"),
+            "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler"),
+        },
+        configs={
+            "transformer": {
+                "guidance_embeds": False,
+                "in_channels": 128,
+                "num_attention_heads": 24,
+                "attention_head_dim": 128,
+            },
+            "vae": {"block_out_channels": [128, 256, 512, 512], "latent_channels": 32},
+            "scheduler": {"use_dynamic_shifting": True, "num_train_timesteps": 1000},
+        },
+        weight_bytes={"transformer": 7_750_000_000, "text_encoder": 8_040_000_000, "vae": 168_000_000},
+        stored_dtypes={"transformer": "bfloat16", "text_encoder": "bfloat16", "vae": "bfloat16"},
+    )
 
 
 def decide(task, given=(PHOTO,), model=None, **said):
@@ -183,3 +210,51 @@ def test_a_sampler_that_cannot_start_from_a_picture_is_refused_for_pictures_only
     with pytest.raises(RequestError, match="it cannot start from a picture"):
         decide("image-to-image", model=flux(), sampler="dpmpp_2m")
     assert decide("image-to-image", sampler="dpmpp_2m").sampler == "dpmpp_2m"
+
+
+@pytest.mark.parametrize(
+    ("task", "said", "pipeline", "method", "strength"),
+    [
+        ("image-to-image", {}, "Flux2KleinPipeline", "reference", None),
+        ("style", {"like": "s.png"}, "Flux2KleinPipeline", "reference", None),
+        ("inpaint", {"mask_box": "0,0,64,64"}, "Flux2KleinInpaintPipeline", "inpainting", 1.0),
+        ("outpaint", {"pad": "64"}, "Flux2KleinInpaintPipeline", "inpainting", 1.0),
+    ],
+)
+@pytest.mark.parametrize("is_distilled", [True, False])
+def test_a_family_that_looks_at_pictures_has_a_method_for_each_task(
+    task, said, pipeline, method, strength, is_distilled
+):
+    plan = decide(task, model=klein(is_distilled=is_distilled), **said)
+    assert (plan.pipeline, plan.change.method, plan.change.strength) == (pipeline, method, strength)
+    assert ("strength" in plan.arguments) == (strength is not None)
+    assert (plan.arguments["width"], plan.arguments["height"]) == plan.canvas
+
+
+@pytest.mark.parametrize("task", ["image-to-image", "style"])
+def test_editing_by_looking_knows_no_strength(task):
+    with pytest.raises(
+        RequestError, match=r"--strength 0.5: FLUX.2 klein edits by looking .*, which starts from noise"
+    ):
+        decide(task, model=klein(), strength=0.5, like="s.png" if task == "style" else None)
+
+
+def test_editing_a_picture_wants_words():
+    with pytest.raises(RequestError, match="the prompt is empty"):
+        decide("image-to-image", model=klein(), prompt=None)
+
+
+def test_a_family_that_looks_at_pictures_blends_only_what_it_can_draw_again():
+    with pytest.raises(RequestError, match=r"a.png carries no recipe, and FLUX.2 klein starts from noise"):
+        decide("blend", PARENTS, model=klein(), prompt=None)
+
+
+def test_a_family_that_looks_at_the_style_itself_takes_no_adapter():
+    with pytest.raises(RequestError, match="it looks at the style picture itself"):
+        decide("style", model=klein(), like="s.png", ip_adapter="a:0.5")
+
+
+@pytest.mark.parametrize("is_distilled", [True, False])
+def test_klein_takes_no_negative_prompt(is_distilled):
+    with pytest.raises(RequestError, match="takes no negative prompt"):
+        decide("text-to-image", (), model=klein(is_distilled=is_distilled), negative_prompt="blurry")

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from imggen.errors import ModelError
 from imggen.plan import catalog
 from imggen.plan.request import ModelFacts
 from tests.plan.conftest import builtin, flux, stable_diffusion, stable_diffusion_xl
+from tests.plan.test_approach import klein
 
 
 @pytest.mark.parametrize(
@@ -14,9 +17,12 @@ from tests.plan.conftest import builtin, flux, stable_diffusion, stable_diffusio
         (flux(), "flux"),
         (flux(schnell=True), "flux-schnell"),
         (builtin(), "sd"),
+        (klein(), "flux2-klein"),
+        (klein(is_distilled=False), "flux2-klein-base"),
+        (replace(klein(), options={}), "flux2-klein-base"),
     ],
 )
-def test_the_pipeline_class_and_the_denoisers_config_tell_the_family(facts, name):
+def test_the_pipelines_class_and_options_and_the_denoisers_config_tell_the_family(facts, name):
     assert catalog.find(facts).name == name
     assert catalog.named(name) == catalog.find(facts)
 
@@ -38,6 +44,7 @@ def test_an_unknown_family_name_is_refused():
 def test_edges_are_multiples_of_what_the_autoencoder_and_the_patches_fold():
     assert catalog.multiple_of(catalog.named("sd"), stable_diffusion()) == 8
     assert catalog.multiple_of(catalog.named("flux"), flux()) == 16
+    assert catalog.multiple_of(catalog.named("flux2-klein"), klein()) == 16
     coarse = stable_diffusion(configs={"vae": {"block_out_channels": [8] * 5}})
     assert catalog.multiple_of(catalog.named("sd"), coarse) == 16
     fine = stable_diffusion(configs={"vae": {"block_out_channels": [8, 8]}})
@@ -51,6 +58,7 @@ def test_edges_are_multiples_of_what_the_autoencoder_and_the_patches_fold():
         (builtin(), "flow"),
         (flux(), "flow_mu"),
         (flux(schnell=True), "flow_fixed"),
+        (klein(), "flow_mu"),
     ],
 )
 def test_the_schedulers_config_tells_what_is_predicted(facts, prediction):

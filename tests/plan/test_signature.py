@@ -52,11 +52,14 @@ def test_every_familys_arguments_are_in_the_installed_pipelines_signature(family
     wanted = {"prompt", "num_inference_steps", "generator", *family.extra_arguments}
     wanted |= {family.guidance_argument} if family.guidance_argument else set()
     wanted |= set() if family.negative_refusal else {"negative_prompt"}
+    looks = family.reference.tasks if family.reference else ()
     for task, pipeline in family.pipelines.items():
         taken = signature.parameters(pipeline)
+        starts = task in ("image-to-image", "inpaint") and task not in looks
         assert wanted <= taken
         assert ({"width", "height"} <= taken) == (task not in family.sized_by_image)
-        assert ({"image", "strength"} <= taken) == (task in ("image-to-image", "inpaint"))
+        assert ({"image", "strength"} <= taken) == starts
+        assert ("image" in taken) == (starts or pipeline in [family.pipelines[each] for each in looks])
         assert ("mask_image" in taken) == (task == "inpaint")
 
 
