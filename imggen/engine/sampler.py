@@ -20,6 +20,7 @@ from imggen.plan.request import GeneratePlan
 Report = Callable[[Progress], None]
 
 _QUOTED_CHARACTERS = 60
+_MARK = "@@prompt@@"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +108,17 @@ def _limit(tokenizer: Any, plan: GeneratePlan) -> int:
     # What a long-reading encoder may read is an argument of the call; CLIP's own limit is part of its weights.
     asked = plan.arguments.get("max_sequence_length")
     if isinstance(asked, int) and not type(tokenizer).__name__.startswith("CLIP"):
-        return asked
+        return asked - _preamble(tokenizer)
     return int(tokenizer.model_max_length)
+
+
+def _preamble(tokenizer: Any) -> int:
+    """Return how many tokens a model that was made for chats reads before the prompt's own."""
+    if not getattr(tokenizer, "chat_template", None):
+        return 0
+    message = {"role": "user", "content": _MARK}
+    chat: str = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    return len(tokenizer(chat.partition(_MARK)[0])["input_ids"])
 
 
 class _Reporter:

@@ -200,6 +200,9 @@ def read(
         folder=folder,
         pipeline=str(index["_class_name"]),
         revision=revision,
+        options={
+            name: value for name, value in index.items() if not isinstance(value, list) and not name.startswith("_")
+        },
         components=components,
         configs={name: config for name in components if (config := _config(folder / name))},
         weight_bytes={name: _bytes(each, headers.get(name)) for name, each in choices.items() if each},

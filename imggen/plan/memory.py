@@ -37,14 +37,15 @@ _DECODE_COPIES: Final = 9.2
 _UNET_COPIES: Final = 40
 _TRANSFORMER_COPIES: Final = 20
 
-_TILING_VAES: Final = ("AutoencoderKL", "AutoencoderTiny")
+_TILING_VAES: Final = ("AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderTiny")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """What is to be made, as far as memory is concerned.
 
-    `passes` is 2 with classifier-free guidance; `seamless` says that the picture's edges shall meet.
+    `passes` is 2 with classifier-free guidance; `seamless` says that the picture's edges shall meet. `seen` are the
+    pixels of each picture that the denoiser sees beside the one that it draws.
     """
 
     family: Family
@@ -57,6 +58,7 @@ class Job:
     pictures: int
     passes: int
     seamless: bool = False
+    seen: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,8 @@ def estimate(job: Job) -> Need:
         largest=max(weights, default=0),
         denoising=_denoising(job),
         scores=_scores(job),
-        decoding=_decoding(job, job.width, job.height),
+        # Encoding what is seen takes no more than decoding as much.
+        decoding=max(_decoding(job, pixels, 1) for pixels in (job.width * job.height, *job.seen)),
     )
 
 
@@ -304,9 +307,16 @@ def _denoising(job: Job) -> int:
     if job.family.denoiser == "unet":
         channels = _first(config.get("block_out_channels"), 320)
         return rows * columns * channels * BYTES[job.dtype] * job.passes * _UNET_COPIES
-    tokens = rows * columns // job.family.patch**2 + job.family.max_tokens
+    tokens = _tokens(job)
     hidden = _whole(config.get("num_attention_heads"), 24) * _whole(config.get("attention_head_dim"), 128)
     return tokens * hidden * BYTES[job.dtype] * job.passes * _TRANSFORMER_COPIES
+
+
+def _tokens(job: Job) -> int:
+    """Return how many tokens a transformer sees: of the picture, of those that it looks at, and of the prompt."""
+    rows, columns = _latents(job)
+    others = sum(job.seen) // catalog.vae_scale(job.facts) ** 2
+    return (rows * columns + others) // job.family.patch**2 + job.family.max_tokens
 
 
 def _scores(job: Job) -> int:
@@ -319,7 +329,7 @@ def _scores(job: Job) -> int:
         # A U-Net's config calls the number of heads `attention_head_dim`, one for all levels or one per level.
         heads = _at(config.get("num_attention_heads") or config.get("attention_head_dim"), level, 8)
     else:
-        tokens = rows * columns // job.family.patch**2 + job.family.max_tokens
+        tokens = _tokens(job)
         heads = _whole(config.get("num_attention_heads"), 24)
     return job.passes * heads * tokens * tokens * 4
 

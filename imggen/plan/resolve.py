@@ -128,6 +128,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     size = _size(case, taken)
     way = approach.choose(case, size, steered.steps)
     _check_sampler(case, way, steered)
+    prompt = way.words or prompt
     area = canvas.canvas(size, taken)
     chosen = seeds.choose(request.seed, request.num_images, draw=draw_seed)
     device, dtype, fallbacks = _place(case)
@@ -143,6 +144,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         pictures=len(chosen),
         passes=steered.passes,
         seamless=tile is not None,
+        seen=way.seen,
     )
     changed = alteration.choose(case, way)
     levers = memory.choose(request, job)
@@ -163,6 +165,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         destination=destination.choose(case, len(chosen)),
         notes=(
             *fallbacks,
+            *_told(way),
             *record.unknown_words(prompt, case.record),
             *_size_notes(size, case),
             *_twin_notes(changed.change, len(chosen)),
@@ -199,6 +202,10 @@ def _check_adapter(change: Change | None, levers: memory.Levers) -> None:
             "--ip-adapter and --attention-slicing on both replace the way in which attention is computed",
             hint="--attention-slicing auto",
         )
+
+
+def _told(way: Approach) -> tuple[str, ...]:
+    return () if way.words is None else (f"nobody says what to do with the pictures; the model is told: {way.words!r}",)
 
 
 def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
@@ -263,7 +270,7 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
 
 def _reasons(case: Case, decided: _Decided) -> dict[str, str]:
     return {
-        "prompt": case.why("prompt", ""),
+        "prompt": case.why("prompt", "") if decided.approach.words is None else "what suits the model for this task",
         "model": case.why("model", "the model that comes with imggen"),
         "method": decided.approach.reason,
         "size": _size_reason(case, decided.size),

@@ -21,7 +21,7 @@ class Laid:
     """The given pictures as a plan wants them.
 
     `images` (RGB) and `mask` (L) have the size of the plan's canvas; `style` (RGB, or RGBA where some of it does not
-    show) has its own shape and about as many pixels at most. `original` has the picture's own size and transparency;
+    show) has its own shape, and no more pixels than are of use. `original` has the picture's own size and transparency;
     `kept` (L), of the same size, says how much of what was drawn shows: 0 none of it.
     """
 
@@ -76,8 +76,9 @@ def lay(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
     size, fit = (plan.width, plan.height), change.fit or "crop"
     fitted = [pictures.fit(each, size, fit) for each in changed]
     images = tuple(pictures.extend(pictures.flatten(each), plan.canvas) for each in fitted)
-    pixels = plan.canvas[0] * plan.canvas[1]
-    style = next((pictures.shrunk(each.image, pixels) for each in opened if each.given.role == "style"), None)
+    style = next(
+        (pictures.shrunk(each.image, _most_pixels(plan, change)) for each in opened if each.given.role == "style"), None
+    )
     if mask is None:
         return Laid(images=images, style=style)
     mask = pictures.fit(mask, size, fit)
@@ -100,6 +101,14 @@ def _in_cells(mask: Image.Image, cell: int) -> Image.Image:
     rows, columns = (edge // cell for edge in values.shape)
     touched = values.reshape(rows, cell, columns, cell).max(axis=(1, 3)) > 0
     return Image.fromarray(np.where(touched, 255, 0).astype(np.uint8).repeat(cell, 0).repeat(cell, 1))
+
+
+def _most_pixels(plan: GeneratePlan, change: Change) -> int:
+    """Return how many pixels of a style picture are of use: those that a model looks at, or as many as are drawn."""
+    reference = catalog.named(plan.family).reference
+    if reference is not None and change.method == "reference":
+        return reference.max_pixels
+    return plan.canvas[0] * plan.canvas[1]
 
 
 def _mask(change: Change, image: Image.Image, opened: Sequence[Opened]) -> Image.Image | None:

@@ -5,6 +5,8 @@ import pytest
 
 from imggen.errors import RequestError
 from imggen.plan import resolve
+from imggen.plan.case import PARENTS as PARENTS_SAY
+from imggen.plan.case import RECIPE
 from imggen.plan.given import Given
 from imggen.plan.request import GenerateRequest, ModelFacts
 from tests.plan.conftest import builtin, flux, laptop, stable_diffusion, stable_diffusion_xl
@@ -258,3 +260,14 @@ def test_a_family_that_looks_at_the_style_itself_takes_no_adapter():
 def test_klein_takes_no_negative_prompt(is_distilled):
     with pytest.raises(RequestError, match="takes no negative prompt"):
         decide("text-to-image", (), model=klein(is_distilled=is_distilled), negative_prompt="blurry")
+
+
+def test_a_style_without_words_is_told_what_to_do_whatever_its_content_shows():
+    told = "image 1 in the style of image 2"
+    for said in ({"prompt": None}, {"prompt": "an apple", "origin": {"prompt": PARENTS_SAY}}):
+        plan = decide("style", model=klein(), like="s.png", **said)
+        assert (plan.prompt, plan.arguments["prompt"]) == (told, told)
+        assert plan.notes == (f"nobody says what to do with the pictures; the model is told: {told!r}",)
+    for said in ({"prompt": "in chalk"}, {"prompt": "in chalk", "origin": {"prompt": RECIPE}}):
+        plan = decide("style", model=klein(), like="s.png", **said)
+        assert (plan.prompt, plan.notes) == ("in chalk", ())

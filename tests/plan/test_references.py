@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from imggen.errors import RequestError
+from imggen.plan import memory
 from tests.plan.test_approach import PHOTO, decide, klein
 
 STYLE = replace(PHOTO, role="style", name="style.png")
@@ -40,3 +41,37 @@ def test_repainting_a_picture_that_would_come_back_smaller_is_refused_with_a_siz
         decide("outpaint", (replace(PHOTO, width=1024, height=1024),), klein(), pad="64")
     assert caught.value.hint == "a smaller picture or less --pad: at most 1024x1024 in all"
     assert decide("image-to-image", (large,), klein()).width == 1600
+
+
+def need(task, given, **said):
+    """What a task's plan needs, as the memory estimate hears of it."""
+    heard = []
+
+    def listen(request, job):
+        heard.append(memory.estimate(job))
+        return chosen(request, job)
+
+    chosen = memory.choose
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "choose", listen)
+        decide(task, given, klein(), size="512x512", **said)
+    return heard[0]
+
+
+def test_each_picture_that_is_looked_at_costs_memory():
+    words = need("text-to-image", ())
+    one = need("image-to-image", (PHOTO,))
+    two = need("style", (PHOTO, replace(STYLE, width=512, height=512)), like="style.png")
+    painted = need("inpaint", (PHOTO,), mask_box="0,0,64,64")
+    # 512x512 pixels are 1024 tokens, and the prompt is half as many.
+    assert one.denoising / words.denoising == pytest.approx(2.5 / 1.5)
+    assert two.denoising / words.denoising == pytest.approx(3.5 / 1.5)
+    assert painted.denoising == one.denoising
+    assert one.scores / words.scores == pytest.approx((2.5 / 1.5) ** 2)
+    large = need("style", (PHOTO, replace(STYLE, width=6000, height=4000)), like="style.png")
+    assert large.denoising / words.denoising == pytest.approx(6.5 / 1.5)
+    assert large.decoding == pytest.approx(4 * words.decoding)
+
+
+def test_decoding_in_tiles_is_on_offer():
+    assert stylise(vae_tiling="on").vae_tile == 256
