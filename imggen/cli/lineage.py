@@ -68,7 +68,15 @@ def how(made: Recipe) -> str:
 
 def enlarged(edit: Edit) -> str:
     """Return what an edit did, in words."""
-    return f"enlarged to {edit.width}x{edit.height} by {edit.engine}{f' {edit.model}' if edit.model else ''}"
+    told = {
+        "prompt": _shortened(edit.prompt) or None,
+        "seed": edit.seed,
+        "steps": edit.steps,
+        "guidance": None if edit.guidance is None else f"{edit.guidance:g}",
+    }
+    by = " ".join(filter(None, (edit.engine, edit.model)))
+    details = [f"{name} {value}" for name, value in told.items() if value is not None]
+    return ", ".join([f"enlarged to {edit.width}x{edit.height} by {by}", *details])
 
 
 def ingredient(each: Ingredient) -> str:

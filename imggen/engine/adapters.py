@@ -1,5 +1,6 @@
 """IP-Adapters: weights that show a picture to a U-Net beside its words (arXiv 2308.06721)."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ PROJECTION, ATTENTIONS = "image_proj.", "ip_adapter."
 FOLDERS = (".", "models", "sdxl_models")
 ENCODERS = ("image_encoder", "../image_encoder", "../models/image_encoder")
 MAX_NAMED = 4
+# What a pipeline's configuration says of itself; without the underscore it would be a component.
+SHA256 = "_ip_adapter_sha256"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,8 @@ class _Need:
 def load_ip_adapter(pipeline: Any, reference: Path, scale: float, *, allow_pickle: bool = False) -> Path:
     """Give the U-Net of `pipeline` the IP-Adapter that `reference` names, with its image encoder; return its file.
 
+    The pipeline's configuration keeps the hash of the file, for `sha256`.
+
     `reference` is a safetensors file with a folder `image_encoder` beside it or one level up, or a folder as
     h94/IP-Adapter lays it out, in which exactly one adapter may fit the model. `scale` weighs the picture against the
     words, 0 is without it. Do this before the pipeline is placed on its device, and leave its attention processors
@@ -59,7 +64,15 @@ def load_ip_adapter(pipeline: Any, reference: Path, scale: float, *, allow_pickl
         pipeline.register_modules(image_encoder=encoder)
         pipeline.load_ip_adapter(_parted(tensors), subfolder="", weight_name="")
         pipeline.set_ip_adapter_scale(scale)
+    with adapter.file.open("rb") as opened:
+        pipeline.register_to_config(**{SHA256: hashlib.file_digest(opened, "sha256").hexdigest()})
     return adapter.file
+
+
+def sha256(pipeline: Any) -> str | None:
+    """Return the SHA-256 of the file of the IP-Adapter that `pipeline` was given, None where it was given none."""
+    found: str | None = pipeline.config.get(SHA256)
+    return found
 
 
 def _choose(reference: Path, unet: Any, *, allow_pickle: bool) -> _Adapter:

@@ -14,12 +14,12 @@ from imggen.engine import tiling as tile_layout
 from imggen.engine.environment import quiet
 from imggen.engine.tiling import Drawn, Grid, Piece, Pixels, Rules, Tile, Tiling
 from imggen.engine.upscaler import Report, ignore
-from imggen.errors import MachineError, PictureError, RequestError
+from imggen.errors import MachineError, PictureError
 from imggen.plan import upscalers
 from imggen.plan.machine import Device, Dtype
 from imggen.plan.progress import Progress
 from imggen.plan.request import GeneratePlan, ModelFacts, OutputPlan
-from imggen.plan.upscalers import KINDS, Kind
+from imggen.plan.upscalers import KINDS
 
 # Attention reaches everywhere, so tiles never agree quite; what is next to a tile's edge agrees least.
 MARGIN = 8
@@ -28,16 +28,12 @@ BLEND = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What a picture shall become; None is what suits the model.
-
-    `noise_level` is how much of the small picture drowns in noise before it is drawn anew, on the model's scale from 0.
-    """
+    """What a picture shall become; None is what suits the model."""
 
     prompt: str = ""
     seed: int = 0
     steps: int | None = None
     guidance: float | None = None
-    noise_level: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +116,8 @@ def enlarge(
 
     A picture larger than a tile is drawn tile by tile and blended; all tiles are cut from one noise, and yet seams may
     show where they took a different turn. Alpha is resampled beside the colours. The same wishes and tiles give the
-    same picture. Raise RequestError for a noise level that the model does not have, PictureError where the result is
-    not made of numbers or was blanked, MachineError where memory runs out.
+    same picture. Raise PictureError where the result is not made of numbers or was blanked, MachineError where memory
+    runs out.
     """
     grid = tile_layout.grid(image.size, tiling or suggest_tile(pipeline), _rules(pipeline))
     colours = image if image.mode == "RGB" else upscaler.filled(image)
@@ -157,7 +153,7 @@ class _Painter:
             "prompt": wishes.prompt,
             "num_inference_steps": self._steps,
             "guidance_scale": guidance if wishes.prompt else 0.0,
-            **_noise_level(pipeline, own, wishes),
+            **({} if own.noise_level is None else {"noise_level": own.noise_level}),
         }
         self._generator = torch.Generator("cpu").manual_seed(wishes.seed)
         # Pixels per latent of the small picture, by which the enlarged one's latents are counted.
@@ -197,18 +193,6 @@ def _noise(pipeline: Any, grid: Grid, latent: int, generator: torch.Generator) -
     shape = (grid.rows[-1].stop // latent, grid.columns[-1].stop // latent)
     noise = torch.randn((1, int(pipeline.vae.config.latent_channels), *shape), generator=generator)
     return noise.to(pipeline.unet.dtype)
-
-
-def _noise_level(pipeline: Any, own: Kind, wishes: Wishes) -> dict[str, int]:
-    level = own.noise_level if wishes.noise_level is None else wishes.noise_level
-    if level is None:
-        return {}
-    if own.noise_level is None:
-        raise RequestError(f"noise level {level}: a {type(pipeline).__name__} has none", hint="leave it out")
-    most = int(pipeline.config.max_noise_level)
-    if not 0 <= level <= most:
-        raise RequestError(f"noise level {level} is not in 0 to {most}", hint=f"{min(max(level, 0), most)}")
-    return {"noise_level": level}
 
 
 class _Steps:

@@ -149,9 +149,17 @@ def _reference(made: Enlargement) -> dict[str, str]:
 def _event(edit: Edit, created: datetime, picture: Picture) -> dict[str, str]:
     """Return the step as the XMP specification's part 2 has it (ResourceEvent); `resized` is one of its actions."""
     means = " ".join(filter(None, (edit.engine, metadata.public(edit.model), edit.model_hash)))
+    told = {
+        "seed": edit.seed,
+        "steps": edit.steps,
+        "guidance": None if edit.guidance is None else f"{edit.guidance:g}",
+        # The last, since it may have commas of its own.
+        "prompt": edit.prompt or None,
+    }
+    details = [f"{name} {value}" for name, value in told.items() if value is not None]
     return {
         "stEvt:action": "resized",
-        "stEvt:parameters": f"{edit.action} to {edit.width}x{edit.height} px by {means}",
+        "stEvt:parameters": ", ".join([f"{edit.action} to {edit.width}x{edit.height} px by {means}", *details]),
         "stEvt:softwareAgent": _tool(edit),
         "stEvt:when": metadata.stamp(created),
         "stEvt:instanceID": metadata.instance(picture.image_sha256),

@@ -33,7 +33,8 @@ class Change:
     where the method starts from noise. `frame` counts from 1. `mask_box` is x, y, width, height in pixels of the
     picture; `feather` the width in pixels over which a mask's edge runs out. `paste` says whether what the mask leaves
     out comes back bit for bit. `pad` is what outpainting adds: top, right, bottom, left, in pixels. `mutation` is the
-    share of fresh noise in a child, from 0 to 1. `adapter` names the weights of an IP-Adapter.
+    share of fresh noise in a child, from 0 to 1. `adapter` names the weights of an IP-Adapter; `adapter_hash` is the
+    sha256 of their file.
     """
 
     method: Method
@@ -47,6 +48,7 @@ class Change:
     pad: tuple[int, int, int, int] | None = None
     mutation: float = 0.0
     adapter: str | None = None
+    adapter_hash: str | None = None
     adapter_scale: float | None = None
 
 
@@ -56,6 +58,7 @@ class Edit:
 
     `engine` is `lanczos`, `network` or `diffusion`; `model` and `model_hash` (sha256) name the weights, empty where
     there are none; `width` and `height` are the result's, in pixels; `source_sha256` is the file that it was made from.
+    `prompt`, `seed`, `steps` and `guidance` are what a diffusion model was told.
     """
 
     action: Literal["upscale"]
@@ -66,3 +69,7 @@ class Edit:
     height: int
     source_sha256: str
     imggen: str
+    prompt: str = ""
+    seed: int | None = None
+    steps: int | None = None
+    guidance: float | None = None

@@ -36,6 +36,7 @@ _LIMITS = {
     "pad": Limit(least=0),
     "mutation": Limit(least=0, most=1),
     "adapter_scale": Limit(least=0),
+    "adapter_hash": _SHA256,
     # Shares that add up to 1 as nearly as people type them.
     "weight": Limit(least=0, most=1.01),
     "sha256": _SHA256,

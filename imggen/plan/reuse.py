@@ -125,6 +125,9 @@ def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
     names = ("model_hash", "device", "dtype", "attention_slicing", "vae_tile")
     changed = [name for name in names if getattr(recipe, name) != getattr(made, name)]
     found = [f"{name} {getattr(recipe, name)} is now {getattr(made, name)}" for name in changed]
+    hashes = [each.change.adapter_hash if each.change else None for each in (recipe, made)]
+    if all(hashes) and hashes[0] != hashes[1]:
+        found.append(f"adapter_hash {hashes[0]} is now {hashes[1]}")
     found += [
         f"the {old.role} is another file (sha256 {new.sha256[:12]}..., recorded {old.sha256[:12]}...)"
         for old, new in zip(recipe.ingredients, made.ingredients, strict=False)

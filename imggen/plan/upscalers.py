@@ -13,6 +13,7 @@ class Kind:
     """A pipeline class that enlarges pictures, and what suits it.
 
     `factor` is by how much, 0 where it is the number of pixels per latent. `tile` is in pixels of the small picture.
+    `noise_level` is how much of it drowns in noise before it is drawn anew, on the model's own scale from 0.
     """
 
     factor: int

@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ def generate(
 
             loader.import_classes(prepared.plan)
         pipeline = (load or loader.load)(prepared.plan, on_event=on_event)
+    prepared = _with_adapter(prepared, pipeline)
     digest = store.weights_sha256(prepared.plan.model, prepared.plan.dtype)
     for note in _late_notes(prepared, digest, sampler.cut_prompt(pipeline, prepared.plan)):
         on_note(note)
@@ -145,6 +146,17 @@ def _check_adapter(decided: GeneratePlan) -> None:
             f"--ip-adapter {reference}: there is no such file or folder",
             hint="a safetensors file with image_encoder/ beside it, or a folder as h94/IP-Adapter has",
         )
+
+
+def _with_adapter(prepared: _Prepared, pipeline: Any) -> _Prepared:
+    """Return what is prepared with the hash of the IP-Adapter: only the loaded U-Net could say which of them fits."""
+    change = prepared.plan.change
+    if change is None or change.adapter is None:
+        return prepared
+    from imggen.engine import adapters
+
+    change = replace(change, adapter_hash=adapters.sha256(pipeline))
+    return replace(prepared, plan=replace(prepared.plan, change=change))
 
 
 def _find(request: GenerateRequest, terms: Terms, on_event: Report) -> ModelFacts:

@@ -307,6 +307,10 @@ def _made(prepared: _Prepared, picture: Enlargement, draw: Draw, report: Report)
         height=image.height,
         source_sha256=hashlib.sha256(data).hexdigest(),
         imggen=imggen.__version__,
+        prompt=prepared.plan.prompt or "",
+        seed=prepared.plan.seed,
+        steps=prepared.plan.steps,
+        guidance=prepared.plan.guidance,
     )
     report(Progress(stage="write"))
     told = enlargement.describe(data, edit)

@@ -168,6 +168,10 @@ def test_parents_change_and_steps_stand_in_words(run, write):
     assert "  how: image-to-image, strength 0.6, fit crop" in shown
     assert "  made from image: 1a1a1a1a1a1a, 640x480, states no source type" in shown
     assert "  then enlarged to 512x384 by network builtin" in shown
+    told = replace(ENLARGED, engine="diffusion", model="org/x4", prompt="ripe\n" * 20, seed=3, steps=20, guidance=0.0)
+    write("drawn.png", told=recipe.edited(PEAR, told))
+    line = f"  then enlarged to 512x384 by diffusion org/x4, prompt {'ripe ' * 7}ripe…, seed 3, steps 20, guidance 0"
+    assert line in run("inspect", "drawn.png").lines
     line = "imggen img2img PICTURE --from pear.png"
     assert f"  recipe: yes; {line} makes the picture again, as it was before it was enlarged" in shown
 

@@ -19,7 +19,7 @@ from transformers import CLIPTextModel
 from imggen.engine import diffusion_upscaler, environment, store
 from imggen.engine.diffusion_upscaler import Place, Wishes
 from imggen.engine.tiling import Tiling
-from imggen.errors import MachineError, ModelError, PictureError, RequestError
+from imggen.errors import MachineError, ModelError, PictureError
 from tests.tiny_models import clip_config, clip_tokenizer
 
 WISHES = Wishes(prompt="a red apple", seed=5, steps=2)
@@ -166,9 +166,7 @@ def test_one_tile_is_what_the_pipeline_itself_draws_from_that_noise(pipelines, f
     assert np.abs(pixels(drawn) - pixels(own)).max() <= 1
 
 
-@pytest.mark.parametrize(
-    "change", [{"seed": 6}, {"steps": 3}, {"prompt": "a pear", "guidance": 5.0}, {"noise_level": 90}]
-)
+@pytest.mark.parametrize("change", [{"seed": 6}, {"steps": 3}, {"prompt": "a pear", "guidance": 5.0}])
 def test_the_same_wishes_give_the_same_picture_and_others_another(pipelines, change):
     image, pipeline = picture(32, 32), pipelines(4)
     first = diffusion_upscaler.enlarge(pipeline, image, WISHES)
@@ -209,14 +207,6 @@ def test_alpha_is_kept(pipelines):
     assert (drawn.mode, drawn.size) == ("RGBA", (128, 128))
     assert drawn.getpixel((64, 64))[3] == 255
     assert drawn.getpixel((4, 4))[3] == 0
-
-
-@pytest.mark.parametrize(
-    ("factor", "level", "words"), [(4, 100, "not in 0 to 99"), (4, -1, "not in 0 to 99"), (2, 5, "has none")]
-)
-def test_a_noise_level_that_the_model_does_not_have_is_refused(pipelines, factor, level, words):
-    with pytest.raises(RequestError, match=words):
-        diffusion_upscaler.enlarge(pipelines(factor), picture(32, 32), replace(WISHES, noise_level=level))
 
 
 def test_a_result_that_is_not_made_of_numbers_is_a_picture_error(pipelines):

@@ -95,6 +95,16 @@ def test_step_is_in_the_history_behind_what_was_there():
     assert again.xmp[metadata.DERIVED]["stRef:documentID"] == metadata.read(first).xmp[metadata.IDENTITY]
 
 
+def test_what_a_diffusion_model_was_told_is_in_the_history():
+    told = {"prompt": "an apple, red", "seed": 3, "steps": 20, "guidance": 7.5}
+    read = facts(drawn("png"), engine="diffusion", model="org/x4", model_hash="", **told)
+    (step,) = read.xmp[metadata.HISTORY]
+    said = "upscale to 96x72 px by diffusion org/x4, seed 3, steps 20, guidance 7.5, prompt an apple, red"
+    assert step["stEvt:parameters"] == said
+    (edit,) = read.found.recipe.edits
+    assert {name: getattr(edit, name) for name in told} == told
+
+
 @every_format
 def test_photo_keeps_what_people_and_camera_said_and_loses_what_told_of_its_pixels(file_format):
     sizes = {"tiff:ImageWidth": "24", "exif:PixelXDimension": "24", "tiff:Orientation": "6", "hdrgm:Version": "1.0"}

@@ -41,6 +41,7 @@ changes = st.builds(
     pad=st.none() | st.tuples(counts, counts, counts, counts),
     mutation=shares,
     adapter=st.none() | words,
+    adapter_hash=st.none() | hashes,
     adapter_scale=st.none() | st.floats(0, 10),
 )
 edits = st.builds(
@@ -53,6 +54,10 @@ edits = st.builds(
     height=edges,
     source_sha256=hashes,
     imggen=words,
+    prompt=words,
+    seed=st.none() | counts,
+    steps=st.none() | edges,
+    guidance=st.none() | st.floats(0, 30),
 )
 
 

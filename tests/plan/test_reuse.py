@@ -4,6 +4,7 @@ import pytest
 
 from imggen.errors import MachineError, RequestError
 from imggen.plan import resolve, reuse
+from imggen.plan.change import Change
 from imggen.plan.recipe import Recipe
 from imggen.plan.request import GenerateRequest
 from tests.plan.conftest import builtin, laptop
@@ -118,3 +119,12 @@ def test_what_differs_from_the_recipe_is_told():
     made = replace(RECIPE, dtype="bfloat16", versions={"torch": "2.15.0", "imggen": "0.2.0"}, seed=1)
     assert reuse.differences(RECIPE, made) == ("dtype float32 is now bfloat16", "torch 2.14.1 is now 2.15.0")
     assert reuse.differences(RECIPE, RECIPE) == ()
+
+
+def test_another_file_for_the_adapter_is_told_where_the_recipe_knows_which_it_was():
+    made = [
+        replace(RECIPE, change=Change(method="ip-adapter", adapter="a", adapter_hash=each))
+        for each in ("ab" * 32, "cd" * 32, None)
+    ]
+    assert reuse.differences(made[0], made[1]) == (f"adapter_hash {'ab' * 32} is now {'cd' * 32}",)
+    assert reuse.differences(made[2], made[1]) == reuse.differences(made[1], made[1]) == ()

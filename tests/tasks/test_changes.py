@@ -1,5 +1,6 @@
 """The tasks that start from pictures, through the one flow that generate goes through."""
 
+import hashlib
 from pathlib import Path
 
 import diffusers
@@ -350,6 +351,9 @@ def test_an_ip_adapter_shows_the_style_picture_to_the_model(tiny_models, tmp_pat
     (made,) = make("style", like="other.png", output="other-style.png", **said)
     make("style", like="mask.png", output="mask-style.png", **said)
     assert (made.recipe.change.method, made.recipe.change.adapter_scale) == ("ip-adapter", 0.5)
+    weights = (tmp_path / "adapter" / "style.safetensors").read_bytes()
+    assert made.recipe.change.adapter_hash == hashlib.sha256(weights).hexdigest()
+    assert metadata.read(made.path).found.recipe == made.recipe
     assert (pixels("other-style.png") != pixels("mask-style.png")).any()
     with pytest.raises(ModelError, match="there is no such file or folder"):
         make("style", like="other.png", output="x.png", model=model, ip_adapter="./nowhere:0.5")

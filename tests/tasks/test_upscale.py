@@ -13,8 +13,10 @@ from imggen.engine.tiling import Rules
 from imggen.errors import ImggenError, MachineError, ModelError, PictureError, RequestError
 from imggen.output import metadata
 from imggen.plan.enlargement import UpscaleRequest
+from imggen.tasks import engines
 from imggen.tasks import upscale as task
 from imggen.tasks.upscale import Enlarged, Failed
+from tests.engine.test_diffusion_upscaler import four_times
 
 
 @dataclass
@@ -87,11 +89,20 @@ def test_every_built_in_network_is_loaded_when_the_first_picture_needs_it():
     assert load.scales == [2, 4]
 
 
+def test_what_a_diffusion_model_was_told_is_recorded(tmp_path):
+    four_times(tmp_path).save_pretrained(tmp_path / "model")
+    told = {"prompt": "a pear", "seed": "5", "steps": 2, "guidance": 3.0}
+    made = run(picture("a.png", (16, 16)), load=engines.load, model=str(tmp_path / "model"), device="cpu", **told)[0]
+    assert (made.edit.engine, made.edit.width, made.edit.height) == ("diffusion", 32, 32)
+    assert (made.edit.prompt, made.edit.seed, made.edit.steps, made.edit.guidance) == ("a pear", 5, 2, 3.0)
+
+
 def test_step_is_recorded_with_the_file_and_the_weights_that_it_was_made_from():
     made = run(picture("a.png"))[0]
     assert isinstance(made, Enlarged)
     assert (made.edit.engine, made.edit.model, made.edit.model_hash) == ("network", "repeating", "ab" * 32)
     assert (made.edit.width, made.edit.height) == (16, 12)
+    assert (made.edit.prompt, made.edit.seed, made.edit.steps, made.edit.guidance) == ("", None, None, None)
     assert made.edit.source_sha256 in str(metadata.read(Path("a-2x.png")).xmp)
 
 
