@@ -13,11 +13,11 @@ from imggen.engine import decoding, failures, loader, networks, upscaler
 from imggen.engine import tiling as tile_layout
 from imggen.engine.environment import quiet
 from imggen.engine.tiling import Drawn, Grid, Piece, Pixels, Rules, Tile, Tiling
-from imggen.engine.upscaler import Report, ignore
+from imggen.engine.upscaler import Report
 from imggen.errors import MachineError, PictureError
 from imggen.plan import upscalers
 from imggen.plan.machine import Device, Dtype
-from imggen.plan.progress import Progress
+from imggen.plan.progress import Progress, ignore
 from imggen.plan.request import GeneratePlan, ModelFacts, OutputPlan
 from imggen.plan.upscalers import KINDS
 

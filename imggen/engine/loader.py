@@ -13,16 +13,11 @@ from diffusers.utils import logging as diffusers_logging
 
 from imggen.engine import adapters, failures, store, threads
 from imggen.engine.environment import quiet
+from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import ModelError, RequestError
-from imggen.plan.machine import Dtype
-from imggen.plan.progress import Progress
+from imggen.plan.progress import Progress, ignore
 from imggen.plan.request import GeneratePlan
 
-TORCH_DTYPES: dict[Dtype, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 # T5 has 28 embeddings more than tokens, others a few hundred of 150,000; an empty tokenizer has two tokens in all.
 LEAST_SHARE_OF_TOKENS = 0.9
 NO_LIMIT = 1_000_000
@@ -36,7 +31,7 @@ def import_classes(plan: GeneratePlan) -> None:
         getattr(_library(library), class_name, None)
 
 
-def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = store.ignore) -> Any:
+def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = ignore) -> Any:
     """Return the diffusers pipeline that `plan` describes: in its dtype, on its device, with its levers pulled.
 
     Only safetensors are read (pickles where the plan allows them), only from the model's folder, and no code comes

@@ -15,9 +15,9 @@ from torch import Tensor
 from imggen.engine import failures, weights
 from imggen.engine.environment import quiet
 from imggen.errors import MachineError, ModelError
+from imggen.plan.upscalers import NETWORK_SUFFIXES, PICKLE_SUFFIXES
 
 COLOURS = 3
-PICKLES = (".pth", ".pt", ".ckpt")
 
 # Activations and pools have a number in a sequence too, but no weights.
 NUMBERS_PER_TENSOR = 8
@@ -66,8 +66,8 @@ def _check_file(path: Path, *, allow_pickle: bool) -> None:
     if suffix == ".safetensors":
         _check_names(path, weights.read_header(path).names)
         return
-    if suffix not in PICKLES:
-        known = ", ".join((".safetensors", *PICKLES))
+    if suffix not in PICKLE_SUFFIXES:
+        known = ", ".join(NETWORK_SUFFIXES)
         raise ModelError(f"{path} is no network that imggen can read: its name ends in none of {known}")
     if not allow_pickle:
         raise ModelError(

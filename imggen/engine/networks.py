@@ -19,16 +19,11 @@ import imggen.builtin
 from imggen.engine import compact, failures, network_files, threads, tiling, weights
 from imggen.engine.environment import quiet
 from imggen.engine.network_files import COLOURS, FAULTS, first_line
+from imggen.engine.precision import TORCH_DTYPES
 from imggen.engine.tiling import Drawn, Rules
 from imggen.errors import ImggenError, MachineError, ModelError, PictureError, RequestError
 from imggen.plan.machine import Device, Dtype
-
-TORCH_DTYPES: dict[Dtype, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-BUILTIN_SCALES = (2, 4)
+from imggen.plan.upscalers import BUILTIN_SCALES
 
 # Architectures of convolutions alone: what they draw depends on pixels nearby, and on how many can be counted.
 LOCAL = frozenset({"Compact", "ESRGAN", "SPAN", "SwiftSRGAN"})

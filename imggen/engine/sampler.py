@@ -12,9 +12,8 @@ from PIL import Image
 from imggen.engine import attention, decoding, failures, methods, seamless
 from imggen.engine.environment import quiet
 from imggen.engine.methods import Entrance
-from imggen.engine.store import ignore
 from imggen.errors import PictureError
-from imggen.plan.progress import Progress, Stage
+from imggen.plan.progress import Progress, Stage, ignore
 from imggen.plan.request import GeneratePlan
 
 Report = Callable[[Progress], None]

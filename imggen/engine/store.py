@@ -15,7 +15,7 @@ from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
 from imggen.plan.machine import Dtype
 from imggen.plan.nearest import nearest
-from imggen.plan.progress import Progress
+from imggen.plan.progress import Progress, ignore
 from imggen.plan.request import ModelFacts, Source
 
 BUILTIN = "builtin"
@@ -39,10 +39,6 @@ class Installed:
     folder: Path
     revision: str | None
     size_bytes: int
-
-
-def ignore(event: Progress) -> None:
-    """Take a progress event and do nothing."""
 
 
 def find(reference: str, *, terms: Terms = DEFAULT_TERMS, on_event: Callable[[Progress], None] = ignore) -> ModelFacts:

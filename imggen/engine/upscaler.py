@@ -11,7 +11,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 from imggen.engine import tiling as tiles
 from imggen.engine.tiling import Drawn, Grid, Pixels, Tile, Tiling
-from imggen.plan.progress import Progress
+from imggen.plan.progress import Progress, ignore
 
 if TYPE_CHECKING:
     from imggen.engine.networks import Network
@@ -23,10 +23,6 @@ SHARE = 0.5
 # From this alpha on a pixel's colour is its own; below, eight bits that were multiplied and divided tell little of it.
 TELLING_ALPHA = 16
 OPAQUE = (255, 255)
-
-
-def ignore(event: Progress) -> None:
-    """Take a progress event and do nothing."""
 
 
 def lanczos(image: Image.Image, size: tuple[int, int]) -> Image.Image:

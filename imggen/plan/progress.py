@@ -19,3 +19,7 @@ class Progress:
     steps: int = 0
     image: int = 1
     images: int = 1
+
+
+def ignore(event: Progress) -> None:
+    """Take a progress event and do nothing."""

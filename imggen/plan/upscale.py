@@ -32,11 +32,9 @@ from imggen.plan.targets import Sized
 SCHEMA: Final = 1
 BUILTIN: Final = "builtin"
 LANCZOS: Final = "lanczos"
-NETWORK_SUFFIXES: Final = (".safetensors", ".pth", ".pt", ".ckpt")
 SHARED: Final = ("format", "quality", "if_exists", "metadata", "device", "dtype", "offline", "allow_pickle")
 """What the environment and the config say for all commands; what else they say is about making pictures."""
 
-_BUILTIN_SCALES: Final = (2, 4)
 # A result, a copy of it while it is encoded, and the bytes of its file.
 _HELD_BYTES: Final = 10
 _NEEDS: Final[dict[str, tuple[Engine, ...]]] = {
@@ -87,7 +85,7 @@ def engine(model: str | None) -> Engine:
     """Return which engine runs what `--model` names."""
     if model == LANCZOS:
         return "lanczos"
-    if model in (None, BUILTIN) or PurePath(str(model)).suffix.lower() in NETWORK_SUFFIXES:
+    if model in (None, BUILTIN) or PurePath(str(model)).suffix.lower() in upscalers.NETWORK_SUFFIXES:
         return "network"
     return "diffusion"
 
@@ -357,7 +355,7 @@ def _network_scale(enlarger: Enlarger, size: Sized) -> int:
         return upscalers.factor(enlarger.model)
     if enlarger.engine == "lanczos" or enlarger.file is not None:
         return 0
-    return next((each for each in _BUILTIN_SCALES if each >= size.scale), _BUILTIN_SCALES[-1])
+    return next((each for each in upscalers.BUILTIN_SCALES if each >= size.scale), upscalers.BUILTIN_SCALES[-1])
 
 
 def _default(request: UpscaleRequest) -> str:

@@ -7,6 +7,12 @@ from imggen.errors import ModelError
 from imggen.plan import catalog
 from imggen.plan.request import ModelFacts
 
+BUILTIN_SCALES: Final = (2, 4)
+"""How many times the networks that come with imggen enlarge."""
+PICKLE_SUFFIXES: Final = (".pth", ".pt", ".ckpt")
+NETWORK_SUFFIXES: Final = (".safetensors", *PICKLE_SUFFIXES)
+"""What the names of networks' files end in."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:

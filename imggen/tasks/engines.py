@@ -13,7 +13,7 @@ from imggen.errors import MachineError
 from imggen.plan import upscale as planning
 from imggen.plan.enlargement import Enlargement, UpscalePlan
 from imggen.plan.machine import Machine
-from imggen.plan.progress import Progress
+from imggen.plan.progress import Progress, ignore
 
 Report = Callable[[Progress], None]
 Load = Callable[[UpscalePlan, int], Any]
@@ -47,7 +47,7 @@ def choose(plan: UpscalePlan, machine: Machine, load: Load, on_event: Report) ->
     return _by_network(plan, machine, loaded) if plan.enlarger.model is None else _by_diffusion(plan, loaded)
 
 
-def load(plan: UpscalePlan, scale: int, *, on_event: Report = store.ignore) -> Any:
+def load(plan: UpscalePlan, scale: int, *, on_event: Report = ignore) -> Any:
     """Return the plan's network, of the built-in ones that of `scale`, or its diffusion pipeline."""
     # The imports that wait: torch takes seconds and diffusers more, and what needs neither shall not pay for them.
     enlarger = plan.enlarger

@@ -20,7 +20,7 @@ from imggen.plan import recipe as recipes
 from imggen.plan.case import PARENTS
 from imggen.plan.given import Given
 from imggen.plan.machine import Machine
-from imggen.plan.progress import Progress
+from imggen.plan.progress import Progress, ignore
 from imggen.plan.recipe import Ingredient, Recipe
 from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts
 from imggen.tasks import inputs
@@ -64,7 +64,7 @@ class _Prepared:
     notes: tuple[str, ...]
 
 
-def plan(request: GenerateRequest, *, fetch: bool = True, on_event: Report = store.ignore) -> GeneratePlan:
+def plan(request: GenerateRequest, *, fetch: bool = True, on_event: Report = ignore) -> GeneratePlan:
     """Return what `generate` would do, everything that can fail without weights having been checked; write no picture.
 
     Without `fetch`, a model that would have to come from the hub first is a ModelError.
@@ -75,7 +75,7 @@ def plan(request: GenerateRequest, *, fetch: bool = True, on_event: Report = sto
 def generate(
     request: GenerateRequest,
     *,
-    on_event: Report = store.ignore,
+    on_event: Report = ignore,
     on_plan: Callable[[GeneratePlan], None] = lambda _: None,
     on_note: Tell = lambda _: None,
     load: Callable[..., Any] | None = None,

@@ -30,7 +30,7 @@ from imggen.plan.enlargement import (
 )
 from imggen.plan.machine import Machine
 from imggen.plan.nearest import nearest
-from imggen.plan.progress import Progress
+from imggen.plan.progress import Progress, ignore
 from imggen.plan.request import ImageFormat, ModelFacts
 from imggen.tasks import engines, given
 from imggen.tasks.engines import Draw, Load, Report
@@ -76,7 +76,7 @@ class _Prepared:
     kept: frozenset[int]
 
 
-def plan(request: UpscaleRequest, *, on_event: Report = store.ignore) -> UpscalePlan:
+def plan(request: UpscaleRequest, *, on_event: Report = ignore) -> UpscalePlan:
     """Return what `upscale` would do, everything that can fail without weights having been checked; write no picture.
 
     Pictures that cannot become larger are among the plan's refused ones.
@@ -87,7 +87,7 @@ def plan(request: UpscaleRequest, *, on_event: Report = store.ignore) -> Upscale
 def upscale(
     request: UpscaleRequest,
     *,
-    on_event: Report = store.ignore,
+    on_event: Report = ignore,
     on_plan: Callable[[UpscalePlan], None] = lambda _: None,
     load: Load | None = None,
 ) -> Iterator[Enlarged | Failed]:
@@ -222,7 +222,7 @@ def _model(request: UpscaleRequest, reference: str, on_event: Report) -> ModelFa
 def _weights(path: Path) -> Path:
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else Path()
-        near = nearest(path.name, [each.name for each in folder.iterdir() if each.suffix in planning.NETWORK_SUFFIXES])
+        near = nearest(path.name, [each.name for each in folder.iterdir() if each.suffix in upscalers.NETWORK_SUFFIXES])
         raise ModelError(f"there is no file {path}", hint=f"--model {folder / near[0]}" if near else "--model builtin")
     if path.suffix.lower() == ".safetensors":
         weights.read_header(path)

@@ -21,6 +21,7 @@ from spandrel.architectures.SwinIR import SwinIR
 from imggen.engine import compact, network_files, networks, upscaler
 from imggen.engine.tiling import Rules, Tiling
 from imggen.errors import MachineError, ModelError, PictureError, RequestError
+from imggen.plan.upscalers import BUILTIN_SCALES
 
 ARCHITECTURES = {
     "esrgan": lambda: ESRGAN(in_nc=3, out_nc=3, num_filters=8, num_blocks=1, scale=4),
@@ -69,7 +70,7 @@ def files(tmp_path_factory):
 def own(tmp_path_factory):
     """Return a folder with built-in networks of random weights, loud enough to change pictures visibly."""
     folder = tmp_path_factory.mktemp("builtin")
-    for scale in networks.BUILTIN_SCALES:
+    for scale in BUILTIN_SCALES:
         torch.manual_seed(scale)
         weights = compact.build(8, 3, scale).state_dict()
         weights["body.8.weight"] *= LOUD
