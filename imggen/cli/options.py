@@ -62,7 +62,12 @@ Paste = Annotated[
 ]
 Pad = Annotated[
     str | None,
-    typer.Option("--pad", metavar="T,R,B,L", help="Pixels to add: top, right, bottom, left.", rich_help_panel=GIVEN),
+    typer.Option(
+        "--pad",
+        metavar="T,R,B,L",
+        help="Pixels to add: top, right, bottom, left; one number is all four.",
+        rich_help_panel=GIVEN,
+    ),
 ]
 Weights = Annotated[
     str | None,
@@ -70,7 +75,12 @@ Weights = Annotated[
 ]
 Mutate = Annotated[
     float | None,
-    typer.Option("--mutate", metavar="0-1", help="How much of a child is new.", rich_help_panel=GIVEN),
+    typer.Option(
+        "--mutate",
+        metavar="0-1",
+        help="How much of a child is new: 0.2, or 0 for parents without recipes.",
+        rich_help_panel=GIVEN,
+    ),
 ]
 Like = Annotated[
     str | None, typer.Option("--like", metavar="FILE", help="The picture that has the style.", rich_help_panel=GIVEN)

@@ -16,6 +16,8 @@ from imggen.errors import MachineError, RequestError
 from imggen.plan.borders import MOST_PIXELS
 from imggen.plan.change import Fit
 
+MASK_SLACK = 24
+"""How far from black or white, in levels of 255, compression takes what was drawn as such."""
 MAX_PIXELS: Final = 178_000_000
 
 _TURNS = {
@@ -295,7 +297,8 @@ def _repeated(image: Image.Image, line: tuple[int, int, int, int], size: tuple[i
 def mask(image: Image.Image, size: tuple[int, int], *, name: str, invert: bool) -> Image.Image:
     """Return a mask picture as mode L, 255 where it says to repaint: its grey value, alpha laid on black.
 
-    Raises RequestError where it is not of the picture's `size` (width, height), and where nothing would be repainted.
+    What is within `MASK_SLACK` levels of black or white is taken for it: a JPEG's black is seldom 0. Raises
+    RequestError where it is not of the picture's `size` (width, height), and where nothing would be repainted.
     """
     shown = kinds.shown(name)
     if image.size != size:
@@ -303,7 +306,7 @@ def mask(image: Image.Image, size: tuple[int, int], *, name: str, invert: bool) 
             f"the mask {shown} is {image.width}x{image.height} and the picture is {size[0]}x{size[1]}",
             hint=f"resize the mask to {size[0]}x{size[1]}, or name an area: --mask-box x,y,w,h",
         )
-    grey = flatten(image, (0, 0, 0)).convert("L")
+    grey = flatten(image, (0, 0, 0)).convert("L").point(_snapped)
     if grey.getextrema()[1] == 0 and not invert:
         raise RequestError(f"the mask {shown} is black all over, so nothing would be repainted", hint="--invert-mask")
     if invert and grey.getextrema()[0] == 255:
@@ -312,6 +315,12 @@ def mask(image: Image.Image, size: tuple[int, int], *, name: str, invert: bool) 
             hint="leave --invert-mask out",
         )
     return ImageChops.invert(grey) if invert else grey
+
+
+def _snapped(level: int) -> int:
+    if level <= MASK_SLACK:
+        return 0
+    return 255 if level >= 255 - MASK_SLACK else level
 
 
 def box_mask(box: tuple[int, int, int, int], size: tuple[int, int], *, invert: bool) -> Image.Image:

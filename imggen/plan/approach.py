@@ -23,6 +23,9 @@ STRENGTHS: Final[dict[Method, float]] = {
 }
 """How much is made anew when nobody says; a method that is not here starts from noise and knows no strength."""
 
+_STRENGTHS_OF_TASKS: Final[dict[tuple[Task, Method], float]] = {("outpaint", "latent-blending"): 0.7}
+"""Exceptions: without an inpainting pipeline, borders that start from the picture's own colours go on best."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Approach:
@@ -60,7 +63,7 @@ def choose(case: Case, size: Size, steps: int) -> Approach:
 
 def _strength(case: Case, approach: Approach, steps: int) -> float | None:
     asked = case.request.strength
-    usual = STRENGTHS.get(approach.method) if approach.method else None
+    usual = _usual(case.request.task, approach.method)
     if usual is None:
         if asked is not None and case.request.origin.get("strength", COMMAND_LINE) == COMMAND_LINE:
             raise RequestError(
@@ -78,6 +81,12 @@ def _strength(case: Case, approach: Approach, steps: int) -> float | None:
             f"--strength {chosen:g} of {steps} steps leaves no step to make", hint=f"--strength {_least(steps):g}"
         )
     return chosen
+
+
+def _usual(task: Task, method: Method | None) -> float | None:
+    if method is None:
+        return None
+    return _STRENGTHS_OF_TASKS.get((task, method), STRENGTHS.get(method))
 
 
 def _least(steps: int) -> float:

@@ -7,7 +7,7 @@ from imggen.errors import RequestError
 from imggen.plan import alteration, catalog
 from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE
 from imggen.plan.given import Given
-from imggen.plan.recipe import Recipe
+from imggen.plan.recipe import Ingredient, Recipe
 from imggen.plan.request import GenerateRequest
 
 _COMMANDS: Final[dict[str, str]] = {
@@ -128,21 +128,26 @@ def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
     hashes = [each.change.adapter_hash if each.change else None for each in (recipe, made)]
     if all(hashes) and hashes[0] != hashes[1]:
         found.append(f"adapter_hash {hashes[0]} is now {hashes[1]}")
-    found += [
+    libraries = sorted(recipe.versions.keys() & made.versions.keys() - {"imggen"})
+    moved = [name for name in libraries if recipe.versions[name] != made.versions[name]]
+    return (*found, *(f"{name} {recipe.versions[name]} is now {made.versions[name]}" for name in moved))
+
+
+def strangers(recipe: Recipe, ingredients: tuple[Ingredient, ...]) -> tuple[str, ...]:
+    """Return what is known before any weights are read: that the given pictures are not those of `recipe`."""
+    found = [
         f"the {old.role} is another file (sha256 {new.sha256[:12]}..., recorded {old.sha256[:12]}...)"
-        for old, new in zip(recipe.ingredients, made.ingredients, strict=False)
+        for old, new in zip(recipe.ingredients, ingredients, strict=False)
         if old.sha256 != new.sha256
     ]
-    roles = [[each.role for each in one.ingredients] for one in (recipe, made)]
+    roles = [[each.role for each in one] for one in (recipe.ingredients, ingredients)]
     if roles[0] != roles[1]:
         told = [", ".join(each) or "nothing" for each in roles]
         found.append(f"it was made from {told[0]}, and now from {told[1]}")
     if recipe.edits:
         last = recipe.edits[-1]
         found.append(f"it was then enlarged to {last.width}x{last.height}, which is not repeated; see imggen upscale")
-    libraries = sorted(recipe.versions.keys() & made.versions.keys() - {"imggen"})
-    moved = [name for name in libraries if recipe.versions[name] != made.versions[name]]
-    return (*found, *(f"{name} {recipe.versions[name]} is now {made.versions[name]}" for name in moved))
+    return tuple(found)
 
 
 def _was_said(request: GenerateRequest, name: str) -> bool:

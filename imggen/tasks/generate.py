@@ -2,11 +2,11 @@
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import imggen
 from imggen.engine import environment, probe, store, weights
@@ -24,7 +24,10 @@ from imggen.plan.progress import Progress, ignore
 from imggen.plan.recipe import Ingredient, Recipe
 from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts
 from imggen.tasks import inputs
+from imggen.tasks.given import Opened
 from imggen.tasks.inputs import Laid
+
+_STRANGE: Final = "pixels may differ from those of the recipe: {}"
 
 Report = Callable[[Progress], None]
 Tell = Callable[[str], None]
@@ -61,7 +64,6 @@ class _Prepared:
     named: tuple[Path, ...]
     kept: frozenset[int]
     laid: Laid
-    notes: tuple[str, ...]
 
 
 def plan(request: GenerateRequest, *, fetch: bool = True, on_event: Report = ignore) -> GeneratePlan:
@@ -88,7 +90,7 @@ def generate(
     """
     prepared = _prepare(request, on_event)
     on_plan(prepared.plan)
-    for note in (*prepared.notes, *prepared.plan.notes):
+    for note in prepared.plan.notes:
         on_note(note)
     if len(prepared.kept) == len(prepared.plan.seeds):
         yield from (_kept(prepared, number) for number in sorted(prepared.kept))
@@ -135,8 +137,8 @@ def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) 
         text=decided.prompt + decided.negative_prompt,
     )
     kept = frozenset(number for number, path in enumerate(paths, start=1) if path is None)
-    notes = inputs.notes(decided, opened)
-    return _Prepared(plan=decided, machine=machine, source=source, named=named, kept=kept, laid=laid, notes=notes)
+    decided = replace(decided, notes=(*_early_notes(decided, opened, source), *decided.notes))
+    return _Prepared(plan=decided, machine=machine, source=source, named=named, kept=kept, laid=laid)
 
 
 def _check_adapter(decided: GeneratePlan) -> None:
@@ -201,13 +203,20 @@ def _names(decided: GeneratePlan) -> tuple[Path, ...]:
     return tuple(Path(each) for each in paths)
 
 
+def _early_notes(decided: GeneratePlan, opened: Sequence[Opened], source: Recipe | None) -> tuple[str, ...]:
+    notes = inputs.notes(decided, opened)
+    if source is None:
+        return notes
+    return (*notes, *(_STRANGE.format(each) for each in reuse.strangers(source, _ingredients(decided))))
+
+
 def _late_notes(prepared: _Prepared, digest: str, cut: str | None) -> Iterator[str]:
     if cut:
         yield cut
     if prepared.source is not None:
         made = _recipe(prepared.plan, prepared.plan.seeds[0], digest)
         for each in reuse.differences(prepared.source, made):
-            yield f"pixels may differ from those of the recipe: {each}"
+            yield _STRANGE.format(each)
 
 
 def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:

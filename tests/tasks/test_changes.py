@@ -476,3 +476,26 @@ def test_what_a_recipe_had_and_the_new_picture_has_not_is_told():
     )
     list(generate.generate(request, on_note=heard.append))
     assert any("made from image, mask, and now from image" in note for note in heard)
+
+
+def test_a_noisy_mask_of_a_jpeg_is_black_and_white():
+    mask = np.zeros((64, 64))
+    mask[16:56, 16:48] = 255
+    noise = np.random.default_rng(1).integers(-20, 20, mask.shape)
+    Image.fromarray((mask + noise).clip(0, 255).astype(np.uint8)).save("noisy.png")
+    for name in ("mask", "noisy"):
+        make("inpaint", mask=f"{name}.png", steps=2, output=f"{name}-out.png")
+    np.testing.assert_array_equal(pixels("mask-out.png"), pixels("noisy-out.png"))
+
+
+def test_a_plan_already_tells_that_the_picture_is_another_one():
+    make("image-to-image", steps=2, output="first.png")
+    plan = planned(
+        "image-to-image", images=("other.png",), prompt=None, seed=None, from_file="first.png", output="x.png"
+    )
+    assert any("the image is another file" in note for note in plan.notes)
+
+
+def test_borders_start_from_the_pictures_colours_where_there_is_no_inpainting_pipeline(tiny_models):
+    assert planned("outpaint", pad="8", output="x.png").change.strength == 0.7
+    assert planned("outpaint", pad="8", model=str(tiny_models("sd")), output="x.png").change.strength == 1.0
