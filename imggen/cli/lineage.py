@@ -1,10 +1,11 @@
 """What a recipe says of the pictures that went into its own, and of what was done to them, in words."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from imggen.plan import recipe as recipes
 from imggen.plan.change import Change, Edit
 from imggen.plan.recipe import Ingredient, Recipe
 
@@ -13,6 +14,8 @@ HEADER = ("generation", "role", "weight", "sha256", "size", "seed", "prompt", "m
 _HASH_CHARACTERS = 12
 _PROMPT_CHARACTERS = 40
 _COMMANDS = {"text-to-image": "generate", "image-to-image": "img2img"}
+_STEP = re.compile(r"upscale to ([0-9]+x[0-9]+) px by (.+)", re.ASCII | re.DOTALL)
+_HASH = re.compile(rf"\b([0-9a-f]{{{_HASH_CHARACTERS}}})[0-9a-f]{{{64 - _HASH_CHARACTERS}}}\b")
 _OPERANDS = {"image": "PICTURE", "parent": "PARENT", "mask": "--mask MASK", "style": "--like STYLE"}
 
 
@@ -21,7 +24,7 @@ def rows(picture: Ingredient) -> Iterator[tuple[str, ...]]:
     yield HEADER
     yield _row(0, picture)
     if picture.recipe is not None:
-        yield from (_row(generation, each) for generation, each in recipes.ancestors(picture.recipe))
+        yield from (_row(generation, each) for generation, each in _ancestors(picture.recipe))
 
 
 def facts(made: Recipe) -> list[dict[str, object]]:
@@ -41,13 +44,13 @@ def facts(made: Recipe) -> list[dict[str, object]]:
             "model": each.recipe.model if each.recipe else None,
             "how": how(each.recipe) if each.recipe else None,
         }
-        for generation, each in recipes.ancestors(made)
+        for generation, each in _ancestors(made)
     ]
 
 
 def summary(made: Recipe) -> str:
     """Return how many ancestors a recipe knows, in words."""
-    generations = [generation for generation, _ in recipes.ancestors(made)]
+    generations = [generation for generation, _ in _ancestors(made)]
     if not generations:
         return "made from no other picture"
     count, depth = len(generations), max(generations)
@@ -79,6 +82,11 @@ def enlarged(edit: Edit) -> str:
     return ", ".join([f"enlarged to {edit.width}x{edit.height} by {by}", *details])
 
 
+def step(edit: Edit) -> str:
+    """Return what an edit did, and to which file, in words: `enlarged to ... by ..., from 5e5e5e5e5e5e`."""
+    return f"{enlarged(edit)}, from {edit.source_sha256[:_HASH_CHARACTERS]}"
+
+
 def ingredient(each: Ingredient) -> str:
     """Return what went in, in words: `parent 0.7: 2b2b2b2b2b2b, 128x96, trainedAlgorithmicMedia`."""
     share = "" if each.weight is None else f" {each.weight:g}"
@@ -97,8 +105,50 @@ def origin(stated: Mapping[str, object]) -> str:
     derived = stated.get("xmpMM:DerivedFrom")
     if not isinstance(derived, Mapping):
         return ""
-    name = derived.get("imggen:sha256") or derived.get("stRef:documentID") or derived.get("stRef:instanceID")
+    if derived.get("imggen:sha256"):
+        return f"made from {derived.get('imggen:role') or 'image'} {derived['imggen:sha256']}"
+    name = derived.get("stRef:documentID") or derived.get("stRef:instanceID")
     return f"derived from {name}" if name else ""
+
+
+def steps(stated: Mapping[str, object]) -> Iterator[str]:
+    """Yield what a file without a recipe says that imggen did to the picture (XMP `History`), in words."""
+    history = stated.get("xmpMM:History")
+    for each in history if isinstance(history, tuple) else ():
+        if not isinstance(each, Mapping) or not str(each.get("stEvt:softwareAgent", "")).startswith("imggen"):
+            continue
+        found = _STEP.fullmatch(str(each.get("stEvt:parameters", "")))
+        if found:
+            by = _HASH.sub(r"\1", found[2])
+            yield f"enlarged to {found[1]} by {by}"
+
+
+def _ancestors(made: Recipe) -> Iterator[tuple[int, Ingredient]]:
+    """Yield every picture that the recipe's was made from, each before its own, with its generation.
+
+    The file that a step began with counts as one: it has the recipe as it was before that step.
+    """
+    left = [(1, each) for each in reversed(_sources(made))]
+    while left:
+        generation, each = left.pop()
+        yield generation, each
+        if each.recipe is not None:
+            left.extend((generation + 1, older) for older in reversed(_sources(each.recipe)))
+
+
+def _sources(made: Recipe) -> tuple[Ingredient, ...]:
+    if not made.edits:
+        return made.ingredients
+    *earlier, last = made.edits
+    before = earlier[-1] if earlier else made
+    source = Ingredient(
+        role="image",
+        sha256=last.source_sha256,
+        width=before.width,
+        height=before.height,
+        recipe=replace(made, edits=tuple(earlier)),
+    )
+    return (source,)
 
 
 def _row(generation: int, each: Ingredient) -> tuple[str, ...]:
@@ -116,7 +166,8 @@ def _row(generation: int, each: Ingredient) -> tuple[str, ...]:
 
 def _how(each: Ingredient) -> str:
     if each.recipe is not None:
-        return how(each.recipe)
+        # What was done before the last step stands in the rows below.
+        return enlarged(each.recipe.edits[-1]) if each.recipe.edits else how(each.recipe)
     stated = (each.source_type or "").rpartition("/")[2]
     return f"no recipe; {stated}" if stated else "no recipe"
 

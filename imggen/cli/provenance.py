@@ -116,32 +116,39 @@ def _show_lineage(found: "Inspected") -> None:
     from imggen.plan.recipe import Ingredient
 
     if found.recipe is None:
-        origin = lineage.origin(found.xmp)
-        told = f"{origin}, and no recipe says how" if origin else "no recipe, so no lineage"
+        told = _without_recipe(lineage.origin(found.xmp), list(lineage.steps(found.xmp)))
         console.result(console.printable(f"{found.path}: {told}"))
         return
     state = ", of another state of the picture" if found.fits is False else ""
     console.result(console.printable(f"{found.path}: {lineage.summary(found.recipe)}{state}"))
-    if found.recipe.ingredients:
+    if found.recipe.ingredients or found.recipe.edits:
         picture = Ingredient(
             role="image", sha256=found.sha256, width=found.width, height=found.height, recipe=found.recipe
         )
         console.table(tuple(_line(cell) for cell in row) for row in lineage.rows(picture))
 
 
+def _without_recipe(origin: str, steps: list[str]) -> str:
+    if steps:
+        return f"{'; '.join(filter(None, (origin, *steps)))}; no recipe says more"
+    return f"{origin}, and no recipe says how" if origin else "no recipe, so no lineage"
+
+
 def _described(found: "Inspected") -> Iterator[str]:
     yield console.printable(f"{found.path}: {found.format} {found.width}x{found.height}, {found.bytes:,} bytes")
     yield f"  sha256: {found.sha256}"
-    if found.dialect is None:
-        yield "  says nothing of how it was made"
-    else:
+    told = [] if found.recipe else list(_stated_steps(found))
+    if found.dialect is not None:
         yield f"  written in the manner of: {found.dialect}"
+    elif not told:
+        yield "  says nothing of how it was made"
     if found.prompt:
         yield f"  prompt: {_inside(found.prompt)}"
     if found.negative_prompt:
         yield f"  negative prompt: {_inside(found.negative_prompt)}"
     for name, value in found.settings.items():
         yield f"  {_inside(name)}: {_inside(str(value))}"
+    yield from told
     if found.recipe:
         yield from _recorded(found.recipe, found)
     if found.fits is not None:
@@ -157,6 +164,17 @@ def _described(found: "Inspected") -> Iterator[str]:
         yield f"  xmp {_inside(name)}: {_inside(_stated(stated))}"
 
 
+def _stated_steps(found: "Inspected") -> Iterator[str]:
+    """Yield what the XMP alone says of where the picture is from, and of what imggen did to it."""
+    from imggen.cli import lineage
+
+    origin = lineage.origin(found.xmp)
+    if origin:
+        yield f"  {_line(origin)}"
+    for each in lineage.steps(found.xmp):
+        yield f"  then {_line(each)}"
+
+
 def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
     from imggen.cli import lineage
 
@@ -165,7 +183,7 @@ def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
     for each in recipe.ingredients:
         yield f"  made from {_line(lineage.ingredient(each))}{', with its recipe' if each.recipe else ''}"
     for step in recipe.edits:
-        yield f"  then {_line(lineage.enlarged(step))}"
+        yield f"  then {_line(lineage.step(step))}"
     again = _line(lineage.again(recipe, found.path))
     if found.fits is False:
         yield f"  recipe: yes, of another state of the picture; {again} makes that one"

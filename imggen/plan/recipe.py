@@ -199,9 +199,10 @@ def _check_lineage(values: dict[str, object], place: Place) -> None:
         if generation > MAX_GENERATIONS:
             raise RequestError(f"the recipe tells of more than {MAX_GENERATIONS} generations")
         _check_schema(held, where)
-        ingredients = held.get("ingredients")
+        ingredients, edits = held.get("ingredients"), held.get("edits")
         each_of = ingredients if isinstance(ingredients, list) else []
-        count += len(each_of)
+        # Each edit began with a picture too.
+        count += len(each_of) + (len(edits) if isinstance(edits, list) else 0)
         if count > MAX_ANCESTORS:
             raise RequestError(f"the recipe tells of more than {MAX_ANCESTORS} ancestors")
         for number, each in enumerate(each_of):

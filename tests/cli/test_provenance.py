@@ -153,7 +153,40 @@ def test_picture_without_a_lineage_says_so(run, write, photo):
     assert json.loads(run("inspect", "photo.jpg", "--lineage", "--json").out)["lineage"] == []
     write("big.png", told=enlargement.describe(photo.read_bytes(), ENLARGED))
     ended = run("inspect", "big.png", "--lineage")
-    assert ended.lines == [f"big.png: derived from {'5e' * 32}, and no recipe says how"]
+    steps = "enlarged to 512x384 by network builtin 4d4d4d4d4d4d"
+    assert ended.lines == [f"big.png: made from image {'5e' * 32}; {steps}; no recipe says more"]
+
+
+def test_enlarged_picture_without_a_recipe_says_what_its_xmp_does(run, write, photo):
+    write("big.png", told=enlargement.describe(photo.read_bytes(), ENLARGED))
+    lines = run("inspect", "big.png").lines
+    assert lines[2:4] == [
+        f"  made from image {'5e' * 32}",
+        "  then enlarged to 512x384 by network builtin 4d4d4d4d4d4d",
+    ]
+    assert "  says nothing of how it was made" not in lines
+    assert "  says nothing of how it was made" in run("inspect", "photo.jpg").lines
+
+
+def test_lineage_has_a_row_for_what_each_step_began_with(run, write):
+    again = replace(ENLARGED, engine="lanczos", model="", model_hash="", width=600, height=450, source_sha256="6f" * 32)
+    write("big.png", told=recipe.edited(recipe.edited(PEAR, ENLARGED), again))
+    heading, _, *rows = run("inspect", "big.png", "--lineage").lines
+    assert heading == "big.png: 3 ancestors, 3 generations"
+    assert [[cells(row)[0], cells(row)[1], cells(row)[-1]] for row in rows] == [
+        ["0", "picture", "enlarged to 600x450 by lanczos"],
+        ["1", "image", "enlarged to 512x384 by network builtin"],
+        ["2", "image", "image-to-image, strength 0.6, fit crop"],
+        ["3", "image", "no recipe"],
+    ]
+    assert [cells(row)[2:4] for row in rows[1:]] == [
+        ["6f" * 6, "512x384"],
+        ["5e" * 6, "128x96"],
+        ["1a" * 6, "640x480"],
+    ]
+    facts = json.loads(run("inspect", "big.png", "--lineage", "--json").out)["lineage"]
+    assert [each["sha256"] for each in facts] == ["6f" * 32, "5e" * 32, "1a" * 32]
+    assert facts[1]["recipe_sha256"] == PEAR.sha256()
 
 
 def test_lineage_of_another_state_is_called_one(run, write, photo):
@@ -167,10 +200,11 @@ def test_parents_change_and_steps_stand_in_words(run, write):
     shown = run("inspect", "pear.png").lines
     assert "  how: image-to-image, strength 0.6, fit crop" in shown
     assert "  made from image: 1a1a1a1a1a1a, 640x480, states no source type" in shown
-    assert "  then enlarged to 512x384 by network builtin" in shown
+    assert "  then enlarged to 512x384 by network builtin, from 5e5e5e5e5e5e" in shown
     told = replace(ENLARGED, engine="diffusion", model="org/x4", prompt="ripe\n" * 20, seed=3, steps=20, guidance=0.0)
     write("drawn.png", told=recipe.edited(PEAR, told))
     line = f"  then enlarged to 512x384 by diffusion org/x4, prompt {'ripe ' * 7}ripe…, seed 3, steps 20, guidance 0"
+    line += ", from 5e5e5e5e5e5e"
     assert line in run("inspect", "drawn.png").lines
     line = "imggen img2img PICTURE --from pear.png"
     assert f"  recipe: yes; {line} makes the picture again, as it was before it was enlarged" in shown

@@ -353,6 +353,8 @@ def test_ancestors_are_read_up_to_a_number_wherever_they_stand():
     assert recipe.parse(family_of(recipe.MAX_ANCESTORS).to_json())
     with pytest.raises(RequestError, match="more than 512 ancestors"):
         recipe.parse(family_of(recipe.MAX_ANCESTORS + 1).to_json())
+    with pytest.raises(RequestError, match="more than 512 ancestors"):
+        recipe.parse(replace(APPLE, edits=(ENLARGED,) * (recipe.MAX_ANCESTORS + 1)).to_json())
     half = replace(CHILD.ingredients[0], recipe=family_of(recipe.MAX_ANCESTORS // 2))
     with pytest.raises(RequestError, match="more than 512 ancestors"):
         recipe.parse(replace(CHILD, ingredients=(half, half)).to_json())
