@@ -19,6 +19,9 @@ from imggen.plan.upscalers import NETWORK_SUFFIXES, PICKLE_SUFFIXES
 
 COLOURS = 3
 
+# What torch writes begins so: a zip file since 1.6, and before that pickles of protocol 2 and up.
+_MAGICS = (b"PK\x03\x04", b"\x80")
+
 # Activations and pools have a number in a sequence too, but no weights.
 NUMBERS_PER_TENSOR = 8
 LEAST_NUMBERS = 256
@@ -69,6 +72,8 @@ def _check_file(path: Path, *, allow_pickle: bool) -> None:
     if suffix not in PICKLE_SUFFIXES:
         known = ", ".join(NETWORK_SUFFIXES)
         raise ModelError(f"{path} is no network that imggen can read: its name ends in none of {known}")
+    if not _starts(path).startswith(_MAGICS):
+        raise ModelError(f"{path} is no file of weights, whatever its name says")
     if not allow_pickle:
         raise ModelError(
             f"{path} is a pickle, which can run code when it is read",
@@ -77,6 +82,14 @@ def _check_file(path: Path, *, allow_pickle: bool) -> None:
     # Torch would take it for what it is, a program, whatever unpickler it is told to use.
     if zipfile.is_zipfile(path) and any(each.endswith("/constants.pkl") for each in _inside(path)):
         raise ModelError(f"{path} is a TorchScript program, not weights", hint="take the model's weights instead")
+
+
+def _starts(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(max(map(len, _MAGICS)))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _inside(path: Path) -> list[str]:

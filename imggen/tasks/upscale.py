@@ -222,7 +222,8 @@ def _model(request: UpscaleRequest, reference: str, on_event: Report) -> ModelFa
 def _weights(path: Path) -> Path:
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else Path()
-        near = nearest(path.name, [each.name for each in folder.iterdir() if each.suffix in upscalers.NETWORK_SUFFIXES])
+        # Nobody shall be led to a pickle, which can run code.
+        near = nearest(path.name, [each.name for each in folder.iterdir() if each.suffix == ".safetensors"])
         raise ModelError(f"there is no file {path}", hint=f"--model {folder / near[0]}" if near else "--model builtin")
     if path.suffix.lower() == ".safetensors":
         weights.read_header(path)

@@ -292,6 +292,23 @@ def test_tensors_that_do_not_fit_each_other_are_refused(files, tmp_path):
         networks.read(path, device="cpu")
 
 
+@pytest.mark.parametrize("data", [b"", b"hello", b"PK", b"version https://git-lfs.github.com/spec/v1"])
+def test_what_neither_is_a_zip_file_nor_a_pickle_is_not_called_one(tmp_path, data):
+    path = tmp_path / "network.pth"
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="is no file of weights") as caught:
+        networks.read(path, device="cpu")
+    assert "--allow-pickle" not in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("data", [b"PK\x03\x04", b"\x80\x02"])
+def test_zip_file_and_pickle_ask_for_leave(tmp_path, data):
+    path = tmp_path / "network.pth"
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="is a pickle"):
+        networks.read(path, device="cpu")
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".pt"])
 def test_a_pickle_is_read_where_that_is_allowed_and_not_otherwise(files, tmp_path, suffix):
     path = tmp_path / f"network{suffix}"

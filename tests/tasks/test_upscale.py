@@ -217,10 +217,10 @@ def test_file_that_changes_between_look_and_work_fails():
         next(running)
 
 
-def test_standard_input_is_read_once_and_enlarged(monkeypatch):
+def test_standard_input_is_enlarged(monkeypatch):
     data = Path(picture("a.png")).read_bytes()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    made = run("-", "-", output="-")
+    made = run("-", output="-")
     assert len(made) == 1
     with Image.open(io.BytesIO(made[0].data)) as image:
         assert (image.format, image.size) == ("PNG", (16, 12))
@@ -263,10 +263,18 @@ def test_progress_counts_pictures_and_tiles():
 
 
 def test_weights_that_are_not_there_name_the_nearest_that_are():
+    for name in ("RealESRGAN_x4.safetensors", "RealESRGAN_x2.pt"):
+        Path(name).write_bytes(b"")
+    with pytest.raises(ModelError, match="there is no file") as caught:
+        run(picture("a.png"), model="RealESRGAN_x2.pth")
+    assert caught.value.hint == "--model RealESRGAN_x4.safetensors"
+
+
+def test_pickle_is_never_recommended():
     Path("RealESRGAN_x4.pth").write_bytes(b"")
     with pytest.raises(ModelError, match="there is no file") as caught:
         run(picture("a.png"), model="RealESRGAN_x2.pth")
-    assert caught.value.hint == "--model RealESRGAN_x4.pth"
+    assert caught.value.hint == "--model builtin"
 
 
 def test_tilde_is_home_in_what_is_typed_and_a_letter_in_the_name_of_a_source(tmp_path, monkeypatch):
