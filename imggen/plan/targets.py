@@ -14,7 +14,7 @@ MAX_SCALE: Final = 16
 MAX_PIXELS: Final = 1 << 30
 """The most pixels of a result; imggen believes no file that says more."""
 
-_SCALE = re.compile(r"[xX×]?([0-9]{1,4}(?:\.[0-9]{1,4})?)|([0-9]{1,4}(?:\.[0-9]{1,4})?)[xX×]", re.ASCII)
+_SCALE = re.compile(r"[xX×]?(-?[0-9]{1,4}(?:\.[0-9]{1,4})?)|(-?[0-9]{1,4}(?:\.[0-9]{1,4})?)[xX×]", re.ASCII)
 _EDGES = re.compile(r"([0-9]{1,6})?\s*[xX×]\s*([0-9]{1,6})?", re.ASCII)
 _EDGE = re.compile(r"[0-9]{1,6}", re.ASCII)
 _EXAMPLES = "--to 1920x1080, --to 1920x, --to x1080 or a name such as 1080p"
@@ -91,7 +91,7 @@ def apply(target: Target, width: int, height: int) -> Sized:
 def _parse_scale(text: str) -> Fraction:
     found = _SCALE.fullmatch(text.strip())
     if not found:
-        raise RequestError(f"--scale {text!r} is no number", hint="--scale 2, --scale 4x or --scale 1.5")
+        raise RequestError(f"--scale {text!r} is no scale", hint="--scale 2, --scale 4x or --scale 1.5")
     scale = Fraction(found[1] or found[2])
     if scale <= 1:
         raise RequestError(f"--scale {text} does not make a picture larger", hint="--scale 2")

@@ -37,6 +37,12 @@ SHARED: Final = ("format", "quality", "if_exists", "metadata", "device", "dtype"
 
 # A result, a copy of it while it is encoded, and the bytes of its file.
 _HELD_BYTES: Final = 10
+_STDIN: Final = "-"
+# What is left of a tile that overlaps on both sides; less, and the tiles are too many to be worth it.
+_OWN_PIXELS: Final = 16
+_USUAL_OVERLAP: Final = 16
+# The largest that is chosen where nobody says.
+_LARGEST_TILE: Final = 512
 _NEEDS: Final[dict[str, tuple[Engine, ...]]] = {
     "prompt": ("diffusion",),
     "seed": ("diffusion",),
@@ -92,10 +98,12 @@ def engine(model: str | None) -> Engine:
 
 def check(request: UpscaleRequest) -> None:
     """Raise RequestError for what is wrong whatever the pictures are: to be called before one of them is read."""
+    if request.files.count(_STDIN) > 1:
+        raise RequestError(f"{_STDIN} is named twice, and standard input holds one picture", hint=f"name {_STDIN} once")
     targets.parse(request.scale, request.to, request.fit)
     _check_engine(request)
-    _tile(request)
     _check_numbers(request)
+    _check_tile(_tile(request), request.tile_overlap)
     _named_format(request)
 
 
@@ -265,6 +273,24 @@ def _tile(request: UpscaleRequest) -> int | None:
     if not re.fullmatch(r"[0-9]{1,5}", typed, re.ASCII):
         raise RequestError(f"--tile-size {typed!r} is neither auto nor a number of pixels", hint="--tile-size 256")
     return int(typed)
+
+
+def _check_tile(tile: int | None, overlap: int | None) -> None:
+    """Raise RequestError where a tile has no stretch worth the name that is its own.
+
+    A network may look further than that; only it can tell, once it is loaded.
+    """
+    if tile and tile < _OWN_PIXELS:
+        raise RequestError(f"--tile-size {tile}: a tile has at least {_OWN_PIXELS} px", hint="--tile-size 256")
+    most = ((tile or _LARGEST_TILE) - _OWN_PIXELS) // 2
+    if overlap is None or overlap <= most:
+        return
+    shown = f"tiles of {tile} px" if tile else f"tiles, which have up to {_LARGEST_TILE} px,"
+    fitting = min(_USUAL_OVERLAP, most)
+    raise RequestError(
+        f"--tile-overlap {overlap}: {shown} have less than {_OWN_PIXELS} px of their own left",
+        hint=f"--tile-overlap {fitting}" if fitting else "leave --tile-overlap out",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

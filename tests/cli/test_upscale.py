@@ -150,17 +150,22 @@ def test_quiet_keeps_the_table_and_leaves_the_notes_out(run):
         (["small.png", "--scale", "1"], 2, "--scale 2"),
         (["small.png", "--scale", "0.5"], 2, "--scale 2"),
         (["small.png", "--scale", "17"], 2, "--scale 16"),
-        (["small.png", "--scale", "much"], 2, "no number"),
+        (["small.png", "--scale", "much"], 2, "no scale"),
+        (["small.png", "--scale", "-1"], 2, "larger"),
         (["small.png", "--scale", "2", "--to", "4k"], 2, "contradict"),
         (["small.png", "--to", "20x"], 2, "24x18 pixels already"),
         (["small.png", "--fit", "crop"], 2, "--fit crop"),
         (["small.png", "--tile-size", "64", "-m", "lanczos"], 2, "--tile-size"),
         (["small.png", "--tile-size", "tiny"], 2, "auto"),
+        (["small.png", "--tile-size", "1", "--tile-overlap", "9999", "--dry-run"], 2, "--tile-size 256"),
+        (["small.png", "--tile-size", "64", "--tile-overlap", "9999", "--dry-run"], 2, "--tile-overlap 16"),
+        (["-", "-"], 2, "standard input holds one picture"),
         (["small.png", "--prompt", "a cat"], 2, "--prompt"),
         (["small.png", "--seed", "1"], 2, "--seed"),
         (["small.png", "-m", "gone.safetensors"], 4, "there is no file"),
         (["small.png", "-m", "file.safetensors"], 4, "file.safetensors"),
-        (["small.png", "-m", "file.pth"], 4, "--allow-pickle"),
+        (["small.png", "-m", "file.pth"], 4, "no file of weights"),
+        (["small.png", "-m", "zipped.pth"], 4, "--allow-pickle"),
         (["small.png", "-m", "lancsoz"], 4, "lanczos"),
         (["small.png", "-m", "builtn"], 4, "builtin"),
         (["file.png"], 2, "not a picture"),
@@ -189,6 +194,7 @@ def test_bad_request_is_refused_by_name_and_writes_nothing(run, tmp_path, argume
     frames[0].save("film.gif", save_all=True, append_images=frames[1:])
     for name in ("file.safetensors", "file.pth", "file.png"):
         (tmp_path / name).write_bytes(b"nothing of the kind")
+    (tmp_path / "zipped.pth").write_bytes(b"PK\x03\x04")
     (tmp_path / "folder").mkdir()
     before = files(tmp_path)
     ended = run("upscale", *arguments)

@@ -218,6 +218,35 @@ def test_network_in_a_file_chooses_its_own_precision_on_a_gpu():
     assert plan(machine=with_cuda()).dtype == "float32"
 
 
+@pytest.mark.parametrize(
+    ("tile", "overlap", "hint"),
+    [
+        ("1", None, "--tile-size 256"),
+        ("1", 9999, "--tile-size 256"),
+        ("64", 25, "--tile-overlap 16"),
+        ("auto", 249, "--tile-overlap 16"),
+        (None, 9999, "--tile-overlap 16"),
+        ("32", 9, "--tile-overlap 8"),
+        ("17", 1, "leave --tile-overlap out"),
+    ],
+)
+def test_tile_without_pixels_of_its_own_is_refused_with_an_overlap_that_fits(tile, overlap, hint):
+    with pytest.raises(RequestError, match="--tile-") as caught:
+        plan(tile_size=tile, tile_overlap=overlap)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [("64", 24), (None, 248), ("16", 0), ("0", 8), ("48", 16), ("32", 8)])
+def test_tile_with_pixels_of_its_own_is_taken(tile, overlap):
+    assert plan(tile_size=tile, tile_overlap=overlap).tile_overlap == overlap
+
+
+def test_standard_input_is_one_picture():
+    with pytest.raises(RequestError, match="standard input holds one picture"):
+        upscale.check(UpscaleRequest(files=("-", "a.png", "-")))
+    upscale.check(UpscaleRequest(files=("-", "a.png", "a.png")))
+
+
 @pytest.mark.parametrize(("typed", "tile"), [(None, None), ("auto", None), ("256", 256), ("0", 0)])
 def test_tile_is_a_number_or_left_to_the_network(typed, tile):
     assert plan(tile_size=typed).tile == tile
