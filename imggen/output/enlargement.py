@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imggen.errors import RequestError
-from imggen.output import container, exif, fields, jpeg, metadata, xmp
+from imggen.output import container, density, exif, fields, jpeg, metadata, xmp
 from imggen.output.carriers import Carriers, Picture
+from imggen.output.density import Density
 from imggen.output.fields import Field
 from imggen.output.metadata import Facts, Metadata
 from imggen.plan import infotext, recipe
@@ -31,11 +32,12 @@ class Enlargement:
     """A picture that the step `edit` made from another one.
 
     `source` is what that one's file says, None where it is of a kind whose metadata imggen does not read, or damaged;
-    `notes` say so.
+    `notes` say so. `density` are its pixels per inch along both axes, None where they are not known.
     """
 
     edit: Edit
     source: Facts | None = None
+    density: Density | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -44,7 +46,8 @@ def describe(data: bytes, edit: Edit) -> Enlargement:
     if not any(each.matches(data) for each in container.CONTAINERS):
         return Enlargement(edit=edit, notes=("metadata is carried over from PNG, JPEG and WebP only",))
     try:
-        return Enlargement(edit=edit, source=metadata.read(data))
+        source = metadata.read(data)
+        return Enlargement(edit=edit, source=source, density=density.read(data, source.picture))
     except RequestError as error:
         return Enlargement(edit=edit, notes=(f"its metadata is not carried over: {error.message}",))
 
@@ -55,8 +58,8 @@ def compose(made: Enlargement, *, level: Level, created: datetime, picture: Pict
     `full` keeps what the source says, camera and place and all, but for what tells of its pixels (thumbnails, size,
     orientation), and adds the step: to the recipe and the infotext, to the XMP history, and as the file that this one
     derives from. `minimal` keeps the words that are for the public (title, description, alternative text, keywords,
-    creator, copyright, licence, credit) and which model made the picture, and names neither the source nor anything
-    else of it. `none` says nothing.
+    creator, copyright, licence, credit), the pixels per inch and which model made the picture, and names neither the
+    source nor anything else of it. `none` says nothing.
 
     A record that does not fit its picture stays one that does not. The source type is `source_type`'s.
     """
@@ -83,16 +86,31 @@ def source_type(made: Enlargement) -> str | None:
 def _full(made: Enlargement, created: datetime, picture: Picture) -> Metadata:
     extended, text = _record(made)
     carried, notes = _carried(made.source, picture) if made.source else (Carriers(), ())
+    tags, dropped = _density(made, carried.exif, picture)
     return Metadata(
         infotext=text,
         recipe=extended.to_json() if extended else None,
         properties={**_replaced(made, picture, extended), _MODIFIED: metadata.stamp(created)},
         defaults=_defaults(made, picture),
+        tags=tags,
         tag_defaults={"Software": _tool(made.edit), "ColorSpace": 1},
         added={metadata.HISTORY: _event(made.edit, created, picture)},
         carried=carried,
-        notes=(*made.notes, *notes),
+        notes=(*made.notes, *notes, *dropped),
     )
+
+
+def _density(
+    made: Enlargement, block: bytes | None, picture: Picture
+) -> tuple[dict[str, exif.Value | None], tuple[str, ...]]:
+    """Return the Exif tags that keep the source's pixels per inch, where `block` does not; a note where none can."""
+    if made.density is None or density.of_exif(block) == made.density:
+        return {}, ()
+    x, y = made.density
+    if picture.format == "png":
+        said = x if x == y else f"{x}x{y}"
+        return {}, (f"the source's density of {said} pixels per inch is not carried over",)
+    return {"XResolution": x, "YResolution": y, "ResolutionUnit": 2}, ()
 
 
 def _record(made: Enlargement) -> tuple[Recipe | None, str | None]:
@@ -237,6 +255,7 @@ def _minimal(made: Enlargement, created: datetime, picture: Picture) -> Metadata
     words = _worded(source, public) if source else {}
     kept = (metadata.SYSTEM, metadata.SYSTEM_VERSION, metadata.CREATED) if _said(source, metadata.SYSTEM) else ()
     tags = {each.exif: words[each.property] for each in public if each.exif and each.property in words}
+    resolution, dropped = _density(made, None, picture)
     return Metadata(
         properties={
             **words,
@@ -246,9 +265,10 @@ def _minimal(made: Enlargement, created: datetime, picture: Picture) -> Metadata
         },
         defaults={**_system(made), metadata.TOOL: _tool(made.edit)}
         | ({} if kept else {metadata.CREATED: metadata.stamp(created)}),
-        tags={name: value if isinstance(value, str) else "; ".join(map(str, value)) for name, value in tags.items()},
+        tags={name: value if isinstance(value, str) else "; ".join(map(str, value)) for name, value in tags.items()}
+        | resolution,
         tag_defaults={"Software": _tool(made.edit)},
-        notes=made.notes,
+        notes=(*made.notes, *dropped),
     )
 
 

@@ -46,6 +46,8 @@ _WRITTEN_TEXTS = ("Software", "ImageDescription", "Artist", "Copyright", "UserCo
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _YCBCR_POSITIONING = 0x011A, 0x011B, 0x0128, 0x0213
 _MOVABLE = frozenset((_X_RESOLUTION, _Y_RESOLUTION, *({**_MAIN_TAGS, **_EXIF_TAGS}[name] for name in _WRITTEN_TEXTS)))
 _LARGEST_SHORT = 0xFFFF
+_DENSITY_TAGS = {"XResolution": _X_RESOLUTION, "YResolution": _Y_RESOLUTION, "ResolutionUnit": _RESOLUTION_UNIT}
+_INCH, _CENTIMETRE = 2, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,18 +100,40 @@ def read(block: bytes) -> dict[str, Value]:
 def merge(block: bytes | None, fields: Mapping[str, Value | None]) -> bytes:
     """Return the block with the fields set, None taking one away; None as a block makes a new, big-endian one.
 
+    `XResolution` and `YResolution` are whole numbers of the `ResolutionUnit`, 2 for inches.
     Every byte of an existing block stays at its place, because makers' notes hold offsets into it; directories and
     texts that are new are put behind, where the next call finds and rewrites them.
     Raises RequestError where the block is damaged, so that nothing can be added safely.
     """
     old = _parse(block) if block else _Block(data=b"MM\0*\0\0\0\0", order=">", at=_SHORTEST_BLOCK)
-    main = _edited(old, old.main, _MAIN_TAGS, fields)
+    main = _edited(old, old.main, _MAIN_TAGS | _DENSITY_TAGS, fields)
     exif = _edited(old, old.exif, _REMOVABLE, fields)
     if not old.main:
-        main = [*_required_main(old.order), *main]
+        present = {each.tag for each in main}
+        main = [*(each for each in _required_main(old.order) if each.tag not in present), *main]
     if exif and not old.exif:
         exif = [*_required_exif(), *exif]
     return _written(old, main, exif)
+
+
+def density(block: bytes) -> tuple[int, int] | None:
+    """Return the pixels per inch along both axes, rounded; None where the block does not say, RequestError if damaged.
+
+    Exif's 72 stands for what is not known, but is returned as it is.
+    """
+    parsed = _parse(block)
+    held = {each.tag: each for each in parsed.main}
+    unit = _value(parsed, held[_RESOLUTION_UNIT]) if _RESOLUTION_UNIT in held else _INCH
+    per_inch = {_INCH: 1.0, _CENTIMETRE: 2.54}.get(unit if isinstance(unit, int) else 0, 0.0)
+    x, y = (round(_ratio(parsed, held.get(tag)) * per_inch) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
+    return (x, y) if 0 < x <= _LARGEST_SHORT and 0 < y <= _LARGEST_SHORT else None
+
+
+def _ratio(parsed: _Block, entry: _Entry | None) -> float:
+    if entry is None or (entry.kind, entry.count) != (_RATIONAL, 1):
+        return 0.0
+    over, under = struct.unpack(parsed.order + "II", _raw(parsed, entry))
+    return over / under if under else 0.0
 
 
 def resized(block: bytes, width: int, height: int) -> bytes:
@@ -187,6 +211,8 @@ def _movable(old: _Block, entry: _Entry) -> _Entry:
 
 
 def _entry(order: str, tag: int, value: Value) -> _Entry:
+    if tag in (_X_RESOLUTION, _Y_RESOLUTION):
+        return _Entry(tag=tag, kind=_RATIONAL, count=1, payload=struct.pack(order + "II", int(value), 1))
     if isinstance(value, int):
         kind, code = (_SHORT, "H") if value <= _LARGEST_SHORT else (_LONG, "I")
         return _Entry(tag=tag, kind=kind, count=1, payload=struct.pack(order + code, value))

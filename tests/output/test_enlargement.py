@@ -367,3 +367,53 @@ def test_exiftool_reads_the_step_and_has_nothing_to_warn_of(file_format, tmp_pat
     told = asked(path, *VALIDATED), asked(original, *VALIDATED)
     found, before = ({value for key, value in each.items() if key.endswith(("Warning", "Error"))} for each in told)
     assert not {each for each in found - before if "inor" not in each}
+
+
+def dense(file_format: str, dpi: tuple[int, int] = (300, 300), **saving: object) -> bytes:
+    buffer = io.BytesIO()
+    picture().save(buffer, file_format, dpi=dpi, **saving)
+    return buffer.getvalue()
+
+
+def density_of(data: bytes) -> tuple[int, int] | None:
+    return exif.density(container.read(data).carriers.exif or b"")
+
+
+@pytest.mark.parametrize("level", ["full", "minimal"])
+@pytest.mark.parametrize("file_format", ["jpeg", "webp"])
+@pytest.mark.parametrize("before", ["jpeg", "png"])
+def test_density_of_the_source_is_kept_in_the_exif(before, file_format, level):
+    made = enlarged(dense(before, (300, 240)), file_format, level)
+    assert density_of(made.data) == (300, 240)
+    assert not any("density" in note for note in made.notes)
+
+
+@pytest.mark.parametrize("level", ["full", "minimal"])
+def test_density_that_a_png_has_no_exif_for_is_a_note(level):
+    made = enlarged(dense("png"), "png", level)
+    assert "the source's density of 300 pixels per inch is not carried over" in made.notes
+    assert not any("density" in note for note in enlarged(dense("png", (72, 72)), "png", level).notes)
+
+
+@pytest.mark.parametrize(("unit", "expected"), [(2, (118, 118)), (3, (300, 300))])
+def test_density_of_the_exif_stays_and_outlives_minimal_metadata(unit, expected):
+    tags = Image.Exif()
+    tags[0x011A], tags[0x011B], tags[0x0128] = 118.11, 118.11, unit
+    source = saved(picture(), "jpeg", exif=tags)
+    for level in ("full", "minimal"):
+        assert density_of(enlarged(source, "jpeg", level).data) == expected
+    assert not any("density" in note for note in enlarged(source, "png").notes)
+
+
+def test_density_that_is_none_is_not_made_one():
+    tags = Image.Exif()
+    tags[0x011A], tags[0x0128] = 300, 2
+    assert enlargement.describe(saved(picture(), "jpeg", exif=tags), EDIT).density is None
+    assert enlargement.describe(saved(picture(), "jpeg"), EDIT).density is None
+    assert enlargement.describe(dense("jpeg", (72, 72)), EDIT).density is None
+
+
+def test_density_out_of_all_proportion_is_not_believed():
+    tags = Image.Exif()
+    tags[0x011A], tags[0x011B], tags[0x0128] = 4e9, 4e9, 3
+    assert density_of(enlarged(saved(picture(), "jpeg", exif=tags), "jpeg", "minimal").data) == (72, 72)
