@@ -106,7 +106,7 @@ def outpaint(studio: Studio) -> Iterator[Row]:
         ("rocket", "a rocket on a navy to cyan gradient background"),
     ):
         line = f'outpaint {name}.png "{prompt}" --pad 0,64 --seed 1'
-        made = studio.values(line, "--strength", "0.6", "0.8", "1")
+        made = studio.values(line, "--strength", "0.4", "0.7", "1")
         yield Row(caption=line, cells=(studio.given(f"{name}.png"), *made))
     line = 'outpaint house.png "a lime background" --pad 64,0,64,0'
     yield Row(caption=line, cells=(studio.given("house.png"), *studio.seeds(line, 4)))
