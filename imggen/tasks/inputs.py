@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from imggen.data import pictures
+from imggen.data import layout
 from imggen.errors import RequestError
 from imggen.plan import alteration, catalog
 from imggen.plan.change import Change, Role
@@ -71,24 +71,24 @@ def lay(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
         return Laid()
     mask = _mask(change, changed[0], opened)
     if change.pad is not None:
-        widened, mask = pictures.widen(changed[0], change.pad)
+        widened, mask = layout.widen(changed[0], change.pad)
         changed = [widened]
     size, fit = (plan.width, plan.height), change.fit or "crop"
-    fitted = [pictures.fit(each, size, fit) for each in changed]
-    images = tuple(pictures.extend(pictures.flatten(each), plan.canvas) for each in fitted)
+    fitted = [layout.fit(each, size, fit) for each in changed]
+    images = tuple(layout.extend(layout.flatten(each), plan.canvas) for each in fitted)
     style = next(
-        (pictures.shrunk(each.image, _most_pixels(plan, change)) for each in opened if each.given.role == "style"), None
+        (layout.shrunk(each.image, _most_pixels(plan, change)) for each in opened if each.given.role == "style"), None
     )
     if mask is None:
         return Laid(images=images, style=style)
-    mask = pictures.fit(mask, size, fit)
+    mask = layout.fit(mask, size, fit)
     if mask.getextrema()[1] == 0:
         raise RequestError(
             f"--fit {fit} to {plan.width}x{plan.height} cuts off all that the mask marks",
             hint="--fit pad, or its own size",
         )
-    kept = pictures.feathered(mask, change.feather)
-    seen = _in_cells(pictures.extend(mask, plan.canvas), catalog.multiple_of(catalog.named(plan.family), plan.model))
+    kept = layout.feathered(mask, change.feather)
+    seen = _in_cells(layout.extend(mask, plan.canvas), catalog.multiple_of(catalog.named(plan.family), plan.model))
     return Laid(images=images, mask=seen, original=fitted[0], kept=kept)
 
 
@@ -113,10 +113,10 @@ def _most_pixels(plan: GeneratePlan, change: Change) -> int:
 
 def _mask(change: Change, image: Image.Image, opened: Sequence[Opened]) -> Image.Image | None:
     if change.mask_box is not None:
-        return pictures.box_mask(change.mask_box, image.size, invert=change.invert_mask)
+        return layout.box_mask(change.mask_box, image.size, invert=change.invert_mask)
     for each in opened:
         if each.given.role == "mask":
-            return pictures.mask(each.image, image.size, name=each.given.name, invert=change.invert_mask)
+            return layout.mask(each.image, image.size, name=each.given.name, invert=change.invert_mask)
     return None
 
 
@@ -125,7 +125,7 @@ def finish(plan: GeneratePlan, laid: Laid, drawn: Image.Image) -> Image.Image:
     cut = drawn.crop((0, 0, plan.width, plan.height)) if drawn.size != (plan.width, plan.height) else drawn
     if laid.original is None or laid.kept is None or plan.change is None or not plan.change.paste:
         return cut
-    return pictures.paste(laid.original, cut, laid.kept)
+    return layout.paste(laid.original, cut, laid.kept)
 
 
 def notes(plan: GeneratePlan, opened: Sequence[Opened]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from glob import has_magic
 from pathlib import Path
 
 import imggen
-from imggen.data import pictures
+from imggen.data import layout, pictures
 from imggen.engine import environment, probe, store, weights
 from imggen.engine.weights import Terms
 from imggen.errors import ImggenError, ModelError, PictureError, RequestError
@@ -298,7 +298,7 @@ def _made(prepared: _Prepared, picture: Enlargement, draw: Draw, report: Report)
     image = drawn.image
     size = (picture.size.width, picture.size.height)
     if prepared.plan.fit is not None:
-        image = pictures.fit(image, size, prepared.plan.fit)
+        image = layout.fit(image, size, prepared.plan.fit)
     edit = Edit(
         action="upscale",
         engine=prepared.plan.enlarger.engine,
