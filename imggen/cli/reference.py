@@ -1,4 +1,4 @@
-"""The command reference in the README: run `python -m imggen.cli.reference` after a change of the options."""
+"""The command reference, docs/commands.md: run `python -m imggen.cli.reference` after a change of the options."""
 
 import os
 import subprocess
@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-BEGIN: Final = "<!-- commands: begin -->\n"
-END: Final = "<!-- commands: end -->"
+PATH: Final = Path("docs/commands.md")
 COMMANDS: Final = (
     ("generate",),
     ("img2img",),
@@ -31,15 +30,8 @@ COMMANDS: Final = (
 
 def text() -> str:
     """Return the reference: what every command says of itself, as Markdown."""
-    parts = ["## Commands", *(f"```\n$ imggen {' '.join(each)} --help\n{_help(each)}\n```" for each in COMMANDS)]
+    parts = ["# Commands", *(f"```\n$ imggen {' '.join(each)} --help\n{_help(each)}\n```" for each in COMMANDS)]
     return "\n\n".join(parts) + "\n"
-
-
-def insert(document: str) -> str:
-    """Return `document` with the reference between its two marks; raise ValueError where it has none."""
-    before, rest = document.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{text()}\n{END}{after}"
 
 
 def _help(words: tuple[str, ...]) -> str:
@@ -50,5 +42,4 @@ def _help(words: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    readme = Path("README.md")
-    readme.write_text(insert(readme.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
+    PATH.write_text(text(), encoding="utf-8", newline="\n")
