@@ -60,7 +60,12 @@ def spawn(tmp_path):
 
     def spawn(*arguments: object, **changes) -> subprocess.Popen:
         values = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "cwd": tmp_path}
-        process = subprocess.Popen([sys.executable, "-m", "imggen", *map(str, arguments)], **(values | changes))
+        # A shell that starts tests in the background has them ignore Ctrl-C, and children inherit that.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            process = subprocess.Popen([sys.executable, "-m", "imggen", *map(str, arguments)], **(values | changes))
+        finally:
+            signal.signal(signal.SIGINT, before)
         started.append(process)
         return process
 
