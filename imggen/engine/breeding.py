@@ -1,5 +1,6 @@
 """Children from parents: noise, prompts and encoded pictures, mixed and mutated so that their statistics stay."""
 
+import hashlib
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -111,9 +112,10 @@ def mutate_picture(latents: Tensor, share: float, generator: torch.Generator) ->
 def crossed(pipeline: Any, parents: Sequence[Gene], *, mutation: float = 0.0) -> Iterator[None]:
     """Let a text-to-image pipeline start from the mixed noise and the mixed prompts of `parents` within the block.
 
-    What the call itself is given says size, steps and guidance; its generator is the child's, which the mutation and
-    the sampler draw from, while each parent's noise comes from a CPU generator of its own seed. With one parent, no
-    mutation and a sampler that draws no noise, the picture is exactly the one that the parent's seed and prompt give.
+    What the call itself is given says size, steps and guidance; its generator is the child's, which the sampler draws
+    from, while each parent's noise comes from a CPU generator of its own seed, and the mutation's from one whose seed
+    follows from the child's. With one parent, no mutation and a sampler that draws no noise, the picture is exactly the
+    one that the parent's seed and prompt give.
     Raise RequestError for weights that mean nothing, and where the parents' prompts cannot be mixed.
     """
     _check_share(mutation)
@@ -161,22 +163,34 @@ class _Crossing:
         bound = self._bind("prepare_latents", arguments, options)
         # Drawn without a mutation too, so that what a sampler draws next from the child's generator is the same.
         own = _call(self._prepare_latents, bound, {})
+        seed = bound.arguments["generator"].initial_seed()
         if isinstance(own, tuple):
-            return (self._bred(bound, self._parents, own[0], self._mutation), *own[1:])
-        return self._bred(bound, self._parents, own, self._mutation)
+            return (self._bred(bound, self._parents, seed, self._mutation), *own[1:])
+        return self._bred(bound, self._parents, seed, self._mutation)
 
-    def _bred(self, bound: inspect.BoundArguments, parents: Sequence[Gene], fresh: Tensor, mutation: float) -> Tensor:
-        noises = [self._noise(bound, each) for each in parents]
+    def _bred(self, bound: inspect.BoundArguments, parents: Sequence[Gene], seed: int, mutation: float) -> Tensor:
+        noises = [self._inherited(bound, each) for each in parents]
+        # Not the noise of the child's own seed: that is a parent's where both have the same one.
+        fresh = self._noise(bound, _mutation_seed(seed))
         return mutate_noise(mix_noise(noises, _weights(parents)), fresh, mutation)
 
-    def _noise(self, bound: inspect.BoundArguments, gene: Gene) -> Tensor:
-        made = _call(self._prepare_latents, bound, {"generator": torch.Generator("cpu").manual_seed(gene.seed)})
-        own: Tensor = made[0] if isinstance(made, tuple) else made
-        return self._bred(bound, _contributing(gene.parents), own, gene.mutation) if gene.parents else own
+    def _inherited(self, bound: inspect.BoundArguments, gene: Gene) -> Tensor:
+        if gene.parents:
+            return self._bred(bound, _contributing(gene.parents), gene.seed, gene.mutation)
+        return self._noise(bound, gene.seed)
+
+    def _noise(self, bound: inspect.BoundArguments, seed: int) -> Tensor:
+        made = _call(self._prepare_latents, bound, {"generator": torch.Generator("cpu").manual_seed(seed)})
+        noise: Tensor = made[0] if isinstance(made, tuple) else made
+        return noise
 
     def _bind(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> inspect.BoundArguments:
         # From the class: what stands on the instance may be somebody's wrapper that takes anything.
         return inspect.signature(getattr(type(self._pipeline), name)).bind(self._pipeline, *arguments, **options)
+
+
+def _mutation_seed(seed: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"mutation:{seed}".encode()).digest()[:7])
 
 
 def _contributing(parents: Sequence[Gene]) -> list[Gene]:

@@ -499,3 +499,9 @@ def test_a_plan_already_tells_that_the_picture_is_another_one():
 def test_borders_start_from_the_pictures_colours_where_there_is_no_inpainting_pipeline(tiny_models):
     assert planned("outpaint", pad="8", output="x.png").change.strength == 0.7
     assert planned("outpaint", pad="8", model=str(tiny_models("sd")), output="x.png").change.strength == 1.0
+
+
+def test_a_child_that_has_its_parents_seed_is_mutated_all_the_same():
+    make("text-to-image", images=(), seed="1", steps=2, output="1.png")
+    make("blend", images=("1.png",), prompt=None, seed="1", mutate=1.0, output="child.png")
+    assert (pixels("1.png") != pixels("child.png")).any()
