@@ -60,6 +60,16 @@ def check_output(output: str | None, *, as_json: bool) -> None:
         raise RequestError("-o - and --json both want standard output", hint="leave one of the two out")
 
 
+def picture(path: str, data: bytes | None, facts: dict[str, object] | None) -> None:
+    """Print what was made: the picture's bytes where it has `data`, else its `facts` as JSON, else its `path`."""
+    if data is not None:
+        result_bytes(data)
+    elif facts is not None:
+        result_json(facts)
+    else:
+        result(path)
+
+
 def require_output() -> None:
     """Raise ImggenError where standard output is closed: for commands that leave nothing but what they print."""
     if sys.stdout is None:

@@ -74,12 +74,7 @@ def _show(fact: Enlarged | Failed, manner: Manner) -> None:
     kept = fact.path is not None and fact.written is None
     notes = (*fact.notes, "it was there and stays as it was") if kept else fact.notes
     console.notes((f"{path}: {each}" for each in notes), quiet=manner.quiet)
-    if fact.data is not None:
-        console.result_bytes(fact.data)
-    elif manner.as_json:
-        console.result_json(_facts(fact, path))
-    else:
-        console.result(path)
+    console.picture(path, fact.data, _facts(fact, path) if manner.as_json else None)
 
 
 def _show_failure(fact: Failed, manner: Manner) -> None:

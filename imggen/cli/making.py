@@ -83,12 +83,7 @@ def _show(made: Generated, manner: Manner) -> None:
     source = made.data or made.path
     if manner.preview and source:
         preview.show(preview.read(source), os.environ)
-    if made.data is not None:
-        console.result_bytes(made.data)
-    elif manner.as_json:
-        console.result_json(_facts(made, path))
-    else:
-        console.result(path)
+    console.picture(path, made.data, _facts(made, path) if manner.as_json else None)
 
 
 def _facts(made: Generated, path: str) -> dict[str, object]:
