@@ -2,10 +2,12 @@
 
 import io
 import json
+import shutil
 
 import pytest
 from PIL import Image, PngImagePlugin
 
+from imggen.engine import store
 from imggen.errors import EXIT_MODEL, EXIT_REQUEST
 
 COMMANDS = {
@@ -140,10 +142,6 @@ def test_one_frame_of_many_can_be_named(run):
 
 
 def test_a_parent_whose_model_is_gone_is_a_model_error_with_a_way_out(run, tmp_path):
-    import shutil
-
-    from imggen.engine import store
-
     shutil.copytree(store.find("builtin").folder, tmp_path / "mine")
     run("generate", "a red apple", "-m", "./mine", "--steps", 2, "-o", "one.png", "-q")
     shutil.rmtree(tmp_path / "mine")

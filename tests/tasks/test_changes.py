@@ -1,6 +1,8 @@
 """The tasks that start from pictures, through the one flow that generate goes through."""
 
 import hashlib
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import diffusers
@@ -143,8 +145,6 @@ def test_the_pipelines_of_all_tasks_share_their_parts_and_keep_their_dtype(tiny_
 
 
 def test_a_model_that_lacks_a_part_of_the_tasks_pipeline_is_named(tiny_models):
-    from dataclasses import replace
-
     plan = planned("image-to-image", model=str(tiny_models("sd")), output="x.png")
     with pytest.raises(ModelError, match="FluxImg2ImgPipeline needs text_encoder_2, tokenizer_2, transformer"):
         loader.switch(loader.load(plan), replace(plan, pipeline="FluxImg2ImgPipeline"))
@@ -296,8 +296,6 @@ def test_parents_without_recipes_enter_as_pictures():
 
 
 def test_a_parent_whose_model_is_not_there_is_named_with_a_way_out(tiny_models):
-    import shutil
-
     shutil.copytree(tiny_models("sd"), "model")
     make("text-to-image", images=(), model="./model", steps=2, output="one.png")
     shutil.rmtree("model")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from spandrel import ModelLoader
 
 from imggen.engine import compact
@@ -94,8 +95,6 @@ def test_the_share_of_decoded_pictures_is_kept(tiny_plan, share):
 
 
 def shrink(pixels):
-    from PIL import Image
-
     levels = (pixels.transpose(1, 2, 0) * 255).round().astype(np.uint8)
     return np.asarray(Image.fromarray(levels).resize((8, 8), Image.Resampling.LANCZOS)).transpose(2, 0, 1) / 255
 
