@@ -1,7 +1,8 @@
 """What a file says of a picture that was enlarged: what the smaller one said, what was done to it, and from what."""
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from imggen.errors import RequestError
@@ -9,7 +10,7 @@ from imggen.output import container, density, exif, fields, jpeg, metadata, xmp
 from imggen.output.carriers import Carriers, Picture
 from imggen.output.density import Density
 from imggen.output.fields import Field
-from imggen.output.metadata import Facts, Metadata
+from imggen.output.metadata import Facts, Metadata, Particulars
 from imggen.plan import infotext, recipe
 from imggen.plan.change import Edit
 from imggen.plan.recipe import Recipe
@@ -19,7 +20,7 @@ ENHANCED = metadata.SOURCE_TYPES + "algorithmicallyEnhanced"
 
 _MODIFIED = "xmp:ModifyDate"
 _IDENTITIES = (metadata.IDENTITY, "xmpMM:DocumentID", "xmpMM:InstanceID")
-_GENERATIVE = (metadata.GENERATED, metadata.COMPOSITE, metadata.SOURCE_TYPES + "compositeSynthetic")
+GENERATIVE = (metadata.GENERATED, metadata.COMPOSITE, metadata.SOURCE_TYPES + "compositeSynthetic")
 # What tells of pixels, of a profile, or of more data behind the picture, that the new file does not have.
 _STALE = ("xmp:Thumbnails", "xmpNote:HasExtendedXMP", "hdrgm:Version", "GContainer:Directory", "photoshop:ICCProfile")
 _PUBLIC = ("title", "description", "alt", "creator", "copyright", "license", "keywords", "credit")
@@ -52,7 +53,9 @@ def describe(data: bytes, edit: Edit) -> Enlargement:
         return Enlargement(edit=edit, notes=(f"its metadata is not carried over: {error.message}",))
 
 
-def compose(made: Enlargement, *, level: Level, created: datetime, picture: Picture) -> Metadata:
+def compose(
+    made: Enlargement, *, level: Level, created: datetime, picture: Picture, particulars: Particulars | None = None
+) -> Metadata:
     """Return what to say of the enlarged picture, whose file's structure is `picture`.
 
     `full` keeps what the source says, camera and place and all, but for what tells of its pixels (thumbnails, size,
@@ -62,10 +65,29 @@ def compose(made: Enlargement, *, level: Level, created: datetime, picture: Pict
     source nor anything else of it. `none` says nothing.
 
     A record that does not fit its picture stays one that does not. The source type is `source_type`'s.
+    Where the prompt is not to be recorded in full, `full` is no more than `minimal`.
     """
     if level == "none":
         return Metadata()
-    return _full(made, created, picture) if level == "full" else _minimal(made, created, picture)
+    particulars = particulars or Particulars(guid=name(made))
+    composed = _full if level == "full" and particulars.prompt == "full" else _minimal
+    said = composed(made, created, picture, particulars)
+    # What the source said of its own pixels is not true of these.
+    own = {metadata.WATERMARK: None, metadata.LABEL: None}
+    return replace(said, properties={**said.properties, **own, **particulars.told()})
+
+
+def name(made: Enlargement, key: bytes | None = None) -> str:
+    """Return the URN of the enlarged picture: the same for the same source, step and key."""
+    extended, _ = _record(made)
+    if extended is not None:
+        return metadata.identity(extended, key)
+    return metadata.named(f"edit\n{json.dumps(asdict(made.edit), sort_keys=True)}", key)
+
+
+def is_generative(made: Enlargement) -> bool:
+    """Return whether a model drew what the enlarged picture shows, or a part of it."""
+    return source_type(made) in GENERATIVE
 
 
 def source_type(made: Enlargement) -> str | None:
@@ -76,21 +98,20 @@ def source_type(made: Enlargement) -> str | None:
     changes nothing.
     """
     stated = _said(made.source, metadata.SOURCE_TYPE) or None
-    is_generative = stated in _GENERATIVE or metadata.is_generated(stated)
-    if made.edit.engine == "lanczos" or is_generative:
+    if made.edit.engine == "lanczos" or stated in GENERATIVE or metadata.is_generated(stated):
         return stated
     is_recorded = stated is None and made.source is not None and made.source.found is not None
     return metadata.COMPOSITE if made.edit.engine == "diffusion" or is_recorded else ENHANCED
 
 
-def _full(made: Enlargement, created: datetime, picture: Picture) -> Metadata:
+def _full(made: Enlargement, created: datetime, picture: Picture, particulars: Particulars) -> Metadata:
     extended, text = _record(made)
     carried, notes = _carried(made.source, picture) if made.source else (Carriers(), ())
     tags, dropped = _density(made, carried.exif, picture)
     return Metadata(
         infotext=text,
         recipe=extended.to_json() if extended else None,
-        properties={**_replaced(made, picture, extended), _MODIFIED: metadata.stamp(created)},
+        properties={**_replaced(made, picture, particulars.guid), _MODIFIED: metadata.stamp(created)},
         defaults=_defaults(made, picture),
         tags=tags,
         tag_defaults={"Software": _tool(made.edit), "ColorSpace": 1},
@@ -132,9 +153,9 @@ def _upright_size(source: Facts) -> tuple[int, int]:
     return (height, width) if isinstance(turned, int) and turned >= _SIDEWAYS else (width, height)
 
 
-def _replaced(made: Enlargement, picture: Picture, extended: Recipe | None) -> dict[str, xmp.Value | None]:
+def _replaced(made: Enlargement, picture: Picture, guid: str) -> dict[str, xmp.Value | None]:
+    extended, _ = _record(made)
     stated = made.source.xmp if made.source else {}
-    name = metadata.identity(extended) if extended else metadata.instance(picture.image_sha256)
     sizes = {
         "tiff:ImageWidth": str(picture.width),
         "tiff:ImageLength": str(picture.height),
@@ -143,9 +164,10 @@ def _replaced(made: Enlargement, picture: Picture, extended: Recipe | None) -> d
         "tiff:Orientation": "1",
     }
     told: dict[str, xmp.Value | None] = dict.fromkeys(_STALE)
-    told |= {each: value for each, value in (sizes | dict.fromkeys(_IDENTITIES, name)).items() if each in stated}
+    told |= {each: value for each, value in (sizes | dict.fromkeys(_IDENTITIES, guid)).items() if each in stated}
+    told[metadata.IDENTITY] = guid
     if extended is not None:
-        told |= {metadata.IDENTITY: name, metadata.RECIPE: extended.to_json()}
+        told[metadata.RECIPE] = extended.to_json()
     if made.source is not None and made.source.fits:
         # A record that does not fit its picture keeps the hash of the one that it does fit.
         told[metadata.IMAGE_HASH] = picture.image_sha256
@@ -249,7 +271,7 @@ def _left_out(source: Facts, picture: Picture) -> Iterator[str]:
         yield "the source's JPEG comment is not carried over"
 
 
-def _minimal(made: Enlargement, created: datetime, picture: Picture) -> Metadata:
+def _minimal(made: Enlargement, created: datetime, picture: Picture, _: Particulars) -> Metadata:
     source = made.source
     public = [each for each in fields.FIELDS if each.name in _PUBLIC]
     words = _worded(source, public) if source else {}

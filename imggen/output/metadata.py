@@ -4,6 +4,8 @@ Nothing here decodes a pixel or signs anything. Whoever can write a file can wri
 not prove.
 """
 
+import hashlib
+import hmac
 import os
 import uuid
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from imggen.output import container, dialects, exif, files, jpeg, xmp
 from imggen.output.carriers import Carriers, Changes, Picture
 from imggen.output.dialects import Clues, Found
 from imggen.plan import infotext
+from imggen.plan.marking import Mining, PromptRecord
 from imggen.plan.recipe import Ingredient, Recipe
 from imggen.plan.request import Metadata as Level
 
@@ -24,6 +27,8 @@ GENERATED = SOURCE_TYPES + "trainedAlgorithmicMedia"
 COMPOSITE = SOURCE_TYPES + "compositeWithTrainedAlgorithmicMedia"
 
 RECIPE, IMAGE_HASH = "imggen:Recipe", "imggen:ImageSHA256"
+WATERMARK, LABEL = "imggen:Watermark", "imggen:Label"
+UNMARKED = "none: "
 SOURCE_TYPE, SYSTEM, SYSTEM_VERSION = (
     "Iptc4xmpExt:DigitalSourceType",
     "Iptc4xmpExt:AISystemUsed",
@@ -31,9 +36,17 @@ SOURCE_TYPE, SYSTEM, SYSTEM_VERSION = (
 )
 PROMPT, IDENTITY = "Iptc4xmpExt:AIPromptInformation", "Iptc4xmpExt:DigImageGUID"
 TOOL, CREATED = "xmp:CreatorTool", "xmp:CreateDate"
+CREDIT, ALT, MINING = "photoshop:Credit", "Iptc4xmpCore:AltTextAccessibility", "plus:DataMining"
 DERIVED, INGREDIENTS, HISTORY = "xmpMM:DerivedFrom", "xmpMM:Ingredients", "xmpMM:History"
 
 _MAKING = (SYSTEM, SYSTEM_VERSION, PROMPT, IDENTITY, RECIPE, IMAGE_HASH)
+_PUBLIC_KEY = b"imggen"
+# What the PLUS Coalition's vocabulary calls it, as IPTC took it over in 2023.
+_MINING: dict[Mining, str] = {
+    "allowed": "http://ns.useplus.org/ldf/vocab/DMI-ALLOWED",
+    "constrained": "http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED-SEECONSTRAINT",
+    "not-allowed": "http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED-AIMLTRAINING",
+}
 _ORIGIN = (SOURCE_TYPE, DERIVED, INGREDIENTS)
 _BASES = ("image", "parent")
 # Models that are shown a style picture may copy from it; its statistics are two numbers per channel.
@@ -65,6 +78,36 @@ class Metadata:
     added: Mapping[str, xmp.Struct] = field(default_factory=dict)
     carried: Carriers | None = None
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Particulars:
+    """What is said of a picture beside its recipe.
+
+    `guid` is its URN. `watermark` is the 12 hex digits in its pixels, else empty and `unmarked` says why. `label` is
+    the text in its corner. `organisation` is who answers for it, `alt` its alternative text, `mining` what training may
+    use it for. `prompt` says how the prompt is recorded.
+    """
+
+    guid: str
+    watermark: str = ""
+    unmarked: str = ""
+    label: str = ""
+    organisation: str = ""
+    alt: str = ""
+    mining: Mining | None = None
+    prompt: PromptRecord = "full"
+
+    def told(self) -> dict[str, xmp.Value | None]:
+        """Return the XMP properties that hold whatever else is said."""
+        said = {
+            WATERMARK: self.watermark or (UNMARKED + self.unmarked if self.unmarked else ""),
+            LABEL: self.label,
+            CREDIT: self.organisation,
+            ALT: xmp.clean(self.alt),
+            MINING: _MINING[self.mining] if self.mining else "",
+        }
+        return {name: value for name, value in said.items() if value}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,16 +156,20 @@ def now(environment: Mapping[str, str] = os.environ) -> datetime:
         raise RequestError(f"SOURCE_DATE_EPOCH is {given!r}, not a number of seconds since 1970") from error
 
 
-def compose(recipe: Recipe, *, level: Level, created: datetime, image_sha256: str) -> Metadata:
+def compose(
+    recipe: Recipe, *, level: Level, created: datetime, image_sha256: str, particulars: Particulars | None = None
+) -> Metadata:
     """Return what to say of the picture that the recipe made.
 
     `full` says everything, and names the pictures that went in. `minimal` says that a model made the picture, which,
     and when, but neither prompt nor seed nor any hash of them; of the pictures that went in it says nothing but what
     follows for the source type, because a hash tells that somebody had that very picture. `none` says nothing.
+    Where the prompt is not recorded in full there is no recipe, which could not make the picture again.
     `image_sha256` is the encoded picture's (see `Picture`).
     """
     if level == "none":
         return Metadata()
+    particulars = particulars or Particulars(guid=identity(recipe))
     version = recipe.versions.get("imggen", "")
     tool = f"imggen {version}".strip()
     told: dict[str, xmp.Value | None] = {
@@ -130,15 +177,17 @@ def compose(recipe: Recipe, *, level: Level, created: datetime, image_sha256: st
         SYSTEM: f"imggen ({public(recipe.model)})",
         SYSTEM_VERSION: f"{tool}; {recipe.model_revision or recipe.model_hash}",
         IMAGE_HASH: image_sha256,
+        **particulars.told(),
     }
     defaults = {TOOL: tool, CREATED: stamp(created)}
     if level == "minimal":
         return Metadata(properties=told, defaults=defaults, tag_defaults={"Software": tool})
-    told |= {PROMPT: _prompts(recipe), IDENTITY: identity(recipe), RECIPE: recipe.to_json(), **_origin(recipe)}
+    told |= {PROMPT: _prompts(recipe, particulars.prompt), IDENTITY: particulars.guid, **_origin(recipe)}
+    kept = particulars.prompt == "full"
     return Metadata(
-        infotext=infotext.write(recipe),
-        recipe=recipe.to_json(),
-        properties=told,
+        infotext=infotext.write(recipe if kept else replace(recipe, prompt="", negative_prompt="")),
+        recipe=recipe.to_json() if kept else None,
+        properties={**told, RECIPE: recipe.to_json()} if kept else told,
         defaults=defaults,
         tag_defaults={"Software": tool, "ColorSpace": _S_RGB},
     )
@@ -180,14 +229,31 @@ def _reference(ingredient: Ingredient) -> dict[str, str]:
     return {name: value for name, value in told.items() if value}
 
 
-def identity(recipe: Recipe) -> str:
-    """Return the URN that names the recipe's picture: the same for the same recipe, on any machine."""
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"https://imggen.dev/recipe/{recipe.sha256()}").urn
+def identity(recipe: Recipe, key: bytes | None = None) -> str:
+    """Return the URN that names the recipe's picture: the same for the same recipe and key, on any machine."""
+    return named(f"recipe\n{recipe.to_json()}", key)
 
 
-def instance(image_sha256: str) -> str:
+def instance(image_sha256: str, key: bytes | None = None) -> str:
     """Return the URN that names a file's picture by its image data, for files that have no recipe."""
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"https://imggen.dev/image/{image_sha256}").urn
+    return named(f"image\n{image_sha256}", key)
+
+
+def named(text: str, key: bytes | None = None) -> str:
+    """Return the URN of what `text` describes: a UUID of version 8 (RFC 9562) out of an HMAC-SHA-256 with the key.
+
+    Its first 48 bits are also what a watermark carries, so that either leads to the other. Without a key it is a public
+    one: then whoever guesses the text can tell that the name is its own, as they could by making the picture.
+    """
+    digest = hmac.new(key or _PUBLIC_KEY, text.encode(), hashlib.sha256).digest()[:16]
+    # The version stands in the upper half of byte 6, the variant in the two highest bits of byte 8.
+    number = int.from_bytes(digest) & ~(0xF << 76) & ~(0x3 << 62) | 8 << 76 | 2 << 62
+    return uuid.UUID(int=number).urn
+
+
+def watermark_of(guid: str) -> str:
+    """Return the 12 hex digits that the watermark of the picture with that URN carries."""
+    return uuid.UUID(guid).hex[:12]
 
 
 def stamp(moment: datetime) -> str:
@@ -387,10 +453,17 @@ def _shortened_exif(
     return exif.merge(facts.picture.carriers.exif, {**changed, "UserComment": f"{short}…\n{last}"})
 
 
-def _prompts(recipe: Recipe) -> str:
-    if not recipe.negative_prompt:
-        return recipe.prompt
-    return f"{recipe.prompt}\nNegative prompt: {recipe.negative_prompt}"
+def _prompts(recipe: Recipe, record: PromptRecord) -> str | None:
+    words = recipe.prompt
+    if recipe.negative_prompt:
+        words += f"\nNegative prompt: {recipe.negative_prompt}"
+    return {"full": words, "hash": f"sha256:{prompt_sha256(recipe)}", "omit": None}[record]
+
+
+def prompt_sha256(recipe: Recipe) -> str:
+    """Return the hash of the words that the picture was made from: those to show, a NUL, and those not to show."""
+    words = f"{recipe.prompt}\0{recipe.negative_prompt}"
+    return hashlib.sha256(words.encode(errors="surrogatepass")).hexdigest()
 
 
 def public(model: str) -> str:

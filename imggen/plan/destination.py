@@ -5,12 +5,13 @@ from datetime import date
 from typing import Final
 
 from imggen.errors import RequestError
-from imggen.plan import naming
+from imggen.plan import marking, naming
 from imggen.plan.case import ASKED, COMMAND_LINE, Case
 from imggen.plan.naming import Named, NamedAfter
 from imggen.plan.request import GeneratePlan, ImageFormat, OutputPlan
 
-QUALITIES: Final[dict[ImageFormat, int]] = {"png": 100, "jpeg": 95, "webp": 90}
+LOSSLESS: Final[frozenset[ImageFormat]] = frozenset(("png", "tiff"))
+QUALITIES: Final[dict[ImageFormat, int]] = {"png": 100, "jpeg": 95, "webp": 90, "avif": 80, "tiff": 100}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ def choose(case: Case, pictures: int) -> Destination:
         quality=quality,
         if_exists=request.if_exists or "auto",
         metadata=request.metadata or "full",
+        marking=marking.choose(request),
     )
     reasons = {
         "output": case.why("output", f"{usual} in this folder"),
@@ -50,6 +52,8 @@ def choose(case: Case, pictures: int) -> Destination:
         "quality": quality_reason,
         "if_exists": case.why("if_exists", "replace what imggen made, keep what it did not"),
         "metadata": case.why("metadata", "so that the picture can be made again"),
+        "watermark": case.why("watermark", "marked where a mark is not seen"),
+        "sign": case.why("sign", "signed where a key is set up"),
     }
     return Destination(output=output, reasons=reasons)
 
@@ -61,13 +65,13 @@ def _quality(case: Case, chosen: ImageFormat) -> tuple[int, str]:
     if not 1 <= quality <= 100:
         raise RequestError(f"--quality {quality} is not in 1 to 100", hint=f"--quality {min(max(quality, 1), 100)}")
     origin = case.why("quality", "")
-    if chosen != "png":
+    if chosen not in LOSSLESS:
         return quality, origin
     if origin in (COMMAND_LINE, ASKED):
         raise RequestError(
-            f"--quality {quality}: png is lossless and has no quality", hint="leave --quality out, or --format webp"
+            f"--quality {quality}: {chosen} is lossless and has no quality", hint="leave --quality out, or --format webp"
         )
-    return QUALITIES["png"], f"png is lossless; the {quality} of the {origin} is for other formats"
+    return QUALITIES[chosen], f"{chosen} is lossless; the {quality} of the {origin} is for other formats"
 
 
 def check_names(plan: GeneratePlan) -> None:

@@ -9,6 +9,7 @@ from imggen.errors import ImggenError
 from imggen.plan.case import ASKED
 from imggen.plan.change import Fit
 from imggen.plan.machine import Device, Dtype, Machine
+from imggen.plan.marking import MarkingRequest
 from imggen.plan.request import IfExists, ImageFormat, Metadata, ModelFacts, OutputPlan
 from imggen.plan.targets import Sized
 
@@ -16,7 +17,7 @@ Engine = Literal["lanczos", "network", "diffusion"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class UpscaleRequest:
+class UpscaleRequest(MarkingRequest):
     """A request for larger pictures: None means that nobody said.
 
     `files` are names as typed (`-` is standard input). `scale` is `2`, `4x` or `1.5`; `to` is `WxH`, `WIDTHx`,

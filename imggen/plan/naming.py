@@ -26,11 +26,20 @@ SUFFIXES: dict[str, ImageFormat] = {
     ".jpe": "jpeg",
     ".jfif": "jpeg",
     ".webp": "webp",
+    ".avif": "avif",
+    ".tif": "tiff",
+    ".tiff": "tiff",
 }
 _FOREIGN_SUFFIXES = frozenset(
-    (".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jxl", ".pdf", ".ppm", ".svg", ".tif", ".tiff")
+    (".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jxl", ".pdf", ".ppm", ".svg")
 )
-_SUFFIX_OF: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+_SUFFIX_OF: dict[ImageFormat, str] = {
+    "png": ".png",
+    "jpeg": ".jpg",
+    "webp": ".webp",
+    "avif": ".avif",
+    "tiff": ".tif",
+}
 _SPECS = {
     int: re.compile(r"(0[1-9]d?)?"),
     float: re.compile(""),
@@ -86,7 +95,7 @@ def format_of(template: str) -> ImageFormat | None:
     """Return the format that the template's suffix names, None where it names none; refuse one that is not written."""
     suffix = PurePath(template).suffix.lower()
     if suffix in _FOREIGN_SUFFIXES:
-        raise RequestError(f"imggen does not write {suffix} files", hint="use .png, .jpg or .webp")
+        raise RequestError(f"imggen does not write {suffix} files", hint="use .png, .jpg, .webp, .avif or .tif")
     return SUFFIXES.get(suffix)
 
 

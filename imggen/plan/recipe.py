@@ -12,13 +12,13 @@ from imggen.plan import strict
 from imggen.plan.change import Axes, Change, Edit, Role
 from imggen.plan.strict import Limit, Place
 
-SCHEMA = 2
+SCHEMA = 3
 MAX_CHARACTERS = 4 << 20
 MAX_GENERATIONS = 32
 MAX_ANCESTORS = 512
 LINEAGE_CHARACTERS = 24_000
 
-_SINCE_2 = ("tile", "change", "ingredients", "edits")
+_SINCE = {2: ("tile", "change", "ingredients", "edits"), 3: ("watermark", "label")}
 _SHA256 = Limit(pattern="[0-9a-f]{64}", called="a SHA-256 in hexadecimal")
 _LIMITS = {
     "width": Limit(least=1),
@@ -67,8 +67,9 @@ class Recipe:
 
     One recipe makes one picture. `model` is the reference to ask for again; `model_hash` is the sha256 over the
     model's weight files (see `engine/store.py`); `versions` names imggen, torch and diffusers. `width` and `height` are
-    those of the picture as it was made; the last of `edits` says what it was enlarged to. A recipe that was read keeps
-    the `schema` that it was written with, so that it stays the same recipe under the same hash.
+    those of the picture as it was made; the last of `edits` says what it was enlarged to. `watermark` says that the
+    pixels carry one, `label` which text is drawn into a corner. A recipe that was read keeps the `schema` that it was
+    written with, so that it stays the same recipe under the same hash.
     """
 
     task: str
@@ -94,6 +95,8 @@ class Recipe:
     change: Change | None = None
     ingredients: tuple[Ingredient, ...] = ()
     edits: tuple[Edit, ...] = ()
+    watermark: bool = False
+    label: str = ""
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -221,6 +224,7 @@ def _check_schema(values: dict[str, object], place: Place) -> None:
         raise RequestError(
             f"{place} has schema {schema}; this imggen reads up to {SCHEMA}", hint="pip install --upgrade imggen"
         )
-    newer = next((name for name in _SINCE_2 if name in values), None)
-    if schema < 2 and newer:
-        raise RequestError(f"{place} has schema {schema} and the key {newer!r}, which came with schema 2")
+    for since, names in _SINCE.items():
+        newer = next((name for name in names if name in values), None)
+        if schema < since and newer:
+            raise RequestError(f"{place} has schema {schema} and the key {newer!r}, which came with schema {since}")

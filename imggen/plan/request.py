@@ -7,19 +7,20 @@ from typing import Literal
 from imggen.plan.change import Axes, Change, Fit
 from imggen.plan.given import Given
 from imggen.plan.machine import Device, Dtype
+from imggen.plan.marking import MarkingPlan, MarkingRequest
 
 AttentionSlicing = Literal["auto", "on", "off"]
 Offload = Literal["auto", "none", "model", "sequential"]
 VaeTiling = Literal["auto", "on", "off"]
 Metadata = Literal["full", "minimal", "none"]
 IfExists = Literal["auto", "overwrite", "number", "skip", "error"]
-ImageFormat = Literal["png", "jpeg", "webp"]
+ImageFormat = Literal["png", "jpeg", "webp", "avif", "tiff"]
 Source = Literal["builtin", "folder", "hub"]
 Task = Literal["text-to-image", "image-to-image", "inpaint", "outpaint", "blend", "style"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateRequest:
+class GenerateRequest(MarkingRequest):
     """A request for pictures: None means that nobody said.
 
     `seed` is the text as typed (`42`, `1,2`, `1-4`, `random`); `size` is `WxH` or a name; `aspect` is `W:H`.
@@ -121,13 +122,14 @@ class Scheduler:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputPlan:
-    """Where pictures go. `template` is `-` for standard output."""
+    """Where pictures go, and what marks they carry. `template` is `-` for standard output."""
 
     template: str
     format: ImageFormat
     quality: int
     if_exists: IfExists
     metadata: Metadata
+    marking: MarkingPlan = MarkingPlan()
 
 
 @dataclass(frozen=True, kw_only=True)

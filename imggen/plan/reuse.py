@@ -44,6 +44,8 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
         "dtype": recipe.dtype,
         "attention_slicing": {"off": "off", "diffusers": "on"}.get(recipe.attention_slicing, "auto"),
         "tile": recipe.tile,
+        "watermark": "on" if recipe.watermark else "off",
+        "label": recipe.label,
         **_recorded_size(recipe, request),
         **_recorded_tiling(recipe, request),
         **_recorded_change(recipe, request),

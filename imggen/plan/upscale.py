@@ -10,9 +10,9 @@ from pathlib import PurePath
 from typing import Final
 
 from imggen.errors import ImggenError, MachineError, RequestError
-from imggen.plan import catalog, dtypes, memory, naming, seeds, targets, upscalers
+from imggen.plan import catalog, dtypes, marking, memory, naming, seeds, targets, upscalers
 from imggen.plan.case import ASKED, COMMAND_LINE
-from imggen.plan.destination import QUALITIES
+from imggen.plan.destination import LOSSLESS, QUALITIES
 from imggen.plan.dtypes import Chosen
 from imggen.plan.enlargement import (
     Engine,
@@ -32,7 +32,10 @@ from imggen.plan.targets import Sized
 SCHEMA: Final = 1
 BUILTIN: Final = "builtin"
 LANCZOS: Final = "lanczos"
-SHARED: Final = ("format", "quality", "if_exists", "metadata", "device", "dtype", "offline", "allow_pickle")
+SHARED: Final = (
+    *("format", "quality", "if_exists", "metadata", "device", "dtype", "offline", "allow_pickle"),
+    *("watermark", "sign", "label", "record_prompt", "training_mining"),
+)
 """What the environment and the config say for all commands; what else they say is about making pictures."""
 
 # A result, a copy of it while it is encoded, and the bytes of its file.
@@ -221,6 +224,7 @@ def _described(picture: Enlargement) -> dict[str, object]:
         "quality": output.quality,
         "if_exists": output.if_exists,
         "metadata": output.metadata,
+        "marking": asdict(output.marking),
     }
 
 
@@ -393,9 +397,10 @@ def _output(request: UpscaleRequest, source: Source) -> OutputPlan:
     return OutputPlan(
         template=_default(request) if request.output is None else request.output,
         format=chosen,
-        quality=QUALITIES["png"] if chosen == "png" else request.quality or QUALITIES[chosen],
+        quality=QUALITIES[chosen] if chosen in LOSSLESS else request.quality or QUALITIES[chosen],
         if_exists=request.if_exists or "auto",
         metadata=request.metadata or "full",
+        marking=marking.choose(request),
     )
 
 
@@ -429,9 +434,9 @@ def _check_names(pictures: Sequence[Enlargement], request: UpscaleRequest) -> No
 
 
 def _check_quality(pictures: Sequence[Enlargement], request: UpscaleRequest) -> None:
-    if _typed(request, "quality") and pictures and all(each.output.format == "png" for each in pictures):
+    if _typed(request, "quality") and pictures and all(each.output.format in LOSSLESS for each in pictures):
         raise RequestError(
-            f"--quality {request.quality}: png is lossless and has no quality",
+            f"--quality {request.quality}: {pictures[0].output.format} is lossless and has no quality",
             hint="leave --quality out, or --format webp",
         )
 
@@ -447,6 +452,8 @@ def _reasons(
         "format": request.why("format", "the file's name, or else as the source"),
         "if_exists": request.why("if_exists", "replace what imggen made, keep what it did not"),
         "metadata": request.why("metadata", "what the source says, and this step"),
+        "watermark": request.why("watermark", "marked where a model drew what shows, and a mark is not seen"),
+        "sign": request.why("sign", "signed where a key is set up"),
     }
     if enlarger.engine == "lanczos":
         return found

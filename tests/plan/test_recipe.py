@@ -87,7 +87,7 @@ def descendants(older: st.SearchStrategy[Recipe]) -> st.SearchStrategy[Recipe]:
 
 
 lineages = st.recursive(
-    st.builds(replace, st.just(APPLE), prompt=words, schema=st.sampled_from((1, 2))), descendants, max_leaves=4
+    st.builds(replace, st.just(APPLE), prompt=words, schema=st.sampled_from((1, 2, 3))), descendants, max_leaves=4
 )
 
 
@@ -268,9 +268,15 @@ def test_recipe_of_an_older_schema_has_none_of_the_newer_keys(name):
         recipe.parse(changed(schema=1, **{name: None}))
 
 
+@pytest.mark.parametrize("name", ["watermark", "label"])
+def test_recipe_of_the_second_schema_has_no_marks(name):
+    with pytest.raises(RequestError, match=f"schema 2 and the key '{name}', which came with schema 3"):
+        recipe.parse(changed(schema=2, **{name: None}))
+
+
 def test_schemas_within_are_looked_at_too():
-    with pytest.raises(RequestError, match=r"ingredients\[1\]\.recipe has schema 3") as caught:
-        recipe.parse(forged(**{"ingredients.1.recipe.schema": 3, "ingredients.1.recipe.novelty": 1}))
+    with pytest.raises(RequestError, match=r"ingredients\[1\]\.recipe has schema 4") as caught:
+        recipe.parse(forged(**{"ingredients.1.recipe.schema": 4, "ingredients.1.recipe.novelty": 1}))
     assert "upgrade" in caught.value.hint
     with pytest.raises(RequestError, match=r"ingredients\[1\]\.recipe has schema 1 and the key 'change'"):
         recipe.parse(forged(**{"ingredients.1.recipe.schema": 1}))

@@ -96,7 +96,7 @@ def test_the_config_is_read_where_there_is_one(tmp_path):
     ("text", "message", "hint"),
     [
         ("stepz = 3", "unknown key 'stepz'", "the nearest is 'steps'"),
-        ("zzzzzz = 3", "unknown key 'zzzzzz'", "known: prompt,"),
+        ("zzzzzz = 3", "unknown key 'zzzzzz'", "known: "),
         ("from_file = 'x'", "unknown key 'from_file'", None),
         ("vae_tile = 64", "unknown key 'vae_tile'", "vae_tiling"),
         ("steps = '3'", "steps is '3', not a whole number", None),

@@ -1,0 +1,77 @@
+"""How a picture says what it is, beside its metadata's level: what was asked, and what is decided."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from imggen.errors import RequestError
+
+Watermarking = Literal["auto", "on", "off"]
+Signing = Literal["auto", "on", "off"]
+PromptRecord = Literal["full", "hash", "omit"]
+Mining = Literal["allowed", "constrained", "not-allowed"]
+
+LONGEST_LABEL: Final = 40
+LONGEST_ALT: Final = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkingPlan:
+    """What is done so that a picture says what it is.
+
+    `watermark` `auto` marks the pictures that can carry a mark unseen; `sign` `auto` signs where a key is set up.
+    `label` is text drawn into a corner, empty for none. `prompt` says how the prompt is recorded, `alt` is the
+    alternative text, `mining` what the picture may be used for by those who train models, None where that is not said.
+    `require` names the marks without which no picture is written.
+    """
+
+    watermark: Watermarking = "auto"
+    sign: Signing = "auto"
+    label: str = ""
+    prompt: PromptRecord = "full"
+    alt: str = ""
+    mining: Mining | None = None
+    require: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkingRequest:
+    """What any request for pictures says of marks and rules: None means that nobody said.
+
+    The names are those of the options, but for `consent` (`--i-have-rights`). `policy` is the file whose rules hold,
+    `require` what it wants of marks; nobody types that.
+    """
+
+    watermark: Watermarking | None = None
+    sign: Signing | None = None
+    label: str | None = None
+    record_prompt: PromptRecord | None = None
+    alt: str | None = None
+    training_mining: Mining | None = None
+    policy: str | None = None
+    consent: bool | None = None
+    require: tuple[str, ...] = ()
+
+
+def choose(asked: MarkingRequest) -> MarkingPlan:
+    """Return the plan for what was asked; raise RequestError for a label or a text that cannot be written."""
+    _check("--label", asked.label or "", LONGEST_LABEL, lines=False)
+    _check("--alt", asked.alt or "", LONGEST_ALT, lines=True)
+    return MarkingPlan(
+        watermark=asked.watermark or "auto",
+        sign=asked.sign or "auto",
+        label=(asked.label or "").strip(),
+        prompt=asked.record_prompt or "full",
+        alt=(asked.alt or "").strip(),
+        mining=asked.training_mining,
+        require=asked.require,
+    )
+
+
+def _check(option: str, text: str, longest: int, *, lines: bool) -> None:
+    if len(text) > longest:
+        raise RequestError(f"{option} has {len(text):,} characters; at most {longest:,} are taken")
+    if not all(each.isprintable() or (lines and each in "\n\t") for each in text):
+        raise RequestError(f"{option} {text[:LONGEST_LABEL]!r} holds characters that cannot be shown")
+    if not lines and not text.isascii():
+        strange = next(each for each in text if not each.isascii())
+        raise RequestError(f"{option} {text!r}: the letters of the label have no {strange!r}", hint=f"{option} AI")
