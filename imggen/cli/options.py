@@ -222,7 +222,7 @@ Format = Annotated[
     typer.Option("--format", help="By the name of the file when left out.", rich_help_panel=FILES),
 ]
 Quality = Annotated[
-    int | None, typer.Option("--quality", metavar="1-100", help="For jpeg and webp.", rich_help_panel=FILES)
+    int | None, typer.Option("--quality", metavar="1-100", help="For jpeg, webp and avif.", rich_help_panel=FILES)
 ]
 Exists = Annotated[
     IfExists | None,

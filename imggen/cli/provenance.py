@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from imggen.plan.recipe import Recipe
     from imggen.tasks.inspect import Inspected
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="PNG, JPEG or WebP files.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="PNG, JPEG, WebP, AVIF or TIFF files.")]
 Source = Annotated[
     Path | None,
     typer.Option("--from", metavar="FILE", help="A picture whose record is copied.", rich_help_panel="Record"),

@@ -10,7 +10,14 @@ from PIL import Image
 from imggen.errors import RequestError
 from imggen.plan.request import ImageFormat
 
-LONGEST_EDGE: dict[ImageFormat, int] = {"png": (1 << 31) - 1, "jpeg": 65_500, "webp": 16_383}
+# For AVIF, what libavif decodes unless it is told to take more.
+LONGEST_EDGE: dict[ImageFormat, int] = {
+    "png": (1 << 31) - 1,
+    "jpeg": 65_500,
+    "webp": 16_383,
+    "avif": 16_384,
+    "tiff": (1 << 31) - 1,
+}
 
 _FULL_COLOUR_QUALITY = 90
 _LOSSLESS_QUALITY = 100
@@ -19,13 +26,17 @@ _MODES: dict[ImageFormat, tuple[str, ...]] = {
     "png": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
     "jpeg": ("L", "RGB", "CMYK"),
     "webp": ("RGB", "RGBA"),
+    "avif": ("RGB", "RGBA"),
+    "tiff": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"),
 }
+_PREDICTOR, _DIFFERENCES = 317, 2
 
 
 def encode(image: Image.Image, file_format: ImageFormat, quality: int) -> bytes:
     """Return the picture as a file with nothing in it but pixels and a colour profile.
 
-    `quality` is 1 to 100 for JPEG (colours at full resolution from 90 up) and WebP (100 is lossless); PNG has none.
+    `quality` is 1 to 100 for JPEG and AVIF (colours at full resolution from 90 up) and WebP (100 is lossless); PNG and
+    TIFF are lossless and have none.
     Raises RequestError where the format cannot hold the picture: its size, or transparency in a JPEG.
     """
     check_size(image.width, image.height, file_format)
@@ -38,6 +49,9 @@ def encode(image: Image.Image, file_format: ImageFormat, quality: int) -> bytes:
         fitting = _fitting(image, file_format)
         if _colours(fitting) == _colours(image):
             options["icc_profile"] = profile
+        if file_format == "tiff" and fitting.mode not in ("1", "P"):
+            # Differences of neighbours take less room; there are none between bits or a palette's numbers.
+            options["tiffinfo"] = {_PREDICTOR: _DIFFERENCES}
         fitting.save(buffer, file_format.upper(), **options)
     return buffer.getvalue()
 
@@ -57,8 +71,14 @@ def _bare(image: Image.Image) -> Iterator[None]:
 def _options(file_format: ImageFormat, quality: int) -> dict[str, Any]:
     if file_format == "png":
         return {}
+    if file_format == "tiff":
+        return {"compression": "tiff_adobe_deflate"}
     if file_format == "jpeg":
         return {"quality": quality, "subsampling": 0 if quality >= _FULL_COLOUR_QUALITY else 2}
+    if file_format == "avif":
+        # How many threads there are would change the bytes.
+        subsampling = "4:4:4" if quality >= _FULL_COLOUR_QUALITY else "4:2:0"
+        return {"quality": quality, "subsampling": subsampling, "max_threads": 1, "autotiling": False}
     if quality == _LOSSLESS_QUALITY:
         # Pillow's quality is the effort here; exact keeps the colours of transparent pixels.
         return {"lossless": True, "exact": True, "quality": 80}

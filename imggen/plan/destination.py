@@ -69,7 +69,8 @@ def _quality(case: Case, chosen: ImageFormat) -> tuple[int, str]:
         return quality, origin
     if origin in (COMMAND_LINE, ASKED):
         raise RequestError(
-            f"--quality {quality}: {chosen} is lossless and has no quality", hint="leave --quality out, or --format webp"
+            f"--quality {quality}: {chosen} is lossless and has no quality",
+            hint="leave --quality out, or --format webp",
         )
     return QUALITIES[chosen], f"{chosen} is lossless; the {quality} of the {origin} is for other formats"
 

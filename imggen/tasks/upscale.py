@@ -35,7 +35,13 @@ from imggen.plan.request import ImageFormat, ModelFacts
 from imggen.tasks import engines, given
 from imggen.tasks.engines import Draw, Load, Report
 
-_FORMATS: dict[str, ImageFormat] = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
+_FORMATS: dict[str, ImageFormat] = {
+    "PNG": "png",
+    "JPEG": "jpeg",
+    "WEBP": "webp",
+    "AVIF": "avif",
+    "TIFF": "tiff",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

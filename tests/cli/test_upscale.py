@@ -174,7 +174,7 @@ def test_quiet_keeps_the_table_and_leaves_the_notes_out(run):
         (["small.png", "small.webp", "-o", "x.png"], 2, "both be x.png"),
         (["small.png", "-o", "-", "--json"], 2, "--json"),
         (["small.png", "-o", "{prompt}.png"], 2, "{stem}"),
-        (["small.png", "-o", "x.tiff"], 2, ".tiff"),
+        (["small.png", "-o", "x.heic"], 2, ".heic"),
         (["small.png", "-o", "x.png", "--format", "webp"], 2, "--format"),
         (["small.png", "--quality", "90"], 2, "lossless"),
         (["small.png", "-o", "small.png"], 2, "--if-exists overwrite"),

@@ -163,8 +163,9 @@ def test_suffix_names_the_format():
     assert naming.format_of("a.JPEG") == "jpeg"
     assert naming.format_of("a.webp") == "webp"
     assert naming.format_of("out/v1.2") is None
-    with pytest.raises(RequestError, match=r"\.tiff"):
-        naming.format_of("a.tiff")
+    assert [naming.format_of(f"a.{each}") for each in ("avif", "tif", "TIFF")] == ["avif", "tiff", "tiff"]
+    with pytest.raises(RequestError, match=r"\.heic"):
+        naming.format_of("a.heic")
 
 
 def test_stem_is_the_name_without_folder_and_suffix():

@@ -59,7 +59,7 @@ def test_every_settable_field_has_a_variable():
         ("IMGGEN_GUIDANCE", "x", "IMGGEN_GUIDANCE is 'x', not a number"),
         ("IMGGEN_GUIDANCE", "nan", "IMGGEN_GUIDANCE is nan, not a finite number"),
         ("IMGGEN_OFFLINE", "maybe", "IMGGEN_OFFLINE is 'maybe', neither true nor false"),
-        ("IMGGEN_FORMAT", "gif", "IMGGEN_FORMAT is 'gif', not one of png, jpeg, webp"),
+        ("IMGGEN_FORMAT", "gif", "IMGGEN_FORMAT is 'gif', not one of png, jpeg, webp, avif, tiff"),
     ],
 )
 def test_a_variable_with_a_wrong_value_is_refused_by_its_name(variable, text, message):
