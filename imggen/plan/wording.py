@@ -6,7 +6,7 @@ Folding follows NFKC_Casefold of the Unicode Standard (section 3.13) without the
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 # Unicode's stream-safe text (UAX 15) has at most 30 marks in a row; ordering longer runs takes quadratic time.
@@ -14,8 +14,14 @@ _MARKS: Final = 30
 # Fillers that are drawn as nothing although they count as letters or symbols.
 _UNSEEN: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+# What people and word processors write for the quotes and dashes of ASCII.
+_TYPED: Final = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u02bc\u0060\u00b4", "'")
+    | dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"')
+    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-")
+)
 # `(apple:1.3)`, `[apple:0.5]` and `(apple)1.3`: what A1111's and compel's ways of writing add to a word.
-_WEIGHTS: Final = re.compile(r"\s{0,9}:\s{0,9}[-+]?[\d.]{1,12}\s{0,9}(?=[)\]])|(?<=\))[-+]?[\d.]{1,12}")
+_WEIGHTS: Final = re.compile(r"\s{0,9}:\s{0,9}[-+]?[\d.]{1,9}\s{0,9}(?=[)\]])|(?<=\))[-+]?[\d.]{1,9}")
 # Scripts that leave no space between words: Thai, Lao, Myanmar, Khmer, kana and Han. Each character is a word.
 _UNSPACED: Final = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -31,9 +37,15 @@ _SPELT: Final = re.compile("(?<![LDM])LM*(?:[- S]+LM*(?![LDM])){2,}")
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """One way of reading a prompt. `joined` has letters in one word that stand apart in the prompt."""
+    """One way of reading a prompt.
+
+    `weighted` still has the numbers that weigh words; `bare` has no accents; `joined` has letters in one word that
+    stand apart in the prompt.
+    """
 
     text: str
+    weighted: bool = False
+    bare: bool = False
     joined: bool = False
 
 
@@ -47,35 +59,39 @@ class Word:
 
 
 def fold(text: str) -> str:
-    """Return `text` in small letters of their plain form, without unseen characters, each white space as one space.
+    """Return `text` in small letters of their plain form, without unseen characters, white space as single spaces.
 
-    Full-width, mathematical and other styled letters become the letters that they stand for; accents stay.
+    Quotes and dashes become those of ASCII; full-width, mathematical and other styled letters become the letters that
+    they stand for; accents stay.
     """
-    seen = "".join(_seen(text))
+    seen = "".join(_seen(text)).translate(_TYPED)
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
-    return " ".join("".join(_seen(folded)).split())
+    return " ".join("".join(_seen(folded)).translate(_TYPED).split())
 
 
 def bare(text: str) -> str:
-    """Return folded `text` without the marks on its letters: accents, and whatever else was stacked on them."""
-    apart = unicodedata.normalize("NFKD", text)
-    return unicodedata.normalize("NFC", "".join(each for each in apart if unicodedata.category(each) != "Mn"))
+    """Return folded `text` without accents on Latin and Greek letters, and without what is stacked on any letter.
+
+    Where a mark makes another letter of another script (Cyrillic short i, kana with a voice mark), it stays.
+    """
+    together = unicodedata.normalize("NFC", text)
+    return "".join(_base(each) for each in together if unicodedata.category(each) != "Mn")
 
 
 def looks(prompt: str) -> tuple[Look, ...]:
     """Return the ways in which a rule reads `prompt`, no two the same, the plainest first.
 
-    They are: folded; without the weights of A1111 and compel; without marks; and, joined, with the punctuation inside
-    words left out (`ap-ple`) or with letters that stand alone put together (`a p p l e`).
+    They are: without the weights of A1111 and compel; with them; without accents; and, joined, with the punctuation
+    inside words left out (`ap-ple`) or with letters that stand alone put together (`a p p l e`).
     """
     folded = fold(prompt)
     plain = _WEIGHTS.sub("", folded)
-    apart = tuple(dict.fromkeys((folded, plain, bare(plain))))
-    joined = dict.fromkeys(way(each) for way in (_closed, _spelt) for each in apart)
-    return (
-        *(Look(text=each) for each in apart),
-        *(Look(text=each, joined=True) for each in joined if each not in apart),
-    )
+    found = [Look(text=plain), Look(text=folded, weighted=True), Look(text=bare(plain), bare=True)]
+    joined = (replace(each, text=way(each.text), joined=True) for each in found[::2] for way in (_closed, _spelt))
+    unique: dict[str, Look] = {}
+    for each in (*found, *joined):
+        unique.setdefault(each.text, each)
+    return tuple(unique.values())
 
 
 def words(text: str, *, symbols: bool = False) -> tuple[Word, ...]:
@@ -103,8 +119,13 @@ def _seen(text: str) -> Iterator[str]:
             yield each
 
 
+def _base(letter: str) -> str:
+    first = letter if letter.isascii() else unicodedata.normalize("NFD", letter)[0]
+    return first if unicodedata.name(first, "").startswith(("LATIN", "GREEK")) else letter
+
+
 def _outline(text: str) -> str:
-    """Return a sign for each character: Letter, Digit, Mark, letter of an Unspaced script, Symbol, space, `-` others."""
+    """Return a sign a character: Letter, Digit, Mark, letter of an Unspaced script, Symbol, space; `-` for others."""
     return "".join(map(_sign, text))
 
 
