@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import imggen
-from imggen.cli import console, models, pictures, provenance, training, upscale
+from imggen.cli import console, keys, models, pictures, provenance, training, upscale
 from imggen.errors import EXIT_INTERRUPTED, ImggenError
 
 _TERMINATED = 128 + signal.SIGTERM
@@ -36,6 +36,7 @@ app.command("inspect")(provenance.inspect)
 app.command("embed-metadata")(provenance.embed_metadata)
 app.add_typer(models.models, name="models")
 app.add_typer(models.presets, name="presets")
+app.add_typer(keys.keys, name="keys")
 app.command("doctor")(models.doctor)
 app.command("train")(training.train)
 

@@ -23,6 +23,11 @@ COMMANDS: Final = (
     ("presets",),
     ("presets", "list"),
     ("presets", "show"),
+    ("keys",),
+    ("keys", "init"),
+    ("keys", "show"),
+    ("keys", "trust"),
+    ("keys", "export"),
     ("train",),
     ("doctor",),
 )

@@ -1,0 +1,193 @@
+"""The commands about keys: whom pictures are signed as, and whose signatures are trusted."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imggen.cli import console, options
+from imggen.errors import CheckError, RequestError
+
+if TYPE_CHECKING:
+    from imggen.output.certificates import Certificate
+    from imggen.tasks.keys import Shown, Trusted
+
+keys = typer.Typer(
+    help="Whom pictures are signed as, and whose signatures are trusted.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Organisation = Annotated[
+    str | None, typer.Option("--organisation", metavar="NAME", help="Whom pictures are signed as.")
+]
+Years = Annotated[
+    int | None, typer.Option("--years", metavar="N", help="How long the certificate holds; 10 by default.")
+]
+Command = Annotated[
+    str | None,
+    typer.Option("--command", metavar="CMD", help="Signs what it reads, with a key that is kept elsewhere."),
+]
+Chain = Annotated[
+    Path | None, typer.Option("--chain", metavar="FILE", help="That key's certificates (PEM), the root last.")
+]
+Root = Annotated[Path | None, typer.Argument(metavar="FILE", help="A root certificate (PEM or DER).")]
+WatermarkFile = Annotated[
+    Path | None, typer.Option("--watermark-key", metavar="FILE", help="A watermark key to look for, too.")
+]
+Remove = Annotated[
+    str | None, typer.Option("--remove", metavar="FINGERPRINT", help="Trust the root that begins so no more.")
+]
+RootFile = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="A new file; standard output by default.")
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--watermark-key", metavar="FILE", help="Write the secret watermark key there instead."),
+]
+
+
+@keys.command("init")
+def init(
+    organisation: Organisation = None,
+    years: Years = None,
+    command: Command = None,
+    chain: Chain = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make the keys that pictures are signed and marked with; keys that are there stay."""
+    from imggen.tasks import keys as task
+
+    request = task.InitRequest(organisation=organisation, years=years, command=command, chain=chain)
+    made = task.init(_folder(), request)
+    _print(made, as_json=as_json)
+    if not as_json:
+        console.note("others trust your signatures after: imggen keys export -o root.pem, imggen keys trust root.pem")
+
+
+@keys.command("show")
+def show(as_json: options.Json = False) -> None:
+    """Show whom pictures are signed as and whose signatures are trusted; never a key."""
+    console.require_output()
+    from imggen.tasks import keys as task
+
+    found = task.show(_folder())
+    _print(found, as_json=as_json)
+    if found.problems:
+        what = "one thing is" if len(found.problems) == 1 else f"{len(found.problems)} things are"
+        raise CheckError(f"{what} wrong with the keys: {found.problems[0].message}", hint=found.problems[0].hint)
+
+
+@keys.command("trust")
+def trust(
+    file: Root = None, watermark_key: WatermarkFile = None, remove: Remove = None, as_json: options.Json = False
+) -> None:
+    """Trust what somebody else signs, or look for their watermark."""
+    from imggen.tasks import keys as task
+
+    if sum(each is not None for each in (file, watermark_key, remove)) != 1:
+        raise RequestError(
+            "one thing to trust, or to trust no more, is wanted",
+            hint="imggen keys trust root.pem, or --watermark-key FILE, or --remove FINGERPRINT",
+        )
+    if file is not None:
+        _print_trusted(task.trust_root(_folder(), file), as_json=as_json)
+    elif watermark_key is not None:
+        _print_trusted(task.trust_watermark_key(_folder(), watermark_key), as_json=as_json)
+    elif remove is not None:
+        gone = task.distrust(_folder(), remove)
+        if as_json:
+            console.result_json({"removed": gone})
+        else:
+            console.result(f"not trusted any more: {gone}")
+
+
+@keys.command("export")
+def export(output: RootFile = None, watermark_key: KeyFile = None) -> None:
+    """Write the root certificate that others need to trust your signatures."""
+    from imggen.tasks import keys as task
+
+    if output is not None and watermark_key is not None:
+        raise RequestError("-o and --watermark-key are two things to write", hint="leave one of the two out")
+    if watermark_key is not None:
+        fingerprint = task.write_watermark_key(_folder(), watermark_key)
+        console.result(str(watermark_key))
+        console.note(f"whoever has this key, {fingerprint}, can read, forge and take away your watermark")
+    elif output is not None:
+        task.write_root(_folder(), output)
+        console.result(str(output))
+    else:
+        console.require_output()
+        console.result(task.export_root(_folder()).decode("ascii").rstrip("\n"))
+
+
+def _folder() -> Path:
+    from imggen.output import keys as store
+
+    return store.folder(os.environ)
+
+
+def _print(shown: "Shown", *, as_json: bool) -> None:
+    if as_json:
+        console.result_json(_facts(shown))
+        return
+    for line in _described(shown):
+        console.result(console.printable(line))
+
+
+def _facts(shown: "Shown") -> dict[str, object]:
+    return asdict(shown) | {
+        "folder": str(shown.folder),
+        "certificate": _certificate(shown.certificate),
+        "root": _certificate(shown.root),
+        "trusted": [_certificate(each) for each in shown.trusted],
+        "watermark_keys": [{"name": name, "fingerprint": fingerprint} for name, fingerprint in shown.watermark_keys],
+    }
+
+
+def _certificate(found: "Certificate | None") -> dict[str, object] | None:
+    if found is None:
+        return None
+    return asdict(found) | {"begins": found.begins.isoformat(), "ends": found.ends.isoformat()}
+
+
+def _described(shown: "Shown") -> Iterator[str]:
+    yield f"folder: {shown.folder}"
+    if shown.organisation is None and not shown.problems:
+        yield 'no keys are set up: imggen keys init --organisation "Example Ltd"'
+    if shown.organisation is not None:
+        yield f"organisation: {shown.organisation}, since {shown.created}"
+        yield f"signs with: {shown.signs_with}"
+    for name, found in (("certificate", shown.certificate), ("root", shown.root)):
+        if found is not None:
+            yield from _lines(name, found)
+    if shown.watermark_key is not None:
+        yield f"watermark key: {shown.watermark_key}"
+    for found in shown.trusted:
+        yield from _lines("trusted", found)
+    for name, fingerprint in shown.watermark_keys:
+        yield f"trusted watermark key: {name}, {fingerprint}"
+    yield from (f"- {each}" for each in shown.notes)
+    for each in shown.problems:
+        yield f"! {each.message}" + (f"\n    {each.hint}" if each.hint else "")
+
+
+def _lines(name: str, found: "Certificate") -> Iterator[str]:
+    yield f"{name}: {found.subject}"
+    yield f"  serial {found.serial}, from {found.begins:%Y-%m-%d} to {found.ends:%Y-%m-%d}"
+    yield f"  sha256 {found.sha256}"
+
+
+def _print_trusted(trusted: "Trusted", *, as_json: bool) -> None:
+    if as_json:
+        facts = {"certificate": _certificate(trusted.certificate)}
+        console.result_json(asdict(trusted) | facts)
+        return
+    what = "trusted" if trusted.added else "trusted already"
+    lines = _lines(what, trusted.certificate) if trusted.certificate else iter(())
+    for line in lines:
+        console.result(console.printable(line))
+    if trusted.watermark_key is not None:
+        console.result(console.printable(f"{what}: the watermark key {', '.join(trusted.watermark_key)}"))
+    console.notes(trusted.notes, quiet=False)
