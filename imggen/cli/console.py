@@ -16,6 +16,8 @@ from imggen.plan.progress import Progress, Stage
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+    from imggen.output.writer import Written
+
 _MIB = 2**20
 
 _TITLES: dict[Stage, str] = {
@@ -68,6 +70,15 @@ def picture(path: str, data: bytes | None, facts: dict[str, object] | None) -> N
         result_json(facts)
     else:
         result(path)
+
+
+def marks(written: "Written") -> dict[str, object]:
+    """Return what `--json` says of a written file's marks."""
+    facts: dict[str, object] = {"marks": list(written.marks)}
+    made = written.finished
+    if made is None:
+        return facts
+    return facts | {"guid": made.guid, "watermark": made.watermark or None, "unmarked": made.unmarked or None}
 
 
 def require_output() -> None:

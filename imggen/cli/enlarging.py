@@ -103,5 +103,5 @@ def _facts(fact: Enlarged, path: str) -> dict[str, object]:
         "model": edit.model,
         "model_hash": edit.model_hash,
         "source_sha256": edit.source_sha256,
-        "marks": list(written.marks),
+        **console.marks(written),
     }

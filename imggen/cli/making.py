@@ -80,6 +80,8 @@ def _show(made: Generated, manner: Manner) -> None:
     kept = made.path is not None and made.written is None
     notes = (*made.notes, "it was there and stays as it was") if kept else made.notes
     console.notes((f"{path}: {each}" for each in notes), quiet=manner.quiet)
+    if manner.verbose and made.written and made.written.finished and made.written.finished.unmarked:
+        console.lines([f"{path}: no watermark: {made.written.finished.unmarked}"])
     source = made.data or made.path
     if manner.preview and source:
         preview.show(preview.read(source), os.environ)
@@ -99,7 +101,7 @@ def _facts(made: Generated, path: str) -> dict[str, object]:
         "width": recipe.width,
         "height": recipe.height,
         "model": recipe.model,
-        "marks": list(written.marks),
+        **console.marks(written),
         "recipe": asdict(recipe),
     }
 

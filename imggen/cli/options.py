@@ -6,12 +6,14 @@ import typer
 
 from imggen.cli import suggestions
 from imggen.plan.change import Axes, Fit
+from imggen.plan.marking import Mining, PromptRecord, Signing, Watermarking
 from imggen.plan.request import AttentionSlicing, IfExists, ImageFormat, Metadata, Offload, VaeTiling
 
 PICTURE = "Picture"
 GIVEN = "Given pictures"
 MODEL = "Model"
 FILES = "Files"
+MARKS = "Marks and rules"
 MACHINE = "Machine"
 SHOW = "What is shown"
 
@@ -235,6 +237,43 @@ Exists = Annotated[
 MetadataKept = Annotated[
     Metadata | None,
     typer.Option("--metadata", help="What the file says of how it was made.", rich_help_panel=FILES),
+]
+Watermark = Annotated[
+    Watermarking | None,
+    typer.Option("--watermark", help="auto marks the pixels where it is not seen.", rich_help_panel=MARKS),
+]
+Sign = Annotated[
+    Signing | None,
+    typer.Option("--sign", help="auto signs where `imggen keys init` was run.", rich_help_panel=MARKS),
+]
+Label = Annotated[
+    str | None,
+    typer.Option("--label", metavar="TEXT", help="Draw it into a corner, such as AI.", rich_help_panel=MARKS),
+]
+RecordPrompt = Annotated[
+    PromptRecord | None,
+    typer.Option("--record-prompt", help="How the file tells the prompt.", rich_help_panel=MARKS),
+]
+Alt = Annotated[
+    str | None,
+    typer.Option("--alt", metavar="TEXT", help="What the picture shows, for who cannot see it.", rich_help_panel=MARKS),
+]
+TrainingMining = Annotated[
+    Mining | None,
+    typer.Option("--training-mining", help="Say whether models may be trained on it.", rich_help_panel=MARKS),
+]
+Policy = Annotated[
+    str | None,
+    typer.Option("--policy", metavar="FILE", help="Rules to keep; IMGGEN_POLICY names one too.", rich_help_panel=MARKS),
+]
+Consent = Annotated[
+    bool | None,
+    typer.Option(
+        "--i-have-rights",
+        help="State that you may use the given pictures.",
+        show_default=False,
+        rich_help_panel=MARKS,
+    ),
 ]
 Device = Annotated[
     str | None,

@@ -32,6 +32,14 @@ def _making(
     quality: options.Quality = None,
     if_exists: options.Exists = None,
     metadata: options.MetadataKept = None,
+    watermark: options.Watermark = None,
+    sign: options.Sign = None,
+    label: options.Label = None,
+    record_prompt: options.RecordPrompt = None,
+    alt: options.Alt = None,
+    training_mining: options.TrainingMining = None,
+    policy: options.Policy = None,
+    consent: options.Consent = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     attention_slicing: options.Slicing = None,
@@ -75,7 +83,7 @@ def _command(task: Task, without: tuple[str, ...] = ()) -> Callable[[Callable[..
 _WHERE = ("width", "height", "size", "aspect")
 
 
-@_command("text-to-image")
+@_command("text-to-image", without=("consent",))
 def generate(prompt: options.Prompt = None, tile: options.Seamless = None) -> None:
     """Make pictures that show what the words say."""
 

@@ -157,6 +157,9 @@ def _described(found: "Inspected") -> Iterator[str]:
             if found.fits
             else "  the record does not fit the pixels: it was copied here, or they were changed since"
         )
+    for name in ("Watermark", "Label"):
+        if f"imggen:{name}" in found.xmp:
+            yield f"  {name.lower()}: {_line(_stated(found.xmp[f'imggen:{name}']))}"
     for name, stated in found.xmp.items():
         # The recipe is JSON for programs, and what it says stands above.
         if name.startswith("imggen:"):

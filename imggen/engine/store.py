@@ -323,6 +323,21 @@ def weights_sha256(facts: ModelFacts, dtype: Dtype, *, memory: Path | None = Non
     return weights.sha256(facts.folder, paths, memory=memory)
 
 
+def licence(facts: ModelFacts) -> str | None:
+    """Return the licence that the model's record or, in its first lines, its card names."""
+    named = facts.record.get("licence") or facts.record.get("license")
+    if isinstance(named, str):
+        return named
+    card = facts.folder / "README.md"
+    if not card.is_file():
+        return None
+    with card.open(encoding="utf-8", errors="replace") as file:
+        head = file.read(8192)
+    lines = head.split("---")[1].splitlines() if head.startswith("---") and head.count("---") > 1 else []
+    found = (line.partition(":")[2].strip(" '\"") for line in lines if line.startswith(("license:", "license_name:")))
+    return next((each for each in found if each), None)
+
+
 def installed() -> list[Installed]:
     """Return the models on this machine that need no fetching: the built-in one, then the hub's cache, by name."""
     # See _from_hub for why this import waits.

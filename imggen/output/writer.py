@@ -1,7 +1,7 @@
 """Pictures to files.
 
-The order is a rule: pixels, then their encoding, then metadata in it, then what binds the bytes, then the name. A
-watermark belongs before `encoder.encode`, a signature behind `metadata.embed`: nothing may change the file after it.
+The order is a rule: pixels (label, then watermark), then their encoding with metadata in it, then the signature, which
+binds the bytes, then the name, and last the line in the audit log, which tells the file's hash.
 """
 
 import hashlib
@@ -11,24 +11,51 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from PIL import Image
 
-from imggen.errors import RequestError
-from imggen.output import container, encoder, enlargement, files, metadata
+from imggen.errors import ImggenError, RequestError
+from imggen.output import checker, claims, container, encoder, enlargement, files, marking, means, metadata, signing
 from imggen.output.carriers import Picture
 from imggen.output.enlargement import Enlargement
 from imggen.output.files import Place
+from imggen.output.keys import Identity
+from imggen.output.marking import MarkedPixels, Told
+from imggen.output.means import Means
 from imggen.output.metadata import Marked
+from imggen.output.signing import Statement
+from imggen.plan import policy
+from imggen.plan.policy import Refusal
 from imggen.plan.recipe import Recipe
 from imggen.plan.request import Metadata as Level
 from imggen.plan.request import OutputPlan
 
-Told = Recipe | Enlargement
+_ATTEMPTS: Final = 100
+_JPEG_TEXT_BYTES: Final = 60_000
+_UNNAMED: Final = "picture"
 
-_ATTEMPTS = 100
-_JPEG_TEXT_BYTES = 60_000
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A picture's file as it will stand on disk: its bytes, what it says of its making, and what did not fit.
+
+    `told` is what made it, as the file records that: a recipe says whether the pixels carry a watermark. `watermark` is
+    the id in them, else empty and `unmarked` says why. `guid` is the picture's URN.
+    """
+
+    data: bytes
+    marks: tuple[str, ...]
+    told: Told
+    guid: str
+    notes: tuple[str, ...] = ()
+    watermark: str = ""
+    unmarked: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """Return the file's hash."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +63,8 @@ class Written:
     """A file: where it is, the hash and number of its bytes, what it says of its making, and what did not fit.
 
     `action` says whether the name was free (`new`), a picture of imggen's own or one given up by the policy was there
-    (`replaced`), or the policy kept what was there (`kept`), whose hash and size these are.
+    (`replaced`), or the policy kept what was there (`kept`), whose hash and size these are. `finished` is what was
+    written, without its bytes.
     """
 
     path: Path
@@ -45,6 +73,7 @@ class Written:
     marks: tuple[str, ...]
     notes: tuple[str, ...] = ()
     action: Literal["new", "replaced", "kept"] = "new"
+    finished: Finished | None = None
 
 
 def check(
@@ -76,65 +105,170 @@ def check(
     return tuple(settled)
 
 
-def encode(image: Image.Image, told: Told, output: OutputPlan, *, created: datetime | None = None) -> Marked:
-    """Return the picture's file: pixels as the plan's format and quality say, and the metadata that it asks for.
+def encode(
+    image: Image.Image,
+    told: Told,
+    output: OutputPlan,
+    *,
+    by: Means = means.NONE,
+    title: str = _UNNAMED,
+) -> Finished:
+    """Return the picture's file: marked as the plan says, with its metadata, and signed; nothing is written or logged.
 
-    `told` is what made the picture: a recipe, or what enlarged another file's. PNG and WebP keep transparency, a JPEG
-    refuses it. `created` is the time to record; without it, now or SOURCE_DATE_EPOCH.
+    `told` is what made the picture: a recipe, or what enlarged another file's. PNG, WebP, AVIF and TIFF keep
+    transparency, a JPEG refuses it. Raises CheckError where the policy wants a mark that the picture cannot have, or
+    where its checker says no.
     """
-    data = encoder.encode(image, output.format, output.quality)
+    created = by.created or metadata.now()
+    pixels = marking.apply(image, told, by.wish(output.marking))
+    if by.policy is not None:
+        by.refuse(_judged(pixels.image, by.policy.safety.image_checker, by.folder))
+    data = encoder.encode(pixels.image, output.format, output.quality)
+    marked = _told(data, pixels, output, created)
+    if signs(output, by.identity):
+        statement = claims.of_picture(pixels, output, title=title, created=created, parents=by.parents)
+        marked = _signed(marked, output, statement, by.identity)
+    said = pixels.particulars
+    finished = Finished(
+        data=marked.data,
+        marks=(*marked.marks, *(["watermark"] if said.watermark else []), *(["label"] if said.label else [])),
+        notes=marked.notes,
+        told=pixels.told,
+        guid=said.guid,
+        watermark=said.watermark,
+        unmarked=said.unmarked,
+    )
+    if by.policy is not None:
+        by.refuse(policy.check_marks(by.policy, finished.marks))
+    return finished
+
+
+def _judged(image: Image.Image, command: Sequence[str], folder: Path | None) -> Refusal | None:
+    return checker.check(encoder.encode(image, "png", 100), command, folder=folder) if command else None
+
+
+def _told(data: bytes, pixels: MarkedPixels, output: OutputPlan, created: datetime) -> Marked:
     if output.metadata == "none":
         return Marked(data=data, marks=())
     picture = container.read(data)
-    created = created or metadata.now()
-    if isinstance(told, Enlargement):
-        return _enlarged(data, picture, told, output.metadata, created)
-    said = metadata.compose(told, level=output.metadata, created=created, image_sha256=picture.image_sha256)
+    if isinstance(pixels.told, Enlargement):
+        return _enlarged(data, picture, pixels, output.metadata, created)
+    said = metadata.compose(
+        pixels.told,
+        level=output.metadata,
+        created=created,
+        image_sha256=picture.image_sha256,
+        particulars=pixels.particulars,
+    )
     return metadata.embed(data, said, picture=picture)
 
 
-def _enlarged(data: bytes, picture: Picture, told: Enlargement, level: Level, created: datetime) -> Marked:
-    said = enlargement.compose(told, level=level, created=created, picture=picture)
+def _enlarged(data: bytes, picture: Picture, pixels: MarkedPixels, level: Level, created: datetime) -> Marked:
+    told, particulars = pixels.told, pixels.particulars
+    if not isinstance(told, Enlargement):
+        raise TypeError("only what was enlarged comes here")
+    said = enlargement.compose(told, level=level, created=created, picture=picture, particulars=particulars)
     try:
         return metadata.embed(data, said, picture=picture)
     except RequestError as error:
         # A stranger's words that do not fit must not cost the minutes that the pixels took.
         note = f"no more than --metadata minimal is written: {error.message}"
-        said = enlargement.compose(told, level="minimal", created=created, picture=picture)
+        said = enlargement.compose(told, level="minimal", created=created, picture=picture, particulars=particulars)
     return metadata.embed(data, replace(said, notes=(*said.notes, note)), picture=picture)
 
 
+def _signed(marked: Marked, output: OutputPlan, statement: Statement, identity: Identity | None) -> Marked:
+    if identity is None:
+        return marked
+    data = signing.sign(marked.data, output.format, statement, identity)
+    return replace(marked, data=data, marks=(*marked.marks, "c2pa"))
+
+
+def signs(output: OutputPlan, identity: Identity | None) -> bool:
+    """Return whether a picture is signed; raise RequestError where it shall be and cannot.
+
+    Without metadata nothing is signed unless it is asked for, because a signature says who made the picture.
+    """
+    if output.marking.sign == "on" and identity is None:
+        raise RequestError("--sign on, and no key is set up", hint='imggen keys init --organisation "Example Ltd"')
+    if output.marking.sign == "auto":
+        return identity is not None and output.metadata != "none"
+    return output.marking.sign == "on"
+
+
 def write(
-    image: Image.Image, told: Told, output: OutputPlan, path: Path, *, created: datetime | None = None
+    image: Image.Image,
+    told: Told,
+    output: OutputPlan,
+    path: Path,
+    *,
+    by: Means = means.NONE,
 ) -> Written:
     """Put the picture into a file, whole or not at all, under the plan's policy for names that are taken.
 
-    Parents are created. `told` and `created` are as for `encode`. Raises RequestError where the place cannot be written
-    or the policy forbids it, ImggenError where the disk is full.
+    Parents are created. `told` and what is raised are as for `encode`. Raises RequestError where the place
+    cannot be written or the policy forbids it, ImggenError where the disk is full.
     """
-    marked = encode(image, told, output, created=created)
+    finished = encode(image, told, output, by=by, title=path.name)
     for _ in range(_ATTEMPTS):
         place = files.settle(path, output.if_exists, is_own=metadata.is_own)
         if place is None:
             return _kept(path)
         try:
-            files.write(place, marked.data)
+            files.write(place, finished.data)
         except FileExistsError:
             # Another process took the name in between: the policy decides again.
             continue
-        return _written(place, marked)
+        _log(by, finished, place)
+        return _written(place, finished)
     raise RequestError(f"cannot write {path}: other processes keep taking the name")
 
 
-def _written(place: Place, marked: Marked) -> Written:
+def emit(
+    image: Image.Image,
+    told: Told,
+    output: OutputPlan,
+    *,
+    by: Means = means.NONE,
+) -> Finished:
+    """Return the picture's file as `encode` does, for standard output, with its line in the audit log."""
+    finished = encode(image, told, output, by=by)
+    _log(by, finished, None)
+    return finished
+
+
+def _written(place: Place, finished: Finished) -> Written:
     return Written(
         path=place.path,
-        sha256=hashlib.sha256(marked.data).hexdigest(),
-        bytes=len(marked.data),
-        marks=marked.marks,
-        notes=marked.notes,
+        sha256=finished.sha256,
+        bytes=len(finished.data),
+        marks=finished.marks,
+        notes=finished.notes,
         action="replaced" if place.replaces else "new",
+        finished=replace(finished, data=b""),
     )
+
+
+def _log(by: Means, finished: Finished, place: Place | None) -> None:
+    """Add the picture's line to the log; without one, a file that took no other's place does not stay."""
+    told = means.Told(
+        path=str(place.path) if place else "-",
+        sha256=finished.sha256,
+        guid=finished.guid,
+        watermark=finished.watermark,
+        marks=finished.marks,
+        unmarked=finished.unmarked,
+        recipe_sha256=finished.told.sha256() if isinstance(finished.told, Recipe) else None,
+    )
+    try:
+        by.log(told)
+    except ImggenError as error:
+        if place is None:
+            raise
+        if not place.replaces:
+            place.path.unlink(missing_ok=True)
+            raise
+        raise type(error)(f"{place.path} is replaced, but {error.message}", hint=error.hint) from error
 
 
 def _kept(path: Path) -> Written:

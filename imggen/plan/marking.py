@@ -21,7 +21,6 @@ class MarkingPlan:
     `watermark` `auto` marks the pictures that can carry a mark unseen; `sign` `auto` signs where a key is set up.
     `label` is text drawn into a corner, empty for none. `prompt` says how the prompt is recorded, `alt` is the
     alternative text, `mining` what the picture may be used for by those who train models, None where that is not said.
-    `require` names the marks without which no picture is written.
     """
 
     watermark: Watermarking = "auto"
@@ -30,15 +29,13 @@ class MarkingPlan:
     prompt: PromptRecord = "full"
     alt: str = ""
     mining: Mining | None = None
-    require: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class MarkingRequest:
     """What any request for pictures says of marks and rules: None means that nobody said.
 
-    The names are those of the options, but for `consent` (`--i-have-rights`). `policy` is the file whose rules hold,
-    `require` what it wants of marks; nobody types that.
+    The names are those of the options, but for `consent` (`--i-have-rights`). `policy` is the file whose rules hold.
     """
 
     watermark: Watermarking | None = None
@@ -49,7 +46,6 @@ class MarkingRequest:
     training_mining: Mining | None = None
     policy: str | None = None
     consent: bool | None = None
-    require: tuple[str, ...] = ()
 
 
 def choose(asked: MarkingRequest) -> MarkingPlan:
@@ -63,7 +59,6 @@ def choose(asked: MarkingRequest) -> MarkingPlan:
         prompt=asked.record_prompt or "full",
         alt=(asked.alt or "").strip(),
         mining=asked.training_mining,
-        require=asked.require,
     )
 
 

@@ -129,7 +129,7 @@ class OutputPlan:
     quality: int
     if_exists: IfExists
     metadata: Metadata
-    marking: MarkingPlan = MarkingPlan()
+    marking: MarkingPlan = field(default_factory=MarkingPlan)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,21 +12,34 @@ import imggen
 from imggen.engine import environment, probe, store, weights
 from imggen.engine.weights import Terms
 from imggen.errors import ImggenError, ModelError, PictureError, RequestError
-from imggen.output import metadata, writer
+from imggen.output import audit, metadata, writer
+from imggen.output.means import Means
 from imggen.output.metadata import Facts
-from imggen.output.writer import Written
-from imggen.plan import destination, naming, resolve, reuse
+from imggen.output.signing import Relationship
+from imggen.output.writer import Finished, Written
+from imggen.plan import destination, naming, policy, resolve, reuse
 from imggen.plan import recipe as recipes
 from imggen.plan.case import PARENTS
+from imggen.plan.change import Role
 from imggen.plan.given import Given
 from imggen.plan.machine import Machine
+from imggen.plan.policy import ModelIdentity
 from imggen.plan.progress import Progress, ignore
 from imggen.plan.recipe import Ingredient, Recipe
-from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts
-from imggen.tasks import inputs
+from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts, Task
+from imggen.tasks import governance, inputs
 from imggen.tasks.given import Opened
+from imggen.tasks.governance import Governance, Source
 from imggen.tasks.inputs import Laid
 
+_ACTIONS: Final[dict[Task, str]] = {
+    "text-to-image": "generate",
+    "image-to-image": "img2img",
+    "inpaint": "inpaint",
+    "outpaint": "outpaint",
+    "blend": "blend",
+    "style": "style",
+}
 _STRANGE: Final = "pixels may differ from those of the recipe: {}"
 
 Report = Callable[[Progress], None]
@@ -55,7 +68,7 @@ class _Prepared:
     """A plan, the machine it is for and the recipe that it came from.
 
     `named` has a path per picture, none for standard output; `kept` the numbers of the pictures, counted from 1, whose
-    files are there and stay.
+    files are there and stay; `means` is who signs them and what is kept to.
     """
 
     plan: GeneratePlan
@@ -64,6 +77,7 @@ class _Prepared:
     named: tuple[Path, ...]
     kept: frozenset[int]
     laid: Laid
+    means: Means
 
 
 def plan(request: GenerateRequest, *, fetch: bool = True, on_event: Report = ignore) -> GeneratePlan:
@@ -118,16 +132,20 @@ def generate(
 
 def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) -> _Prepared:
     environment.prepare(offline=bool(request.offline))
+    governed = governance.read(request.policy, _ACTIONS[request.task])
     request, source = _from_file(request)
     opened = inputs.read(request)
     given = inputs.facts(opened)
-    request = reuse.adopt(request, given)
+    request = governance.govern(reuse.adopt(request, given), governed)
+    governance.check_asked(governed, request, given=bool(opened))
+    governance.check_name(governed, request.model or store.BUILTIN)
     machine = probe.machine()
     half = request.dtype not in ("float32", "fp32") and (machine.cpu_bfloat16 or bool(machine.accelerators))
     terms = Terms(offline=bool(request.offline) or not fetch, allow_pickle=bool(request.allow_pickle), half=half)
     facts = _find(request, terms, on_event)
     decided = resolve.resolve(request, facts, machine, given, draw_seed=secrets.randbelow)
     _check_adapter(decided)
+    means = _means(governed, decided, opened)
     laid = inputs.lay(decided, opened)
     named = _names(decided)
     paths = writer.check(
@@ -138,7 +156,55 @@ def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) 
     )
     kept = frozenset(number for number, path in enumerate(paths, start=1) if path is None)
     decided = replace(decided, notes=(*_early_notes(decided, opened, source), *decided.notes))
-    return _Prepared(plan=decided, machine=machine, source=source, named=named, kept=kept, laid=laid)
+    means = replace(means, where=laid.kept if decided.change and decided.change.paste else None)
+    return _Prepared(plan=decided, machine=machine, source=source, named=named, kept=kept, laid=laid, means=means)
+
+
+def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]) -> Means:
+    """Return by what means the pictures are made; raise CheckError for a model or a loss that the policy refuses."""
+    sources = _sources(opened)
+    output, facts = decided.output, decided.model
+    governance.check_sources(governed, sources, output.metadata, output.marking.sign)
+    writer.signs(output, governed.identity)
+    asked = governed.entry(decided.prompt, decided.negative_prompt)
+    if governed.policy is None:
+        return replace(governed.means(asked), parents=governance.parents(sources))
+    digest = store.weights_sha256(facts, decided.dtype) if policy.needs_hash(governed.policy) else None
+    model = ModelIdentity(
+        reference=facts.reference,
+        folder=facts.folder.resolve().as_posix() if facts.source == "folder" else None,
+        revision=facts.revision,
+        sha256=digest,
+        license=store.licence(facts),
+        pickles=bool(facts.pickles),
+    )
+    logged = audit.Model(reference=facts.reference, revision=facts.revision, sha256=digest, license=model.license)
+    given = tuple(audit.Input(sha256=each.sha256, source_type=each.source_type) for each in sources)
+    entry = replace(asked, model=logged, inputs=given)
+    adapter = decided.change.adapter if decided.change else None
+    governance.check_weights(governed, [model, *([governance.of_file(Path(adapter))] if adapter else [])], entry)
+    return replace(governed.means(entry), parents=governance.parents(sources))
+
+
+def _sources(opened: Sequence[Opened]) -> tuple[Source, ...]:
+    """Return the given pictures: the one that is changed, those that are mixed, and those that are looked at."""
+    parents = [each for each in opened if each.given.role == "parent"]
+    relationships: dict[Role, Relationship | None] = {
+        "image": "parentOf",
+        "parent": "parentOf" if len(parents) == 1 else "componentOf",
+        "style": "inputTo",
+        "mask": None,
+    }
+    return tuple(
+        Source(
+            name=each.given.name,
+            data=each.data,
+            sha256=each.given.sha256,
+            relationship=relationships[each.given.role],
+            source_type=each.given.source_type,
+        )
+        for each in opened
+    )
 
 
 def _check_adapter(decided: GeneratePlan) -> None:
@@ -293,12 +359,23 @@ def _pictures(prepared: _Prepared, digest: str, draw: Callable[[int], Any], on_e
 def _written(prepared: _Prepared, number: int, image: Any, recipe: Recipe) -> Generated:
     output = prepared.plan.output
     if not prepared.named:
-        marked = writer.encode(image, recipe, output)
-        return Generated(seed=recipe.seed, index=number, recipe=recipe, data=marked.data, notes=marked.notes)
-    written = writer.write(image, recipe, output, prepared.named[number - 1])
+        finished = writer.emit(image, recipe, output, by=prepared.means)
+        return Generated(
+            seed=recipe.seed, index=number, recipe=_told(finished), data=finished.data, notes=finished.notes
+        )
+    written = writer.write(image, recipe, output, prepared.named[number - 1], by=prepared.means)
     return Generated(
-        seed=recipe.seed, index=number, recipe=recipe, path=written.path, written=written, notes=written.notes
+        seed=recipe.seed,
+        index=number,
+        recipe=_told(written.finished) if written.finished else recipe,
+        path=written.path,
+        written=written,
+        notes=written.notes,
     )
+
+
+def _told(finished: Finished) -> Recipe | None:
+    return finished.told if isinstance(finished.told, Recipe) else None
 
 
 def _kept(prepared: _Prepared, number: int) -> Generated:

@@ -29,10 +29,11 @@ _NAMES_LOOKED_AT = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A given picture with its pixels: upright 8-bit sRGB, mode RGB or RGBA. `notes` name the file."""
+    """A given picture with its pixels (upright 8-bit sRGB, mode RGB or RGBA) and its file's bytes; `notes` name it."""
 
     given: Given
     image: Image.Image
+    data: bytes
     notes: tuple[str, ...] = ()
 
 
@@ -62,7 +63,7 @@ def read(name: str, role: Role, *, frame: int | None = None) -> Opened:
         source_type=origin.source_type,
         recipe=origin.recipe,
     )
-    return Opened(given=given, image=decoded.image, notes=(*decoded.notes, *origin.notes))
+    return Opened(given=given, image=decoded.image, data=data, notes=(*decoded.notes, *origin.notes))
 
 
 def load(name: str) -> bytes:

@@ -35,7 +35,7 @@ def show(reference: str, *, terms: Terms = store.DEFAULT_TERMS) -> dict[str, obj
         "revision": facts.revision,
         "folder": str(facts.folder),
         "pipeline": facts.pipeline,
-        "licence": _licence(facts),
+        "licence": store.licence(facts),
         "size_bytes": sum(facts.weight_bytes.values()),
         "components": {name: _component(facts, name) for name in facts.components},
         **_abilities(facts),
@@ -78,18 +78,3 @@ def _abilities(facts: ModelFacts) -> dict[str, object]:
         "samplers": [each.name for each in samplers.SAMPLERS if prediction in each.schedulers],
         "negative_prompt": family.negative_refusal is None,
     }
-
-
-def _licence(facts: ModelFacts) -> str | None:
-    """Return the licence that the model's record or, in its first lines, its card names."""
-    named = facts.record.get("licence") or facts.record.get("license")
-    if isinstance(named, str):
-        return named
-    card = facts.folder / "README.md"
-    if not card.is_file():
-        return None
-    with card.open(encoding="utf-8", errors="replace") as file:
-        head = file.read(8192)
-    lines = head.split("---")[1].splitlines() if head.startswith("---") and head.count("---") > 1 else []
-    found = (line.partition(":")[2].strip(" '\"") for line in lines if line.startswith(("license:", "license_name:")))
-    return next((each for each in found if each), None)

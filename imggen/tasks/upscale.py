@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from glob import has_magic
 from pathlib import Path
+from typing import Final
 
 import imggen
 from imggen.data import layout, pictures
 from imggen.engine import environment, probe, store, weights
 from imggen.engine.weights import Terms
 from imggen.errors import ImggenError, ModelError, PictureError, RequestError
-from imggen.output import encoder, enlargement, metadata, writer
+from imggen.output import audit, encoder, enlargement, metadata, writer
+from imggen.output.audit import Entry
+from imggen.output.means import Means
 from imggen.output.writer import Written
-from imggen.plan import naming, upscalers
+from imggen.plan import naming, policy, upscalers
 from imggen.plan import upscale as planning
 from imggen.plan.change import Edit
 from imggen.plan.enlargement import (
@@ -30,11 +33,14 @@ from imggen.plan.enlargement import (
 )
 from imggen.plan.machine import Machine
 from imggen.plan.nearest import nearest
+from imggen.plan.policy import ModelIdentity
 from imggen.plan.progress import Progress, ignore
 from imggen.plan.request import ImageFormat, ModelFacts
-from imggen.tasks import engines, given
+from imggen.tasks import engines, given, governance
 from imggen.tasks.engines import Draw, Load, Report
+from imggen.tasks.governance import Governance
 
+_BUILTIN_LICENSE: Final = "apache-2.0"
 _FORMATS: dict[str, ImageFormat] = {
     "PNG": "png",
     "JPEG": "jpeg",
@@ -73,13 +79,16 @@ class Failed:
 class _Prepared:
     """A plan, the machine it is for, and the bytes of standard input where a picture comes from there.
 
-    `kept` are the numbers of the pictures whose files are there and stay.
+    `governed` is whose rules are kept to, `entry` what the log tells of every picture. `kept` are the numbers of the
+    pictures whose files are there and stay.
     """
 
     plan: UpscalePlan
     machine: Machine
     stdin: bytes | None
     kept: frozenset[int]
+    governed: Governance
+    entry: Entry
 
 
 def plan(request: UpscaleRequest, *, on_event: Report = ignore) -> UpscalePlan:
@@ -155,7 +164,12 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
     environment.prepare(offline=bool(request.offline))
     # Here and not once the pictures are named: a source may be called ~this.
     request = replace(request, output=request.output and _at_home(request.output))
+    governed = governance.read(request.policy, "upscale")
+    request = governance.govern(request, governed)
     planning.check(request)
+    governance.check_asked(governed, request, given=True)
+    if request.model != planning.LANCZOS:
+        governance.check_name(governed, request.model or planning.BUILTIN)
     names = _names(request.files)
     stdin = given.load(given.STDIN) if given.STDIN in names else None
     sources = [_looked_at(number, name, stdin, request.frame) for number, name in enumerate(names, start=1)]
@@ -165,7 +179,47 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
     enlarger = _enlarger(request, on_event, needed=needed)
     decided = planning.resolve(request, sources, enlarger, around, draw_seed=secrets.randbelow)
     _check_sources(decided, names)
-    return _settled(decided, around.machine, stdin)
+    entry = _checked(governed, decided)
+    return _settled(
+        _Prepared(plan=decided, machine=around.machine, stdin=stdin, kept=frozenset(), governed=governed, entry=entry)
+    )
+
+
+def _checked(governed: Governance, decided: UpscalePlan) -> Entry:
+    """Return what the log tells of every picture; raise CheckError for weights that the policy refuses."""
+    for each in decided.pictures:
+        writer.signs(each.output, governed.identity)
+    entry = governed.entry(decided.prompt or "")
+    weights = _identity(governed, decided)
+    # Lanczos has none.
+    governance.check_weights(governed, [] if decided.enlarger.engine == "lanczos" else [weights], entry)
+    told = audit.Model(
+        reference=weights.reference, revision=weights.revision, sha256=weights.sha256, license=weights.license
+    )
+    return replace(entry, model=told)
+
+
+def _identity(governed: Governance, decided: UpscalePlan) -> ModelIdentity:
+    enlarger = decided.enlarger
+    wanted = governed.policy is not None and policy.needs_hash(governed.policy)
+    if enlarger.file is not None:
+        return governance.of_file(enlarger.file, _sha256(enlarger.file) if wanted else None)
+    facts = enlarger.model
+    if facts is None:
+        return ModelIdentity(reference=enlarger.reference, license=_BUILTIN_LICENSE)
+    return ModelIdentity(
+        reference=facts.reference,
+        folder=facts.folder.resolve().as_posix() if facts.source == "folder" else None,
+        revision=facts.revision,
+        sha256=store.weights_sha256(facts, decided.dtype or "float32") if wanted else None,
+        license=store.licence(facts),
+        pickles=bool(facts.pickles),
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _names(files: Sequence[str]) -> tuple[str, ...]:
@@ -253,8 +307,9 @@ def _check_sources(decided: UpscalePlan, names: Sequence[str]) -> None:
             )
 
 
-def _settled(decided: UpscalePlan, machine: Machine, stdin: bytes | None) -> _Prepared:
+def _settled(prepared: _Prepared) -> _Prepared:
     """Return what is left of the plan when the places are looked at that the pictures go to."""
+    decided = prepared.plan
     placed, refused, kept = [], list(decided.refused), set()
     for each in decided.pictures:
         try:
@@ -266,7 +321,7 @@ def _settled(decided: UpscalePlan, machine: Machine, stdin: bytes | None) -> _Pr
         placed.append(each)
         kept |= {each.source.number} if settled == (None,) else set()
     decided = replace(decided, pictures=tuple(placed), refused=tuple(sorted(refused, key=lambda each: each.number)))
-    return _Prepared(plan=decided, machine=machine, stdin=stdin, kept=frozenset(kept))
+    return replace(prepared, plan=decided, kept=frozenset(kept))
 
 
 def _each(prepared: _Prepared, draw: Draw, on_event: Report) -> Iterator[Enlarged | Failed]:
@@ -321,10 +376,27 @@ def _made(prepared: _Prepared, picture: Enlargement, draw: Draw, report: Report)
     )
     report(Progress(stage="write"))
     told = enlargement.describe(data, edit)
+    means = _means(prepared, picture, told, data)
     if picture.path is None:
-        marked = writer.encode(image, told, picture.output)
+        marked = writer.emit(image, told, picture.output, by=means)
         return Enlarged(planned=picture, edit=edit, data=marked.data, notes=(*decoded.notes, *marked.notes))
-    written = writer.write(image, told, picture.output, Path(picture.path))
+    written = writer.write(image, told, picture.output, Path(picture.path), by=means)
     return Enlarged(
         planned=picture, edit=edit, path=written.path, written=written, notes=(*decoded.notes, *written.notes)
     )
+
+
+def _means(prepared: _Prepared, picture: Enlargement, told: enlargement.Enlargement, data: bytes) -> Means:
+    stated = told.source.xmp.get(metadata.SOURCE_TYPE) if told.source else None
+    source = governance.Source(
+        name=picture.source.name,
+        data=data,
+        sha256=told.edit.source_sha256,
+        relationship="parentOf",
+        source_type=stated if isinstance(stated, str) else None,
+    )
+    output = picture.output
+    governance.check_sources(prepared.governed, [source], output.metadata, output.marking.sign)
+    given = audit.Input(sha256=source.sha256, source_type=source.source_type)
+    means = prepared.governed.means(replace(prepared.entry, inputs=(given,)))
+    return replace(means, parents=governance.parents([source]))

@@ -15,8 +15,10 @@ from test_metadata import asked, needs_exiftool
 from imggen.errors import RequestError
 from imggen.output import container, encoder, enlargement, exif, fields, metadata, writer, xmp
 from imggen.output.carriers import Changes
+from imggen.output.means import Means
 from imggen.output.metadata import Facts, Marked
 from imggen.plan import infotext, recipe
+from imggen.plan.marking import MarkingPlan
 from imggen.plan.request import OutputPlan
 
 WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -27,18 +29,21 @@ every_format = pytest.mark.parametrize("file_format", FORMATS)
 STATED = metadata.SOURCE_TYPE
 
 
+BARE = MarkingPlan(watermark="off")
+
+
 def output(file_format: str = "jpeg", level: str = "full") -> OutputPlan:
-    return OutputPlan(template="x", format=file_format, quality=100, if_exists="auto", metadata=level)
+    return OutputPlan(template="x", format=file_format, quality=100, if_exists="auto", metadata=level, marking=BARE)
 
 
 def drawn(file_format: str, made: recipe.Recipe = APPLE, level: str = "full") -> bytes:
     """A picture of imggen's own."""
-    return writer.encode(picture(), made, output(file_format, level), created=WHEN).data
+    return writer.encode(picture(), made, output(file_format, level), by=Means(created=WHEN)).data
 
 
 def enlarged(source: bytes, file_format: str = "jpeg", level: str = "full", **edit: object) -> Marked:
     told = enlargement.describe(source, replace(EDIT, **edit))
-    return writer.encode(picture(size=LARGE), told, output(file_format, level), created=WHEN)
+    return writer.encode(picture(size=LARGE), told, output(file_format, level), by=Means(created=WHEN))
 
 
 def facts(*given: object, **options: object) -> Facts:
@@ -260,7 +265,7 @@ def test_older_places_speak_where_there_is_no_xmp():
 @every_format
 def test_none_says_nothing(file_format):
     made = enlarged(photo(), file_format, "none")
-    assert made == Marked(data=encoder.encode(picture(size=LARGE), file_format, 100), marks=())
+    assert (made.data, made.marks) == (encoder.encode(picture(size=LARGE), file_format, 100), ())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from samples import picture, pixels, samples, saved
 
 from imggen.errors import RequestError
 from imggen.output import encoder, metadata, writer
+from imggen.output.means import Means
 from imggen.plan.request import OutputPlan
 
 WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -31,7 +32,7 @@ def names(folder: Path) -> list[str]:
 @pytest.mark.parametrize("file_format", ["png", "jpeg", "webp"])
 def test_written_file_is_the_picture_with_its_record(tmp_path, file_format):
     path = tmp_path / "out" / "apple"
-    made = writer.write(picture(), APPLE, output(format=file_format), path, created=WHEN)
+    made = writer.write(picture(), APPLE, output(format=file_format), path, by=Means(created=WHEN))
     data = path.read_bytes()
     assert (made.path, made.action, made.bytes) == (path, "new", len(data))
     assert made.sha256 == hashlib.sha256(data).hexdigest()

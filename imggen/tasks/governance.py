@@ -1,0 +1,295 @@
+"""What holds for a run beyond its request: the organisation's keys, its policy, and the log of what was decided."""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from imggen.errors import CheckError, RequestError
+from imggen.output import audit, container, files, keys, signing
+from imggen.output.audit import Entry
+from imggen.output.keys import Identity
+from imggen.output.means import Journal, Means
+from imggen.output.signing import Parent, Relationship
+from imggen.plan import policy as policies
+from imggen.plan.case import COMMAND_LINE
+from imggen.plan.enlargement import UpscaleRequest
+from imggen.plan.marking import Mining
+from imggen.plan.policy import ModelIdentity, Policy, Refusal
+from imggen.plan.request import GenerateRequest
+
+VARIABLE: Final = "IMGGEN_POLICY"
+
+_MINING: Final[dict[policies.Mining, Mining]] = {
+    "allowed": "allowed",
+    "constrained": "constrained",
+    "notAllowed": "not-allowed",
+}
+_MAX_BYTES: Final = 1 << 20
+# Rules that ask for more than a name; `folder:` is for what is on this machine already.
+_BY_FACTS: Final = re.compile("^sha256:|^license:|@")
+_PICKLES: Final = frozenset((".bin", ".pt", ".pth", ".ckpt"))
+
+Request = TypeVar("Request", GenerateRequest, UpscaleRequest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A given picture: its file's name and bytes, what it is to the new one, and the source type that it states."""
+
+    name: str
+    data: bytes = field(repr=False)
+    sha256: str
+    relationship: Relationship | None
+    source_type: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Governance:
+    """Whom the run's pictures are signed as, and the rules that it keeps to.
+
+    `path` is the policy's file, `text` what it holds. `action` is the command, as the log names it.
+    """
+
+    action: str
+    identity: Identity | None = None
+    policy: Policy | None = None
+    path: Path | None = None
+    text: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def log(self) -> Path | None:
+        """Return the log that the policy wants, None where it wants none."""
+        if self.policy is None or self.policy.audit.log is None or self.path is None:
+            return None
+        return self.path.parent / Path(self.policy.audit.log).expanduser()
+
+    def means(self, entry: Entry | None = None) -> Means:
+        """Return by what means pictures are written; `entry` is what the log tells of them, by default of the run."""
+        if self.policy is None or self.path is None:
+            return Means(identity=self.identity)
+        log = self.log
+        return Means(
+            identity=self.identity,
+            policy=self.policy,
+            subject=f"policy {self.path}",
+            folder=self.path.parent,
+            journal=Journal(path=log, entry=entry or self.entry()) if log else None,
+        )
+
+    def entry(self, prompt: str = "", negative_prompt: str = "") -> Entry:
+        """Return what the log tells of every picture of the run: who asked, and for what, as far as the policy says."""
+        if self.policy is None:
+            return Entry(decision="allow", action=self.action)
+        asked = Entry(
+            decision="allow",
+            action=self.action,
+            policy_sha256=policies.sha256(self.text),
+            user=policies.user(self.policy, self.environ),
+        )
+        return replace(asked, **_words(policies.logged(self.policy), prompt, negative_prompt))
+
+
+def read(named: str | None, action: str, environ: Mapping[str, str] = os.environ) -> Governance:
+    """Return what holds for a run of `action`: `named` is `--policy`, which cannot take the place of IMGGEN_POLICY.
+
+    The log is looked at, so that nothing is drawn in vain. Raises RequestError for a policy or a log that cannot be
+    used, MachineError for keys that cannot be.
+    """
+    identity = keys.load(keys.folder(environ))
+    path = _path(named, environ.get(VARIABLE) or None)
+    if path is None:
+        return Governance(action=action, identity=identity)
+    text = _text(path)
+    policy = policies.parse(text, subject=f"the policy {path}")
+    governed = Governance(action=action, identity=identity, policy=policy, path=path, text=text, environ=environ)
+    if governed.log is not None:
+        audit.check_writable(governed.log)
+    governed.means().refuse(policies.check_user(policy, environ))
+    return governed
+
+
+def _words(record: policies.Record, prompt: str, negative_prompt: str) -> dict[str, Any]:
+    said = {name: text for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)) if text}
+    if record == "omit":
+        return {}
+    return said if record == "full" else {f"{name}_sha256": _hash(text) for name, text in said.items()}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _path(named: str | None, stated: str | None) -> Path | None:
+    if named and stated and not _same(named, stated):
+        raise CheckError(f"--policy {named}: {VARIABLE} says {stated}, which holds", hint="leave --policy out")
+    chosen = stated or named
+    return Path(os.path.abspath(os.path.expanduser(chosen))) if chosen else None  # noqa: PTH100, PTH111 - ~nobody
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(os.path.expanduser(one)) == os.path.realpath(os.path.expanduser(other))  # noqa: PTH111
+
+
+def _text(path: Path) -> str:
+    data = files.read(path) if path.exists() else None
+    if data is None:
+        raise RequestError(f"there is no policy {path}", hint="see presets/policy/example.toml")
+    if len(data) > _MAX_BYTES:
+        raise RequestError(f"the policy {path} has {len(data):,} bytes, which no policy has")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the policy {path} is no UTF-8: {error}") from error
+
+
+def govern(request: Request, governed: Governance) -> Request:
+    """Return the request with what the policy decides; raise CheckError where what was typed says otherwise.
+
+    What a preset, the environment or a recipe says gives way to the policy.
+    """
+    policy = governed.policy
+    if policy is None:
+        return request
+    means = governed.means()
+    typed = {name: getattr(request, name) if _was_typed(request, name) else None for name in _GOVERNED}
+    means.refuse(
+        policies.check_request(
+            policy,
+            metadata=request.metadata or "full",
+            watermark=typed["watermark"] or "auto",
+            sign=typed["sign"] or "auto",
+            label=typed["label"],
+        )
+    )
+    means.refuse(_loosened(policy, typed))
+    record = policies.stricter(policy.prompt.record, request.record_prompt or "full")
+    mining = policy.marking.training_mining
+    decided = {
+        "record_prompt": record,
+        "label": policy.marking.visible_label or request.label,
+        "training_mining": _MINING[mining] if mining else request.training_mining,
+        **({"watermark": "on"} if "watermark" in policy.marking.require else {}),
+        **({"sign": "on"} if "c2pa" in policy.marking.require else {}),
+    }
+    changed = {name: value for name, value in decided.items() if value != getattr(request, name)}
+    origin = request.origin | dict.fromkeys(changed, f"policy {governed.path}")
+    return replace(request, **changed, origin=origin)  # type: ignore[arg-type]  # the names are a request's own
+
+
+_GOVERNED: Final = ("watermark", "sign", "label", "record_prompt", "training_mining")
+
+
+def _was_typed(request: GenerateRequest | UpscaleRequest, name: str) -> bool:
+    return getattr(request, name) is not None and request.origin.get(name, COMMAND_LINE) == COMMAND_LINE
+
+
+def _loosened(policy: Policy, typed: Mapping[str, str | None]) -> Refusal | None:
+    record, mining = typed["record_prompt"], typed["training_mining"]
+    wanted = policy.prompt.record
+    if record is not None and policies.stricter(wanted, record) != record:  # type: ignore[arg-type]  # a record's own
+        return Refusal(
+            rule="prompt.record",
+            message=f"--record-prompt {record} tells more than the policy's {wanted!r}",
+            hint="leave --record-prompt out",
+        )
+    stated = policy.marking.training_mining
+    if mining is not None and stated is not None and mining != _MINING[stated]:
+        return Refusal(
+            rule="marking.training_mining",
+            message=f"--training-mining {mining} is not the policy's {stated!r}",
+            hint="leave --training-mining out",
+        )
+    return None
+
+
+def check_asked(governed: Governance, request: GenerateRequest | UpscaleRequest, *, given: bool) -> None:
+    """Raise CheckError for words that the policy denies, and for given pictures without the consent that it wants."""
+    policy = governed.policy
+    if policy is None:
+        return
+    negative = getattr(request, "negative_prompt", None) or ""
+    means = governed.means(governed.entry(request.prompt or "", negative))
+    means.refuse(policies.check_prompt(policy, request.prompt or "", negative))
+    means.refuse(policies.check_inputs(policy, given=given, consent=bool(request.consent)))
+
+
+def check_name(governed: Governance, reference: str) -> None:
+    """Raise CheckError for a model that the policy refuses by its name alone, before it is looked for or fetched."""
+    policy = governed.policy
+    if policy is None or Path(reference).expanduser().exists():
+        return
+    rules = (*policy.models.allow, *policy.models.deny)
+    if not any(_BY_FACTS.search(each) for each in rules):
+        name = reference.partition("@")[0]
+        governed.means().refuse(policies.check_model(policy, ModelIdentity(reference=name)))
+
+
+def check_weights(governed: Governance, weights: Sequence[ModelIdentity], entry: Entry) -> None:
+    """Raise CheckError for the first model, adapter or network that the policy does not allow."""
+    if governed.policy is None:
+        return
+    means = governed.means(entry)
+    for each in weights:
+        means.refuse(policies.check_model(governed.policy, each))
+
+
+def of_file(path: Path, sha256: str | None = None) -> ModelIdentity:
+    """Return weights that lie in one file or folder of the user's."""
+    whole = path.expanduser().resolve()
+    named = [whole] if whole.is_file() else [each for each in whole.rglob("*") if each.is_file()]
+    return ModelIdentity(
+        reference=str(path),
+        folder=whole.as_posix(),
+        sha256=sha256,
+        pickles=any(each.suffix in _PICKLES for each in named),
+    )
+
+
+def check_sources(governed: Governance, sources: Sequence[Source], metadata: str, sign: str) -> None:
+    """Raise CheckError where the policy keeps the marks of given pictures, and the new one would lose them."""
+    policy = governed.policy
+    if policy is None or not policy.inputs.keep_provenance:
+        return
+    for each in sources:
+        found = _marks(each)
+        lost = [
+            name
+            for name, gone in (("iptc", metadata == "none"), ("c2pa", sign == "off" or governed.identity is None))
+            if gone and name in found
+        ]
+        if lost:
+            governed.means().refuse(
+                Refusal(
+                    rule="inputs.keep_provenance",
+                    message=f"{each.name} carries marks that the new picture would lose: {', '.join(lost)}",
+                    hint="imggen keys init" if "c2pa" in lost else "--metadata full",
+                )
+            )
+
+
+def _marks(source: Source) -> tuple[str, ...]:
+    signed = _is_known(source.data) and container.read(source.data).signed
+    return (*(["iptc"] if source.source_type else []), *(["c2pa"] if signed else []))
+
+
+def parents(sources: Sequence[Source]) -> tuple[Parent, ...]:
+    """Return the given pictures as a signature names them; of kinds that C2PA has no place for, none."""
+    return tuple(
+        signing.Parent(
+            data=each.data,
+            format=container.find(each.data).format,
+            title=os.path.basename(each.name) or each.name,  # noqa: PTH119 - a name, not always a path
+            relationship=each.relationship,
+        )
+        for each in sources
+        if each.relationship is not None and _is_known(each.data)
+    )
+
+
+def _is_known(data: bytes) -> bool:
+    return any(each.matches(data) for each in container.CONTAINERS)
