@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from imggen.errors import RequestError
-from imggen.output import jpeg, png, webp
+from imggen.output import avif, jpeg, png, tiff, webp
 from imggen.output.carriers import Changes, Picture
 from imggen.plan.request import ImageFormat
 
@@ -25,13 +25,14 @@ CONTAINERS = (
         format="jpeg", matches=lambda data: data.startswith(jpeg.SIGNATURE), read=jpeg.read, replace=jpeg.replace
     ),
     Container(format="webp", matches=webp.is_webp, read=webp.read, replace=webp.replace),
+    Container(format="avif", matches=avif.is_avif, read=avif.read, replace=avif.replace),
+    Container(format="tiff", matches=tiff.is_tiff, read=tiff.read, replace=tiff.replace),
 )
+NAMES = "PNG, JPEG, WebP, AVIF or TIFF"
 
 _OTHERS = (
     (b"GIF8", "a GIF"),
     (b"BM", "a BMP"),
-    (b"II*\0", "a TIFF"),
-    (b"MM\0*", "a TIFF"),
     (b"\xff\x0a", "a JPEG XL"),
     (b"\0\0\0\x0cJXL ", "a JPEG XL"),
     (b"%PDF", "a PDF"),
@@ -47,9 +48,9 @@ def find(data: bytes) -> Container:
     if not data:
         raise RequestError("the file is empty")
     other = next((name for magic, name in _OTHERS if data.startswith(magic)), None)
-    if data[4:12] in (b"ftypavif", b"ftypheic", b"ftypmif1"):
-        other = "an AVIF or HEIC"
-    what = f"{other}, not a PNG, JPEG or WebP" if other else "no picture that imggen knows: not a PNG, JPEG or WebP"
+    if avif.is_heic(data):
+        other = "a HEIC"
+    what = f"{other}, not a {NAMES}" if other else f"no picture that imggen knows: not a {NAMES}"
     raise RequestError(f"the file is {what}")
 
 

@@ -5,17 +5,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from imggen.errors import RequestError
+from imggen.output import ifd
+from imggen.output.ifd import (
+    ASCII,
+    BYTE,
+    ENTRY_BYTES,
+    HEADER_BYTES,
+    LONG,
+    RATIONAL,
+    SHORT,
+    SLOT_BYTES,
+    UNDEFINED,
+    Entry,
+)
 
 Value = str | int
 
-_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 2, 3, 4, 5, 7
-_UNIT_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
-_TEXTS = frozenset((_BYTE, _ASCII, _UNDEFINED, 129))
+_TEXTS = frozenset((BYTE, ASCII, UNDEFINED, 129))
 _EXIF_POINTER, _USER_COMMENT, _THUMBNAIL = 0x8769, 0x9286, 0x0201
 _POINTERS = frozenset((0x014A, 0x8825, 0xA005, _THUMBNAIL))
-_SHORTEST_BLOCK = 8
-_ENTRY_BYTES = 12
-_SLOT_BYTES = 4
 
 _MAIN_TAGS = {
     "ImageWidth": 0x0100,
@@ -51,33 +59,18 @@ _INCH, _CENTIMETRE = 2, 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Entry:
-    """One IFD entry; `payload` is None where the value stays where it is and only `slot`, its 4 bytes, is copied."""
-
-    tag: int
-    kind: int
-    count: int
-    slot: bytes = b""
-    payload: bytes | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        return _UNIT_BYTES.get(self.kind, 0) * self.count
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Block:
     data: bytes
     order: str
     at: int
-    main: tuple[_Entry, ...] = ()
+    main: tuple[Entry, ...] = ()
     next: int = 0
     exif_at: int = 0
-    exif: tuple[_Entry, ...] = ()
-    others: tuple[_Entry, ...] = ()
+    exif: tuple[Entry, ...] = ()
+    others: tuple[Entry, ...] = ()
 
     def number(self, slot: bytes) -> int:
-        return int(struct.unpack(self.order + "I", slot)[0])
+        return ifd.number(self.order, slot)
 
 
 def read(block: bytes) -> dict[str, Value]:
@@ -105,7 +98,7 @@ def merge(block: bytes | None, fields: Mapping[str, Value | None]) -> bytes:
     texts that are new are put behind, where the next call finds and rewrites them.
     Raises RequestError where the block is damaged, so that nothing can be added safely.
     """
-    old = _parse(block) if block else _Block(data=b"MM\0*\0\0\0\0", order=">", at=_SHORTEST_BLOCK)
+    old = _parse(block) if block else _Block(data=b"MM\0*\0\0\0\0", order=">", at=HEADER_BYTES)
     main = _edited(old, old.main, _MAIN_TAGS | _DENSITY_TAGS, fields)
     exif = _edited(old, old.exif, _REMOVABLE, fields)
     if not old.main:
@@ -129,8 +122,8 @@ def density(block: bytes) -> tuple[int, int] | None:
     return (x, y) if 0 < x <= _LARGEST_SHORT and 0 < y <= _LARGEST_SHORT else None
 
 
-def _ratio(parsed: _Block, entry: _Entry | None) -> float:
-    if entry is None or (entry.kind, entry.count) != (_RATIONAL, 1):
+def _ratio(parsed: _Block, entry: Entry | None) -> float:
+    if entry is None or (entry.kind, entry.count) != (RATIONAL, 1):
         return 0.0
     over, under = struct.unpack(parsed.order + "II", _raw(parsed, entry))
     return over / under if under else 0.0
@@ -160,8 +153,8 @@ def _thumbnails(parsed: _Block) -> Iterator[tuple[int, int]]:
     """Yield place and length of everything that the second directory points to as a picture, and of itself."""
     if not parsed.next:
         return
-    yield parsed.next, 2 + _ENTRY_BYTES * len(parsed.others) + 4
-    found = {each.tag: _value(parsed, each) for each in parsed.others if each.kind in (_SHORT, _LONG)}
+    yield parsed.next, 2 + ENTRY_BYTES * len(parsed.others) + 4
+    found = {each.tag: _value(parsed, each) for each in parsed.others if each.kind in (SHORT, LONG)}
     for place, length in _THUMBNAILS:
         start, size = found.get(place), found.get(length)
         if isinstance(start, int) and isinstance(size, int):
@@ -173,7 +166,7 @@ def _blanked(parsed: _Block, spans: list[tuple[int, int]]) -> bytes:
     for start, size in spans:
         end = min(start + size, len(data))
         data[start:end] = bytes(max(0, end - start))
-    link = parsed.at + 2 + _ENTRY_BYTES * len(parsed.main)
+    link = parsed.at + 2 + ENTRY_BYTES * len(parsed.main)
     data[link : link + 4] = bytes(len(data[link : link + 4]))
     cleaned = bytes(data)
     # A thumbnail that lies about its place must not take the rest with it.
@@ -182,75 +175,61 @@ def _blanked(parsed: _Block, spans: list[tuple[int, int]]) -> bytes:
     return cleaned
 
 
-def _required_main(order: str) -> Iterator[_Entry]:
+def _required_main(order: str) -> Iterator[Entry]:
     # What CIPA DC-008 asks of every first directory: 72 dots per inch where nothing is known, centred chroma.
     for tag in (_X_RESOLUTION, _Y_RESOLUTION):
-        yield _Entry(tag=tag, kind=_RATIONAL, count=1, payload=struct.pack(order + "II", 72, 1))
+        yield Entry(tag=tag, kind=RATIONAL, count=1, payload=struct.pack(order + "II", 72, 1))
     yield _entry(order, _RESOLUTION_UNIT, 2)
     yield _entry(order, _YCBCR_POSITIONING, 1)
 
 
-def _required_exif() -> Iterator[_Entry]:
+def _required_exif() -> Iterator[Entry]:
     # And of every Exif directory: its version, the order of components (YCbCr), the FlashPix version.
     for tag, payload in ((0x9000, b"0232"), (0x9101, b"\1\2\3\0"), (0xA000, b"0100")):
-        yield _Entry(tag=tag, kind=_UNDEFINED, count=len(payload), payload=payload)
+        yield Entry(tag=tag, kind=UNDEFINED, count=len(payload), payload=payload)
 
 
 def _edited(
-    old: _Block, entries: tuple[_Entry, ...], tags: Mapping[str, int], fields: Mapping[str, Value | None]
-) -> list[_Entry]:
+    old: _Block, entries: tuple[Entry, ...], tags: Mapping[str, int], fields: Mapping[str, Value | None]
+) -> list[Entry]:
     named = {tags[name]: value for name, value in fields.items() if name in tags}
     kept = [_movable(old, each) for each in entries if each.tag not in named and each.tag != _EXIF_POINTER]
     return kept + [_entry(old.order, tag, value) for tag, value in named.items() if value is not None]
 
 
-def _movable(old: _Block, entry: _Entry) -> _Entry:
-    if entry.tag not in _MOVABLE or entry.size_bytes <= _SLOT_BYTES:
+def _movable(old: _Block, entry: Entry) -> Entry:
+    if entry.tag not in _MOVABLE or entry.size_bytes <= SLOT_BYTES:
         return entry
-    return _Entry(tag=entry.tag, kind=entry.kind, count=entry.count, payload=_raw(old, entry))
+    return Entry(tag=entry.tag, kind=entry.kind, count=entry.count, payload=_raw(old, entry))
 
 
-def _entry(order: str, tag: int, value: Value) -> _Entry:
+def _entry(order: str, tag: int, value: Value) -> Entry:
     if tag in (_X_RESOLUTION, _Y_RESOLUTION):
-        return _Entry(tag=tag, kind=_RATIONAL, count=1, payload=struct.pack(order + "II", int(value), 1))
+        return Entry(tag=tag, kind=RATIONAL, count=1, payload=struct.pack(order + "II", int(value), 1))
     if isinstance(value, int):
-        kind, code = (_SHORT, "H") if value <= _LARGEST_SHORT else (_LONG, "I")
-        return _Entry(tag=tag, kind=kind, count=1, payload=struct.pack(order + code, value))
+        kind, code = (SHORT, "H") if value <= _LARGEST_SHORT else (LONG, "I")
+        return Entry(tag=tag, kind=kind, count=1, payload=struct.pack(order + code, value))
     if tag == _USER_COMMENT:
         # Readers take big-endian for granted here, whatever the block's own order is.
         payload = b"UNICODE\0" + value.encode("utf-16-be", "replace")
-        return _Entry(tag=tag, kind=_UNDEFINED, count=len(payload), payload=payload)
+        return Entry(tag=tag, kind=UNDEFINED, count=len(payload), payload=payload)
     payload = value.replace("\0", "").encode(errors="replace") + b"\0"
-    return _Entry(tag=tag, kind=_ASCII, count=len(payload), payload=payload)
+    return Entry(tag=tag, kind=ASCII, count=len(payload), payload=payload)
 
 
-def _written(old: _Block, main: list[_Entry], exif: list[_Entry]) -> bytes:
+def _written(old: _Block, main: list[Entry], exif: list[Entry]) -> bytes:
     base = old.data[: old.at] if _is_ours_from(old, old.at) else old.data
     base += b"\0" * (len(base) & 1)
-    main_bytes = 2 + _ENTRY_BYTES * (len(main) + bool(exif)) + 4
-    exif_bytes = 2 + _ENTRY_BYTES * len(exif) + 4 if exif else 0
+    main_bytes = 2 + ENTRY_BYTES * (len(main) + bool(exif)) + 4
+    exif_bytes = 2 + ENTRY_BYTES * len(exif) + 4 if exif else 0
     if exif:
         exif_at = struct.pack(old.order + "I", len(base) + main_bytes)
-        main.append(_Entry(tag=_EXIF_POINTER, kind=_LONG, count=1, payload=exif_at))
+        main.append(Entry(tag=_EXIF_POINTER, kind=LONG, count=1, payload=exif_at))
     values_at = len(base) + main_bytes + exif_bytes
-    first, values = _directory(old.order, main, old.next, values_at)
-    second, more = _directory(old.order, exif, 0, values_at + len(values)) if exif else (b"", b"")
+    first, values = ifd.write(old.order, main, old.next, values_at)
+    second, more = ifd.write(old.order, exif, 0, values_at + len(values)) if exif else (b"", b"")
     header = base[:4] + struct.pack(old.order + "I", len(base))
     return b"".join((header, base[8:], first, second, values, more))
-
-
-def _directory(order: str, entries: list[_Entry], following: int, values_at: int) -> tuple[bytes, bytes]:
-    rows, values = [], b""
-    for each in sorted(entries, key=lambda entry: entry.tag):
-        slot = each.slot
-        if each.payload is not None and len(each.payload) <= _SLOT_BYTES:
-            slot = each.payload.ljust(_SLOT_BYTES, b"\0")
-        elif each.payload is not None:
-            slot = struct.pack(order + "I", values_at + len(values))
-            values += each.payload + b"\0" * (len(each.payload) & 1)
-        rows.append(struct.pack(order + "HHI", each.tag, each.kind, each.count) + slot)
-    table = struct.pack(order + "H", len(rows)) + b"".join(rows) + struct.pack(order + "I", following)
-    return table, values
 
 
 def _is_ours_from(old: _Block, at: int) -> bool:
@@ -261,61 +240,45 @@ def _is_ours_from(old: _Block, at: int) -> bool:
     if any(_end(old, each) > at for each in (*staying, *old.others)):
         return False
     moved = sum(each.size_bytes + (each.size_bytes & 1) for each in (*old.main, *old.exif) if _is_behind(old, each, at))
-    directories = 6 * (1 + bool(old.exif)) + _ENTRY_BYTES * (len(old.main) + len(old.exif))
+    directories = 6 * (1 + bool(old.exif)) + ENTRY_BYTES * (len(old.main) + len(old.exif))
     return not old.main or len(old.data) == at + directories + moved
 
 
-def _is_behind(old: _Block, entry: _Entry, at: int) -> bool:
-    return entry.tag in _MOVABLE and entry.size_bytes > _SLOT_BYTES and old.number(entry.slot) >= at
+def _is_behind(old: _Block, entry: Entry, at: int) -> bool:
+    return entry.tag in _MOVABLE and entry.size_bytes > SLOT_BYTES and old.number(entry.slot) >= at
 
 
-def _end(old: _Block, entry: _Entry) -> int:
+def _end(old: _Block, entry: Entry) -> int:
     if entry.tag in _POINTERS:
         return old.number(entry.slot) + 1
-    return old.number(entry.slot) + entry.size_bytes if entry.size_bytes > _SLOT_BYTES else 0
+    return old.number(entry.slot) + entry.size_bytes if entry.size_bytes > SLOT_BYTES else 0
 
 
 def _parse(block: bytes) -> _Block:
-    order = {b"MM\0*": ">", b"II*\0": "<"}.get(block[:4])
-    if order is None or len(block) < _SHORTEST_BLOCK:
+    order = ifd.order(block)
+    if order is None:
         raise RequestError("the Exif block has no TIFF header")
     at = struct.unpack_from(order + "I", block, 4)[0]
-    main, following = _entries(block, order, at)
+    main, following = ifd.read(block, order, at)
     pointer = next((each.slot for each in main if each.tag == _EXIF_POINTER), None)
     exif_at = struct.unpack(order + "I", pointer)[0] if pointer else 0
-    exif = _entries(block, order, exif_at)[0] if pointer else ()
-    others = _entries(block, order, following)[0] if following else ()
+    exif = ifd.read(block, order, exif_at)[0] if pointer else ()
+    others = ifd.read(block, order, following)[0] if following else ()
     return _Block(data=block, order=order, at=at, main=main, next=following, exif_at=exif_at, exif=exif, others=others)
 
 
-def _entries(block: bytes, order: str, at: int) -> tuple[tuple[_Entry, ...], int]:
-    count = struct.unpack_from(order + "H", block, at)[0] if at + 2 <= len(block) else 0
-    end = at + 2 + count * _ENTRY_BYTES
-    if at < _SHORTEST_BLOCK or at + 2 > len(block) or end > len(block):
-        raise RequestError(f"the Exif directory at byte {at:,} does not fit into its {len(block):,} bytes")
-    rows = struct.iter_unpack(order + "HHI4s", block[at + 2 : end])
-    entries = tuple(_Entry(tag=tag, kind=kind, count=number, slot=slot) for tag, kind, number, slot in rows)
-    following = struct.unpack_from(order + "I", block, end)[0] if end + 4 <= len(block) else 0
-    return entries, following
+def _raw(parsed: _Block, entry: Entry) -> bytes:
+    return ifd.raw(parsed.data, parsed.order, entry)
 
 
-def _raw(parsed: _Block, entry: _Entry) -> bytes:
-    if entry.size_bytes <= _SLOT_BYTES:
-        return entry.slot[: entry.size_bytes]
-    start = parsed.number(entry.slot)
-    if start + entry.size_bytes > len(parsed.data):
-        raise RequestError(f"the Exif tag {entry.tag:#06x} says {entry.size_bytes:,} bytes, more than are there")
-    return parsed.data[start : start + entry.size_bytes]
-
-
-def _value(parsed: _Block, entry: _Entry) -> Value | None:
+def _value(parsed: _Block, entry: Entry) -> Value | None:
     raw = _raw(parsed, entry)
     if entry.tag == _USER_COMMENT:
         return comment(raw)
     if entry.kind in _TEXTS:
         return _text(raw.split(b"\0", 1)[0])
-    if entry.kind in (_SHORT, _LONG) and entry.count == 1:
-        return int(struct.unpack(parsed.order + ("H" if entry.kind == _SHORT else "I"), raw)[0])
+    if entry.kind in (SHORT, LONG) and entry.count == 1:
+        return int(struct.unpack(parsed.order + ("H" if entry.kind == SHORT else "I"), raw)[0])
     return None
 
 

@@ -6,8 +6,9 @@ import zlib
 from functools import cache
 
 from PIL import Image, ImageDraw
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
+FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF", "tiff": "TIFF"}
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = (24, 18)) -> Image.Image:
@@ -49,6 +50,20 @@ def samples() -> dict[str, bytes]:
         "webp lossy alpha": saved(picture("RGBA"), "webp"),
         "webp animated": saved(picture("RGBA"), "webp", save_all=True, append_images=_frames("RGBA"), duration=50),
         "webp profile": saved(picture(), "webp", icc_profile=b"profile" * 20, exif=exif),
+        "avif": saved(picture(), "avif"),
+        "avif alpha": saved(picture("RGBA"), "avif"),
+        "avif animated": saved(picture("RGBA"), "avif", save_all=True, append_images=_frames("RGBA"), duration=50),
+        "avif camera": saved(picture(), "avif", icc_profile=b"profile" * 20, exif=exif, xmp=FOREIGN),
+        "tiff": saved(picture(), "tiff"),
+        "tiff alpha": saved(picture("RGBA"), "tiff", compression="tiff_lzw"),
+        "tiff deflate": saved(picture(), "tiff", compression="tiff_adobe_deflate", tiffinfo={317: 2}),
+        "tiff bits": saved(picture("1"), "tiff", compression="group4"),
+        "tiff palette": saved(picture("P"), "tiff"),
+        "tiff cmyk": saved(picture("RGB").convert("CMYK"), "tiff", compression="packbits"),
+        "tiff big endian": saved(picture(), "tiff", tiffinfo=ImageFileDirectory_v2(prefix=b"MM")),
+        "tiff jpeg": saved(picture(), "tiff", compression="jpeg"),
+        "tiff pages": saved(picture(), "tiff", save_all=True, append_images=_frames("L")).removesuffix(bytes(6)),
+        "tiff camera": saved(picture(), "tiff", exif=exif, dpi=(300, 300), icc_profile=b"profile" * 20),
     }
 
 

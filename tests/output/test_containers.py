@@ -1,4 +1,4 @@
-"""PNG, JPEG and WebP files: metadata goes in and out, and everything else stays where it is."""
+"""Picture files of every format: metadata goes in and out, and everything else stays where it is."""
 
 import contextlib
 import io
@@ -31,6 +31,9 @@ PACKET = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
 BLOCK = exif.merge(None, {"Software": "imggen", "UserComment": "a red apple 🍎"})
 
 every_sample = pytest.mark.parametrize("name", list(samples()))
+# A TIFF's Exif is not a block of its own, and an animated or turned AVIF shows Pillow another one.
+BLOCKS = [name for name in samples() if not name.startswith("tiff") and name not in ("avif animated", "avif camera")]
+TRAILED = [name for name in samples() if not name.startswith(("avif", "tiff"))]
 
 
 @every_sample
@@ -39,10 +42,11 @@ def test_header_says_what_pillow_says(name):
     with Image.open(io.BytesIO(samples()[name])) as image:
         assert (read.width, read.height) == image.size
         assert read.format == image.format.lower()
-        assert read.animated == getattr(image, "is_animated", False)
+        # Pages are not frames.
+        assert read.animated == (getattr(image, "is_animated", False) and image.format != "TIFF")
 
 
-@every_sample
+@pytest.mark.parametrize("name", BLOCKS)
 def test_metadata_that_went_in_comes_out_and_pillow_finds_it_too(name):
     data = container.replace(samples()[name], Changes(exif=BLOCK, xmp=PACKET))
     read = container.read(data)
@@ -78,6 +82,14 @@ def test_no_change_changes_no_byte(name):
 
 
 @every_sample
+def test_metadata_that_went_in_is_read_again(name):
+    read = container.read(container.replace(samples()[name], Changes(exif=BLOCK, xmp=PACKET)))
+    assert exif.read(read.carriers.exif).items() >= exif.read(BLOCK).items()
+    assert read.carriers.xmp == PACKET
+    assert not [each for each in read.notes if "pages" not in each and "turned" not in each]
+
+
+@pytest.mark.parametrize("name", TRAILED)
 def test_bytes_behind_the_picture_stay_behind_it(name):
     data = container.replace(samples()[name] + b"trailer", Changes(exif=BLOCK))
     assert data.endswith(b"trailer")
@@ -112,9 +124,11 @@ def test_damaged_file_is_read_or_refused_and_never_more(name, edits):
         (b"", "empty"),
         (b"hello", "no picture"),
         (b"GIF89a....", "a GIF"),
-        (b"II*\0....", "a TIFF"),
+        (b"II+\0\10\0\0\0", "a BigTIFF"),
         (b"%PDF-1.7", "a PDF"),
         (b"\0\0\0\x20ftypavif", "AVIF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heix", "a HEIC"),
     ],
 )
 def test_file_of_another_kind_is_called_by_its_kind(data, fault):

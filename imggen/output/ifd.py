@@ -1,0 +1,93 @@
+"""Image file directories (TIFF 6.0, section 2): tables of tags, as Exif blocks and TIFF files have them."""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from imggen.errors import RequestError
+
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
+HEADER_BYTES = 8
+ENTRY_BYTES = 12
+SLOT_BYTES = 4
+
+_UNIT_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
+# How many bytes are turned together where the byte order changes; types that are not named are bytes.
+_TURNED_BYTES = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
+_ORDERS = {b"MM\0*": ">", b"II*\0": "<"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One row; `payload` is None where the value stays where it is and only `slot`, its 4 bytes, is copied."""
+
+    tag: int
+    kind: int
+    count: int
+    slot: bytes = b""
+    payload: bytes | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes the value has; 0 where its type is not known."""
+        return _UNIT_BYTES.get(self.kind, 0) * self.count
+
+
+def order(data: bytes) -> str | None:
+    """Return the byte order of the TIFF header, as `struct` has it; None where there is no such header."""
+    return _ORDERS.get(data[:4]) if len(data) >= HEADER_BYTES else None
+
+
+def number(order: str, slot: bytes) -> int:
+    """Return the four bytes as a number."""
+    return int(struct.unpack(order + "I", slot)[0])
+
+
+def read(data: bytes, order: str, at: int, *, what: str = "Exif") -> tuple[tuple[Entry, ...], int]:
+    """Return the directory's rows and the place of the next one, 0 where it is the last.
+
+    Raises RequestError where the table is not whole; `what` is the block's name in the message.
+    """
+    count = struct.unpack_from(order + "H", data, at)[0] if at + 2 <= len(data) else 0
+    end = at + 2 + count * ENTRY_BYTES
+    if at < HEADER_BYTES or at + 2 > len(data) or end > len(data):
+        raise RequestError(f"the {what} directory at byte {at:,} does not fit into its {len(data):,} bytes")
+    rows = struct.iter_unpack(order + "HHI4s", data[at + 2 : end])
+    entries = tuple(Entry(tag=tag, kind=kind, count=number, slot=slot) for tag, kind, number, slot in rows)
+    following = struct.unpack_from(order + "I", data, end)[0] if end + 4 <= len(data) else 0
+    return entries, following
+
+
+def raw(data: bytes, order: str, entry: Entry, *, what: str = "Exif") -> bytes:
+    """Return the value's bytes; raise RequestError where they are not all there."""
+    if entry.payload is not None:
+        return entry.payload
+    if entry.size_bytes <= SLOT_BYTES:
+        return entry.slot[: entry.size_bytes]
+    start = number(order, entry.slot)
+    if start + entry.size_bytes > len(data):
+        raise RequestError(f"the {what} tag {entry.tag:#06x} says {entry.size_bytes:,} bytes, more than are there")
+    return data[start : start + entry.size_bytes]
+
+
+def turned(entry: Entry) -> Entry:
+    """Return the row with its payload in the other byte order."""
+    unit = _TURNED_BYTES.get(entry.kind, 1)
+    payload = entry.payload or b""
+    parts = (payload[at : at + unit][::-1] for at in range(0, len(payload), unit))
+    return replace(entry, payload=payload if unit == 1 else b"".join(parts))
+
+
+def write(order: str, entries: Iterable[Entry], following: int, values_at: int) -> tuple[bytes, bytes]:
+    """Return the table, in the order of its tags, and the values behind it, which begin at the place `values_at`."""
+    rows, values = [], bytearray()
+    for each in sorted(entries, key=lambda entry: entry.tag):
+        slot = each.slot
+        if each.payload is not None and len(each.payload) <= SLOT_BYTES:
+            slot = each.payload.ljust(SLOT_BYTES, b"\0")
+        elif each.payload is not None:
+            slot = struct.pack(order + "I", values_at + len(values))
+            values += each.payload + b"\0" * (len(each.payload) & 1)
+        rows.append(struct.pack(order + "HHI", each.tag, each.kind, each.count) + slot)
+    table = struct.pack(order + "H", len(rows)) + b"".join(rows) + struct.pack(order + "I", following)
+    return table, bytes(values)
