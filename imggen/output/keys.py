@@ -269,7 +269,9 @@ def read(path: Path) -> bytes:
 
 
 def problems(place: Path) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with who may read and write the key folder, each with the command that puts it right."""
+    """Yield what is wrong with the key folder and who may read it, each with the command that puts it right."""
+    for path in sorted(place.glob(f".{_OWN}-*.tmp")):
+        yield f"{path} was left by a keys init that was cut off", f"rm -r {_quoted(path)}"
     if os.name == "nt":
         return
     for path in (place, own_folder(place), place / _TRUSTED):
