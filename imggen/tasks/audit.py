@@ -1,0 +1,32 @@
+"""Whether an audit log is whole."""
+
+import re
+from pathlib import Path
+
+from imggen.errors import RequestError
+from imggen.output import audit
+from imggen.output.audit import Checked
+
+
+def check(path: Path, *, head: str | None = None) -> Checked:
+    """Return how far the log's chain holds; `head` is a line's hash that was kept elsewhere.
+
+    Raise RequestError where the file cannot be read, and for a head that is no SHA-256.
+    """
+    if head is not None:
+        head = head.strip().lower()
+        if not re.fullmatch("[0-9a-f]{64}", head):
+            raise RequestError(
+                f"--head {head!r} is no SHA-256", hint="64 hexadecimal digits, as audit check prints them"
+            )
+    return audit.verify(path, head=head)
+
+
+def problem(checked: Checked, *, head: str | None = None) -> str | None:
+    """Return what is wrong with a log that was checked, None where nothing is."""
+    if checked.first_bad is not None:
+        number, why = checked.first_bad
+        return f"line {number} {why}"
+    if head is not None and checked.head_line is None:
+        return "the given head is not in it: lines were cut off at its end, or it is another log"
+    return None
