@@ -17,7 +17,7 @@ class Held:
     def touches(self, span: Span) -> bool:
         """Return whether any byte of the span, from its first to before its second number, is held."""
         before = bisect_left(self.starts, span[1]) - 1
-        return before >= 0 and self.ends[before] > span[0]
+        return span[0] < span[1] and before >= 0 and self.ends[before] > span[0]
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:
