@@ -1,17 +1,20 @@
-"""The signal under a watermark: a keyed pattern of waves in a tile, and what a picture holds of it.
+"""The signal under a watermark: a keyed sum of waves in a tile, and what a picture holds of it.
 
-A tile of 128 x 128 pixels repeats over the picture. It is the sum of some 850 waves between 0.05 and 0.2 cycles a
+A tile of 128 x 128 pixels repeats over the picture. It is the sum of some 1,200 waves between 0.08 and 0.24 cycles a
 pixel: low enough to outlive JPEG and halving, high enough to stand beside what pictures hold. The key deals the waves
 out: a quarter is known and shows where the tile begins, the others carry bits by their signs.
 
 Adding up all the tiles of a picture leaves 128 x 128 numbers, whatever its size, and one small Fourier transform tells
-the waves apart. A scaled picture only repeats with another period, so no scale asks for resampling; mirroring and
-quarter turns only change the places of the waves.
+the waves apart. A picture of another scale only repeats with another period, so no scale asks for resampling, and
+mirroring and quarter turns only change the places of the waves.
+
+Spread spectrum: Cox et al., "Secure spread spectrum watermarking for multimedia", IEEE Trans. Image Processing 6 (1997).
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from math import hypot
 
@@ -21,55 +24,71 @@ from numpy.typing import NDArray
 from imggen.output import convolution
 
 TILE = 128
-_INNER, _OUTER = 6, 26
+KNOWN = convolution.CODED_BITS
+"""The number of the group of known waves; the groups before it are the coded bits, the one after it means nothing."""
+
+# From 0.08 to 0.24 cycles a pixel; at half the size the last stands just under what pixels can show.
+_INNER, _OUTER = 10, 31
 _AXIS = 2
-_SYNC_SHARE = 0.25
+_KNOWN_SHARE = 0.25
 _WINDOW = 9
 _LIMIT = 3.0
+OUTLIER = 2.0
 _BANDS = 5
-_STEPS = np.arange(-0.5, 0.51, 0.25, dtype=np.float32)
+_STEPS = np.arange(-0.5, 0.51, 0.25)
 
+Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Waves = NDArray[np.complex64]
 Whole = NDArray[np.int64]
+Sums = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pattern:
-    """How one key deals out the waves: their frequencies in cycles a tile and the phases they start from.
+    """How one key deals out the waves: their frequencies in cycles a tile and the phases that they start from.
 
-    `sync` and `data` index `rows`, `columns`, `phases` (1, i, -1, -i) and `bands`; a wave of `data` carries two bits.
-    `bits` is the coded bit of each of the values that the waves of `data` give, real parts first.
+    The first `carriers` waves carry two bits each, one in the real part and one in the imaginary, the rest are known.
+    `groups` says of all real parts, then of all imaginary ones, which coded bit they show, or `KNOWN`.
     """
 
     rows: Whole
     columns: Whole
     phases: Waves
     bands: Whole
-    sync: slice
-    data: slice
-    bits: Whole
+    carriers: int
+    groups: Whole
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """The best place for a tile in a picture: how many standard deviations it stands out, and what it says."""
+    """The best place for a key's tile: by how many standard deviations it stands out, and a value a coded bit."""
 
     z: float
     soft: Floats
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """A picture enlarged by `numerator / denominator` since it was marked."""
-
-    numerator: int
-    denominator: int
-
-    @property
-    def period(self) -> int:
-        """Pixels after which the waves begin anew: `denominator` tiles."""
-        return TILE * self.numerator * self.denominator // self.denominator
+@lru_cache(maxsize=16)
+def pattern(key: bytes) -> Pattern:
+    """Return the pattern of a key, the same on every machine: SHA-256 in counter mode, no library's random numbers."""
+    rows, columns = _band()
+    order = np.argsort(_hashed(key, b"order", len(rows)), kind="stable")
+    rows, columns = rows[order], columns[order]
+    quarters = (_hashed(key, b"phase", len(rows)) >> np.uint64(62)).astype(np.int64)
+    repeats = round(2 * len(rows) * (1 - _KNOWN_SHARE) / convolution.CODED_BITS)
+    carriers = repeats * convolution.CODED_BITS // 2
+    bits = np.tile(np.arange(convolution.CODED_BITS), repeats)
+    known = np.full(len(rows) - carriers, KNOWN)
+    radius = np.hypot(rows, columns)
+    return Pattern(
+        rows=rows,
+        columns=columns,
+        phases=np.array([1, 1j, -1, -1j], np.complex64)[quarters],
+        bands=np.minimum((radius - _INNER) * _BANDS // (_OUTER - _INNER), _BANDS - 1).astype(np.int64),
+        carriers=carriers,
+        groups=np.concatenate([bits[:carriers], known, bits[carriers:], known + 1]),
+    )
 
 
 def _band() -> tuple[Whole, Whole]:
@@ -81,171 +100,166 @@ def _band() -> tuple[Whole, Whole]:
         if abs(row) >= _AXIS and _INNER <= hypot(row, column) <= _OUTER
     ]
     rows, columns = zip(*places, strict=True)
-    return np.array(rows), np.array(columns)
+    return np.array(rows, np.int64), np.array(columns, np.int64)
 
 
 def _hashed(key: bytes, purpose: bytes, count: int) -> NDArray[np.uint64]:
-    """Return 64-bit numbers from SHA-256 of the key and a counter, the same on every machine."""
-    blocks = [
-        hashlib.sha256(b"imggen watermark 1\0" + purpose + b"\0" + index.to_bytes(4, "big") + key).digest()
-        for index in range(-(-count // 4))
-    ]
-    return np.frombuffer(b"".join(blocks), ">u8")[:count].astype(np.uint64)
+    start = b"imggen watermark 1\0" + purpose + b"\0"
+    counters = (index.to_bytes(4, "big") for index in range(-(-count // 4)))
+    blocks = b"".join(hashlib.sha256(start + counter + key).digest() for counter in counters)
+    return np.frombuffer(blocks, ">u8")[:count].astype(np.uint64)
 
 
-@lru_cache(maxsize=16)
-def pattern(key: bytes) -> Pattern:
-    """Return the pattern of a key."""
-    rows, columns = _band()
-    order = np.argsort(_hashed(key, b"order", len(rows)), kind="stable")
-    rows, columns = rows[order], columns[order]
-    phases = np.array([1, 1j, -1, -1j], np.complex64)[(_hashed(key, b"phase", len(rows)) >> np.uint64(62)).astype(int)]
-    repeats = int(2 * len(rows) * (1 - _SYNC_SHARE)) // convolution.CODED_BITS
-    data = repeats * convolution.CODED_BITS // 2
-    radius = np.hypot(rows, columns)
-    bands = np.minimum(((radius - _INNER) * _BANDS / (_OUTER - _INNER)).astype(np.int64), _BANDS - 1)
-    return Pattern(
-        rows=rows,
-        columns=columns,
-        phases=phases,
-        bands=bands,
-        data=slice(0, data),
-        sync=slice(data, len(rows)),
-        bits=np.tile(np.arange(convolution.CODED_BITS), repeats),
-    )
+def tile(keyed: Pattern, values: Doubles) -> Floats:
+    """Return the sum of the waves as TILE x TILE pixels of mean square 1, in whole 256ths.
 
-
-def signs(keyed: Pattern, coded: Floats) -> Waves:
-    """Return what each wave is when it carries `coded`, at unit strength."""
-    values = coded[keyed.bits]
-    half = len(values) // 2
-    waves = np.ones(len(keyed.rows), np.complex64)
-    waves[keyed.data] = (values[:half] + 1j * values[half:]) * np.float32(0.5**0.5)
-    return waves * keyed.phases
-
-
-def tile(keyed: Pattern, waves: Waves) -> NDArray[np.float64]:
-    """Return the sum of the waves as a TILE x TILE field whose mean square is 1."""
+    `values` are the waves' real parts, then their imaginary ones.
+    """
     spectrum = np.zeros((TILE, TILE // 2 + 1), np.complex128)
-    spectrum[keyed.rows, keyed.columns] = waves
+    spectrum[keyed.rows, keyed.columns] = _joined(values) * keyed.phases
     field = np.fft.irfft2(spectrum, s=(TILE, TILE))
-    return field / np.sqrt((field**2).mean())
+    field *= 256 / np.sqrt((field**2).mean())
+    # Whole numbers here and in what multiplies them: another machine's last bit must not become another pixel.
+    return np.rint(field).astype(np.float32) / np.float32(256)
 
 
-def surround(luminance: NDArray[np.uint8]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """Return, for the 9 x 9 pixels around each, 81 times their mean, and 81 squared times their variance; exact."""
-    padded = np.pad(luminance, _WINDOW // 2, mode="edge").astype(np.uint32)
+def _joined(values: Doubles) -> NDArray[np.complex128]:
+    half = len(values) // 2
+    return values[:half] + 1j * values[half:]
+
+
+def surround(plane: Bytes) -> tuple[Sums, Sums]:
+    """Return the sum of the 9 x 9 pixels around each, and 81 squared times their variance; both exact."""
+    padded = np.pad(plane, _WINDOW // 2, mode="edge").astype(np.uint32)
     sums = _boxes(padded)
     return sums, _WINDOW**2 * _boxes(padded * padded) - sums * sums
 
 
-def _boxes(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
+def _boxes(values: Sums) -> Sums:
     for _ in range(2):
         eight = values
         for step in (1, 2, 4):
             eight = eight[:-step] + eight[step:]
-        values = (eight[:-1] + values[8:]).T
+        values = np.ascontiguousarray((eight[:-1] + values[_WINDOW - 1 :]).T)
     return values
 
 
-def whiten(luminance: NDArray[np.uint8], sums: NDArray[np.uint32], spread: NDArray[np.uint32]) -> Floats:
+def whiten(plane: Bytes, around: tuple[Sums, Sums] | None = None) -> Floats:
     """Return how far each pixel is from its surround, in sixteenths of the deviation there, as whole numbers."""
-    deviation = np.sqrt(spread.astype(np.float32)) + np.float32(_WINDOW**2)
-    away = luminance.astype(np.float32) * np.float32(_WINDOW**2) - sums
-    away /= deviation
+    sums, variance = around or surround(plane)
+    away = plane.astype(np.float32)
+    away *= _WINDOW**2
+    away -= sums
+    away /= deviation(variance) + np.float32(_WINDOW**2)
     np.clip(away, -_LIMIT, _LIMIT, out=away)
     away *= 16
     return np.rint(away, out=away)
 
 
-def fold(field: Floats, period: int) -> Floats:
-    """Return the sum of all the `period` x `period` tiles of a field; a last one that is not whole counts as it is."""
+def deviation(variance: Sums) -> Floats:
+    """Return 81 times the standard deviation, of what `surround` returns."""
+    return np.sqrt(variance.astype(np.float32))
+
+
+def fold(field: Floats, period: int) -> Doubles:
+    """Return the sum of all `period` x `period` tiles of a field; a last one that is not whole adds what it has."""
     height, width = field.shape
     down, across = -(-height // period), -(-width // period)
     whole = np.zeros((down * period, across * period), np.float32)
     whole[:height, :width] = field
     rows = whole.reshape(down, period, across * period).sum(axis=0)
-    return rows.reshape(period, across, period).sum(axis=1)
+    return rows.reshape(period, across, period).sum(axis=1).astype(np.float64)
+
+
+def waves(field: Floats, scale: Fraction = Fraction(1)) -> Waves:
+    """Return the waves of a field from -31 to 31 cycles a tile, both ways, at one scale; see `held`."""
+    period = TILE * scale
+    folded = fold(field, period.numerator)
+    spectrum = np.fft.rfft2(folded)
+    line = period.denominator * np.arange(-_OUTER, _OUTER + 1)
+    right = spectrum[line[:, None] % len(folded), line[None, _OUTER:]]
+    return np.concatenate([right[::-1, :0:-1].conj(), right], axis=1).astype(np.complex64)
 
 
 @lru_cache(maxsize=1)
-def _grid() -> tuple[Whole, NDArray[np.bool_]]:
-    """Return the ring that each frequency of the square -OUTER..OUTER lies in, and which are in the band."""
+def _rings() -> tuple[Whole, Floats, Floats]:
+    """Return the ring that each wave of the square lies in, 1 where it is in the band, and the waves in each ring."""
     line = np.arange(-_OUTER, _OUTER + 1)
     radius = np.hypot(line[:, None], line[None])
     used = (radius >= _INNER) & (radius <= _OUTER) & (abs(line[:, None]) >= _AXIS) & (abs(line[None]) >= _AXIS)
-    return np.where(used, radius / 2, 0).astype(np.int64), used
+    rings = np.where(used, radius / 2, 0).astype(np.int64)
+    counts = np.bincount(rings.ravel(), used.ravel())
+    return rings, used.astype(np.float32), np.maximum(counts, 1).astype(np.float32)
 
 
-def square(folded: Floats, multiple: int) -> Waves:
-    """Return the waves from -OUTER to OUTER both ways, for a field that holds `multiple` tiles."""
-    spectrum = np.fft.rfft2(folded).astype(np.complex64)
-    line = multiple * np.arange(-_OUTER, _OUTER + 1)
-    right = spectrum[line[:, None] % len(folded), line[None, _OUTER:]]
-    return np.concatenate([right[::-1, :0:-1].conj(), right], axis=1)
+def power(found: Waves) -> Floats:
+    """Return the mean power of the waves as far from the middle as each."""
+    rings, used, counts = _rings()
+    powers = (found.real**2 + found.imag**2) * used
+    return (np.bincount(rings.ravel(), powers.ravel()) / counts)[rings].astype(np.float32)
 
 
-def even(waves: Waves) -> Waves:
+def even(found: Waves) -> Waves:
     """Return the waves with each ring brought to the same strength, and single strong ones cut down."""
-    rings, used = _grid()
-    power = waves.real**2 + waves.imag**2
-    means = np.bincount(rings.ravel(), (power * used).ravel()) / np.maximum(1, np.bincount(rings.ravel(), used.ravel()))
-    scale = 1 / np.sqrt(means + 1e-6)[rings] * used
-    size = np.sqrt(power) * scale
-    return (waves * (scale * np.minimum(1, 2 / np.maximum(size, 1e-6)))).astype(np.complex64)
+    _, used, _ = _rings()
+    scale = used / np.sqrt(power(found) + 1e-6)
+    size = np.abs(found) * scale
+    return (found * (scale * np.minimum(1, OUTLIER / np.maximum(size, 1e-6)))).astype(np.complex64)
 
 
-def turns(waves: Waves) -> Iterator[Waves]:
+def pick(found: Waves | Floats, keyed: Pattern) -> NDArray[np.complex128]:
+    """Return the waves of a key out of the square, in its order."""
+    return found[keyed.rows + _OUTER, keyed.columns + _OUTER].astype(np.complex128)
+
+
+def _turns(found: Waves) -> Iterator[Waves]:
     """Yield the waves of the picture as it is, mirrored, and in its quarter turns, with and without a mirror."""
-    for turned in (waves, waves.T):
+    for turned in (found, found.T):
         yield turned
         yield turned[:, ::-1]
         yield turned[::-1]
         yield turned[::-1, ::-1]
 
 
-def search(field: Floats, keyed: Pattern, numerator: int, denominator: int) -> Found:
-    """Return the best place for the key's tile in a whitened field, at one scale, in all eight turns."""
-    waves = even(square(fold(field, TILE * numerator // _gcd128(denominator)), denominator // _gcd128(denominator)))
-    offset = 0.5 * denominator / numerator - 0.5
-    line = np.exp(-2j * np.pi * offset / TILE * np.arange(-_OUTER, _OUTER + 1)).astype(np.complex64)
-    waves = waves * line[:, None] * line[None]
-    got = np.stack([turned[keyed.rows + _OUTER, keyed.columns + _OUTER] for turned in turns(waves)])
-    got *= keyed.phases.conj()
-    sync = got[:, keyed.sync]
+def search(found: Waves, keyed: Pattern, scale: Fraction = Fraction(1)) -> Found:
+    """Return the best place for the key's tile among evened waves of one scale, in all eight turns.
+
+    Where the key is not in the picture, a place's z is a sum of known numbers with random signs, of variance 1: it
+    passes t with a chance below exp(-t^2 / 2), whatever the picture (Hoeffding 1963).
+    """
+    # Pixels are squares: their centres, not their corners, move by the scale.
+    shift = 0.5 / float(scale) - 0.5
+    line = np.exp(-2j * np.pi * shift / TILE * np.arange(-_OUTER, _OUTER + 1))
+    centred = (found * line[:, None] * line).astype(np.complex64)
+    places = keyed.rows + _OUTER, keyed.columns + _OUTER
+    got = np.stack([turned[places] for turned in _turns(centred)]) * keyed.phases.conj()
+    known = got[:, keyed.carriers :]
     spectra = np.zeros((len(got), TILE, TILE // 2 + 1), np.complex64)
-    spectra[:, keyed.rows[keyed.sync], keyed.columns[keyed.sync]] = sync
-    heights = np.fft.irfft2(spectra, s=(TILE, TILE))
-    heights *= np.float32(TILE * TILE / 2)
-    noise = np.sqrt((sync.real**2 + sync.imag**2).sum(axis=1) / 2 + 1e-12)
-    peaks = heights.reshape(len(got), -1).max(axis=1) / noise
-    turn = int(peaks.argmax())
-    place = np.unravel_index(int(heights[turn].argmax()), (TILE, TILE))
-    z, aligned = _align(got[turn], keyed, place)
-    return Found(z=z / float(noise[turn]), soft=_soft(aligned, keyed))
+    spectra[:, keyed.rows[keyed.carriers :], keyed.columns[keyed.carriers :]] = known
+    heights = np.fft.irfft2(spectra, s=(TILE, TILE)).reshape(len(got), -1) * np.float32(TILE * TILE / 2)
+    noise = np.sqrt((known.real**2 + known.imag**2).sum(axis=1) / 2 + 1e-9)
+    turn = int((heights.max(axis=1) / noise).argmax())
+    height, aligned = _align(got[turn], keyed, int(heights[turn].argmax()))
+    return Found(z=height / float(noise[turn]), soft=_soft(aligned, keyed))
 
 
-def _gcd128(denominator: int) -> int:
-    return denominator & -denominator
-
-
-def _align(got: Waves, keyed: Pattern, place: tuple[int, int]) -> tuple[float, Waves]:
-    """Return the waves seen from the tile's corner, found to a quarter of a pixel, and the height there."""
-    rows, columns = place[0] + _STEPS, place[1] + _STEPS
-    turn = np.float32(2 * np.pi / TILE)
-    down = np.exp(1j * turn * rows[:, None] * keyed.rows.astype(np.float32))
-    across = np.exp(1j * turn * columns[:, None] * keyed.columns.astype(np.float32))
-    sync = keyed.sync
-    heights = ((down[:, sync] * got[sync]) @ across[:, sync].T).real
-    row, column = np.unravel_index(int(heights.argmax()), heights.shape)
+def _align(got: Waves, keyed: Pattern, place: int) -> tuple[float, Waves]:
+    """Return the height at the tile's corner, found to a quarter of a pixel, and the waves as seen from there."""
+    rows, columns = (each + _STEPS for each in divmod(place, TILE))
+    down = np.exp(2j * np.pi / TILE * rows[:, None] * keyed.rows)
+    across = np.exp(2j * np.pi / TILE * columns[:, None] * keyed.columns)
+    known = slice(keyed.carriers, None)
+    heights = ((down[:, known] * got[known]) @ across[:, known].T).real
+    row, column = divmod(int(heights.argmax()), len(columns))
     return float(heights[row, column]), (got * down[row] * across[column]).astype(np.complex64)
 
 
 def _soft(aligned: Waves, keyed: Pattern) -> Floats:
-    """Return a value for each coded bit; bands whose known waves came through better count more."""
-    known, bands = aligned[keyed.sync].real, keyed.bands
-    trust = np.bincount(bands[keyed.sync], known, _BANDS) / np.bincount(bands[keyed.sync], minlength=_BANDS)
-    trust = np.maximum(trust + 0.5 * trust.mean(), 0.05)
-    data = aligned[keyed.data] * trust[bands[keyed.data]]
-    values = np.concatenate([data.real, data.imag])
-    return np.bincount(keyed.bits, values, convolution.CODED_BITS).astype(np.float32)
+    """Return a value a coded bit; bands whose known waves came through better count more."""
+    known, bands = keyed.bands[keyed.carriers :], keyed.bands[: keyed.carriers]
+    seen = np.bincount(known, aligned[keyed.carriers :].real, _BANDS) / np.bincount(known, minlength=_BANDS)
+    trust = np.maximum(seen + 0.5 * seen.mean(), 0.05)[bands]
+    values = aligned[: keyed.carriers] * trust
+    parts = np.concatenate([values.real, values.imag])
+    groups = keyed.groups[keyed.groups < KNOWN]
+    return np.bincount(groups, parts, convolution.CODED_BITS).astype(np.float32)

@@ -1,33 +1,42 @@
-"""An invisible watermark: 48 bits in a picture's luminance that outlive JPEG, halving and cropping."""
+"""An invisible watermark: 48 bits in a picture's pixels that outlive JPEG, halving and cropping.
 
+It is a mark among people of good will: it survives handling, and no one who wants it gone. See docs/watermark.md.
+"""
+
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from imggen.errors import RequestError
-from imggen.output import convolution, spread
+from imggen.output import convolution, spread, strength
+from imggen.output.spread import Bytes, Floats
 
 VERSION = 1
 PUBLIC_KEY = b"imggen public watermark key 1"
-"""The key that everyone has: with it anyone can detect a mark, forge one, and take one away."""
-MIN_EDGE = 64
+"""The key that everyone has: with it anyone can detect a mark, but also forge one, and take one away."""
 THRESHOLD = 7.0
+"""The z from which a mark is there: unmarked pictures pass it less than once in some hundred thousand."""
+MIN_EDGE = 64
+"""Pixels; nothing smaller is marked at all."""
+GOOD_EDGE = 256
+MAX_GROWTH = 0.3
 
-_SCALES = ((1, 1), (1, 2), (3, 4), (2, 3), (3, 2), (2, 1))
 _MODES = ("L", "RGB", "RGBA")
-_STRENGTH = 2.1
-_CAP = 5.0
-_PLAIN = 1.2
-_REACH = 2.5
-_BETA = 0.8
-_ENOUGH = 0.25
+_SCALES = tuple(Fraction(each) for each in ("1", "1/2", "3/4", "2/3", "5/8", "5/4", "3/2", "2"))
+# What a unit of luminance is in red and green. Blue adds a tenth to luminance and as much as green to an error; left
+# alone, it also shows what green would have been without the mark.
+_RED, _GREEN = 0.689, 1.353
+# In levels of luminance, for 40.3 dB: of colours as above, and where all of them move alike.
+_MEAN_COLOUR, _MEAN_GREY = 2.8, 2.45
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """What was found. `identity` is 12 hex digits, None where the checksum fails."""
+    """What was found: a mark where `z` is over the threshold, and its 12 hex digits where their checksum holds."""
 
     present: bool
     identity: str | None
@@ -36,7 +45,7 @@ class Detection:
 
 @dataclass(frozen=True, kw_only=True)
 class Suitability:
-    """Whether a picture is one to mark, and why."""
+    """Whether a picture is one to mark unasked, and why."""
 
     fits: bool
     reason: str
@@ -45,128 +54,142 @@ class Suitability:
 def embed(
     image: Image.Image, identity: str, *, key: bytes = PUBLIC_KEY, where: Image.Image | None = None
 ) -> Image.Image:
-    """Return the picture with `identity` in it."""
-    check(image, identity, where)
+    """Return a copy of the picture with `identity`, 12 hex digits, hidden in it; the same for the same, everywhere.
+
+    `where`, in mode L and of the picture's size, is 255 for a full mark and 0 for pixels to come back bit for bit, as
+    transparent ones and the alpha channel do anyway. Raise RequestError for other modes and fewer than 64 x 64 pixels.
+    """
+    _check(image, identity, where)
+    grey = _is_grey(image)
+    plane = _luminance(image)
+    around = spread.surround(plane)
+    level = strength.over_pixels(around[1], _share(image, where), _MEAN_GREY if grey else _MEAN_COLOUR)
     keyed = spread.pattern(key)
-    luminance = np.asarray(image.convert("RGB").convert("L") if image.mode == "RGBA" else image.convert("L"))
-    sums, variance = spread.surround(luminance)
-    share = _share(image, where)
-    strength = _strength(variance, share)
-    wanted = spread.signs(keyed, convolution.encode(bytes.fromhex(identity), VERSION))
-    waves = _informed(luminance, sums, variance, strength, keyed, wanted)
-    tile = np.rint(spread.tile(keyed, waves) * 256).astype(np.float32) / np.float32(256)
-    height, width = luminance.shape
-    mark = np.tile(tile, (-(-height // spread.TILE), -(-width // spread.TILE)))[:height, :width] * strength
-    delta = np.rint(mark).astype(np.int16)
-    return _added(image, delta)
-
-
-def check(image, identity, where):
-    if image.mode not in _MODES:
-        raise RequestError(f"a watermark goes into pictures of mode {', '.join(_MODES)}, not {image.mode}")
-    if min(image.size) < MIN_EDGE:
-        raise RequestError(f"{image.width}x{image.height} is smaller than the {MIN_EDGE}x{MIN_EDGE} that a mark needs")
-    if where is not None and (where.size != image.size or where.mode != "L"):
-        raise RequestError("bad where")
-
-
-def _share(image, where):
-    """Return how much of the mark each pixel takes, None = all of it."""
-    share = None
-    if where is not None:
-        share = np.asarray(where).astype(np.float32) / np.float32(255)
-    if image.mode == "RGBA":
-        solid = (np.asarray(image.getchannel("A")) > 0).astype(np.float32)
-        share = solid if share is None else share * solid
-    return share
-
-
-def _strength(variance, share):
-    deviation = np.sqrt(variance.astype(np.float32)) / np.float32(81)
-    plain = variance == 0
-    shape = np.sqrt(deviation + 1)
-    if share is not None:
-        shape *= share
-    busy = ~plain if share is None else ~plain & (share > 0)
-    if busy.mean() > _ENOUGH:
-        shape[plain] = 0
-    power = float((shape * shape).sum(dtype=np.float64)) / max(1, np.count_nonzero(shape))
-    shape *= np.float32(_STRENGTH / max(1e-9, power) ** 0.5)
-    np.minimum(shape, np.where(plain, np.float32(_PLAIN), np.float32(_CAP)), out=shape)
-    # to 1/64
-    shape *= 64
-    np.rint(shape, out=shape)
-    shape /= 64
-    return shape
-
-
-def _informed(luminance, sums, variance, strength, keyed, wanted):
-    host = spread.square(spread.fold(spread.whiten(luminance, sums, variance), spread.TILE), 1)
-    held = host[keyed.rows + spread._OUTER, keyed.columns + spread._OUTER]
-    deviation = np.sqrt(variance.astype(np.float32)) / np.float32(81) + 1
-    through = float((strength / deviation).sum(dtype=np.float64)) * 16 / spread.TILE**2
-    unit = spread.TILE**2 / np.sqrt(2 * len(keyed.rows))  # |coefficient| of a wave in a tile of mean square 1
-    ratio = held * wanted.conj()  # along what is wanted
-    # per real value
-    ratio = held * keyed.phases.conj() / (unit * through)
-    sign = wanted * keyed.phases.conj()
-    out = np.empty_like(wanted)
-    d, s = keyed.data, keyed.sync
-
-    def boost(sgn, held, base):
-        along = held * np.sign(sgn) / base
-        return np.sign(sgn) * base * np.clip(1 - _BETA * along, 0.4, _REACH)
-
-    h = np.float32(0.5**0.5)
-    re = boost(sign[d].real, ratio[d].real, h)
-    im = boost(sign[d].imag, ratio[d].imag, h)
-    out[d] = re + 1j * im
-    out[s] = boost(np.ones(len(sign[s])), ratio[s].real, 1.0)
-    # to sixteenths
-    out = (np.rint(out.real * 16) + 1j * np.rint(out.imag * 16)) / 16
-    return (out * keyed.phases).astype(np.complex64)
-
-
-def _added(image, delta):
-    pixels = np.asarray(image)
-    colours = pixels[..., :3] if pixels.ndim == 3 else pixels[..., None]
-    marked = np.clip(colours + delta[..., None], 0, 255).astype(np.uint8)
-    if image.mode == "RGBA":
-        marked = np.concatenate([marked, pixels[..., 3:]], axis=2)
-    return Image.fromarray(marked[..., 0] if image.mode == "L" else marked)
+    host = spread.waves(spread.whiten(plane, around))
+    # As `whiten` sees it, a pixel of the mark is this many sixteenths of a deviation.
+    through = 16 * float((level / (spread.deviation(around[1]) / 81 + 1)).sum(dtype=np.float64)) / spread.TILE**2
+    coded = convolution.encode(bytes.fromhex(identity), VERSION)
+    tile = spread.tile(keyed, strength.over_waves(host, through, keyed, coded))
+    return _add(image, _repeated(tile, plane.shape) * level, grey=grey)
 
 
 def detect(image: Image.Image, *, key: bytes = PUBLIC_KEY) -> Detection:
-    """Return what mark the key finds in the picture."""
+    """Return what mark `key` finds in a picture of any scale tried, mirrored or turned by quarters as it may be."""
     keyed = spread.pattern(key)
-    luminance = np.asarray(image.convert("RGB").convert("L") if image.mode == "RGBA" else image.convert("L"))
-    sums, variance = spread.surround(luminance)
-    field = spread.whiten(luminance, sums, variance)
-    if image.mode == "RGBA":
-        field[np.asarray(image.getchannel("A")) == 0] = 0
     best = Detection(present=False, identity=None, z=0.0)
-    for numerator, denominator in _SCALES:
-        found = spread.search(field, keyed, numerator, denominator)
-        data = convolution.decode(found.soft, VERSION) if found.z > 5 else None
-        got = Detection(present=found.z >= THRESHOLD, identity=data.hex() if data else None, z=found.z)
-        if got.present and data:
-            return got
-        if got.z > best.z:
-            best = got
+    for scale, found in _views(image):
+        place = spread.search(found, keyed, scale)
+        present = place.z >= THRESHOLD
+        data = convolution.decode(place.soft, VERSION) if present else None
+        seen = Detection(present=present, identity=data.hex() if data else None, z=place.z)
+        if data:
+            return seen
+        best = max(best, seen, key=lambda each: each.z)
     return best
 
 
 def suit(image: Image.Image, *, where: Image.Image | None = None) -> Suitability:
-    """Return whether `--watermark auto` marks this picture."""
-    if min(image.size) < 256:
-        return Suitability(
-            fits=False, reason=f"{image.width}x{image.height} is smaller than the 256x256 that a mark needs"
-        )
-    _, variance = spread.surround(np.asarray(image.convert("L")))
-    plain = float((variance == 0).mean())
-    if plain > 0.5:
-        return Suitability(
-            fits=False,
-            reason=f"{plain:.0%} of it is plain colour, on which a mark would show and make a PNG larger",
-        )
-    return Suitability(fits=True, reason=f"{1 - plain:.0%} of it is textured")
+    """Return whether a picture is large and textured enough for a mark that stays unseen and can be read again."""
+    if min(image.size) < GOOD_EDGE:
+        needed = f"{GOOD_EDGE}x{GOOD_EDGE}"
+        return Suitability(fits=False, reason=f"{_size(image)} is smaller than the {needed} that a mark needs")
+    marked = embed(image, "0" * 12, where=where)
+    growth = _bits(marked) / _bits(image) - 1
+    if growth > MAX_GROWTH:
+        reason = f"it is so plain that a mark would show and make a PNG about {growth:.0%} larger"
+        return Suitability(fits=False, reason=reason)
+    return Suitability(fits=True, reason="textured")
+
+
+def _check(image: Image.Image, identity: str, where: Image.Image | None) -> None:
+    if not re.fullmatch("[0-9a-f]{12}", identity):
+        raise RequestError(f"a watermark's identity is 12 digits of 0-9 and a-f, not {identity!r}")
+    if image.mode not in _MODES:
+        raise RequestError(f"a watermark goes into pictures of mode {', '.join(_MODES)}, not {image.mode}")
+    if min(image.size) < MIN_EDGE:
+        raise RequestError(f"{_size(image)} is smaller than the {MIN_EDGE}x{MIN_EDGE} that the faintest mark needs")
+    if where is not None and (where.mode, where.size) != ("L", image.size):
+        raise RequestError(f"the mask is {_size(where)} of mode {where.mode}, not {_size(image)} of mode L")
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.width}x{image.height}"
+
+
+def _is_grey(image: Image.Image) -> bool:
+    if image.mode == "L":
+        return True
+    red, green, blue = image.split()[:3]
+    return red.tobytes() == green.tobytes() == blue.tobytes()
+
+
+def _luminance(image: Image.Image) -> Bytes:
+    # By way of RGB: Pillow would else lay some modes with alpha on black.
+    return np.asarray(image.convert("RGB").convert("L"))
+
+
+def _share(image: Image.Image, where: Image.Image | None) -> Floats | None:
+    parts: list[Floats] = []
+    if where is not None:
+        parts.append(np.asarray(where).astype(np.float32) / np.float32(255))
+    if image.mode == "RGBA":
+        parts.append((np.asarray(image.getchannel("A")) > 0).astype(np.float32))
+    return None if not parts else parts[0] if len(parts) == 1 else parts[0] * parts[1]
+
+
+def _repeated(tile: Floats, shape: tuple[int, ...]) -> Floats:
+    height, width = shape
+    return np.tile(tile, (-(-height // len(tile)), -(-width // len(tile))))[:height, :width]
+
+
+def _add(image: Image.Image, mark: Floats, *, grey: bool) -> Image.Image:
+    pixels = np.array(image)
+    channels = pixels[..., None] if image.mode == "L" else pixels
+    for channel, part in enumerate((1, 1, 1)[: channels.shape[2]] if grey else (_RED, _GREEN)):
+        change = np.rint(mark * np.float32(part)).astype(np.int16)
+        channels[..., channel] = np.clip(channels[..., channel] + change, 0, 255)
+    return Image.fromarray(pixels)
+
+
+def _views(image: Image.Image) -> Iterator[tuple[Fraction, spread.Waves]]:
+    """Yield the waves of the picture at each scale, first of its luminance, then of that and of its colours."""
+    light = _field(image, _luminance(image))
+    colour: Floats | None = None
+    grey = _is_grey(image)
+    for scale in _SCALES:
+        seen = spread.even(spread.waves(light, scale))
+        yield scale, seen
+        if grey:
+            continue
+        colour = _colour(image) if colour is None else colour
+        yield scale, seen + spread.even(spread.waves(colour, scale))
+
+
+def _colour(image: Image.Image) -> Floats:
+    """Return what green holds and blue does not: most of the mark, and little of the picture, whose colours agree."""
+    green, blue = (_field(image, np.asarray(image.getchannel(each))) for each in "GB")
+    return green - blue
+
+
+def _field(image: Image.Image, plane: Bytes) -> Floats:
+    field = spread.whiten(plane)
+    if image.mode == "RGBA":
+        field[np.asarray(image.getchannel("A")) == 0] = 0
+    return field
+
+
+def _bits(image: Image.Image) -> float:
+    """Return about how many bits a PNG takes: the entropy of what is left of each pixel beside its neighbours."""
+    total = 0.0
+    for name in image.convert("RGB").split():
+        plane = np.asarray(name).astype(np.int16)
+        left = np.diff(plane, axis=1)
+        up = np.diff(plane, axis=0)
+        total += min(_entropy(left), _entropy(up))
+    return total
+
+
+def _entropy(values):
+    counts = np.bincount((values.ravel() + 255), minlength=511).astype(np.float64)
+    counts = counts[counts > 0] / values.size
+    return float(-(counts * np.log2(counts)).sum())
