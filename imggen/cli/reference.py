@@ -28,6 +28,8 @@ COMMANDS: Final = (
     ("keys", "show"),
     ("keys", "trust"),
     ("keys", "export"),
+    ("audit",),
+    ("audit", "check"),
     ("train",),
     ("doctor",),
 )

@@ -123,6 +123,15 @@ class Checked:
     head_line: int | None
 
 
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+# Made once: `json.dumps` and `json.loads` make new ones for every line.
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
+
+
 def now() -> datetime:
     """Return the true time, in UTC: a log's is never that of SOURCE_DATE_EPOCH."""
     return datetime.now(UTC)
@@ -179,14 +188,23 @@ def find(path: Path, sha256: str) -> Line | None:
 
     Lines that are not sound are passed over; `verify` says whether the rest can be relied on.
     """
+    return _last_of(path, "sha256", sha256)
+
+
+def find_mark(path: Path, watermark: str) -> Line | None:
+    """Return the last line that tells of a picture with that watermark, None where there is none; else as `find`."""
+    return _last_of(path, "watermark", watermark)
+
+
+def _last_of(path: Path, name: str, value: str) -> Line | None:
     found = None
     with _explained(path):
         _check_kind(path)
         with path.open("rb") as file:
             for number, raw in enumerate(_lines(file), start=1):
-                line = _sound(number, raw) if sha256.encode() in raw else None
+                line = _sound(number, raw) if value.encode() in raw else None
                 output = line.values.get("output") if line else None
-                if isinstance(output, dict) and output.get("sha256") == sha256:
+                if isinstance(output, dict) and output.get(name) == value:
                     found = line
     return found
 
@@ -361,9 +379,7 @@ def _written(values: Mapping[str, object], last: tuple[int, str], clock: Callabl
 
 
 def _encoded(values: Mapping[str, object]) -> bytes:
-    return (
-        json.dumps(values, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-    )
+    return _ENCODER.encode(values).encode() + b"\n"
 
 
 def _values(entry: Entry) -> dict[str, object]:
@@ -408,14 +424,15 @@ def _sound(number: int, raw: bytes) -> Line | None:
     if not raw.startswith(_FIRST_KEY) or len(raw) > MAX_LINE_BYTES:
         return None
     try:
-        values = json.loads(raw, parse_constant=_refuse)
+        values = _DECODER.decode(raw.decode("ascii"))
         written = _encoded(values)
     except (ValueError, RecursionError):
         return None
     if not _has_frame(values) or written != raw:
         return None
-    stated = values["hash"]
-    if hashlib.sha256(_encoded({name: each for name, each in values.items() if name != "hash"})).hexdigest() != stated:
+    # No text in JSON holds a bare quotation mark, and no key before this one holds an object.
+    unsigned = raw.replace(b'"hash":"%b",' % values["hash"].encode(), b"", 1)
+    if hashlib.sha256(unsigned).hexdigest() != values["hash"]:
         return None
     return Line(number=number, seq=values["seq"], sha256=hashlib.sha256(raw).hexdigest(), values=values)
 
@@ -424,7 +441,8 @@ def _has_frame(values: Mapping[str, object]) -> bool:
     """Return whether the parts that the chain is made of are there."""
     numbers = (values.get("schema"), values.get("seq"))
     texts = (values.get("previous"), values.get("hash"), values.get("action"))
-    return all(type(each) is int and each >= 1 for each in numbers) and all(isinstance(each, str) for each in texts)
+    counted = all(type(each) is int and each >= 1 for each in numbers)
+    return counted and all(isinstance(each, str) for each in texts) and str(values["hash"]).isascii()
 
 
 def _why_not(raw: bytes) -> str:
@@ -433,10 +451,6 @@ def _why_not(raw: bytes) -> str:
     if not raw.startswith(_FIRST_KEY):
         return "is no line of an audit log"
     return "was changed: it does not fit its own hash"
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

@@ -449,8 +449,19 @@ def test_a_cut_off_end_shows_by_the_head_alone(log):
     assert (cut.first_bad, cut.head_line, cut.lines) == (None, None, 4)
 
 
+ODD_HASH = rb'{"action":"x","hash":"\ud800","previous":"","schema":1,"seq":1}'
+
+
 @pytest.mark.parametrize(
-    "raw", [b'{"action":NaN}', b'{"action":"x","action":"x"}', b"[" * 100_000, b'{"action":"' + b"[" * 60_000, b"\xff"]
+    "raw",
+    [
+        ODD_HASH,
+        b'{"action":NaN}',
+        b'{"action":"x","action":"x"}',
+        b"[" * 100_000,
+        b'{"action":"' + b"[" * 60_000,
+        b"\xff",
+    ],
 )
 def test_strange_lines_are_found_without_harm(log, raw):
     log.write_bytes(log.read_bytes() + raw + b"\n")
