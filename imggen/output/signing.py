@@ -3,11 +3,12 @@
 Nothing here reaches for the network: no manifest, certificate status or time-stamp is fetched.
 """
 
+import hashlib
 import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from typing import Any, Final, Literal
 
 from PIL import Image
 
-from imggen.errors import ImggenError, MachineError, RequestError
+from imggen.errors import ImggenError, MachineError
 from imggen.output import certificates, container, keys
 from imggen.output.keys import Identity
 from imggen.plan.request import ImageFormat
@@ -37,6 +38,7 @@ _MIMES: Final[Mapping[str, str]] = {
     "tiff": "image/tiff",
 }
 _GENERATION: Final = "dev.imggen.generation"
+_UNREADABLE_PARENTS: Final = "unreadable_parents"
 _MINING: Final = ("cawg.training-mining", "c2pa.training-mining")
 _MINING_ENTRIES: Final = ("ai_generative_training", "ai_training", "data_mining", "ai_inference")
 _IPTC: Final = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -45,8 +47,6 @@ _TRUSTED: Final = "signingCredential.trusted"
 _EXPIRED: Final = frozenset(("signingCredential.expired", "claimSignature.outsideValidity"))
 # A JUMBF description box of type c2pa inside its superbox (ISO 19566-5; C2PA 2.x, "Embedding manifests").
 _MANIFEST: Final = re.compile(rb"jumb.{4}jumdc2pa", re.DOTALL)
-# These files are compared part by part after signing.
-_COMPARED: Final = frozenset(("png", "jpeg", "webp"))
 _LARGEST_WHOLE: Final = (1 << 63) - 1
 _LONGEST_TEXT: Final = 1000
 _DEEPEST: Final = 64
@@ -70,7 +70,8 @@ class Parent:
 class Statement:
     """What a manifest says of a picture.
 
-    `source_type` is an IPTC digital source type as a full URI; `model` and `model_version` made the picture, `version`
+    `source_type` is an IPTC digital source type as a full URI, None where a picture that was not `created` here says
+    none; `model` and `model_version` made the picture, `version`
     is that of imggen; `when` is in UTC. `action` is what was done: `created` without a parent, else something that was
     done to it. With a `watermark_id`, and unless only metadata were edited, it also says that a watermark was put in,
     one that the manifest is not bound to: the algorithm is in no public list. `mining` is said on request only.
@@ -78,7 +79,7 @@ class Statement:
     """
 
     title: str
-    source_type: str
+    source_type: str | None
     model: str
     model_version: str
     version: str
@@ -95,7 +96,10 @@ class Statement:
 
 @dataclass(frozen=True, kw_only=True)
 class Ingredient:
-    """A picture that went in, as the manifest tells it, and how its own manifest was found when it went in."""
+    """A picture that went in, as the manifest tells it, and how its own manifest was found when it went in.
+
+    It is `invalid` too where it was too damaged to be kept.
+    """
 
     title: str | None
     relationship: str | None
@@ -140,9 +144,10 @@ def is_available() -> bool:
 def sign(data: bytes, file_format: ImageFormat, statement: Statement, identity: Identity) -> bytes:
     """Return the file with a signed manifest in it; its picture and its other metadata stay as they are.
 
-    The result was read back and found intact. A manifest that `data` has gives way, unless it is a parent's.
-    Raises MachineError where the extra is missing or the certificate does not hold now, RequestError where a parent's
-    file cannot be read, ImggenError where no good signature comes out.
+    The result was read back and found intact. A manifest that `data` has gives way, unless it is a parent's. Those of
+    parents are kept whatever they are worth; one that is too damaged for that is told of.
+    Raises MachineError where the extra is missing or the certificate does not hold now, ImggenError where no good
+    signature comes out.
     """
     sdk = _sdk()
     keys.check_dates(identity, datetime.now(UTC))
@@ -152,9 +157,8 @@ def sign(data: bytes, file_format: ImageFormat, statement: Statement, identity: 
         with (
             sdk.Context.from_dict(_settings(())) as context,
             _signer(sdk, identity, signature) as signer,
-            sdk.Builder(_manifest(statement), context) as builder,
+            _builder(sdk, context, statement) as builder,
         ):
-            _add_parents(sdk, builder, statement.parents)
             builder.sign(signer, _MIMES[file_format], io.BytesIO(data), signed)
     except sdk.C2paError as error:
         if signature.failure is not None:
@@ -252,20 +256,48 @@ def _settings(anchors: Sequence[bytes]) -> dict[str, object]:
     return chosen
 
 
-def _manifest(statement: Statement) -> str:
+def _builder(sdk: Any, context: Any, statement: Statement) -> Any:
+    """Return the SDK's builder with all that is said, and the parents."""
+    unreadable = frozenset(at for at, each in enumerate(statement.parents) if not _is_readable(sdk, context, each))
+    builder = sdk.Builder(_manifest(statement, unreadable), context)
+    for at, each in enumerate(statement.parents):
+        mime = "application/octet-stream" if at in unreadable else _MIMES[each.format]
+        builder.add_ingredient(_named(each, at), mime, io.BytesIO(each.data))
+    return builder
+
+
+def _is_readable(sdk: Any, context: Any, parent: Parent) -> bool:
+    """Return whether the SDK takes the parent's file in: not where its manifest is damaged, as a picture may well be.
+
+    It is tried beforehand, because the manifest that tells of it is written before the parents are added.
+    """
+    with sdk.Builder("{}", context) as trial:
+        try:
+            trial.add_ingredient(_named(parent, 0), _MIMES[parent.format], io.BytesIO(parent.data))
+        except sdk.C2paError:
+            return False
+    return True
+
+
+def _named(parent: Parent, at: int) -> dict[str, str]:
+    title, label = _clean(parent.title), _label(at)
+    return {"title": title, "relationship": parent.relationship, "instance_id": label, "label": label}
+
+
+def _manifest(statement: Statement, unreadable: Collection[int]) -> str:
     """Return the manifest's definition as JSON, after C2PA 2.x and the CAWG's metadata and mining assertions."""
     definition = {
         "claim_generator_info": [{"name": "imggen", "version": statement.version}],
         "title": _clean(statement.title),
-        "assertions": list(_assertions(statement)),
+        "assertions": list(_assertions(statement, unreadable)),
     }
     return json.dumps(definition, allow_nan=False)
 
 
-def _assertions(statement: Statement) -> Iterator[dict[str, object]]:
+def _assertions(statement: Statement, unreadable: Collection[int]) -> Iterator[dict[str, object]]:
     # `created` puts an assertion among those that the signer vouches for, not those that it passes on.
     yield {"label": "c2pa.actions.v2", "created": True, "data": {"actions": list(_actions(statement))}}
-    yield {"label": _GENERATION, "created": True, "data": _generation(statement)}
+    yield {"label": _GENERATION, "created": True, "data": _generation(statement, unreadable)}
     yield {"label": "cawg.metadata", "kind": "Json", "data": _metadata(statement)}
     if statement.mining is not None:
         entries = {f"cawg.{name}": {"use": statement.mining} for name in _MINING_ENTRIES}
@@ -278,12 +310,15 @@ def _actions(statement: Statement) -> Iterator[Mapping[str, object]]:
     if len(opened) > 1 or bool(opened) is (statement.action == "created"):
         raise ValueError(f"{statement.action} with {len(opened)} parents that it was done to")
     when = statement.when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if statement.source_type is None and not opened:
+        raise ValueError("what is created has a source type")
     done: dict[str, object] = {
         "action": f"c2pa.{statement.action}",
         "when": when,
-        "digitalSourceType": statement.source_type,
         "softwareAgent": {"name": _clean(statement.model), "version": _clean(statement.model_version)},
     }
+    if statement.source_type is not None:
+        done["digitalSourceType"] = statement.source_type
     if statement.description is not None:
         done["description"] = _clean(statement.description)
     if inputs:
@@ -308,14 +343,21 @@ def _label(at: int) -> str:
     return f"parent-{at + 1}"
 
 
-def _generation(statement: Statement) -> dict[str, object]:
+def _generation(statement: Statement, unreadable: Collection[int]) -> dict[str, object]:
     said: dict[str, object] = {
         "guid": statement.guid,
         "watermark_id": statement.watermark_id,
         "prompt_sha256": statement.prompt_sha256,
         "settings": {_clean(name): _scalar(value) for name, value in statement.settings.items()},
+        _UNREADABLE_PARENTS: [_fingerprint(statement.parents[at], at) for at in sorted(unreadable)],
     }
-    return {name: value for name, value in said.items() if value not in (None, {})}
+    return {name: value for name, value in said.items() if value not in (None, {}, [])}
+
+
+def _fingerprint(parent: Parent, at: int) -> dict[str, object]:
+    """Return which file it was that could not be taken in, and whether a manifest was in it."""
+    sha256 = hashlib.sha256(parent.data).hexdigest()
+    return {"instance_id": _label(at), "sha256": sha256, "signed": bool(_MANIFEST.search(parent.data))}
 
 
 def _scalar(value: str | float) -> str | int | float:
@@ -331,33 +373,16 @@ def _metadata(statement: Statement) -> dict[str, object]:
     """Return the IPTC fields (Photo Metadata 2025.1) that tell the system; C2PA's own metadata has no room for them."""
     said: dict[str, object] = {
         "@context": {"Iptc4xmpExt": _IPTC},
-        "Iptc4xmpExt:DigitalSourceType": statement.source_type,
         "Iptc4xmpExt:AISystemUsed": _clean(f"imggen ({statement.model})"),
         "Iptc4xmpExt:AISystemVersionUsed": _clean(f"{statement.version}; {statement.model_version}"),
     }
-    return said | ({"Iptc4xmpExt:DigImageGUID": statement.guid} if statement.guid else {})
+    others = {"DigitalSourceType": statement.source_type, "DigImageGUID": statement.guid}
+    return said | {f"Iptc4xmpExt:{name}": value for name, value in others.items() if value}
 
 
 def _clean(text: str) -> str:
     """Return text that JSON in UTF-8 can carry: a file's name may hold bytes that are none."""
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
-
-
-def _add_parents(sdk: Any, builder: Any, parents: Sequence[Parent]) -> None:
-    for at, parent in enumerate(parents):
-        ingredient = {
-            "title": _clean(parent.title),
-            "relationship": parent.relationship,
-            "instance_id": _label(at),
-            "label": _label(at),
-        }
-        try:
-            builder.add_ingredient(ingredient, _MIMES[parent.format], io.BytesIO(parent.data))
-        except sdk.C2paError as error:
-            raise RequestError(
-                f"{parent.title} cannot be named as what the picture was made from: {_told(error)}",
-                hint="save it anew with a picture editor, and start from that",
-            ) from error
 
 
 def _check_signed(data: bytes, signed: bytes, file_format: ImageFormat) -> None:
@@ -366,12 +391,8 @@ def _check_signed(data: bytes, signed: bytes, file_format: ImageFormat) -> None:
     if found is None or found.state == "invalid":
         codes = ", ".join(found.codes) if found else "no manifest"
         raise ImggenError(f"the signature that was made does not hold ({codes}), so it is not used")
-    if file_format in _COMPARED and _picture(signed) != _picture(data):
+    if container.read(signed).image_sha256 != container.read(data).image_sha256:
         raise ImggenError("signing changed the picture, so the signed file is not used")
-
-
-def _picture(data: bytes) -> str:
-    return container.read(data).image_sha256
 
 
 def _told(error: Exception) -> str:
@@ -400,6 +421,7 @@ def _validation(store: Mapping[str, Any], details: Mapping[str, Any]) -> Validat
     codes = tuple(dict.fromkeys(_codes(store)))
     actions = _acts(manifest)
     said = _assertion(manifest, _GENERATION)
+    lost = {_text(each.get("instance_id")) for each in _tables(said.get(_UNREADABLE_PARENTS)) if each.get("signed")}
     state = {"Trusted": "trusted", "Valid": "valid"}.get(str(store.get("validation_state")), "invalid")
     return Validation(
         state=state,  # type: ignore[arg-type]  # one of the three above
@@ -416,7 +438,7 @@ def _validation(store: Mapping[str, Any], details: Mapping[str, Any]) -> Validat
         watermark_id=_text(said.get("watermark_id")),
         prompt_sha256=_text(said.get("prompt_sha256")),
         mining=_mining(manifest),
-        ingredients=tuple(_ingredient(each, store) for each in _tables(manifest.get("ingredients"))),
+        ingredients=tuple(_ingredient(each, store, lost) for each in _tables(manifest.get("ingredients"))),
     )
 
 
@@ -473,11 +495,12 @@ def _mining(manifest: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _ingredient(told: Mapping[str, Any], store: Mapping[str, Any]) -> Ingredient:
+def _ingredient(told: Mapping[str, Any], store: Mapping[str, Any], lost: Collection[str | None]) -> Ingredient:
+    is_lost = _text(told.get("instance_id")) in lost
     return Ingredient(
         title=_text(told.get("title")),
         relationship=_text(told.get("relationship")),
-        state=_ingredient_state(told, store),
+        state="invalid" if is_lost else _ingredient_state(told, store),
     )
 
 
