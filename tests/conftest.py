@@ -1,5 +1,6 @@
 """Shared fixtures: nothing of the user's own reaches a test, and no test reaches the network."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ def _private_machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     home = tmp_path_factory.mktemp("home")
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "HF_HOME"):
         monkeypatch.setenv(name, str(home / name.lower()))
+    for name in [each for each in os.environ if each.startswith("IMGGEN_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 

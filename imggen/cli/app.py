@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import imggen
-from imggen.cli import console, keys, models, pictures, provenance, training, upscale
+from imggen.cli import audit, console, keys, models, pictures, provenance, training, upscale
 from imggen.errors import EXIT_INTERRUPTED, ImggenError
 
 _TERMINATED = 128 + signal.SIGTERM
@@ -33,10 +33,12 @@ app.command("blend")(pictures.blend)
 app.command("style")(pictures.style)
 app.command("upscale")(upscale.upscale)
 app.command("inspect")(provenance.inspect)
+app.command("verify")(provenance.verify)
 app.command("embed-metadata")(provenance.embed_metadata)
 app.add_typer(models.models, name="models")
 app.add_typer(models.presets, name="presets")
 app.add_typer(keys.keys, name="keys")
+app.add_typer(audit.audit, name="audit")
 app.command("doctor")(models.doctor)
 app.command("train")(training.train)
 

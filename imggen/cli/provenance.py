@@ -13,6 +13,9 @@ from imggen.plan.request import IfExists
 if TYPE_CHECKING:
     from imggen.plan.recipe import Recipe
     from imggen.tasks.inspect import Inspected
+    from imggen.tasks.verify import Unreadable, Verified
+
+CHECKS = "Checks"
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="PNG, JPEG, WebP, AVIF or TIFF files.")]
 Source = Annotated[
@@ -35,9 +38,90 @@ Output = Annotated[
 ]
 
 
+Infotext = Annotated[
+    bool,
+    typer.Option(
+        "--infotext", help="Print the infotext alone, as other programs take it.", rich_help_panel=options.SHOW
+    ),
+]
+Checked = Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures, folders, quoted globs, or -.")]
+Require = Annotated[
+    str | None,
+    typer.Option(
+        "--require",
+        metavar="MARK,...",
+        help="c2pa, trusted, iptc, recipe, infotext, watermark, log: exit 5 where one is missing.",
+        rich_help_panel=CHECKS,
+    ),
+]
+Trust = Annotated[
+    list[Path] | None,
+    typer.Option("--trust", metavar="PEM", help="A root to trust; may be repeated.", rich_help_panel=CHECKS),
+]
+Log = Annotated[
+    Path | None,
+    typer.Option("--log", metavar="FILE", help="An audit log to look the picture up in.", rich_help_panel=CHECKS),
+]
+
+
+def verify(
+    files: Checked,
+    require: Require = None,
+    trust: Trust = None,
+    log: Log = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Say what the marks of pictures are worth, each layer by itself."""
+    console.require_output()
+    from imggen.tasks import verify as task
+
+    request = task.VerifyRequest(
+        files=tuple(files),
+        roots=tuple(trust or ()),
+        require=task.require(require) if require is not None else (),
+        log=log,
+    )
+    for found in task.verify(request):
+        if isinstance(found, task.Unreadable):
+            _show_unreadable(found, as_json=as_json)
+        elif as_json:
+            console.result_json(_verified(found))
+        else:
+            console.result("\n".join(_judgement(found)))
+            console.notes((f"{found.path}: {each}" for each in found.notes), quiet=quiet)
+
+
+def _show_unreadable(found: "Unreadable", *, as_json: bool) -> None:
+    if as_json:
+        console.result_json({"path": found.path, "error": found.error.message, "hint": found.error.hint})
+        return
+    console.result(_line(f"{found.path}: cannot be looked at: {found.error.message}"))
+
+
+def _verified(found: "Verified") -> dict[str, object]:
+    return {
+        "path": found.path,
+        "sha256": found.sha256,
+        "marked": found.is_marked,
+        "intact": not found.broken,
+        "missing": list(found.missing),
+        "verdict": found.verdict,
+        "layers": {each.name: {"strength": each.strength, "words": each.words, **each.facts} for each in found.layers},
+        "notes": list(found.notes),
+    }
+
+
+def _judgement(found: "Verified") -> Iterator[str]:
+    yield console.printable(f"{found.path}: {found.verdict}")
+    for each in found.layers:
+        yield f"  {each.name:<10} {each.strength:<8} {_line(each.words)}"
+
+
 def inspect(
     files: Files,
     show_lineage: Lineage = False,
+    infotext: Infotext = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -45,6 +129,10 @@ def inspect(
     console.require_output()
     from imggen.tasks import inspect as task
 
+    if infotext:
+        for text in task.infotexts(files):
+            console.result(text)
+        return
     for found in task.inspect(files):
         if as_json:
             console.result_json(_facts(found) | (_ancestors(found) if show_lineage else {}))
@@ -151,6 +239,11 @@ def _described(found: "Inspected") -> Iterator[str]:
     yield from told
     if found.recipe:
         yield from _recorded(found.recipe, found)
+    yield from _written_down(found)
+
+
+def _written_down(found: "Inspected") -> Iterator[str]:
+    """Yield what the XMP says besides the recipe, which is JSON for programs and told in words above."""
     if found.fits is not None:
         yield (
             "  the record fits the pixels"
@@ -161,10 +254,8 @@ def _described(found: "Inspected") -> Iterator[str]:
         if f"imggen:{name}" in found.xmp:
             yield f"  {name.lower()}: {_line(_stated(found.xmp[f'imggen:{name}']))}"
     for name, stated in found.xmp.items():
-        # The recipe is JSON for programs, and what it says stands above.
-        if name.startswith("imggen:"):
-            continue
-        yield f"  xmp {_inside(name)}: {_inside(_stated(stated))}"
+        if not name.startswith("imggen:"):
+            yield f"  xmp {_inside(name)}: {_inside(_stated(stated))}"
 
 
 def _stated_steps(found: "Inspected") -> Iterator[str]:

@@ -7,7 +7,7 @@ from imggen.errors import RequestError
 from imggen.output import metadata, xmp
 from imggen.plan.nearest import nearest
 
-_TERMS = (
+TERMS = (
     "algorithmicMedia",
     "algorithmicallyEnhanced",
     "composite",
@@ -93,11 +93,11 @@ def _property(chosen: Field, value: str) -> xmp.Value | None:
 
 def _source_type(value: str) -> str:
     term = value.removeprefix(metadata.SOURCE_TYPES)
-    if term not in _TERMS:
-        near = nearest(term, _TERMS)
+    if term not in TERMS:
+        near = nearest(term, TERMS)
         raise RequestError(
             f"IPTC has no digital source type {value!r}",
-            hint=f"--set source-type={near[0]}" if near else f"known: {', '.join(_TERMS)}",
+            hint=f"--set source-type={near[0]}" if near else f"known: {', '.join(TERMS)}",
         )
     return metadata.SOURCE_TYPES + term
 

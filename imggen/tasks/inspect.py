@@ -7,6 +7,7 @@ from pathlib import Path
 
 from imggen.errors import ImggenError, RequestError
 from imggen.output import files, metadata, xmp
+from imggen.plan import infotext
 from imggen.plan.recipe import Recipe
 from imggen.plan.request import ImageFormat
 
@@ -50,6 +51,29 @@ def inspect(paths: Sequence[Path]) -> Iterator[Inspected]:
         except RequestError as error:
             failures.append(error)
     raise_together(failures, len(paths))
+
+
+def infotexts(paths: Sequence[Path]) -> Iterator[str]:
+    """Yield each file's infotext: its own, or else that of its recipe; at the end, raise as `inspect` does.
+
+    A file without either is a RequestError.
+    """
+    failures: list[RequestError] = []
+    for path in paths:
+        try:
+            yield _infotext(path)
+        except RequestError as error:
+            failures.append(error)
+    raise_together(failures, len(paths))
+
+
+def _infotext(path: Path) -> str:
+    found = metadata.read(path).found
+    if found is not None and found.infotext is not None:
+        return found.infotext
+    if found is None or found.recipe is None:
+        raise RequestError(f"{path} holds no infotext", hint=f"imggen inspect {path}")
+    return infotext.write(found.recipe)
 
 
 def raise_together(failures: Sequence[RequestError], count: int) -> None:

@@ -1,0 +1,425 @@
+"""What a picture's marks are worth: each layer by itself, in words, and never a percentage."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from PIL import Image
+
+from imggen.data import pictures
+from imggen.errors import CheckError, ImggenError, RequestError
+from imggen.output import audit, container, fields, files, keys, metadata, signing, watermark
+from imggen.output.metadata import Facts
+from imggen.output.signing import Validation
+from imggen.output.watermark import Detection
+from imggen.plan import naming
+from imggen.tasks import given
+
+Strength = Literal["strong", "medium", "weak", "none", "unknown", "broken"]
+"""How much a layer shows: `weak` what anyone can write, `medium` what can be forged with effort, `strong` what only
+the holder of a trusted key can make; `unknown` where a package is missing, `broken` where it is not as it was."""
+Requirable = Literal["c2pa", "trusted", "iptc", "recipe", "infotext", "watermark", "log"]
+
+NOTHING: Final = "no known marks found; this does not show that the picture is not AI-generated"
+
+_PUBLIC: Final = "public"
+_SHOWS: Final[tuple[Strength, ...]] = ("strong", "medium", "weak")
+_TC260: Final = "TC260:AIGC"
+_TC260_LABELS: Final = {"1": "is AI-generated", "2": "may be AI-generated", "3": "is suspected of it"}
+_LONGEST_LABEL: Final = 10_000
+_SYNTHETIC: Final = frozenset(
+    metadata.SOURCE_TYPES + each
+    for each in (
+        *("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic"),
+        *("algorithmicMedia", "algorithmicallyEnhanced"),
+    )
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyRequest:
+    """Which files (names, folders, globs, `-`), whom to trust, and which marks must be there.
+
+    `roots` are PEM files besides those in the key folder; `log` is an audit log to look the pictures up in.
+    """
+
+    files: tuple[str, ...]
+    roots: tuple[Path, ...] = ()
+    require: tuple[Requirable, ...] = ()
+    log: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One kind of mark: how much it shows, in words, and the facts behind these."""
+
+    name: str
+    strength: Strength
+    words: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What one file's marks are worth. `missing` names the required marks that are not there, or do not hold."""
+
+    path: str
+    sha256: str
+    layers: tuple[Layer, ...]
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_marked(self) -> bool:
+        """Return whether at least one mark is there and holds."""
+        return any(each.strength in _SHOWS for each in self.layers)
+
+    @property
+    def broken(self) -> tuple[Layer, ...]:
+        """Return the layers that are not as they were made."""
+        return tuple(each for each in self.layers if each.strength == "broken")
+
+    @property
+    def verdict(self) -> str:
+        """Return what it comes to, in words."""
+        if self.broken:
+            return f"not as it was made: {', '.join(each.name for each in self.broken)}"
+        if self.missing:
+            return f"lacks {', '.join(self.missing)}"
+        if not self.is_marked:
+            return NOTHING
+        return "carries " + ", ".join(each.name for each in self.layers if each.strength in _SHOWS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """A file that could not be looked at, and why."""
+
+    path: str
+    error: ImggenError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Means:
+    roots: tuple[bytes, ...]
+    watermark_keys: tuple[tuple[str, bytes], ...]
+    require: tuple[Requirable, ...]
+    log: Path | None
+
+
+def verify(request: VerifyRequest, environ: Mapping[str, str] = os.environ) -> Iterator[Verified | Unreadable]:
+    """Yield what each file's marks are worth; at the end, raise an error where not all of them are well.
+
+    A mark that was tampered with, or a required one that is missing, is a CheckError; a file that cannot be read a
+    RequestError; a file without any mark an ImggenError. The first of these that holds for any file is raised.
+    """
+    place = keys.folder(environ)
+    means = _Means(
+        roots=(*keys.roots(place), *(keys.read(each) for each in request.roots)),
+        watermark_keys=keys.watermark_keys(place),
+        require=request.require,
+        log=request.log,
+    )
+    names = expand(request.files)
+    seen: list[Verified | Unreadable] = []
+    for name in names:
+        seen.append(_looked_at(name, means))
+        yield seen[-1]
+    _raise_for(seen)
+
+
+def expand(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return the files that names, globs and folders stand for; of a folder, the pictures in it and below.
+
+    Raises RequestError where one of them stands for no file.
+    """
+    typed: list[str] = []
+    for each in patterns:
+        folder = Path(os.path.expanduser(each))  # noqa: PTH111 - ~nobody is a name like others
+        typed.extend(_within(folder) if folder.is_dir() else [each])
+    return given.expand(typed)
+
+
+def _within(folder: Path) -> list[str]:
+    found = sorted(each for each in folder.rglob("*") if each.suffix.lower() in naming.SUFFIXES and each.is_file())
+    if not found:
+        raise RequestError(f"there is no picture in the folder {folder}")
+    return [str(each) for each in found]
+
+
+def require(text: str) -> tuple[Requirable, ...]:
+    """Return the marks that `text` lists between commas; raise RequestError for one that is none."""
+    known = get_args(Requirable)
+    names = [each.strip().lower() for each in text.split(",") if each.strip()]
+    strange = next((each for each in names if each not in known), None)
+    if strange is not None or not names:
+        raise RequestError(f"--require {text!r}: {strange!r} is no mark", hint=f"known: {', '.join(known)}")
+    return tuple(dict.fromkeys(names))  # type: ignore[arg-type]  # each is one of the known
+
+
+def _looked_at(name: str, means: _Means) -> Verified | Unreadable:
+    try:
+        return _verified(name, given.load(name), means)
+    except ImggenError as error:
+        return Unreadable(path=name, error=error)
+
+
+def _verified(name: str, data: bytes, means: _Means) -> Verified:
+    decoded = pictures.decode(data, name=name, frame=1)
+    sha256 = hashlib.sha256(data).hexdigest()
+    facts, notes = _facts(data, name)
+    signed = _c2pa(data, facts, means)
+    mark = _watermark(decoded.image, facts, means)
+    layers = (
+        signed,
+        *(_declared(facts, signed) if facts else ()),
+        mark,
+        *([_logged(means.log, sha256, mark)] if means.log else []),
+    )
+    missing = tuple(each for each in means.require if not _is_there(each, layers, facts))
+    return Verified(path=name, sha256=sha256, layers=layers, missing=missing, notes=notes)
+
+
+def _facts(data: bytes, name: str) -> tuple[Facts | None, tuple[str, ...]]:
+    if not any(each.matches(data) for each in container.CONTAINERS):
+        return None, ("metadata is not read from a file of this kind; only its pixels were looked at",)
+    with files.blaming(Path(name)):
+        facts = metadata.read(data)
+    return facts, facts.notes
+
+
+def _c2pa(data: bytes, facts: Facts | None, means: _Means) -> Layer:
+    if facts is None or not facts.picture.signed:
+        return Layer(name="c2pa", strength="none", words="not signed")
+    if not signing.is_available():
+        hint = "pip install 'imggen[c2pa]'"
+        return Layer(name="c2pa", strength="unknown", words=f"a manifest is there, and nothing to check it: {hint}")
+    found = signing.read(data, facts.picture.format, means.roots)
+    if found is None:
+        return Layer(name="c2pa", strength="none", words="no manifest in the file; others are not fetched")
+    return _judged(found)
+
+
+def _judged(found: Validation) -> Layer:
+    told = {
+        name: getattr(found, name)
+        for name in (
+            *("state", "codes", "expired", "signer", "common_name", "issuer", "generator", "source_type", "model"),
+            *("when", "guid", "watermark_id", "actions", "mining"),
+        )
+    }
+    told["ingredients"] = [
+        {"title": each.title, "relationship": each.relationship, "state": each.state} for each in found.ingredients
+    ]
+    declared = f"; declares {_term(found.source_type)}" if found.source_type else ""
+    if found.state == "trusted":
+        words = f"signed by {found.signer}, under a root that you trust; unchanged since signing{declared}"
+        return Layer(name="c2pa", strength="strong", words=words, facts=told)
+    if found.state == "valid":
+        words = (
+            f"unchanged since signing{declared}; the signer, {found.signer or found.common_name}, is not on your trust "
+            "list: anyone can make such a key"
+        )
+        return Layer(name="c2pa", strength="medium", words=words, facts=told)
+    codes = ", ".join(found.codes)
+    if found.expired:
+        words = f"the signer's certificate had expired or was not valid yet ({codes}), so the signature shows nothing"
+    else:
+        words = f"a manifest is there, but the file was changed after signing, or the manifest was ({codes})"
+    return Layer(name="c2pa", strength="broken", words=words, facts=told)
+
+
+def _declared(facts: Facts, signed: Layer) -> Iterator[Layer]:
+    bound = signed.strength in ("strong", "medium")
+    # What a signature binds was there when the file was signed; whether it is true is the signer's word.
+    tail = "within what the signature binds" if bound else "unsigned: anyone can add or remove it"
+    yield _iptc(facts, tail)
+    record = _record(facts, tail)
+    if record:
+        yield record
+    label = _tc260(facts, tail)
+    if label:
+        yield label
+
+
+def _iptc(facts: Facts, tail: str) -> Layer:
+    stated = facts.xmp.get(metadata.SOURCE_TYPE)
+    if not isinstance(stated, str) or not stated.strip():
+        return Layer(name="iptc", strength="none", words="states no digital source type")
+    told = {"source_type": stated, **_system(facts)}
+    uri = stated.strip().replace("https:", "http:", 1)
+    if uri in _SYNTHETIC:
+        words = f"declares {_term(uri)}{_by(told)}; {tail}"
+        return Layer(name="iptc", strength="weak", words=words, facts=told)
+    words = f"declares {_term(uri)}, which does not mean that it is AI-generated; {tail}"
+    return Layer(name="iptc", strength="none", words=words, facts=told)
+
+
+def _system(facts: Facts) -> dict[str, object]:
+    named = {
+        "system": metadata.SYSTEM,
+        "system_version": metadata.SYSTEM_VERSION,
+        "organisation": metadata.CREDIT,
+        "created": metadata.CREATED,
+        "guid": metadata.IDENTITY,
+        "watermark": metadata.WATERMARK,
+        "label": metadata.LABEL,
+    }
+    return {name: facts.xmp[each] for name, each in named.items() if each in facts.xmp}
+
+
+def _by(told: Mapping[str, object]) -> str:
+    system = told.get("system")
+    return f" by {system}" if isinstance(system, str) and system else ""
+
+
+def _term(uri: str | None) -> str:
+    term = (uri or "").removeprefix(metadata.SOURCE_TYPES)
+    words = {"trainedAlgorithmicMedia": "AI-generated", "compositeWithTrainedAlgorithmicMedia": "AI-generated in part"}
+    if term in words:
+        return f"{words[term]} ({term})"
+    return term if term in fields.TERMS else repr(uri)
+
+
+def _record(facts: Facts, tail: str) -> Layer | None:
+    """Return what a generator wrote of how it made the picture, None where none did."""
+    found = facts.found
+    if found is None:
+        return None
+    told = {
+        "dialect": found.dialect,
+        "recipe": found.recipe is not None,
+        "infotext": found.infotext is not None,
+        "fits": facts.fits,
+    }
+    fit = {
+        True: "; it fits the pixels",
+        False: "; the picture was changed or encoded anew since, or the record is from another one",
+        None: "",
+    }[facts.fits]
+    words = f"generation parameters in the manner of {found.dialect}{fit}; {tail}"
+    return Layer(name="record", strength="weak", words=words, facts=told)
+
+
+def _tc260(facts: Facts, tail: str) -> Layer | None:
+    """Return the label of China's GB 45438-2025, None where there is none."""
+    stated = facts.xmp.get(_TC260)
+    if not isinstance(stated, str) or len(stated) > _LONGEST_LABEL:
+        return None
+    try:
+        values = json.loads(stated)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        return Layer(name="tc260", strength="none", words="a TC260 label that cannot be read")
+    told = {name: each for name, each in values.items() if isinstance(each, str)}
+    meaning = _TC260_LABELS.get(told.get("Label", ""), "says nothing known")
+    producer = f" by {told['ContentProducer']}" if told.get("ContentProducer") else ""
+    return Layer(name="tc260", strength="weak", words=f"labelled: {meaning}{producer}; {tail}", facts=told)
+
+
+def _watermark(image: Image.Image, facts: Facts | None, means: _Means) -> Layer:
+    whose, found = _detected(image, means.watermark_keys)
+    told = {"z": round(found.z, 2), "id": found.identity, "key": whose}
+    recorded = _recorded(facts)
+    if not found.present:
+        if recorded is None:
+            return Layer(name="watermark", strength="none", words="none that imggen knows", facts=told)
+        words = f"the record names the watermark {recorded}, and it is not found: weakened, or under a key not at hand"
+        return Layer(name="watermark", strength="none", words=words, facts=told | {"recorded": recorded})
+    key = "a public key: anyone can put it there" if whose == _PUBLIC else f"the key of {whose}"
+    if found.identity is None:
+        words = f"imggen watermark, its id unreadable, z = {found.z:.1f}; {key}"
+        return Layer(name="watermark", strength="medium", words=words, facts=told)
+    if recorded is not None and found.identity not in _known(facts, recorded):
+        words = (
+            f"the record names the watermark {recorded}, and the pixels carry {found.identity}: one of the two is from "
+            "another picture"
+        )
+        return Layer(name="watermark", strength="broken", words=words, facts=told | {"recorded": recorded})
+    words = f"imggen watermark, id {found.identity}, z = {found.z:.1f}; {key}"
+    return Layer(name="watermark", strength="medium", words=words, facts=told)
+
+
+def _detected(image: Image.Image, known: Sequence[tuple[str, bytes]]) -> tuple[str, Detection]:
+    """Return the first mark that is found, and whose; where there is none, what came nearest."""
+    best: tuple[str, Detection] | None = None
+    for whose, key in (*known, (_PUBLIC, watermark.PUBLIC_KEY)):
+        found = watermark.detect(image, key=key)
+        if found.identity is not None:
+            return whose, found
+        if best is None or (found.present, found.z) > (best[1].present, best[1].z):
+            best = whose, found
+    if best is None:
+        raise ValueError("there is always the public key")
+    return best
+
+
+def _recorded(facts: Facts | None) -> str | None:
+    stated = facts.xmp.get(metadata.WATERMARK) if facts else None
+    return stated if isinstance(stated, str) and not stated.startswith(metadata.UNMARKED) else None
+
+
+def _known(facts: Facts | None, recorded: str) -> frozenset[str]:
+    """Return the ids that the pixels may carry: the recorded one, and those of what the picture was made from."""
+    stated = (facts.xmp.get(name) for name in (metadata.DERIVED, metadata.INGREDIENTS)) if facts else ()
+    references = [each for value in stated for each in (value if isinstance(value, tuple) else (value,))]
+    named = [each.get("stRef:documentID", "") for each in references if isinstance(each, Mapping)]
+    return frozenset((recorded, *(each.removeprefix("urn:uuid:").replace("-", "")[:12] for each in named)))
+
+
+def _logged(log: Path, sha256: str, mark: Layer) -> Layer:
+    checked = audit.verify(log)
+    if checked.first_bad is not None:
+        number, why = checked.first_bad
+        return Layer(name="log", strength="broken", words=f"{log}: line {number} {why}")
+    identity = mark.facts.get("id")
+    line = audit.find(log, sha256) or (audit.find_mark(log, identity) if isinstance(identity, str) else None)
+    if line is None:
+        return Layer(name="log", strength="none", words=f"{log} does not tell of it")
+    output = line.values.get("output")
+    same = isinstance(output, Mapping) and output.get("sha256") == sha256
+    how = "this very file" if same else f"a picture with its watermark {identity}, another file"
+    words = f"{log}, line {line.number}: {how}, {line.values.get('time')}"
+    return Layer(name="log", strength="medium", words=words, facts={"line": line.number, "same_file": same})
+
+
+def _is_there(name: Requirable, layers: Sequence[Layer], facts: Facts | None) -> bool:
+    strengths = {each.name: each.strength for each in layers}
+    found = facts.found if facts else None
+    holds = {
+        "c2pa": strengths.get("c2pa") in ("strong", "medium"),
+        "trusted": strengths.get("c2pa") == "strong",
+        "iptc": strengths.get("iptc") in _SHOWS,
+        "recipe": found is not None and found.recipe is not None,
+        "infotext": found is not None and found.infotext is not None,
+        "watermark": strengths.get("watermark") in _SHOWS,
+        "log": strengths.get("log") in _SHOWS,
+    }
+    return holds[name]
+
+
+def _raise_for(seen: Sequence[Verified | Unreadable]) -> None:
+    bad = [each for each in seen if isinstance(each, Verified) and (each.broken or each.missing)]
+    if bad:
+        raise CheckError(_listed([f"{each.path}: {each.verdict}" for each in bad], seen))
+    unread = [each for each in seen if isinstance(each, Unreadable)]
+    if unread:
+        named = [_blamed(each) for each in unread]
+        raise RequestError(_listed(named, seen), hint=unread[0].error.hint)
+    bare = [each for each in seen if isinstance(each, Verified) and not each.is_marked]
+    if bare:
+        raise ImggenError(_listed([f"{each.path}: {each.verdict}" for each in bare], seen))
+
+
+def _blamed(each: Unreadable) -> str:
+    message = each.error.message
+    return message if each.path in message else f"{each.path}: {message}"
+
+
+def _listed(lines: Sequence[str], seen: Sequence[object]) -> str:
+    return lines[0] if len(seen) == 1 else "\n".join([f"{len(lines)} of {len(seen)} files:", *lines])
