@@ -175,7 +175,7 @@ def _coded(file: File) -> Iterator[bytes | Span]:
         relations.setdefault(source, []).append(kind + struct.pack(f">{len(targets)}I", *targets))
     yield struct.pack(">I", meta.primary)
     for number, item in sorted(meta.items.items()):
-        if item.kind in _SAYING:
+        if item.kind in _SAYING or not (item.kind or item.spans):
             continue
         yield struct.pack(">I", number) + item.kind
         for index in meta.associations.get(number, ()):
@@ -199,8 +199,6 @@ def _check_movable(file: File) -> None:
     odd += [each for track in file.tracks for each in track.tables if each.name == b"saio"]
     if odd:
         raise RequestError(f"the AVIF has a box {odd[0].shown}, which may tell of places that a change would move")
-    if max((*file.meta.items, 0)) >= _WIDEST_NUMBER:
-        raise RequestError(f"the AVIF has an item {max(file.meta.items)}, so that no number is left for metadata")
 
 
 def _tail(file: File) -> Box | None:
@@ -247,7 +245,10 @@ def _rewritten(file: File, told: Mapping[str, bytes], gone: Iterable[Item], tail
     numbers = {each.number for each in gone}
     data = _blanked(file, [each for each in gone if tail is None or not _is_within(each, tail)], numbers)
     kept = tuple(each for number, each in sorted(file.meta.items.items()) if number not in numbers)
-    first = max((each.number for each in kept), default=0) + 1
+    told_of = (number for _, source, targets in file.meta.references if source not in numbers for number in targets)
+    first = max((*(each.number for each in kept), *told_of, 0)) + 1
+    if first + len(told) > _WIDEST_NUMBER:
+        raise RequestError(f"the AVIF has an item {first - 1}, so that no number is left for metadata")
     named = {role: first + at for at, role in enumerate(told)}
     edit = _Edit(file=file, data=data, kept=kept, told=told, numbers=named)
     growth = len(_new_meta(edit, growth=0, place=0)) - (file.meta.box.end - file.meta.box.start)
@@ -354,17 +355,16 @@ def _new_references(edit: _Edit) -> bytes:
     box = meta.child(b"iref")
     version = edit.file.data[box.body] if box else 0
     code = "I" if version else "H"
-    staying = {each.number for each in edit.kept}
+    gone = meta.items.keys() - {each.number for each in edit.kept}
     rows = [
-        (kind, source, tuple(each for each in targets if each in staying))
+        (kind, source, tuple(each for each in targets if each not in gone))
         for kind, source, targets in meta.references
-        if source in staying
+        if source not in gone
     ]
     rows += [(b"cdsc", number, (meta.primary,)) for number in edit.numbers.values()]
     framed = (
         boxes.frame(kind, struct.pack(f">{code}H{len(targets)}{code}", source, len(targets), *targets))
         for kind, source, targets in rows
-        if targets
     )
     return boxes.frame(b"iref", struct.pack(">I", version << 24), *framed)
 

@@ -88,6 +88,8 @@ _SIZES = ("size", "resolution")
 _PAIR = re.compile(r"\D*(\d{1,5})\s*[x×,]\s*(\d{1,5})\D*")
 _MAX_NUMBER = 40
 _LONGEST_DREAM = 10_000
+_RESOURCES = "Civitai resources"
+_JSON_SETTINGS = ("Hashes", _RESOURCES, "Civitai metadata")
 
 
 def _from_values(dialect: str, values: Mapping[str, object]) -> Found:
@@ -198,28 +200,68 @@ def _infotext_of(clues: Clues) -> str | None:
         clues.texts.get("parameters", ""),
         clues.tag("UserComment"),
         clues.property("sdcpp:parameters"),
+        clues.tag("ImageDescription"),
         *labelled,
     )
     return next((each for each in places if _is_infotext(each)), None)
 
 
 def _is_infotext(text: str) -> bool:
-    return bool(text) and "Steps:" in text and bool(infotext.parse(text.partition(", SDCPP: ")[0]).settings)
+    return bool(text) and "Steps:" in text and bool(infotext.parse(_without_json(text)[0]).settings)
+
+
+def _without_json(text: str) -> tuple[str, dict[str, str]]:
+    """Return the text without what some writers put between its settings as JSON without quotes, and that JSON by name.
+
+    stable-diffusion.cpp ends with its own; Civitai has resources and hashes, and the web UI's the latter, too.
+    """
+    text = text.partition(", SDCPP: ")[0]
+    found: dict[str, str] = {}
+    last = text.rfind("\n") + 1
+    for name in _JSON_SETTINGS:
+        mark = f", {name}: "
+        at = text.find(mark, last)
+        end = _json_end(text, at + len(mark)) if at >= 0 else 0
+        if end:
+            found[name] = text[at + len(mark) : end]
+            text = text[:at] + text[end:]
+    return text, found
+
+
+def _json_end(text: str, at: int) -> int:
+    if text[at : at + 1] not in ("{", "["):
+        return 0
+    try:
+        return json.JSONDecoder().raw_decode(text, at)[1]
+    except (ValueError, RecursionError):
+        return 0
 
 
 def _infotext(clues: Clues) -> Found | None:
     text = _infotext_of(clues)
     if text is None:
         return None
-    # stable-diffusion.cpp puts JSON behind its settings without quotes, which would spoil the last line.
-    parsed = infotext.parse(text.partition(", SDCPP: ")[0])
+    plain, more = _without_json(text)
+    parsed = infotext.parse(plain)
+    model = _civitai_model(more.get(_RESOURCES, ""))
+    settings = parsed.settings if "Model" in parsed.settings or not model else {**parsed.settings, "Model": model}
     return Found(
-        dialect=_infotext_writer(clues, text, parsed.settings.get("Version", "")),
+        dialect=_infotext_writer(clues, text, settings.get("Version", "")),
         prompt=parsed.prompt,
         negative_prompt=parsed.negative_prompt,
-        settings=_translated(parsed.settings),
+        settings=_translated({**settings, **more}),
         infotext=text,
     )
+
+
+def _civitai_model(resources: str) -> str:
+    """Return the checkpoint among Civitai's resources, by the best name that it has there."""
+    found = json.loads(resources) if resources else []
+    for each in found if isinstance(found, list) else ():
+        if isinstance(each, dict) and each.get("type") == "checkpoint":
+            named = (each.get(key) for key in ("modelName", "air", "modelVersionId"))
+            return next((str(value) for value in named if _is_scalar(value) and value), "")
+    return ""
 
 
 def _infotext_writer(clues: Clues, text: str, version: str) -> str:
@@ -229,12 +271,19 @@ def _infotext_writer(clues: Clues, text: str, version: str) -> str:
         return "fooocus"
     if version.startswith("imggen"):
         return "imggen"
+    if f", {_RESOURCES}: " in text and not version:
+        return "civitai"
     return "forge" if re.match(r"f\d", version) else "a1111"
 
 
 def _comfyui(clues: Clues) -> Found | None:
-    tagged = clues.tag("Model").removeprefix("prompt:")
-    graph = comfyui.parse(clues.texts.get("prompt", "") or tagged)
+    # Which tag it is depends on how many texts there are, counted down from the camera's model.
+    tagged = (clues.tag(name) for name in ("Model", "Make", "ImageDescription", "UserComment"))
+    places = (
+        clues.texts.get("prompt", ""),
+        *(re.sub(r"\Aprompt: ?", "", each, flags=re.IGNORECASE) for each in tagged),
+    )
+    graph = next(filter(None, map(comfyui.parse, filter(None, places))), None)
     if graph is None:
         return None
     prompt, negative = comfyui.texts(graph)

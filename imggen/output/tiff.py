@@ -121,6 +121,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
     if changes.exif is None and changes.xmp is None:
         return data
     file = _parse(data)
+    _check_values(file)
     held = [span for page in file.pages for span in _spans(file, page)]
     end = _own_end(file, held)
     told = _told(file) if changes.exif is not None or end is not None else None
@@ -202,12 +203,24 @@ def _spans(file: _File, page: _Page) -> Iterator[Span]:
         if sizes is None or sizes.count != starts.count:
             raise RequestError("the TIFF does not say how long each piece of its picture is")
         for start, size in zip(_numbers(file, starts), _numbers(file, sizes), strict=True):
-            if start + size > len(file.data):
+            if start + size > len(file.data) or start < ifd.HEADER_BYTES:
                 raise RequestError(f"the TIFF's picture has {size:,} bytes at byte {start:,}; they are not there")
             found = True
             yield start, start + size
     if not found and page is file.first:
         raise RequestError("the TIFF has no image data")
+
+
+def _check_values(file: _File) -> None:
+    for page in file.pages:
+        for each in page.entries:
+            _check_value(file, each)
+
+
+def _check_value(file: _File, entry: Entry) -> None:
+    start, end = _value_span(file, entry)
+    if entry.size_bytes > ifd.SLOT_BYTES and (start < ifd.HEADER_BYTES or end > len(file.data)):
+        raise RequestError(f"the TIFF tag {entry.tag:#06x} says {end - start:,} bytes at {start:,}; they are not there")
 
 
 def _image_hash(file: _File) -> str:
@@ -217,6 +230,7 @@ def _image_hash(file: _File) -> str:
     for page in file.pages:
         for entry in sorted(page.entries, key=lambda each: each.tag):
             if entry.tag in _PIXEL_TAGS:
+                _check_value(file, entry)
                 raw = file.raw(entry)
                 budget -= len(raw)
                 digest.update(struct.pack(">HHI", entry.tag, entry.kind, entry.count) + raw)

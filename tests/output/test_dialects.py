@@ -66,8 +66,11 @@ def found(data: bytes) -> Found:
         with_comment("webp", b"UNICODE\0" + A1111.encode("utf-16-le")),
         with_comment("jpeg", b"ASCII\0\0\0" + A1111.encode()),
         with_comment("jpeg", A1111.encode(), kind=1),
+        with_comment("avif", b"UNICODE\0" + A1111.encode("utf-16-be")),
+        with_comment("tiff", b"UNICODE\0" + A1111.encode("utf-16-be")),
+        saved(picture(), "tiff", tiffinfo={0x010E: A1111}),
     ],
-    ids=["png", "itxt", "jpeg", "webp", "little endian", "ascii", "bytes"],
+    ids=["png", "itxt", "jpeg", "webp", "little endian", "ascii", "bytes", "avif", "tiff", "tiff description"],
 )
 def test_a1111_is_read_from_every_place_it_is_put(data):
     read = found(data)
@@ -113,6 +116,47 @@ def test_stable_diffusion_cpp_is_read_and_its_utf8_is_not_garbled(data):
     assert read.prompt == "a café at night"
     assert read.settings.items() >= {**COMMON, "sampler": "euler discrete", "width": 24}.items()
     assert read.settings["Version"] == "stable-diffusion.cpp"
+
+
+CIVITAI = (
+    "a red apple\nNegative prompt: blurry\n"
+    "Steps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 24x18, Clip skip: 2, "
+    "Created Date: 2026-01-02T03:04:05.678Z, "
+    'Civitai resources: [{"type":"checkpoint","modelVersionId":7,"modelName":"fine, indeed"},'
+    '{"type":"lora","weight":0.8,"modelVersionId":8}], Civitai metadata: {}'
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_comment("png", b"UNICODE\0" + CIVITAI.encode("utf-16-be")),
+        with_comment("jpeg", b"UNICODE\0" + CIVITAI.encode("utf-16-be")),
+        png(parameters=CIVITAI),
+    ],
+    ids=["exif of a png", "jpeg", "png"],
+)
+def test_civitai_is_read_and_its_resources_stay_whole(data):
+    read = found(data)
+    assert (read.dialect, read.prompt, read.negative_prompt) == ("civitai", "a red apple", "blurry")
+    assert read.settings.items() >= {**COMMON, "model": "fine, indeed", "width": 24, "Clip skip": "2"}.items()
+    assert json.loads(read.settings["Civitai resources"])[1] == {"type": "lora", "weight": 0.8, "modelVersionId": 8}
+    assert not {"type", "weight", "modelVersionId"} & read.settings.keys()
+    assert read.infotext == CIVITAI
+
+
+def test_hashes_of_the_web_ui_are_one_setting():
+    hashes = '{"model": "abc", "lora:a, b": "1"}'
+    read = found(png(parameters=A1111.replace(", Version", f", Hashes: {hashes}, Version")))
+    assert (read.dialect, read.settings["Hashes"], read.settings["model"]) == ("a1111", hashes, "fine")
+    assert read.settings["Version"] == "v1.10.1"
+
+
+@pytest.mark.parametrize("broken", ["[", '[{"type"', "[" * 100_000, "[1, 2", "{}", "[[1]]", '[{"type":"checkpoint"}]'])
+def test_resources_that_are_none_leave_the_rest_readable(broken):
+    text = f"a red apple\nSteps: 20, CFG scale: 7.5, Seed: 42, Civitai resources: {broken}"
+    read = found(png(parameters=text))
+    assert (read.prompt, read.settings["seed"], read.settings.get("model")) == ("a red apple", 42, None)
 
 
 KSAMPLER = {
@@ -167,12 +211,14 @@ FLUX = {
 
 
 @pytest.mark.parametrize(("graph", "negative"), [(KSAMPLER, "blurry"), (FLUX, "")], ids=["ksampler", "flux"])
-@pytest.mark.parametrize("place", ["png", "webp", "animated png"])
+@pytest.mark.parametrize("place", ["png", "webp", "swapped tags", "avif", "animated png"])
 def test_comfyui_graph_is_followed_to_its_prompt(graph, negative, place):
     text = json.dumps(graph)
     data = {
         "png": lambda: png(prompt=text, workflow="{}"),
         "webp": lambda: with_tags("webp", Model=f"prompt:{text}", Make="workflow:{}"),
+        "swapped tags": lambda: with_tags("jpeg", Make=f"Prompt: {text}", Model="workflow:{}"),
+        "avif": lambda: with_tags("avif", Model=f"prompt:{text}", Make="workflow:{}"),
         "animated png": lambda: with_chunk(samples()["png animated"], b"comf", b"prompt\0" + text.encode("latin-1")),
     }[place]()
     read = found(data)
@@ -307,6 +353,9 @@ MFLUX = {
         ("easy diffusion", with_comment("jpeg", b"UNICODE\0" + json.dumps(EASY).encode("utf-16-be"))),
         ("novelai", png(Software="NovelAI", Description="a red apple", Comment=json.dumps(NOVELAI), Source="fine")),
         ("draw things", with_xmp("png", exif__UserComment=json.dumps(DRAW_THINGS))),
+        ("swarmui", with_comment("avif", b"UNICODE\0" + json.dumps(SWARM).encode("utf-16-be"))),
+        ("draw things", with_xmp("tiff", exif__UserComment=json.dumps(DRAW_THINGS))),
+        ("mflux", with_comment("tiff", b"ASCII\0\0\0" + json.dumps(MFLUX).encode())),
         ("mflux", with_comment("png", b"ASCII\0\0\0" + json.dumps(MFLUX).encode())),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -231,7 +231,7 @@ def test_pages_that_all_hold_the_whole_file_are_refused_in_no_time():
     data = bytearray(b"II*\0" + struct.pack("<I", 8))
     size = count * (2 + 12 * len(PLAIN) + 4)
     for number in range(count):
-        own = [each for each in PLAIN if each[0] not in (273, 279)] + [(273, 4, 1, number), (279, 4, 1, size - number)]
+        own = [each for each in PLAIN if each[0] not in (273, 279)] + [(273, 4, 1, 8 + number), (279, 4, 1, size - number)]
         following = 8 + (number + 1) * (2 + 12 * len(own) + 4) if number + 1 < count else 0
         data += built("<", own, following)[14:]
     start = time.process_time()
