@@ -360,9 +360,12 @@ for number in range(int(sys.argv[2])):
 """
 
 
-def test_many_processes_at_once_leave_one_chain_with_every_line(tmp_path):
+def test_many_processes_at_once_leave_one_chain_with_every_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(audit, "_WRITING_SECONDS", 0.1)
     path = tmp_path / "audit.jsonl"
     workers = [subprocess.Popen([sys.executable, "-c", MANY, str(path), "50", str(each)]) for each in range(8)]
+    while any(worker.poll() is None for worker in workers):
+        assert not path.exists() or audit.verify(path).first_bad is None, "also while it is written"
     assert [worker.wait(120) for worker in workers] == [0] * 8
     checked = audit.verify(path)
     assert (checked.lines, checked.first_bad, checked.recovered) == (400, None, 0)

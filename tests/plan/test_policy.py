@@ -2,6 +2,7 @@ import hashlib
 import json
 import time
 from contextlib import suppress
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,14 @@ def test_the_example_is_a_policy_and_no_preset():
     policy = policies.parse(EXAMPLE.read_text(encoding="utf-8"), subject=str(EXAMPLE))
     assert policy.schema == 1
     assert "example" not in preset.names([preset.shipped()])
+
+
+def test_the_docs_tell_every_key():
+    told = Path("docs/policy.md").read_text(encoding="utf-8")
+    for each in fields(Policy):
+        table = each.default_factory if each.default_factory is not MISSING else None
+        assert (f"**`[{each.name}]`**" if table else f"| `{each.name}` |") in told
+        assert all(f"| `{key.name}` |" in told for key in (fields(table) if table else ()))
 
 
 def test_what_the_example_has_in_comments_is_right_too():
