@@ -235,7 +235,10 @@ def distrust(place: Path, fingerprint: str) -> str:
     if len(found) != 1:
         what = "no trusted root has" if not found else f"{len(found)} trusted roots have"
         raise RequestError(f"{what} a fingerprint that begins with {wanted}", hint="imggen keys show")
-    found[0].unlink(missing_ok=True)
+    try:
+        found[0].unlink(missing_ok=True)
+    except OSError as error:
+        raise RequestError(f"cannot remove {found[0]}: {_reason(error)}") from error
     return found[0].stem
 
 
@@ -275,10 +278,10 @@ def problems(place: Path) -> Iterator[tuple[str, str]]:
     if os.name == "nt":
         return
     for path in (place, own_folder(place), place / _TRUSTED):
-        if path.is_dir() and stat.S_IMODE(path.stat().st_mode) & 0o022:
+        if _is_folder(path) and stat.S_IMODE(path.stat().st_mode) & 0o022:
             yield f"{path} can be written by others, who could put their own keys there", f"chmod go-w {_quoted(path)}"
     for path in (*(own_folder(place) / name for name in sorted(_PRIVATE)), *_trusted(place, ".watermark")):
-        if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        if _exists(path) and stat.S_IMODE(path.stat().st_mode) & 0o077:
             yield f"{path} can be read by others", f"chmod 600 {_quoted(path)}"
 
 
@@ -413,7 +416,7 @@ def _keep(place: Path, name: str, data: bytes, *, private: bool) -> bool:
 
 def _record(place: Path) -> _Record:
     path = own_folder(place) / _IDENTITY
-    if not path.is_file():
+    if not _exists(path):
         raise _incomplete(path)
     table = settings.read(path)
     schema = table.get("schema")
@@ -426,7 +429,7 @@ def _record(place: Path) -> _Record:
 
 def _read_own(place: Path, name: str) -> bytes:
     path = own_folder(place) / name
-    if not path.exists():
+    if not _exists(path):
         raise _incomplete(path)
     if name in _PRIVATE:
         _check_private(path)
@@ -434,7 +437,7 @@ def _read_own(place: Path, name: str) -> bytes:
 
 
 def _watermark_key(path: Path) -> bytes:
-    if not path.exists():
+    if not _exists(path):
         raise _incomplete(path)
     _check_private(path)
     key = read(path)
@@ -468,6 +471,13 @@ def _trusted(place: Path, suffix: str) -> list[Path]:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
+    except (OSError, ValueError) as error:
+        raise RequestError(f"cannot read {path}: {_reason(error)}") from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
     except (OSError, ValueError) as error:
         raise RequestError(f"cannot read {path}: {_reason(error)}") from error
 

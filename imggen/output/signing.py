@@ -40,7 +40,8 @@ _MIMES: Final[Mapping[str, str]] = {
 _GENERATION: Final = "dev.imggen.generation"
 _UNREADABLE_PARENTS: Final = "unreadable_parents"
 _MINING: Final = ("cawg.training-mining", "c2pa.training-mining")
-_MINING_ENTRIES: Final = ("ai_generative_training", "ai_training", "data_mining", "ai_inference")
+# What is asked for is about training and mining; what a trained model may look at is another question.
+_MINING_ENTRIES: Final = ("ai_generative_training", "ai_training", "data_mining")
 _IPTC: Final = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _UNTRUSTED: Final = "signingCredential.untrusted"
 _TRUSTED: Final = "signingCredential.trusted"

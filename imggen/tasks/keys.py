@@ -78,7 +78,7 @@ def init(place: Path, request: InitRequest) -> Shown:
 
 def show(place: Path) -> Shown:
     """Return what is in the key folder, its problems included; no private key is in it."""
-    problems = [Problem(message=message, hint=hint) for message, hint in keys.problems(place)]
+    problems = _closed(place)
     own: dict[str, object] = {}
     for look in (_outlined, _secrets, _trusted):
         try:
@@ -156,6 +156,14 @@ def _words(command: str) -> tuple[str, ...]:
     if not words:
         raise RequestError("--command is empty", hint="--command 'openssl dgst -sha256 -sign key.pem'")
     return words
+
+
+def _closed(place: Path) -> list[Problem]:
+    """Return the problems with the folder itself."""
+    try:
+        return [Problem(message=message, hint=hint) for message, hint in keys.problems(place)]
+    except ImggenError as error:
+        return [Problem(message=error.message, hint=error.hint)]
 
 
 def _outlined(place: Path) -> dict[str, object]:

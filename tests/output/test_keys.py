@@ -267,6 +267,20 @@ class TestLoading:
         with pytest.raises(RequestError, match="5 bytes"):
             keys.load(tmp_path)
 
+    def test_folder_of_somebody_else_is_an_error_that_says_so(self, tmp_path, monkeypatch):
+        make(tmp_path)
+        real = Path.stat
+
+        def stat_(path: Path, **options) -> os.stat_result:
+            if path.parent.name == "own":
+                raise PermissionError(13, "Permission denied")
+            return real(path, **options)
+
+        monkeypatch.setattr(Path, "stat", stat_)
+        for act in (keys.load, keys.roots, keys.watermark_keys, lambda place: list(keys.problems(place))):
+            with pytest.raises(RequestError, match=r"cannot read .*own.*: Permission denied"):
+                act(tmp_path)
+
 
 class TestCommand:
     @pytest.mark.parametrize("way", ["der", "raw"])

@@ -94,6 +94,8 @@ class TestSigning:
         }
         assert said["cawg.metadata"]["Iptc4xmpExt:AISystemUsed"] == "imggen (org/model)"
         assert said["cawg.metadata"]["Iptc4xmpExt:DigImageGUID"] == "urn:uuid:6f1a"
+        names = ("ai_generative_training", "ai_training", "data_mining")
+        assert said["cawg.training-mining"] == {"entries": {f"cawg.{name}": {"use": "notAllowed"} for name in names}}
         assert "thumbnail" not in json.dumps(manifest)
 
     def test_certificates_number_tells_signers_of_one_name_apart(self, ours, signed):
