@@ -45,7 +45,7 @@ class Enlargement:
 def describe(data: bytes, edit: Edit) -> Enlargement:
     """Return the enlargement of the picture in the file `data` by `edit`; a file that says nothing sound is a note."""
     if not any(each.matches(data) for each in container.CONTAINERS):
-        return Enlargement(edit=edit, notes=("metadata is carried over from PNG, JPEG and WebP only",))
+        return Enlargement(edit=edit, notes=(f"metadata is carried over from {container.NAMES} only",))
     try:
         source = metadata.read(data)
         return Enlargement(edit=edit, source=source, density=density.read(data, source.picture))
@@ -260,7 +260,7 @@ def _carried(source: Facts, picture: Picture) -> tuple[Carriers, tuple[str, ...]
 def _left_out(source: Facts, picture: Picture) -> Iterator[str]:
     held = source.picture.carriers
     if source.picture.signed:
-        yield "the source carries a C2PA manifest, whose signature is for its bytes and does not carry over"
+        yield "the source carries a C2PA manifest, which is kept only where the larger picture is signed too"
     if held.captions:
         yield "the source's IPTC-IIM captions, the form before XMP, are not carried over"
     told = ["parameters", "imggen", *(each.text for each in fields.FIELDS if each.text)]

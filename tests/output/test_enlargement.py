@@ -275,7 +275,7 @@ def test_none_says_nothing(file_format):
         (with_segment(samples()["jpeg"], 0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\0"), "jpeg", "IPTC-IIM"),
         (with_segment(samples()["jpeg"], 0xFE, b"hello"), "jpeg", "comment"),
         (with_chunk(samples()["png"], b"tEXt", b"workflow\0{}"), "webp", "the PNG's texts 'workflow'"),
-        (b"GIF89a", "png", "PNG, JPEG and WebP only"),
+        (b"GIF89a", "png", "AVIF or TIFF only"),
         (samples()["png"][:60], "png", "not carried over: the PNG"),
         (container.replace(samples()["jpeg"], Changes(xmp=b"<not xmp")), "jpeg", "the XMP is not sound XML"),
         (container.replace(samples()["jpeg"], Changes(exif=b"II*\0")), "jpeg", "Exif"),
