@@ -256,17 +256,17 @@ def test_a_torn_end_is_kept_and_noted_wherever_it_tore(tmp_path, log):
 
 
 @given(st.data())
-@settings(max_examples=100)
-def test_crash_upon_crash_leaves_a_chain_that_holds(tmp_path_factory, data):
-    path = tmp_path_factory.mktemp("log") / "audit.jsonl"
-    kept = b""
+@settings(max_examples=60)
+def test_crash_upon_crash_leaves_a_chain_that_holds(kept, data):
+    path, left = kept[0], b""
+    path.write_bytes(left)
     for _ in range(data.draw(st.integers(1, 6))):
         audit.append(path, DENIED, clock=clock)
-        added = len(path.read_bytes()) - len(kept)
-        path.write_bytes(path.read_bytes()[: len(kept) + data.draw(st.integers(1, added))])
-        kept = path.read_bytes()
+        added = len(path.read_bytes()) - len(left)
+        path.write_bytes(path.read_bytes()[: len(left) + data.draw(st.integers(1, added))])
+        left = path.read_bytes()
     audit.append(path, ALLOWED, clock=clock)
-    assert path.read_bytes().startswith(kept)
+    assert path.read_bytes().startswith(left)
     assert audit.verify(path).first_bad is None
     assert audit.find(path, PICTURE) is not None
 
@@ -379,18 +379,19 @@ def test_many_processes_at_once_leave_one_chain_with_every_line(tmp_path, monkey
 # -- tampering
 
 
-def whole_log(tmp_path_factory):
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A file, and the bytes of a log of five lines: made once, written there for each example."""
     path = tmp_path_factory.mktemp("log") / "audit.jsonl"
     for number in range(5):
         audit.append(path, Entry(decision="allow", action=f"act{number}", user="me"), clock=clock)
-    return path
+    return path, path.read_bytes()
 
 
 @given(st.data())
 @settings(max_examples=300)
-def test_a_changed_byte_is_found_wherever_it_is(tmp_path_factory, data):
-    path = whole_log(tmp_path_factory)
-    before = path.read_bytes()
+def test_a_changed_byte_is_found_wherever_it_is(kept, data):
+    path, before = kept
     place = data.draw(st.integers(0, len(before) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda each: each != before[place]))
     path.write_bytes(before[:place] + bytes([byte]) + before[place + 1 :])
@@ -400,9 +401,8 @@ def test_a_changed_byte_is_found_wherever_it_is(tmp_path_factory, data):
 
 @given(st.data())
 @settings(max_examples=200)
-def test_lines_removed_doubled_or_exchanged_are_found(tmp_path_factory, data):
-    path = whole_log(tmp_path_factory)
-    before = lines(path)
+def test_lines_removed_doubled_or_exchanged_are_found(kept, data):
+    path, before = kept[0], kept[1].splitlines(keepends=True)
     order = data.draw(st.lists(st.integers(0, 4), max_size=7))
     path.write_bytes(b"".join(before[each] for each in order))
     checked = audit.verify(path)
@@ -414,9 +414,8 @@ def test_lines_removed_doubled_or_exchanged_are_found(tmp_path_factory, data):
 
 @given(st.data())
 @settings(max_examples=100)
-def test_bytes_put_in_or_taken_out_are_found(tmp_path_factory, data):
-    path = whole_log(tmp_path_factory)
-    before = path.read_bytes()
+def test_bytes_put_in_or_taken_out_are_found(kept, data):
+    path, before = kept
     start = data.draw(st.integers(0, len(before) - 2))
     end = data.draw(st.integers(start, len(before) - 2))
     put = data.draw(st.binary(max_size=20))
@@ -473,8 +472,8 @@ def test_strange_lines_are_found_without_harm(log, raw):
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_read_without_harm(tmp_path_factory, data):
-    path = tmp_path_factory.mktemp("log") / "x"
+def test_any_bytes_are_read_without_harm(kept, data):
+    path, _ = kept
     path.write_bytes(data)
     assert (audit.verify(path).first_bad is None) == (not data)
     assert audit.find(path, PICTURE) is None
