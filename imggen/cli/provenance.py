@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from imggen.cli import console, options
-from imggen.plan.request import IfExists
 
 if TYPE_CHECKING:
     from imggen.plan.recipe import Recipe
@@ -25,6 +24,10 @@ Source = Annotated[
 Pairs = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A field to set; may be repeated.", rich_help_panel="Record"),
+]
+Strip = Annotated[
+    Literal["prompt", "all"] | None,
+    typer.Option("--strip", help="Take out the words, or all that the file says.", rich_help_panel="Record"),
 ]
 Lineage = Annotated[
     bool,
@@ -147,21 +150,27 @@ def embed_metadata(
     files: Files,
     source: Source = None,
     pairs: Pairs = None,
+    alt: options.Alt = None,
+    strip: Strip = None,
+    sign: options.Sign = None,
+    policy: options.Policy = None,
     output: Output = None,
     if_exists: options.Exists = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write metadata into picture files; not a pixel of them changes."""
+    """Write metadata into picture files, or take it out; not a pixel of them changes."""
     from imggen.tasks import embed as task
 
-    policy: IfExists = if_exists or "auto"
     request = task.EmbedRequest(
         targets=tuple(files),
         source=source,
-        pairs=tuple(task.pair(each) for each in pairs or ()),
+        pairs=(*(task.pair(each) for each in pairs or ()), *([("alt", alt)] if alt is not None else [])),
+        strip=strip,
+        sign=sign or "auto",
+        policy=policy,
         output=output,
-        if_exists=policy,
+        if_exists=if_exists or "auto",
     )
     for made in task.embed(request):
         path = console.where(made.path, output)

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from imggen.errors import RequestError
 from imggen.plan.request import ImageFormat
+
+Droppable = Literal["comments", "captions", "manifest"]
 
 MAX_FILE_BYTES = 1 << 29
 MAX_PIXELS = 1 << 30
@@ -53,14 +56,16 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What to put into a file. None leaves what is there; of texts, only the keywords named are replaced.
+    """What to put into a file. None leaves what is there, an empty block takes it out.
 
-    A text that is None goes away.
+    Of texts, only the keywords named are replaced; one that is None goes away. `dropped` goes away whole: a JPEG's
+    comments, captions in the form before XMP, the C2PA manifest.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     texts: Mapping[str, str | None] = field(default_factory=dict)
+    dropped: frozenset[Droppable] = frozenset()
 
 
 def check_size(width: int, height: int) -> None:

@@ -253,6 +253,8 @@ def _carried(source: Facts, picture: Picture) -> tuple[Carriers, tuple[str, ...]
     if block and picture.format == "jpeg" and len(block) > jpeg.MAX_EXIF_BYTES:
         notes.append(f"the Exif has {len(block):,} bytes, more than a JPEG holds; it is not carried over")
         block = None
+    if block and picture.format == "tiff" and exif.has_note(block):
+        notes.append("the source's Exif has a maker's note, which holds only where it is; it is not carried over")
     texts = [(key, text) for key, text in held.texts if 0 < len(key) <= _LONGEST_KEYWORD]
     return Carriers(exif=block, xmp=packet, texts=tuple(texts) if picture.format == "png" else ()), tuple(notes)
 

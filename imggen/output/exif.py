@@ -109,6 +109,12 @@ def merge(block: bytes | None, fields: Mapping[str, Value | None]) -> bytes:
     return _written(old, main, exif)
 
 
+def oriented(orientation: int) -> bytes:
+    """Return a block that says which way the picture is up, and nothing else (TIFF 6.0, tag 274)."""
+    entry = struct.pack(">HHIHH", _MAIN_TAGS["Orientation"], SHORT, 1, orientation, 0)
+    return b"MM\0*" + struct.pack(">IH", HEADER_BYTES, 1) + entry + struct.pack(">I", 0)
+
+
 def density(block: bytes) -> tuple[int, int] | None:
     """Return the pixels per inch along both axes, rounded; None where the block does not say, RequestError if damaged.
 
@@ -147,6 +153,11 @@ def resized(block: bytes, width: int, height: int) -> bytes:
     wanted = {**sizes, "Orientation": 1, "ColorSpace": 1}
     changed: dict[str, Value | None] = {name: value for name, value in wanted.items() if name in present}
     return merge(cleaned, changed | ({"MakerNote": None} if shows else {}))
+
+
+def has_note(block: bytes) -> bool:
+    """Return whether the block has a maker's note, whose own places hold only where it is; RequestError if damaged."""
+    return any(each.tag == _MAKER_NOTE for each in _parse(block).exif)
 
 
 def _thumbnails(parsed: _Block) -> Iterator[tuple[int, int]]:

@@ -3,14 +3,15 @@
 import hashlib
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from imggen.errors import RequestError
-from imggen.output.carriers import MAX_PARTS, Carriers, Changes, Picture, check_size
+from imggen.output.carriers import MAX_PARTS, Carriers, Changes, Droppable, Picture, check_size
 
 SIGNATURE = b"\xff\xd8\xff"
 EXIF_PREFIX = b"Exif\0\0"
+_EXTENDED_PREFIX = b"http://ns.adobe.com/xmp/extension/\0"
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 MAX_PAYLOAD = 65_533
 MAX_EXIF_BYTES = MAX_PAYLOAD - len(EXIF_PREFIX)
@@ -78,9 +79,9 @@ def replace(data: bytes, changes: Changes) -> bytes:
     _check_index(data, segments, changes)
     front = next((at for at, each in enumerate(kept) if each.marker != _APP0 and not _is_exif(data, each)), 0)
     new = []
-    if changes.exif is not None:
+    if changes.exif:
         new.append(_framed("Exif", EXIF_PREFIX + changes.exif))
-    if changes.xmp is not None:
+    if changes.xmp:
         new.append(_framed("XMP", XMP_PREFIX + changes.xmp))
     view = memoryview(data)
     pieces = [view[each.start : each.tail] for each in kept]
@@ -90,7 +91,9 @@ def replace(data: bytes, changes: Changes) -> bytes:
 def _replaced(data: bytes, segment: _Segment, changes: Changes) -> bool:
     if changes.exif is not None and _is_exif(data, segment):
         return True
-    return changes.xmp is not None and _is_xmp(data, segment)
+    if changes.xmp is not None and (_is_xmp(data, segment) or (not changes.xmp and _is_extended(data, segment))):
+        return True
+    return any(_DROPPED[each](data, segment) for each in changes.dropped)
 
 
 def _check_index(data: bytes, segments: list[_Segment], changes: Changes) -> None:
@@ -106,6 +109,30 @@ def _is_picture_index(data: bytes, segment: _Segment) -> bool:
 
 def _is_exif(data: bytes, segment: _Segment) -> bool:
     return segment.marker == _APP1 and segment.begins(data, EXIF_PREFIX)
+
+
+def _is_extended(data: bytes, segment: _Segment) -> bool:
+    return segment.marker == _APP1 and segment.begins(data, _EXTENDED_PREFIX)
+
+
+def _is_comment(_: bytes, segment: _Segment) -> bool:
+    return segment.marker == _COM
+
+
+def _is_captions(_: bytes, segment: _Segment) -> bool:
+    return segment.marker == _APP13
+
+
+def _is_manifest(data: bytes, segment: _Segment) -> bool:
+    # A manifest that takes several segments is numbered through; only the first names it (ISO 19566-5, annex D).
+    return segment.marker == _APP11 and segment.begins(data, b"JP")
+
+
+_DROPPED: dict[Droppable, Callable[[bytes, _Segment], bool]] = {
+    "comments": _is_comment,
+    "captions": _is_captions,
+    "manifest": _is_manifest,
+}
 
 
 def _is_xmp(data: bytes, segment: _Segment) -> bool:

@@ -346,8 +346,6 @@ def embed(data: bytes, metadata: Metadata, *, picture: Picture | None = None) ->
         texts={**dict(reversed(carried.texts)), **_new_texts(facts, metadata)},
     )
     changed = container.replace(data, changes)
-    if facts.picture.signed and changed != data:
-        notes.append("the file carries a C2PA manifest, which no longer fits it: the change breaks the signature")
     return Marked(data=changed, marks=_marks(metadata), notes=tuple(notes))
 
 

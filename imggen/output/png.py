@@ -12,6 +12,7 @@ from imggen.output.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes,
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEYWORD = "XML:com.adobe.xmp"
 
+_MANIFEST = b"caBX"
 _MAX_CHUNK = 0x7FFFFFFF
 _FRAME_BYTES = 12
 _PIXEL_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT"))
@@ -52,7 +53,7 @@ def read(data: bytes) -> Picture:
             xmp=packets[0].encode() if packets else None,
             texts=tuple(each for each in texts if each[0] != XMP_KEYWORD),
         ),
-        signed=any(each.name == b"caBX" for each in chunks),
+        signed=any(each.name == _MANIFEST for each in chunks),
         notes=tuple(_repeats(exifs=len(exifs), keywords=[keyword for keyword, _ in texts])),
     )
 
@@ -60,9 +61,10 @@ def read(data: bytes) -> Picture:
 def replace(data: bytes, changes: Changes) -> bytes:
     """Return the file with the changes made, right behind its header, and every other chunk as it was."""
     chunks = _split(data)
-    texts = {**changes.texts, **({XMP_KEYWORD: changes.xmp.decode()} if changes.xmp is not None else {})}
+    packet = None if changes.xmp is None else changes.xmp.decode() or None
+    texts = {**changes.texts, **({} if changes.xmp is None else {XMP_KEYWORD: packet})}
     new = [_text_chunk(keyword, text) for keyword, text in texts.items() if text is not None]
-    if changes.exif is not None:
+    if changes.exif:
         new.append(_framed(b"eXIf", changes.exif))
     kept = (each for each in chunks[1:] if not _replaced(data, each, changes, texts))
     view = memoryview(data)
@@ -78,6 +80,8 @@ def replace(data: bytes, changes: Changes) -> bytes:
 def _replaced(data: bytes, chunk: _Chunk, changes: Changes, texts: Iterable[str]) -> bool:
     if chunk.name == b"eXIf":
         return changes.exif is not None
+    if chunk.name == _MANIFEST:
+        return "manifest" in changes.dropped
     return chunk.name in _TEXT_CHUNKS and _keyword(chunk.payload(data))[0] in texts
 
 

@@ -58,11 +58,13 @@ def replace(data: bytes, changes: Changes) -> bytes:
     A file in the simple form gets the extended form's header, because only that one may carry metadata.
     """
     chunks = _split(data)
-    if changes.exif is None and changes.xmp is None:
+    gone = {b"C2PA"} if "manifest" in changes.dropped else set()
+    if changes.exif is None and changes.xmp is None and not any(each.name in gone for each in chunks):
         return data
     new = {b"EXIF": changes.exif, b"XMP ": changes.xmp}
-    kept = [each for each in chunks if new.get(each.name) is None and each.name != b"VP8X"]
-    kept += [_Chunk(name=name, payload=payload) for name, payload in new.items() if payload is not None]
+    gone |= {b"VP8X"} | {name for name, payload in new.items() if payload is not None}
+    kept = [each for each in chunks if each.name not in gone]
+    kept += [_Chunk(name=name, payload=payload) for name, payload in new.items() if payload]
     body = [piece for each in [_header(chunks, kept), *kept] for piece in each.framed()]
     size = sum(len(piece) for piece in body) + 4
     if size > _MAX_RIFF:

@@ -23,7 +23,7 @@ _FALSE: Final = ("0", "false", "no", "off")
 # Fields that only a person at the command line, a recipe or imggen itself fills.
 _PRIVATE: Final = (
     *("origin", "vae_tile", "from_file", "task", "images", "frame", "mask", "mask_box", "pad", "weights", "like"),
-    *("alt", "policy", "consent", "require"),
+    *("alt", "policy", "consent"),
 )
 # A number is as good as its text for these: TOML writers leave the quotes out.
 _NUMBERS_AS_TEXT: Final = ("seed", "size")
@@ -70,7 +70,7 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
 
 def strange_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return a note per `IMGGEN_*` variable that imggen does not know, with the nearest one that it does."""
-    known = {PREFIX + name.upper() for name in (*names(), "preset")}
+    known = {PREFIX + name.upper() for name in (*names(), "preset", "keys", "policy")}
     strange = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
     return tuple(_strange(name, known) for name in strange)
 

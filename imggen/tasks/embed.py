@@ -2,31 +2,50 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final, Literal
 
 from imggen.errors import RequestError
-from imggen.output import fields, files, metadata
+from imggen.output import audit, claims, container, fields, files, metadata, signing, stripping
+from imggen.output.carriers import Changes
 from imggen.output.files import Place
-from imggen.output.metadata import Marked, Metadata
+from imggen.output.means import Told
+from imggen.output.metadata import Facts, Marked, Metadata
 from imggen.plan import naming
+from imggen.plan import policy as policies
+from imggen.plan.marking import Signing
 from imggen.plan.request import IfExists, ImageFormat
+from imggen.tasks import governance
+from imggen.tasks.governance import Governance
 from imggen.tasks.inspect import raise_together
+
+Stripping = Literal["prompt", "all"]
+
+_TAKEN: Final[dict[Stripping, Callable[[Facts], tuple[str, ...]]]] = {
+    "prompt": stripping.taken_with_prompt,
+    "all": stripping.taken_with_all,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedRequest:
-    """Which files, and what to say in them.
+    """Which files, what to say in them, and what to take out.
 
-    `source` is a picture whose record is copied. `pairs` are `KEY=VALUE` of `--set`, in order, and are applied after
-    it. `output` None changes the targets themselves; otherwise it is the one target's new file, or a folder for all of
-    them (it ends with a slash, exists, or there is more than one target), and the targets stay as they are.
+    `strip` comes first: the words that the picture was made from, or all that the file says. `source` is a picture
+    whose record is copied. `pairs` are `KEY=VALUE` of `--set`, in order, and are applied after it. `sign` `auto` signs
+    a file anew that was signed, and no other; `off` leaves it without a signature. `output` None changes the targets
+    themselves; otherwise it is the one target's new file, or a folder for all of them (it ends with a slash, exists, or
+    there is more than one target), and the targets stay as they are.
     """
 
     targets: tuple[Path, ...]
     source: Path | None = None
     pairs: tuple[tuple[str, str], ...] = ()
+    strip: Stripping | None = None
+    sign: Signing = "auto"
+    policy: str | None = None
     output: str | None = None
     if_exists: IfExists = "auto"
 
@@ -51,15 +70,25 @@ def embed(request: EmbedRequest) -> Iterator[Embedded]:
     without a record and an output that cannot take all targets are refused before anything is touched. The error is a
     RequestError where nothing could be written, an ImggenError where some of many could.
     """
-    told = _told(request)
+    governed = governance.read(request.policy, "embed-metadata")
+    edit = _Edit(request=request, told=_told(request), governed=governed)
     _check_output(request)
+    if request.sign == "on" and governed.identity is None:
+        raise RequestError("--sign on, and no key is set up", hint='imggen keys init --organisation "Example Ltd"')
     failures: list[RequestError] = []
     for target in request.targets:
         try:
-            yield _embedded(request, target, told)
+            yield _embedded(edit, target)
         except RequestError as error:
             failures.append(error)
     raise_together(failures, len(request.targets))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Edit:
+    request: EmbedRequest
+    told: tuple[Metadata, ...]
+    governed: Governance
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -73,7 +102,7 @@ def pair(text: str) -> tuple[str, str]:
 def _told(request: EmbedRequest) -> tuple[Metadata, ...]:
     if not request.targets:
         raise RequestError("no file is named to embed metadata into")
-    if request.source is None and not request.pairs:
+    if request.source is None and not request.pairs and request.strip is None and request.sign == "auto":
         raise RequestError("nothing is named to embed", hint='--from apple.png, or --set artist="A. B."')
     told = []
     if request.source is not None:
@@ -108,22 +137,27 @@ def _names_file(output: str) -> bool:
     return not output.endswith(("/", "\\")) and not Path(output).is_dir()
 
 
-def _embedded(request: EmbedRequest, target: Path, told: tuple[Metadata, ...]) -> Embedded:
+def _embedded(edit: _Edit, target: Path) -> Embedded:
+    request = edit.request
     data = files.read(target)
-    with files.blaming(target):
-        marked = _marked(data, told)
-        notes = (*marked.notes, *_fit_notes(marked, request))
     path = _destination(request, target)
+    with files.blaming(target):
+        facts = metadata.read(data)
+        _check_policy(edit, target, facts)
+        marked = _marked(edit, data, facts, (path or target).name)
+        notes = (*marked.notes, *_fit_notes(marked, request))
     if request.output is not None and path == Path(request.output):
-        _check_format(path, metadata.read(data).picture.format, target)
+        _check_format(path, facts.picture.format, target)
     changed = marked.data != data or path is not None
     place = _place(request, target, path)
+    sha256 = hashlib.sha256(marked.data).hexdigest()
     if changed and place is not None:
         _write(place, marked, target)
+        _log(edit, place, facts, hashlib.sha256(data).hexdigest(), marked)
     return Embedded(
         path=place.path if place else path or target,
         target=target,
-        sha256=hashlib.sha256(marked.data).hexdigest(),
+        sha256=sha256,
         bytes=len(marked.data),
         marks=marked.marks,
         changed=changed and place is not None,
@@ -131,13 +165,84 @@ def _embedded(request: EmbedRequest, target: Path, told: tuple[Metadata, ...]) -
     )
 
 
-def _marked(data: bytes, told: tuple[Metadata, ...]) -> Marked:
-    marked = Marked(data=data, marks=())
+def _check_policy(edit: _Edit, target: Path, facts: Facts) -> None:
+    policy, request = edit.governed.policy, edit.request
+    if policy is None:
+        return
+    taken = _TAKEN[request.strip](facts) if request.strip else ()
+    restated = [value for name, value in request.pairs if name.casefold() == "source-type"]
+    if restated and metadata.SOURCE_TYPE in facts.xmp:
+        taken = (*taken, "iptc")
+    if request.sign == "off" and facts.picture.signed:
+        taken = (*taken, "c2pa")
+    refusal = policies.check_strip(policy, tuple(dict.fromkeys(taken)))
+    if refusal is not None:
+        edit.governed.means().refuse(replace(refusal, message=f"{target}: {refusal.message}"))
+
+
+def _marked(edit: _Edit, data: bytes, facts: Facts, title: str) -> Marked:
+    request = edit.request
+    if request.strip == "all":
+        return _embed(_stripped(data, facts), edit.told)
+    told = ((stripping.of_prompt(facts),) if request.strip else ()) + edit.told
+    marked = _embed(Marked(data=data, marks=()), told)
+    if marked.data == data and request.sign == "auto":
+        return marked
+    return _signed(edit, data, facts, marked, title)
+
+
+def _stripped(data: bytes, facts: Facts) -> Marked:
+    notes = []
+    stated = facts.xmp.get(metadata.WATERMARK)
+    if isinstance(stated, str) and not stated.startswith(metadata.UNMARKED):
+        notes.append(f"the watermark {stated} is in the pixels and stays")
+    return Marked(data=container.replace(data, stripping.of_all(facts)), marks=(), notes=tuple(notes))
+
+
+def _embed(marked: Marked, told: tuple[Metadata, ...]) -> Marked:
     for each in told:
         more = metadata.embed(marked.data, each)
         marks = tuple(dict.fromkeys((*marked.marks, *more.marks)))
         marked = Marked(data=more.data, marks=marks, notes=(*marked.notes, *more.notes))
     return marked
+
+
+def _signed(edit: _Edit, data: bytes, facts: Facts, marked: Marked, title: str) -> Marked:
+    """Return the file signed where it has to be, with the old file as what it was made from."""
+    sign, identity = edit.request.sign, edit.governed.identity
+    if sign == "off":
+        if not facts.picture.signed:
+            return marked
+        bare = container.replace(marked.data, Changes(dropped=frozenset(("manifest",))))
+        return replace(marked, data=bare, notes=(*marked.notes, "the C2PA manifest was taken out: it would not hold"))
+    if sign == "auto" and not facts.picture.signed:
+        return marked
+    if identity is None:
+        raise RequestError(
+            "the file is signed, and a change of its metadata would break the signature",
+            hint='imggen keys init --organisation "Example Ltd", then it is signed anew; or --sign off',
+        )
+    new = metadata.read(marked.data)
+    statement = claims.of_edit(data, new, title=title, created=metadata.now())
+    signed = signing.sign(marked.data, facts.picture.format, statement, identity)
+    return replace(marked, data=signed, marks=(*marked.marks, "c2pa"))
+
+
+def _log(edit: _Edit, place: Place, facts: Facts, before: str, marked: Marked) -> None:
+    stated, guid = facts.xmp.get(metadata.SOURCE_TYPE), facts.xmp.get(metadata.IDENTITY)
+    given = audit.Input(sha256=before, source_type=stated if isinstance(stated, str) else None)
+    means = edit.governed.means(replace(edit.governed.entry(), inputs=(given,)))
+    means.log(
+        Told(
+            path=str(place.path),
+            sha256=hashlib.sha256(marked.data).hexdigest(),
+            guid=guid if isinstance(guid, str) else "",
+            watermark="",
+            marks=marked.marks,
+            unmarked="",
+            recipe_sha256=None,
+        )
+    )
 
 
 def _fit_notes(marked: Marked, request: EmbedRequest) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from imggen.data import pictures
 from imggen.errors import CheckError, ImggenError, RequestError
-from imggen.output import audit, container, fields, files, keys, metadata, signing, watermark
+from imggen.output import audit, certificates, container, fields, files, keys, metadata, signing, watermark
 from imggen.output.metadata import Facts
 from imggen.output.signing import Validation
 from imggen.output.watermark import Detection
@@ -119,7 +119,7 @@ def verify(request: VerifyRequest, environ: Mapping[str, str] = os.environ) -> I
     """
     place = keys.folder(environ)
     means = _Means(
-        roots=(*keys.roots(place), *(keys.read(each) for each in request.roots)),
+        roots=(*keys.roots(place), *(certificates.root_pem(keys.read(each), str(each)) for each in request.roots)),
         watermark_keys=keys.watermark_keys(place),
         require=request.require,
         log=request.log,
