@@ -16,14 +16,14 @@ from typing import Final, Literal, get_args
 
 from imggen.errors import RequestError
 from imggen.plan import patterns, strict, wording
+from imggen.plan.marking import PromptRecord as Record
+from imggen.plan.marking import Signing, Watermarking
 from imggen.plan.request import Metadata
 from imggen.plan.strict import Limit, Place
 from imggen.plan.wording import Look, Word
 
 Layer = Literal["recipe", "infotext", "iptc", "watermark", "c2pa"]
-Record = Literal["full", "hash", "omit"]
 Mining = Literal["allowed", "notAllowed", "constrained"]
-Switch = Literal["auto", "on", "off"]
 
 SCHEMA: Final = 1
 LONGEST_PROMPT: Final = 20_000
@@ -235,8 +235,8 @@ def check_request(
     policy: Policy,
     *,
     metadata: Metadata = "full",
-    watermark: Switch = "auto",
-    sign: Switch = "auto",
+    watermark: Watermarking = "auto",
+    sign: Signing = "auto",
     label: str | None = None,
 ) -> Refusal | None:
     """Return which option contradicts the policy, before anything is drawn in vain; None says nothing of the result."""
@@ -526,9 +526,9 @@ def _listed(entries: tuple[str, ...]) -> str:
     return shown if len(entries) <= 5 else f"{shown} and {len(entries) - 5} more"
 
 
-def _dropping(layer: Layer, metadata: Metadata, watermark: Switch, sign: Switch) -> str | None:
+def _dropping(layer: Layer, metadata: Metadata, watermark: Watermarking, sign: Signing) -> str | None:
     if layer in _WITHOUT[metadata]:
         return f"--metadata {metadata}"
     if layer == "watermark" and watermark == "off":
         return "--watermark off"
-    return "--no-sign" if layer == "c2pa" and sign == "off" else None
+    return "--sign off" if layer == "c2pa" and sign == "off" else None

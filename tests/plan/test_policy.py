@@ -341,7 +341,7 @@ def test_given_pictures_need_consent():
         ("infotext", {"metadata": "minimal"}, "--metadata minimal"),
         ("iptc", {"metadata": "none"}, "--metadata none"),
         ("watermark", {"watermark": "off"}, "--watermark off"),
-        ("c2pa", {"sign": "off"}, "--no-sign"),
+        ("c2pa", {"sign": "off"}, "--sign off"),
     ],
 )
 def test_an_option_that_drops_a_required_layer_is_refused_before_drawing(layer, options, option):
