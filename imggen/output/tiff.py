@@ -13,7 +13,7 @@ from dataclasses import replace as altered
 
 from imggen.errors import RequestError
 from imggen.output import exif, ifd, spans
-from imggen.output.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes, Picture, check_size
+from imggen.output.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes, Droppable, Picture, check_size
 from imggen.output.ifd import Entry
 from imggen.output.spans import Span
 
@@ -36,8 +36,14 @@ _RESOLUTION = frozenset((0x011A, 0x011B, 0x0128))
 # The first directory's tags that an Exif block has too: words, times, and Windows' own words.
 _WORDS = frozenset((0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298, *range(0x9C9B, 0x9CA0)))
 _POINTERS = frozenset((_EXIF, _GPS))
+_DROPPED: dict[Droppable, tuple[int, ...]] = {"captions": (_CAPTIONS, _PHOTOSHOP), "manifest": (_MANIFEST,)}
 # What the Exif standard wants of compressed pictures only, and a TIFF says in tags of its own.
 _COMPRESSED_ONLY = frozenset((0x9101, 0xA002, 0xA003))
+# And what it wants of every Exif directory: its own version, and FlashPix'.
+_VERSIONS = tuple(
+    Entry(tag=tag, kind=ifd.UNDEFINED, count=4, payload=payload)
+    for tag, payload in ((0x9000, b"0232"), (0xA000, b"0100"))
+)
 # Values with places of their own inside, which hold only where they are.
 _STAYING = frozenset((_MAKER_NOTE, _INTEROPERABILITY))
 _WHOLE = {ifd.BYTE: "B", ifd.SHORT: "H", ifd.LONG: "I"}
@@ -118,25 +124,27 @@ def replace(data: bytes, changes: Changes) -> bytes:
 
     Raises RequestError where the Exif of the file or of the change is damaged.
     """
-    if changes.exif is None and changes.xmp is None:
-        return data
+    dropped = frozenset(tag for each in changes.dropped for tag in _DROPPED.get(each, ()))
     file = _parse(data)
+    if changes.exif is None and changes.xmp is None and not any(each.tag in dropped for each in file.first.entries):
+        return data
     _check_values(file)
     held = [span for page in file.pages for span in _spans(file, page)]
     end = _own_end(file, held)
     told = _told(file) if changes.exif is not None or end is not None else None
     if changes.exif is not None:
-        told = _of_block(changes.exif, file.order)
+        told = _of_block(changes.exif, file.order) if changes.exif else _Told()
     packet = changes.xmp
     written = file.first.entry(_XMP)
     if packet is None and end is not None and written is not None:
         packet = file.raw(written)
-    base = _blanked(file, held, telling=told is not None, packet=packet is not None)[:end]
-    base += b"\0" * (len(base) & 1)
-    rest = _laid_out(file.order, len(base), _changed(file, told, packet, end), file.first.following)
-    if len(base) + len(rest) > _LARGEST_FILE:
+    base = memoryview(_blanked(file, held, telling=told is not None, packet=packet is not None))[:end]
+    pad = b"\0" * (len(base) & 1)
+    at = len(base) + len(pad)
+    rest = _laid_out(file.order, at, _changed(file, told, packet, end), file.first.following)
+    if at + len(rest) > _LARGEST_FILE:
         raise RequestError("the TIFF would be larger than the 4 GiB that its places can tell")
-    return b"".join((base[:4], struct.pack(file.order + "I", len(base)), base[8:], rest))
+    return b"".join((base[:4], struct.pack(file.order + "I", at), base[8:], pad, rest))
 
 
 def _parse(data: bytes) -> _File:
@@ -229,7 +237,7 @@ def _image_hash(file: _File) -> str:
     budget = _MOST_OVERLAP * len(file.data)
     for page in file.pages:
         for entry in sorted(page.entries, key=lambda each: each.tag):
-            if entry.tag in _PIXEL_TAGS:
+            if entry.tag in _PIXEL_TAGS and not _is_upright(file, entry):
                 _check_value(file, entry)
                 raw = file.raw(entry)
                 budget -= len(raw)
@@ -242,6 +250,11 @@ def _image_hash(file: _File) -> str:
             if budget < 0:
                 raise RequestError("the TIFF's pieces lie over one another many times")
     return digest.hexdigest()
+
+
+def _is_upright(file: _File, entry: Entry) -> bool:
+    # What is taken for granted where nothing is said.
+    return entry.tag == _ORIENTATION and entry.kind in _WHOLE and _numbers(file, entry) == (1,)
 
 
 def _pointed(file: _File, tag: int) -> tuple[Entry, ...]:
@@ -272,7 +285,7 @@ def _of_block(block: bytes, order: str) -> _Told:
         each.tag: ifd.read(block, its, ifd.number(its, each.slot))[0] for each in main if each.tag in (_EXIF, _GPS)
     }
     found = _Told(
-        main=tuple(each for each in main if each.tag in _WORDS | _RESOLUTION),
+        main=tuple(each for each in main if each.tag in _WORDS | _RESOLUTION | {_ORIENTATION}),
         exif=tuple(each for each in inner.get(_EXIF, ()) if each.tag not in _STAYING | _COMPRESSED_ONLY),
         gps=inner.get(_GPS, ()),
     )
@@ -343,13 +356,24 @@ def _changed(file: _File, told: _Told | None, packet: bytes | None, end: int | N
     if told is not None:
         gone |= _WORDS | _POINTERS | {each.tag for each in told.main if each.tag in _RESOLUTION}
     main = [each for each in _own(file, file.first.entries, end) if each.tag not in gone]
-    if packet is not None:
+    if packet:
         main.append(Entry(tag=_XMP, kind=ifd.BYTE, count=len(packet), payload=packet))
     if told is None:
         return _Told(main=tuple(main))
-    main += [each for each in told.main if each.tag != _ORIENTATION]
+    held = {each.tag for each in main}
+    main += [
+        each for each in told.main if each.tag != _ORIENTATION or (_ORIENTATION not in held and _says_one(file, each))
+    ]
     staying = [each for each in _pointed(file, _EXIF) if each.tag in _STAYING]
-    return _Told(main=tuple(main), exif=(*told.exif, *staying), gps=told.gps)
+    inner = [*told.exif, *staying]
+    if inner:
+        present = {each.tag for each in inner}
+        inner += [each for each in _VERSIONS if each.tag not in present]
+    return _Told(main=tuple(main), exif=tuple(inner), gps=told.gps)
+
+
+def _says_one(file: _File, entry: Entry) -> bool:
+    return (entry.kind, entry.payload) == (ifd.SHORT, struct.pack(file.order + "H", 1))
 
 
 def _own(file: _File, entries: Iterable[Entry], end: int | None) -> Iterator[Entry]:

@@ -24,7 +24,7 @@ from imggen.plan.request import OutputPlan
 WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
 EDIT = replace(ENLARGED, width=96, height=72)
 LARGE = (96, 72)
-FORMATS = ("png", "jpeg", "webp")
+FORMATS = ("png", "jpeg", "webp", "avif", "tiff")
 every_format = pytest.mark.parametrize("file_format", FORMATS)
 STATED = metadata.SOURCE_TYPE
 
@@ -140,7 +140,9 @@ def test_photo_keeps_what_people_and_camera_said_and_loses_what_told_of_its_pixe
     assert read.xmp[metadata.DERIVED]["stRef:instanceID"] == "xmp.iid:1"
     assert (read.exif["Make"], read.exif["Orientation"], read.exif["Artist"]) == ("Maker", 1, "A. B.")
     block = pillow(read.picture.carriers.exif)
-    assert block.get_ifd(0x8769)[0x927C] == b"note" * 30
+    is_kept = file_format != "tiff"
+    assert block.get_ifd(0x8769).get(0x927C) == (b"note" * 30 if is_kept else None)
+    assert any("maker's note" in each for each in made.notes) != is_kept
     assert block.get_ifd(0x8825)[1] == "N"
     assert (read.found, read.fits) == (None, None)
     with Image.open(io.BytesIO(made.data)) as image:
@@ -345,7 +347,8 @@ def test_large_file_is_held_in_memory_no_more_than_twice(file_format):
     finally:
         tracemalloc.stop()
     assert size > 2_000_000
-    assert peak < 2.4 * size
+    # Pillow hands libavif a copy of the pixels.
+    assert peak < 2.4 * size + (1500 * 1500 * 3 if file_format == "avif" else 0)
 
 
 VALIDATED = ("-validate", "-warning", "-error", "-a")
@@ -384,7 +387,7 @@ def density_of(data: bytes) -> tuple[int, int] | None:
 
 
 @pytest.mark.parametrize("level", ["full", "minimal"])
-@pytest.mark.parametrize("file_format", ["jpeg", "webp"])
+@pytest.mark.parametrize("file_format", ["jpeg", "webp", "avif", "tiff"])
 @pytest.mark.parametrize("before", ["jpeg", "png"])
 def test_density_of_the_source_is_kept_in_the_exif(before, file_format, level):
     made = enlarged(dense(before, (300, 240)), file_format, level)

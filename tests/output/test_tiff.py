@@ -177,6 +177,13 @@ def test_hash_knows_how_the_data_is_decoded():
     assert len(hashes) == 2
 
 
+def test_word_for_upright_is_no_change_of_the_picture():
+    upright = exif.merge(None, {"Orientation": 1, "Software": "x"})
+    after = container.replace(samples()["tiff"], Changes(exif=upright))
+    assert exif.read(container.read(after).carriers.exif)["Orientation"] == 1
+    assert container.read(after).image_sha256 == container.read(samples()["tiff"]).image_sha256
+
+
 def test_manifest_and_captions_are_told():
     signed = container.read(built("<", changed(0xCD41, 7, 4, 0)))
     assert signed.signed
@@ -231,7 +238,10 @@ def test_pages_that_all_hold_the_whole_file_are_refused_in_no_time():
     data = bytearray(b"II*\0" + struct.pack("<I", 8))
     size = count * (2 + 12 * len(PLAIN) + 4)
     for number in range(count):
-        own = [each for each in PLAIN if each[0] not in (273, 279)] + [(273, 4, 1, 8 + number), (279, 4, 1, size - number)]
+        own = [each for each in PLAIN if each[0] not in (273, 279)] + [
+            (273, 4, 1, 8 + number),
+            (279, 4, 1, size - number),
+        ]
         following = 8 + (number + 1) * (2 + 12 * len(own) + 4) if number + 1 < count else 0
         data += built("<", own, following)[14:]
     start = time.process_time()
