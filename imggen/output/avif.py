@@ -69,6 +69,8 @@ def replace(data: bytes, changes: Changes) -> bytes:
     not be safe: boxes that imggen does not know may tell of places, and metadata may share its bytes with the picture.
     """
     new = {"exif": changes.exif, "xmp": changes.xmp}
+    if "manifest" in changes.dropped:
+        data = _unsigned(data)
     if all(each is None for each in new.values()):
         return data
     file = items.parse(data)
@@ -79,12 +81,22 @@ def replace(data: bytes, changes: Changes) -> bytes:
     for role, block in new.items():
         held = _saying(file, role)
         if block is not None:
-            told[role] = b"\0\0\0\0" + block if role == "exif" else block
+            told |= {role: b"\0\0\0\0" + block if role == "exif" else block} if block else {}
             gone += held
         elif tail and any(_is_within(each, tail) for each in held):
             told[role] = _content(data, held[0])
             gone += held
     return _rewritten(file, told, gone, tail)
+
+
+def _unsigned(data: bytes) -> bytes:
+    """Return the file with zeros in place of its C2PA manifest, so that nothing moves."""
+    bare = bytearray(data)
+    for each in items.parse(data).boxes:
+        if _is_manifest(data, each):
+            bare[each.start + 4 : each.start + 8] = b"free"
+            bare[each.body : each.end] = bytes(each.end - each.body)
+    return bytes(bare)
 
 
 def _saying(file: File, role: str) -> list[Item]:
@@ -254,7 +266,7 @@ def _rewritten(file: File, told: Mapping[str, bytes], gone: Iterable[Item], tail
     growth = len(_new_meta(edit, growth=0, place=0)) - (file.meta.box.end - file.meta.box.start)
     end = (tail.start if tail else len(data)) + growth
     pieces = [piece for each in file.boxes if each is not tail for piece in _piece(edit, each, growth, end)]
-    return b"".join([*pieces, boxes.frame(b"mdat", *told.values())])
+    return b"".join([*pieces, *([boxes.frame(b"mdat", *told.values())] if told else [])])
 
 
 def _piece(edit: _Edit, box: Box, growth: int, end: int) -> Iterator[bytes | memoryview]:

@@ -39,11 +39,12 @@ _POINTERS = frozenset((_EXIF, _GPS))
 _DROPPED: dict[Droppable, tuple[int, ...]] = {"captions": (_CAPTIONS, _PHOTOSHOP), "manifest": (_MANIFEST,)}
 # What the Exif standard wants of compressed pictures only, and a TIFF says in tags of its own.
 _COMPRESSED_ONLY = frozenset((0x9101, 0xA002, 0xA003))
-# And what it wants of every Exif directory: its own version, and FlashPix'.
-_VERSIONS = tuple(
-    Entry(tag=tag, kind=ifd.UNDEFINED, count=4, payload=payload)
-    for tag, payload in ((0x9000, b"0232"), (0xA000, b"0100"))
+# And what it wants of every directory of its own: its version, FlashPix', and that of the places.
+_VERSIONS = (
+    Entry(tag=0x9000, kind=ifd.UNDEFINED, count=4, payload=b"0232"),
+    Entry(tag=0xA000, kind=ifd.UNDEFINED, count=4, payload=b"0100"),
 )
+_GPS_VERSION = (Entry(tag=0x0000, kind=ifd.BYTE, count=4, payload=b"\2\3\0\0"),)
 # Values with places of their own inside, which hold only where they are.
 _STAYING = frozenset((_MAKER_NOTE, _INTEROPERABILITY))
 _WHOLE = {ifd.BYTE: "B", ifd.SHORT: "H", ifd.LONG: "I"}
@@ -138,10 +139,13 @@ def replace(data: bytes, changes: Changes) -> bytes:
     written = file.first.entry(_XMP)
     if packet is None and end is not None and written is not None:
         packet = file.raw(written)
-    base = memoryview(_blanked(file, held, telling=told is not None, packet=packet is not None))[:end]
+    gone = dropped | (frozenset() if packet is None else {_XMP})
+    base = memoryview(_blanked(file, held, gone | (frozenset() if told is None else _WORDS), telling=told is not None))[
+        :end
+    ]
     pad = b"\0" * (len(base) & 1)
     at = len(base) + len(pad)
-    rest = _laid_out(file.order, at, _changed(file, told, packet, end), file.first.following)
+    rest = _laid_out(file.order, at, _changed(file, told, packet, end, gone), file.first.following)
     if at + len(rest) > _LARGEST_FILE:
         raise RequestError("the TIFF would be larger than the 4 GiB that its places can tell")
     return b"".join((base[:4], struct.pack(file.order + "I", at), base[8:], pad, rest))
@@ -350,9 +354,9 @@ def _table_bytes(rows: int) -> int:
     return 2 + ifd.ENTRY_BYTES * rows + 4
 
 
-def _changed(file: _File, told: _Told | None, packet: bytes | None, end: int | None) -> _Told:
+def _changed(file: _File, told: _Told | None, packet: bytes | None, end: int | None, dropped: frozenset[int]) -> _Told:
     """Return the first directory with the changes; values behind `end`, where imggen's own stand, are in hand."""
-    gone = set() if packet is None else {_XMP}
+    gone = set(dropped)
     if told is not None:
         gone |= _WORDS | _POINTERS | {each.tag for each in told.main if each.tag in _RESOLUTION}
     main = [each for each in _own(file, file.first.entries, end) if each.tag not in gone]
@@ -365,11 +369,12 @@ def _changed(file: _File, told: _Told | None, packet: bytes | None, end: int | N
         each for each in told.main if each.tag != _ORIENTATION or (_ORIENTATION not in held and _says_one(file, each))
     ]
     staying = [each for each in _pointed(file, _EXIF) if each.tag in _STAYING]
-    inner = [*told.exif, *staying]
-    if inner:
-        present = {each.tag for each in inner}
-        inner += [each for each in _VERSIONS if each.tag not in present]
-    return _Told(main=tuple(main), exif=tuple(inner), gps=told.gps)
+    return _Told(main=tuple(main), exif=_with(_VERSIONS, (*told.exif, *staying)), gps=_with(_GPS_VERSION, told.gps))
+
+
+def _with(required: tuple[Entry, ...], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    present = {each.tag for each in entries}
+    return (*entries, *(each for each in required if each.tag not in present)) if entries else ()
 
 
 def _says_one(file: _File, entry: Entry) -> bool:
@@ -421,9 +426,8 @@ def _places(file: _File, entry: Entry) -> tuple[int, ...]:
     return _numbers(file, altered(entry, kind=ifd.LONG) if entry.kind == _DIRECTORY else entry)
 
 
-def _blanked(file: _File, held: Iterable[Span], *, telling: bool, packet: bool) -> bytes:
+def _blanked(file: _File, held: Iterable[Span], going: frozenset[int], *, telling: bool) -> bytes:
     """Return the file's bytes with zeros for values that are going to be replaced, where nothing else holds them."""
-    going = (_WORDS if telling else frozenset()) | (frozenset((_XMP,)) if packet else frozenset())
     gone: list[Span] = []
     taken = [*held, (0, ifd.HEADER_BYTES)]
     for page in file.pages:
