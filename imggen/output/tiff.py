@@ -39,12 +39,11 @@ _POINTERS = frozenset((_EXIF, _GPS))
 _DROPPED: dict[Droppable, tuple[int, ...]] = {"captions": (_CAPTIONS, _PHOTOSHOP), "manifest": (_MANIFEST,)}
 # What the Exif standard wants of compressed pictures only, and a TIFF says in tags of its own.
 _COMPRESSED_ONLY = frozenset((0x9101, 0xA002, 0xA003))
-# And what it wants of every directory of its own: its version, FlashPix', and that of the places.
+# And what it wants of every Exif directory: its own version, and FlashPix'.
 _VERSIONS = (
     Entry(tag=0x9000, kind=ifd.UNDEFINED, count=4, payload=b"0232"),
     Entry(tag=0xA000, kind=ifd.UNDEFINED, count=4, payload=b"0100"),
 )
-_GPS_VERSION = (Entry(tag=0x0000, kind=ifd.BYTE, count=4, payload=b"\2\3\0\0"),)
 # Values with places of their own inside, which hold only where they are.
 _STAYING = frozenset((_MAKER_NOTE, _INTEROPERABILITY))
 _WHOLE = {ifd.BYTE: "B", ifd.SHORT: "H", ifd.LONG: "I"}
@@ -369,7 +368,7 @@ def _changed(file: _File, told: _Told | None, packet: bytes | None, end: int | N
         each for each in told.main if each.tag != _ORIENTATION or (_ORIENTATION not in held and _says_one(file, each))
     ]
     staying = [each for each in _pointed(file, _EXIF) if each.tag in _STAYING]
-    return _Told(main=tuple(main), exif=_with(_VERSIONS, (*told.exif, *staying)), gps=_with(_GPS_VERSION, told.gps))
+    return _Told(main=tuple(main), exif=_with(_VERSIONS, (*told.exif, *staying)), gps=told.gps)
 
 
 def _with(required: tuple[Entry, ...], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
