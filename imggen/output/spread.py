@@ -8,7 +8,7 @@ Adding up all the tiles of a picture leaves 128 x 128 numbers, whatever its size
 the waves apart. A picture of another scale only repeats with another period, so no scale asks for resampling, and
 mirroring and quarter turns only change the places of the waves.
 
-Spread spectrum: Cox et al., "Secure spread spectrum watermarking for multimedia", IEEE Trans. Image Processing 6 (1997).
+Spread spectrum: Cox et al., "Secure spread spectrum watermarking for multimedia", IEEE Trans. Image Proc. 6 (1997).
 """
 
 import hashlib
@@ -167,8 +167,9 @@ def fold(field: Floats, period: int) -> Doubles:
     down, across = -(-height // period), -(-width // period)
     whole = np.zeros((down * period, across * period), np.float32)
     whole[:height, :width] = field
-    rows = whole.reshape(down, period, across * period).sum(axis=0)
-    return rows.reshape(period, across, period).sum(axis=1).astype(np.float64)
+    rows: Floats = whole.reshape(down, period, across * period).sum(axis=0)
+    folded: Floats = rows.reshape(period, across, period).sum(axis=1)
+    return folded.astype(np.float64)
 
 
 def waves(field: Floats, scale: Fraction = Fraction(1)) -> Waves:
@@ -196,7 +197,8 @@ def power(found: Waves) -> Floats:
     """Return the mean power of the waves as far from the middle as each."""
     rings, used, counts = _rings()
     powers = (found.real**2 + found.imag**2) * used
-    return (np.bincount(rings.ravel(), powers.ravel()) / counts)[rings].astype(np.float32)
+    means: Doubles = np.bincount(rings.ravel(), powers.ravel()) / counts
+    return means[rings].astype(np.float32)
 
 
 def even(found: Waves) -> Waves:
@@ -204,7 +206,8 @@ def even(found: Waves) -> Waves:
     _, used, _ = _rings()
     scale = used / np.sqrt(power(found) + 1e-6)
     size = np.abs(found) * scale
-    return (found * (scale * np.minimum(1, OUTLIER / np.maximum(size, 1e-6)))).astype(np.complex64)
+    evened: Waves = found * (scale * np.minimum(1, OUTLIER / np.maximum(size, 1e-6))).astype(np.float32)
+    return evened
 
 
 def pick(found: Waves | Floats, keyed: Pattern) -> NDArray[np.complex128]:
