@@ -1,11 +1,11 @@
 """Exif blocks (CIPA DC-008): build, read, and add to a camera's own without moving a byte of it."""
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from imggen.errors import RequestError
-from imggen.output import ifd
+from imggen.output import ifd, spans
 from imggen.output.ifd import (
     ASCII,
     BYTE,
@@ -18,6 +18,7 @@ from imggen.output.ifd import (
     UNDEFINED,
     Entry,
 )
+from imggen.output.spans import Span
 
 Value = str | int
 
@@ -95,7 +96,7 @@ def merge(block: bytes | None, fields: Mapping[str, Value | None]) -> bytes:
 
     `XResolution` and `YResolution` are whole numbers of the `ResolutionUnit`, 2 for inches.
     Every byte of an existing block stays at its place, because makers' notes hold offsets into it; directories and
-    texts that are new are put behind, where the next call finds and rewrites them.
+    texts that are new are put behind, where the next call finds and rewrites them. What they replace becomes zeros.
     Raises RequestError where the block is damaged, so that nothing can be added safely.
     """
     old = _parse(block) if block else _Block(data=b"MM\0*\0\0\0\0", order=">", at=HEADER_BYTES)
@@ -229,7 +230,8 @@ def _entry(order: str, tag: int, value: Value) -> Entry:
 
 
 def _written(old: _Block, main: list[Entry], exif: list[Entry]) -> bytes:
-    base = old.data[: old.at] if _is_ours_from(old, old.at) else old.data
+    data = _without_leaving(old, (*main, *exif))
+    base = data[: old.at] if _is_ours_from(old, old.at) else data
     base += b"\0" * (len(base) & 1)
     main_bytes = 2 + ENTRY_BYTES * (len(main) + bool(exif)) + 4
     exif_bytes = 2 + ENTRY_BYTES * len(exif) + 4 if exif else 0
@@ -241,6 +243,29 @@ def _written(old: _Block, main: list[Entry], exif: list[Entry]) -> bytes:
     second, more = ifd.write(old.order, exif, 0, values_at + len(values)) if exif else (b"", b"")
     header = base[:4] + struct.pack(old.order + "I", len(base))
     return b"".join((header, base[8:], first, second, values, more))
+
+
+def _without_leaving(old: _Block, new: Iterable[Entry]) -> bytes:
+    """Return the block with zeros for the values that are written elsewhere or taken away, where nothing else is."""
+    kept = {(each.tag, each.slot) for each in new if each.payload is None}
+    staying: list[Span] = [(0, HEADER_BYTES)]
+    leaving: list[Span] = []
+    for entries, at in ((old.main, old.at), (old.exif, old.exif_at), (old.others, old.next)):
+        staying.append((at, at + 2 + ENTRY_BYTES * len(entries) + 4))
+        for each in entries:
+            goes = entries is not old.others and (each.tag, each.slot) not in kept
+            (leaving if goes else staying).append(_held(old, each))
+    held = spans.hold(staying)
+    data = bytearray(old.data)
+    for start, end in leaving:
+        if end <= len(data) and not held.touches((start, end)):
+            data[start:end] = bytes(end - start)
+    return bytes(data)
+
+
+def _held(old: _Block, entry: Entry) -> Span:
+    start = old.number(entry.slot)
+    return (start, start + entry.size_bytes) if entry.size_bytes > SLOT_BYTES else (0, 0)
 
 
 def _is_ours_from(old: _Block, at: int) -> bool:

@@ -18,8 +18,8 @@ def draw(image: Image.Image, text: str) -> Image.Image:
     """Return a copy of the picture with the text in its lower right corner, white on an opaque black plate.
 
     The letters are 6 % of the short edge, at least 11 pixels, so they read on any ground. The font is the one that
-    Pillow brings, which has the letters of ASCII. Grey pictures stay grey, and transparent ones are opaque where the plate is. Raises RequestError
-    where the label does not fit into the picture.
+    Pillow brings, which has the letters of ASCII. Grey pictures stay grey, and transparent ones are opaque where the
+    plate is. Raises RequestError where the label does not fit into the picture.
     """
     letters = max(_SMALLEST, round(min(image.size) * _SHARE))
     font = ImageFont.load_default(size=letters)

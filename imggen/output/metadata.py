@@ -15,7 +15,7 @@ from pathlib import Path
 
 from imggen.errors import ImggenError, RequestError
 from imggen.output import container, dialects, exif, files, jpeg, xmp
-from imggen.output.carriers import Carriers, Changes, Picture
+from imggen.output.carriers import Carriers, Changes, Droppable, Picture
 from imggen.output.dialects import Clues, Found
 from imggen.plan import infotext
 from imggen.plan.marking import Mining, PromptRecord
@@ -63,8 +63,8 @@ class Metadata:
 
     `properties` (XMP) and `tags` (Exif) replace what the file says, None taking it away; the two `defaults` are set
     only where the file says nothing. `texts` replace a PNG's own text chunks where it has them. `added` go behind what
-    a list of XMP structures holds. `carried` are blocks of another file, which this one has in place of its own, before
-    all the rest is said; `notes` are about what was left out of them.
+    a list of XMP structures holds. `dropped` goes away whole. `carried` are blocks of another file, which this one has
+    in place of its own, before all the rest is said; `notes` are about what was left out of them.
     """
 
     infotext: str | None = None
@@ -76,6 +76,7 @@ class Metadata:
     texts: Mapping[str, str | None] = field(default_factory=dict)
     replaces_making: bool = False
     added: Mapping[str, xmp.Struct] = field(default_factory=dict)
+    dropped: frozenset[Droppable] = frozenset()
     carried: Carriers | None = None
     notes: tuple[str, ...] = ()
 
@@ -344,6 +345,7 @@ def embed(data: bytes, metadata: Metadata, *, picture: Picture | None = None) ->
         exif=_new_exif(facts, metadata, notes) or carried.exif,
         xmp=_new_xmp(facts, metadata, notes) or carried.xmp,
         texts={**dict(reversed(carried.texts)), **_new_texts(facts, metadata)},
+        dropped=metadata.dropped,
     )
     changed = container.replace(data, changes)
     return Marked(data=changed, marks=_marks(metadata), notes=tuple(notes))

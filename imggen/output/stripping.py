@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from imggen.output import exif, metadata, xmp
-from imggen.output.carriers import Changes
+from imggen.output.carriers import Changes, Droppable
 from imggen.output.metadata import Facts, Metadata
 from imggen.plan import infotext
 
@@ -39,6 +39,7 @@ def of_prompt(facts: Facts) -> Metadata:
         properties=dict.fromkeys(said) | _history(facts, words),
         tags=dict.fromkeys(tags) | comment,
         texts=dict.fromkeys(texts),
+        dropped=_comments(facts, words),
         replaces_making=True,
     )
 
@@ -91,6 +92,11 @@ def _is_graph(value: object) -> bool:
 
 def _holds(value: object, words: tuple[str, ...]) -> bool:
     return any(word in text for text in _texts(value) for word in words)
+
+
+def _comments(facts: Facts, words: tuple[str, ...]) -> frozenset[Droppable]:
+    comments = (each.decode(errors="replace") for each in facts.picture.carriers.comments)
+    return frozenset(("comments",)) if any(_holds(each, words) for each in comments) else frozenset()
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -16,14 +16,13 @@ from typing import Final, Literal, get_args
 
 from imggen.errors import RequestError
 from imggen.plan import patterns, strict, wording
-from imggen.plan.marking import PromptRecord, Signing, Watermarking
+from imggen.plan.marking import Mining, PromptRecord, Signing, Watermarking
 from imggen.plan.request import Metadata
 from imggen.plan.strict import Limit, Place
 from imggen.plan.wording import Look, Word
 
 Layer = Literal["recipe", "infotext", "iptc", "watermark", "c2pa"]
 Record = PromptRecord
-Mining = Literal["allowed", "notAllowed", "constrained"]
 
 SCHEMA: Final = 1
 LONGEST_PROMPT: Final = 20_000

@@ -17,17 +17,11 @@ from imggen.output.signing import Parent, Relationship
 from imggen.plan import policy as policies
 from imggen.plan.case import COMMAND_LINE
 from imggen.plan.enlargement import UpscaleRequest
-from imggen.plan.marking import Mining
 from imggen.plan.policy import ModelIdentity, Policy, Refusal
 from imggen.plan.request import GenerateRequest
 
 VARIABLE: Final = "IMGGEN_POLICY"
 
-_MINING: Final[dict[policies.Mining, Mining]] = {
-    "allowed": "allowed",
-    "constrained": "constrained",
-    "notAllowed": "not-allowed",
-}
 _MAX_BYTES: Final = 1 << 20
 # Rules that ask for more than a name; `folder:` is for what is on this machine already.
 _BY_FACTS: Final = re.compile("^sha256:|^license:|@")
@@ -172,7 +166,7 @@ def govern(request: Request, governed: Governance) -> Request:
     decided = {
         "record_prompt": record,
         "label": policy.marking.visible_label or request.label,
-        "training_mining": _MINING[mining] if mining else request.training_mining,
+        "training_mining": mining or request.training_mining,
         **({"watermark": "on"} if "watermark" in policy.marking.require else {}),
         **({"sign": "on"} if "c2pa" in policy.marking.require else {}),
     }
@@ -198,7 +192,7 @@ def _loosened(policy: Policy, typed: Mapping[str, str | None]) -> Refusal | None
             hint="leave --record-prompt out",
         )
     stated = policy.marking.training_mining
-    if mining is not None and stated is not None and mining != _MINING[stated]:
+    if mining is not None and stated is not None and mining != stated:
         return Refusal(
             rule="marking.training_mining",
             message=f"--training-mining {mining} is not the policy's {stated!r}",

@@ -94,7 +94,7 @@ def test_log_has_the_prompt_where_the_policy_wants_it():
         ('[marking]\nrequire = ["watermark"]', {"watermark": "off"}, "marking.require"),
         ('[marking]\nrequire = ["c2pa"]', {"sign": "off"}, "marking.require"),
         ('[marking]\nvisible_label = "AI"', {"label": "mine"}, "marking.visible_label"),
-        ('[marking]\ntraining_mining = "notAllowed"', {"training_mining": "allowed"}, "marking.training_mining"),
+        ('[marking]\ntraining_mining = "not-allowed"', {"training_mining": "allowed"}, "marking.training_mining"),
         ('[prompt]\nrecord = "omit"', {"record_prompt": "full"}, "prompt.record"),
         ("[prompt]\nmax_length = 5", {}, "prompt.max_length"),
     ],
@@ -144,7 +144,7 @@ def test_marks_of_given_pictures_are_kept_where_the_policy_says_so(draw, tmp_pat
 
 
 def test_policy_decides_what_was_not_typed(draw, tmp_path):
-    made = draw('[prompt]\nrecord = "hash"\n[marking]\nvisible_label = "AI"\ntraining_mining = "notAllowed"\n' + LOG)
+    made = draw('[prompt]\nrecord = "hash"\n[marking]\nvisible_label = "AI"\ntraining_mining = "not-allowed"\n' + LOG)
     facts = metadata.read(Path("a.png"))
     assert facts.xmp[metadata.PROMPT] == f"sha256:{metadata.prompt_sha256(made.recipe)}"
     assert facts.xmp[metadata.LABEL] == "AI"

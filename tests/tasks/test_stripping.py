@@ -202,3 +202,27 @@ def test_stripped_twice_is_stripped_once(tmp_path, place):
     assert path.read_bytes() == before
     assert container.read(before).format == "jpeg"
     assert Image.open(io.BytesIO(before)).info.keys() <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+
+
+@pytest.mark.parametrize("file_format", ["jpeg", "webp", "avif", "tiff"])
+def test_words_in_the_exif_of_another_program_leave_no_trace(tmp_path, place, file_format):
+    path = tmp_path / NAMES[file_format]
+    text = "a secret garden of Mrs Miller\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 42, Size: 64x48, Model: x"
+    tags = Image.Exif()
+    tags[0x010F], tags[0x0112] = "Maker", 1
+    tags.get_ifd(0x8769).update({0x9286: b"UNICODE\0" + text.encode("utf-16-be"), 0x9003: "2026:01:01 00:00:00"})
+    textured((64, 48)).save(path, exif=tags.tobytes())
+    assert holds(path.read_bytes(), "Miller")
+    run(path, strip="prompt")
+    assert not holds(path.read_bytes(), "Miller")
+    read = metadata.read(path)
+    assert (read.found.settings["seed"], read.exif["Make"]) == (42, "Maker")
+
+
+def test_comment_of_a_jpeg_that_holds_the_words_goes(tmp_path, place):
+    path = tmp_path / "a.jpg"
+    text = "parameters\0a secret garden\nSteps: 20, Sampler: euler, CFG scale: 7.0, Seed: 42"
+    textured((64, 48)).save(path, comment=text.encode())
+    assert metadata.read(path).found.prompt == "a secret garden"
+    run(path, strip="prompt")
+    assert not holds(path.read_bytes(), "secret")
