@@ -16,6 +16,7 @@ COMMANDS: Final = (
     ("style",),
     ("upscale",),
     ("inspect",),
+    ("verify",),
     ("embed-metadata",),
     ("models",),
     ("models", "list"),
