@@ -106,11 +106,14 @@ def suit(image: Image.Image, *, where: Image.Image | None = None) -> Suitability
     marked = embed(image, _TRIAL, where=where)
     growth = _bits(marked) / max(_bits(image), 1.0) - 1
     if growth > MAX_GROWTH:
-        reason = f"it is so plain that a mark would show, and make a PNG about {min(growth, 9.99):.0%} larger"
+        much = f"about {growth:.0%}" if growth < 2 else "several times"
+        reason = f"it is so plain that a mark would show, and make a PNG {much} larger"
         return Suitability(fits=False, reason=reason)
     seen = detect(marked)
     if seen.identity != _TRIAL or seen.z < _GOOD_Z:
-        reason = f"too little of a mark of 40 dB would be left in it to be read: z {seen.z:.1f}, not {_GOOD_Z}"
+        reason = f"a mark of 40 dB would be hard to read in it: z {seen.z:.1f}, and its bits do not come through"
+        if seen.identity:
+            reason = f"a mark of 40 dB would be hard to read in it: z {seen.z:.1f} of the {_GOOD_Z} that it should have"
         return Suitability(fits=False, reason=reason)
     return Suitability(fits=True, reason=f"a mark reads well in it, z {seen.z:.1f}, and a PNG grows by {growth:.0%}")
 

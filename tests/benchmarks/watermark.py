@@ -1,6 +1,6 @@
 """How well imggen's watermark is hidden and how much it outlives: the tables of docs/watermark.md.
 
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python tests/benchmarks/watermark.py [--count 16] [--null 10000]
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python tests/benchmarks/watermark.py [--count 18] [--null 10000]
 
 `--count` is of pictures a kind, `--null` of pictures without a mark or with another key's. The built-in model draws its
 pictures once, by the command line, into `--made`. Times are of this process alone: run it on an idle machine.
@@ -249,6 +249,8 @@ def png_bytes(image: Image.Image) -> int:
 
 def report(title: str, trials: list[Trial]) -> None:
     """Print one table, a line a kind."""
+    if not trials:
+        return
     print(f"\n### {title}\n")
     head = ("kind", "pictures", "PSNR, least", "PNG growth, most", *ATTACKS)
     print("|", " | ".join(head), "|\n|" + "---|" * len(head))
@@ -323,7 +325,7 @@ def timed(task: Callable[[], object], rounds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=16)
+    parser.add_argument("--count", type=int, default=18)
     parser.add_argument("--null", type=int, default=10_000)
     parser.add_argument("--made", type=Path, default=Path(tempfile.gettempdir()) / "imggen-watermark")
     parser.add_argument("--reasons", action="store_true", help="one line a picture, too")
