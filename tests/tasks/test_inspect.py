@@ -80,10 +80,13 @@ def test_many_files_that_all_fail_are_a_wrong_request(tmp_path):
 
 def test_nothing_heavy_is_imported(apple):
     code = (
-        "import sys; from pathlib import Path; from imggen.tasks import embed, inspect\n"
+        "import sys; from pathlib import Path; from imggen.tasks import inspect\n"
         "list(inspect.inspect([Path(sys.argv[1])]))\n"
+        "print(*sorted({'torch', 'numpy', 'diffusers', 'transformers', 'PIL', 'c2pa'} & sys.modules.keys()))\n"
+        "from imggen.tasks import embed, verify\n"
         "list(embed.embed(embed.EmbedRequest(targets=(Path(sys.argv[1]),), pairs=(('artist', 'A'),))))\n"
-        "print(*sorted({'torch', 'numpy', 'diffusers', 'transformers', 'PIL'} & sys.modules.keys()))"
+        "list(verify.verify(verify.VerifyRequest(files=(sys.argv[1],))))\n"
+        "print(*sorted({'torch', 'diffusers', 'transformers', 'c2pa'} & sys.modules.keys()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(apple)], capture_output=True, text=True, check=True, timeout=60
