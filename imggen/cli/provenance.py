@@ -116,7 +116,7 @@ def _verified(found: "Verified") -> dict[str, object]:
 
 
 def _judgement(found: "Verified") -> Iterator[str]:
-    yield console.printable(f"{found.path}: {found.verdict}")
+    yield _line(f"{found.path}: {found.verdict}")
     for each in found.layers:
         yield f"  {each.name:<10} {each.strength:<8} {_line(each.words)}"
 
@@ -232,7 +232,7 @@ def _without_recipe(origin: str, steps: list[str]) -> str:
 
 
 def _described(found: "Inspected") -> Iterator[str]:
-    yield console.printable(f"{found.path}: {found.format} {found.width}x{found.height}, {found.bytes:,} bytes")
+    yield _line(f"{found.path}: {found.format} {found.width}x{found.height}, {found.bytes:,} bytes")
     yield f"  sha256: {found.sha256}"
     told = [] if found.recipe else list(_stated_steps(found))
     if found.dialect is not None:

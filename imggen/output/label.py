@@ -14,6 +14,16 @@ _PADDING: Final = 0.35
 _INK, _PLATE = (255, 255, 255), (0, 0, 0)
 
 
+def check(size: tuple[int, int], text: str) -> None:
+    """Raise RequestError where the label does not fit into a picture of that size (width, height)."""
+    plate, margin = _plate(size, text)
+    if plate.width + 2 * margin > size[0] or plate.height + 2 * margin > size[1]:
+        raise RequestError(
+            f"--label {text!r} takes {plate.width}x{plate.height} pixels, and the picture has {size[0]}x{size[1]}",
+            hint="--label AI, or a larger picture",
+        )
+
+
 def draw(image: Image.Image, text: str) -> Image.Image:
     """Return a copy of the picture with the text in its lower right corner, white on an opaque black plate.
 
@@ -21,19 +31,21 @@ def draw(image: Image.Image, text: str) -> Image.Image:
     Pillow brings, which has the letters of ASCII. Grey pictures stay grey, and transparent ones are opaque where the
     plate is. Raises RequestError where the label does not fit into the picture.
     """
-    letters = max(_SMALLEST, round(min(image.size) * _SHARE))
+    check(image.size, text)
+    plate, margin = _plate(image.size, text)
+    labelled = image.copy()
+    labelled.paste(
+        plate.convert(image.mode), (image.width - plate.width - margin, image.height - plate.height - margin)
+    )
+    return labelled
+
+
+def _plate(size: tuple[int, int], text: str) -> tuple[Image.Image, int]:
+    """Return the plate with the text on it (RGB), and how far from the edges it stands."""
+    letters = max(_SMALLEST, round(min(size) * _SHARE))
     font = ImageFont.load_default(size=letters)
     left, top, right, bottom = font.getbbox(text)
-    padding, margin = round(letters * _PADDING), round(letters * _MARGIN)
-    width, height = round(right - left) + 2 * padding, round(bottom - top) + 2 * padding
-    if width + 2 * margin > image.width or height + 2 * margin > image.height:
-        raise RequestError(
-            f"--label {text!r} takes {width}x{height} pixels, and the picture has {image.width}x{image.height}",
-            hint="--label AI, or a larger picture",
-        )
-    plate = Image.new("RGB", (width, height), _PLATE)
+    padding = round(letters * _PADDING)
+    plate = Image.new("RGB", (round(right - left) + 2 * padding, round(bottom - top) + 2 * padding), _PLATE)
     ImageDraw.Draw(plate).text((padding - left, padding - top), text, fill=_INK, font=font)
-    labelled = image.copy()
-    corner = (image.width - width - margin, image.height - height - margin)
-    labelled.paste(plate.convert(image.mode), corner)
-    return labelled
+    return plate, round(letters * _MARGIN)

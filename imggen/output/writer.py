@@ -16,7 +16,19 @@ from typing import Final, Literal
 from PIL import Image
 
 from imggen.errors import ImggenError, RequestError
-from imggen.output import checker, claims, container, encoder, enlargement, files, marking, means, metadata, signing
+from imggen.output import (
+    checker,
+    claims,
+    container,
+    encoder,
+    enlargement,
+    files,
+    label,
+    marking,
+    means,
+    metadata,
+    signing,
+)
 from imggen.output.carriers import Picture
 from imggen.output.enlargement import Enlargement
 from imggen.output.files import Place
@@ -92,6 +104,8 @@ def check(
     """
     if size is not None:
         encoder.check_size(*size, output.format)
+    if size is not None and output.marking.label:
+        label.check(size, output.marking.label)
     if alpha:
         encoder.check_alpha(output.format)
     if output.format == "jpeg" and output.metadata == "full":

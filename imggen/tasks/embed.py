@@ -70,7 +70,7 @@ def embed(request: EmbedRequest) -> Iterator[Embedded]:
     without a record and an output that cannot take all targets are refused before anything is touched. The error is a
     RequestError where nothing could be written, an ImggenError where some of many could.
     """
-    governed = governance.read(request.policy, "embed-metadata")
+    governed = governance.read(request.policy, "embed-metadata", sign=request.sign)
     edit = _Edit(request=request, told=_told(request), governed=governed)
     _check_output(request)
     if request.sign == "on" and governed.identity is None:

@@ -132,7 +132,7 @@ def generate(
 
 def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) -> _Prepared:
     environment.prepare(offline=bool(request.offline))
-    governed = governance.read(request.policy, _ACTIONS[request.task])
+    governed = governance.read(request.policy, _ACTIONS[request.task], sign=request.sign)
     request, source = _from_file(request)
     opened = inputs.read(request)
     given = inputs.facts(opened)

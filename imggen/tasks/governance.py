@@ -17,6 +17,7 @@ from imggen.output.signing import Parent, Relationship
 from imggen.plan import policy as policies
 from imggen.plan.case import COMMAND_LINE
 from imggen.plan.enlargement import UpscaleRequest
+from imggen.plan.marking import Signing
 from imggen.plan.policy import ModelIdentity, Policy, Refusal
 from imggen.plan.request import GenerateRequest
 
@@ -88,13 +89,21 @@ class Governance:
         return replace(asked, **_words(policies.logged(self.policy), prompt, negative_prompt))
 
 
-def read(named: str | None, action: str, environ: Mapping[str, str] = os.environ) -> Governance:
+def read(
+    named: str | None, action: str, *, sign: Signing | None = None, environ: Mapping[str, str] = os.environ
+) -> Governance:
     """Return what holds for a run of `action`: `named` is `--policy`, which cannot take the place of IMGGEN_POLICY.
 
     The log is looked at, so that nothing is drawn in vain. Raises RequestError for a policy or a log that cannot be
-    used, MachineError for keys that cannot be.
+    used, and where IMGGEN_KEYS names a folder without keys, MachineError for keys that cannot be used.
     """
     identity = keys.load(keys.folder(environ))
+    stated = environ.get(keys.VARIABLE)
+    if identity is None and stated and sign != "off":
+        raise RequestError(
+            f"{keys.VARIABLE} is {stated}, and no keys are there to sign with",
+            hint='imggen keys init --organisation "Example Ltd", or --sign off',
+        )
     path = _path(named, environ.get(VARIABLE) or None)
     if path is None:
         return Governance(action=action, identity=identity)

@@ -164,7 +164,7 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
     environment.prepare(offline=bool(request.offline))
     # Here and not once the pictures are named: a source may be called ~this.
     request = replace(request, output=request.output and _at_home(request.output))
-    governed = governance.read(request.policy, "upscale")
+    governed = governance.read(request.policy, "upscale", sign=request.sign)
     request = governance.govern(request, governed)
     planning.check(request)
     governance.check_asked(governed, request, given=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,10 +12,14 @@ import pytest
 from PIL import Image
 from recipes import APPLE
 from samples import picture, pixels, samples, saved
+from textures import textured
 
 from imggen.errors import RequestError
-from imggen.output import encoder, metadata, writer
-from imggen.output.means import Means
+from imggen.output import encoder, keys, metadata, signing, watermark, writer
+from imggen.output.audit import Entry
+from imggen.output.keys import Draft
+from imggen.output.means import Journal, Means
+from imggen.plan.marking import MarkingPlan
 from imggen.plan.request import OutputPlan
 
 WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -220,3 +225,66 @@ def test_interrupt_while_writing_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         writer.write(picture(), APPLE, output(), tmp_path / "a.png")
     assert names(tmp_path) == []
+
+
+@pytest.fixture
+def signer(tmp_path):
+    return keys.create(tmp_path / "keys", Draft(organisation="Example Ltd"), check=signing.prove)
+
+
+def test_every_layer_is_there_when_the_file_has_its_name_and_the_log_tells_its_hash(tmp_path, signer):
+    log = tmp_path / "audit.jsonl"
+    by = Means(identity=signer, journal=Journal(path=log, entry=Entry(decision="allow", action="generate")))
+    plan = output(marking=MarkingPlan(label="AI", alt="An apple", mining="not-allowed"))
+    made = writer.write(textured(), APPLE, plan, tmp_path / "a.png", by=by)
+    assert made.marks == ("iptc", "infotext", "recipe", "c2pa", "watermark", "label")
+    data = made.path.read_bytes()
+    with Image.open(made.path) as opened:
+        assert watermark.detect(opened.convert("RGB"), key=signer.watermark_key).identity == made.finished.watermark
+    found = signing.read(data, "png", keys.roots(tmp_path / "keys"))
+    assert (found.state, found.watermark_id, found.guid) == ("trusted", made.finished.watermark, made.finished.guid)
+    assert found.mining == "notAllowed"
+    (line,) = [json.loads(each) for each in log.read_text().splitlines()]
+    assert line["output"]["sha256"] == hashlib.sha256(data).hexdigest() == made.sha256
+    assert line["output"]["watermark"] == made.finished.watermark
+    said = metadata.read(made.path).xmp
+    assert (said[metadata.CREDIT], said[metadata.ALT], said[metadata.LABEL]) == ("Example Ltd", "An apple", "AI")
+
+
+def test_picture_whose_line_cannot_be_logged_does_not_stay(tmp_path):
+    log = tmp_path / "audit.jsonl"
+    log.write_text("no log\n")
+    by = Means(journal=Journal(path=log, entry=Entry(decision="allow", action="generate")))
+    with pytest.raises(RequestError, match="could not be logged"):
+        writer.write(textured(), APPLE, output(), tmp_path / "a.png", by=by)
+    assert [each.name for each in tmp_path.iterdir() if each.suffix == ".png"] == []
+
+
+def test_label_that_does_not_fit_is_refused_before_anything_is_drawn(tmp_path):
+    plan = output(marking=MarkingPlan(label="Made by a machine"))
+    with pytest.raises(RequestError, match=r"--label 'Made by a machine' takes \d+x\d+ pixels"):
+        writer.check([tmp_path / "a.png"], plan, size=(64, 64))
+
+
+@pytest.mark.parametrize("record", ["hash", "omit"])
+@pytest.mark.parametrize("file_format", ["png", "jpeg", "webp", "avif", "tiff"])
+def test_prompt_that_is_not_to_be_recorded_stands_nowhere_in_the_file(tmp_path, signer, record, file_format):
+    plan = output(format=file_format, marking=MarkingPlan(prompt=record))
+    secret = replace(APPLE, prompt="secret garden of Mrs Miller", negative_prompt="Ashford")
+    finished = writer.encode(textured(), secret, plan, by=Means(identity=signer))
+    for words in ("Miller", "secret", "Ashford"):
+        assert not any(words.encode(each) in finished.data for each in ("utf-8", "utf-16-le", "utf-16-be"))
+    read = metadata.read(finished.data)
+    assert read.found.settings["seed"] == 42
+    assert read.found.recipe is None
+    stated = read.xmp.get(metadata.PROMPT)
+    assert stated == (f"sha256:{metadata.prompt_sha256(secret)}" if record == "hash" else None)
+
+
+def test_without_metadata_nothing_is_signed_unless_that_is_asked_for(signer):
+    by = Means(identity=signer)
+    assert "c2pa" not in writer.encode(textured(), APPLE, output(metadata="none"), by=by).marks
+    asked = output(metadata="none", marking=MarkingPlan(sign="on"))
+    assert "c2pa" in writer.encode(textured(), APPLE, asked, by=by).marks
+    with pytest.raises(RequestError, match="no key is set up"):
+        writer.encode(textured(), APPLE, asked)

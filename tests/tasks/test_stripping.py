@@ -25,13 +25,13 @@ every_format = pytest.mark.parametrize("file_format", NAMES)
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.setenv("IMGGEN_KEYS", str(tmp_path / "keys"))
+def place(tmp_path):
     return tmp_path / "keys"
 
 
 @pytest.fixture
-def identity(place):
+def identity(place, monkeypatch):
+    monkeypatch.setenv("IMGGEN_KEYS", str(place))
     return keys.create(place, Draft(organisation="Example Ltd"), check=signing.prove)
 
 
@@ -130,7 +130,7 @@ def test_signed_file_is_refused_where_nobody_can_sign_it_and_stays_bit_for_bit(
 ):
     path = written(tmp_path, file_format, by=Means(identity=identity))
     before = path.read_bytes()
-    monkeypatch.setenv("IMGGEN_KEYS", str(tmp_path / "none"))
+    monkeypatch.delenv("IMGGEN_KEYS")
     with pytest.raises(RequestError, match="break the signature") as caught:
         run(path, pairs=(("alt", "A red apple"),))
     assert "keys init" in caught.value.hint
@@ -140,7 +140,7 @@ def test_signed_file_is_refused_where_nobody_can_sign_it_and_stays_bit_for_bit(
 @every_format
 def test_signature_goes_where_somebody_says_so(tmp_path, identity, monkeypatch, file_format):
     path = written(tmp_path, file_format, by=Means(identity=identity))
-    monkeypatch.setenv("IMGGEN_KEYS", str(tmp_path / "none"))
+    monkeypatch.delenv("IMGGEN_KEYS")
     fact = run(path, pairs=(("alt", "A red apple"),), sign="off")
     assert any("manifest was taken out" in each for each in fact.notes)
     read = metadata.read(path)
