@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import hypot
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,17 +33,25 @@ _INNER, _OUTER = 10, 31
 _AXIS = 2
 _KNOWN_SHARE = 0.25
 _WINDOW = 9
+MARGIN = _WINDOW // 2
+"""Pixels around a strip on which `surround` of the strip depends."""
 _LIMIT = 3.0
 OUTLIER = 2.0
 _BANDS = 5
 _STEPS = np.arange(-0.5, 0.51, 0.25)
+# In pixels: tiles of any scale that is tried repeat after one of these, too.
+_PERIODS = (256, 192, 160)
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Waves = NDArray[np.complex64]
 Whole = NDArray[np.int64]
+_Count = TypeVar("_Count", np.uint16, np.uint32)
+Shorts = NDArray[np.uint16]
 Sums = NDArray[np.uint32]
+Tiles = dict[int, Floats]
+"""The sum of all tiles of a field, for each of some periods."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,25 +137,32 @@ def _joined(values: Doubles) -> NDArray[np.complex128]:
     return values[:half] + 1j * values[half:]
 
 
-def surround(plane: Bytes) -> tuple[Sums, Sums]:
+def surround(plane: Bytes) -> tuple[Shorts, Sums]:
     """Return the sum of the 9 x 9 pixels around each, and 81 squared times their variance; both exact."""
-    padded = np.pad(plane, _WINDOW // 2, mode="edge").astype(np.uint32)
-    sums = _boxes(padded)
-    return sums, _WINDOW**2 * _boxes(padded * padded) - sums * sums
+    padded = np.pad(plane, MARGIN, mode="edge").astype(np.uint16)
+    sums: Shorts = _boxes(padded)
+    wide = padded.astype(np.uint32)
+    wide *= wide
+    variance: Sums = _boxes(wide)
+    variance *= np.uint32(_WINDOW**2)
+    variance -= np.square(sums, dtype=np.uint32)
+    return sums, variance
 
 
-def _boxes(values: Sums) -> Sums:
-    for _ in range(2):
-        eight = values
-        for step in (1, 2, 4):
-            eight = eight[:-step] + eight[step:]
-        values = np.ascontiguousarray((eight[:-1] + values[_WINDOW - 1 :]).T)
-    return values
+def _boxes(values: NDArray[_Count]) -> NDArray[_Count]:
+    eight = values
+    for step in (1, 2, 4):
+        eight = eight[:-step] + eight[step:]
+    columns = eight[:-1] + values[_WINDOW - 1 :]
+    eight = columns
+    for step in (1, 2, 4):
+        eight = eight[:, :-step] + eight[:, step:]
+    return eight[:, :-1] + columns[:, _WINDOW - 1 :]
 
 
-def whiten(plane: Bytes, around: tuple[Sums, Sums] | None = None) -> Floats:
+def whiten(plane: Bytes, around: tuple[Shorts, Sums]) -> Floats:
     """Return how far each pixel is from its surround, in sixteenths of the deviation there, as whole numbers."""
-    sums, variance = around or surround(plane)
+    sums, variance = around
     away = plane.astype(np.float32)
     away *= _WINDOW**2
     away -= sums
@@ -161,23 +177,33 @@ def deviation(variance: Sums) -> Floats:
     return np.sqrt(variance.astype(np.float32))
 
 
-def fold(field: Floats, period: int) -> Doubles:
-    """Return the sum of all `period` x `period` tiles of a field; a last one that is not whole adds what it has."""
-    height, width = field.shape
-    down, across = -(-height // period), -(-width // period)
-    whole = np.zeros((down * period, across * period), np.float32)
-    whole[:height, :width] = field
-    rows: Floats = whole.reshape(down, period, across * period).sum(axis=0)
-    folded: Floats = rows.reshape(period, across, period).sum(axis=1)
-    return folded.astype(np.float64)
+def no_tiles(*periods: int) -> Tiles:
+    """Return sums of no tiles yet, for `add_tiles` to add to; of all scales' periods where none are named."""
+    return {each: np.zeros((each, each), np.float32) for each in periods or _PERIODS}
 
 
-def waves(field: Floats, scale: Fraction = Fraction(1)) -> Waves:
-    """Return the waves of a field from -31 to 31 cycles a tile, both ways, at one scale; see `held`."""
-    period = TILE * scale
-    folded = fold(field, period.numerator)
+def add_tiles(tiles: Tiles, field: Floats, top: int) -> None:
+    """Add all tiles of a strip of a field, which begins at row `top`, to the sums; parts of tiles add what they have.
+
+    Whole numbers of `whiten`, so the sums are exact, in any order, up to gigapixels.
+    """
+    for period, folded in tiles.items():
+        for up in range(-(top % period), len(field), period):
+            rows = field[max(up, 0) : up + period]
+            first = max(-up, 0)
+            for left in range(0, field.shape[1], period):
+                part = rows[:, left : left + period]
+                folded[first : first + len(part), : part.shape[1]] += part
+
+
+def waves(tiles: Tiles, scale: Fraction = Fraction(1)) -> Waves:
+    """Return the waves of a field from -31 to 31 cycles a tile, both ways, at one scale, from its added tiles."""
+    period = (TILE * scale).numerator
+    wide = next(each for each in tiles if each % period == 0)
+    parts = tiles[wide].astype(np.float64).reshape(wide // period, period, wide // period, period)
+    folded: Doubles = parts.sum(axis=(0, 2))
     spectrum = np.fft.rfft2(folded)
-    line = period.denominator * np.arange(-_OUTER, _OUTER + 1)
+    line = (TILE * scale).denominator * np.arange(-_OUTER, _OUTER + 1)
     right = spectrum[line[:, None] % len(folded), line[None, _OUTER:]]
     return np.concatenate([right[::-1, :0:-1].conj(), right], axis=1).astype(np.complex64)
 

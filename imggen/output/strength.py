@@ -1,6 +1,8 @@
 """How strong a watermark is in one picture: pixel by pixel as the eye allows, wave by wave as reading it asks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import fsum
 
 import numpy as np
 
@@ -26,26 +28,80 @@ _BIT_LIMITS = (0.4, 2.5)
 _HALVINGS = 30
 
 
-def over_pixels(variance: Sums, share: Floats | None, mean: float) -> Floats:
-    """Return the deviation of the mark at each pixel, in grey levels and whole 64ths.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tally:
+    """What pixels there are, in a picture or a strip of it: all, plain ones, ones to mark, and of those the rough.
 
-    `variance` is that of `spread.surround`; `share`, from 0 to 1, is how much of the mark a pixel takes; `mean` is the
-    root mean square to reach over the marked pixels.
+    `squares` and `rough_squares` are those of `_wanted` over the pixels to mark, a number a row.
     """
-    plain = variance == 0
-    level = np.sqrt(spread.deviation(variance) / np.float32(81) + 1)
-    if share is not None:
-        level *= share
-    marked, busy = int(np.count_nonzero(level)), int(np.count_nonzero(~plain & (level > 0)))
-    if busy >= min(_ENOUGH_PIXELS, _ENOUGH_SHARE * marked):
-        level[plain] = 0
-        marked = busy
-    square = float(np.square(level).sum(dtype=np.float64)) / max(1, marked)
-    level *= np.float32(mean / max(square, 1e-9) ** 0.5)
-    np.minimum(level, np.where(plain, np.float32(_PLAIN), np.float32(_ROUGH)), out=level)
+
+    pixels: int
+    plain: int
+    marked: int
+    rough: int
+    squares: Doubles
+    rough_squares: Doubles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How strong a mark is throughout a picture: a factor, and whether plain colour takes it."""
+
+    factor: float
+    plain: bool
+
+
+def tally(variance: Sums, share: Floats | None) -> Tally:
+    """Return what a strip holds, by the variance of `spread.surround` and each pixel's share of the mark, 0 to 1."""
+    level, plain = _wanted(variance, share), variance == 0
+    taken = level > 0
+    squares = np.square(level)
+    every: Doubles = squares.sum(axis=1, dtype=np.float64)
+    squares[plain] = 0
+    return Tally(
+        pixels=variance.size,
+        plain=int(np.count_nonzero(plain)),
+        marked=int(np.count_nonzero(taken)),
+        rough=int(np.count_nonzero(taken & ~plain)),
+        squares=every,
+        rough_squares=squares.sum(axis=1, dtype=np.float64),
+    )
+
+
+def together(strips: Sequence[Tally]) -> Tally:
+    """Return what all strips of a picture hold."""
+    return Tally(
+        pixels=sum(each.pixels for each in strips),
+        plain=sum(each.plain for each in strips),
+        marked=sum(each.marked for each in strips),
+        rough=sum(each.rough for each in strips),
+        squares=np.concatenate([each.squares for each in strips]),
+        rough_squares=np.concatenate([each.rough_squares for each in strips]),
+    )
+
+
+def rule(whole: Tally, mean: float) -> Rule:
+    """Return what makes `mean`, in grey levels, the root mean square over the marked pixels of a whole picture."""
+    plain = whole.rough < min(_ENOUGH_PIXELS, _ENOUGH_SHARE * whole.marked)
+    count, squares = (whole.marked, whole.squares) if plain else (whole.rough, whole.rough_squares)
+    # The same however the picture was cut: rows are never, and `fsum` rounds once.
+    square = fsum(squares.tolist()) / max(1, count)
+    return Rule(factor=mean / max(square, 1e-9) ** 0.5, plain=plain)
+
+
+def over_pixels(variance: Sums, share: Floats | None, by: Rule) -> Floats:
+    """Return the deviation of the mark at each pixel of a strip, in grey levels and whole 64ths."""
+    level, plain = _wanted(variance, share), variance == 0
+    level *= np.float32(by.factor)
+    np.minimum(level, np.where(plain, np.float32(_PLAIN if by.plain else 0), np.float32(_ROUGH)), out=level)
     if share is not None:
         np.minimum(level, share * np.float32(_ROUGH), out=level)
     return in_64ths(level)
+
+
+def _wanted(variance: Sums, share: Floats | None) -> Floats:
+    level: Floats = np.sqrt(spread.deviation(variance) / np.float32(81) + 1)
+    return level if share is None else level * share
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,16 +118,16 @@ def in_64ths(level: Floats) -> Floats:
     return steps / np.float32(64)
 
 
-def enough(host: Waves, through: float, keyed: Pattern, variance: Sums) -> float:
+def enough(host: Waves, through: float, keyed: Pattern, whole: Tally) -> float:
     """Return the part of its full strength that a mark needs here, in 64ths.
 
     Judged by a piece of the picture of 256 x 256 pixels, in which the picture's own waves may have half the power of
     the mark's. A picture with plain colour in it needs all: JPEG and WebP wipe clean what is faint and alone.
     """
-    if np.count_nonzero(variance == 0) > _PLAIN_SHARE * variance.size:
+    if whole.plain > _PLAIN_SHARE * whole.pixels:
         return 1.0
     own = float(np.square(np.abs(spread.pick(host, keyed))).mean()) / (_size(through, keyed) ** 2 + 1e-9)
-    needed = (2 * own * variance.size / _PIECE) ** 0.5
+    needed = (2 * own * whole.pixels / _PIECE) ** 0.5
     return float(round(64 * min(max(needed, _LEAST), 1.0)) / 64)
 
 

@@ -4,17 +4,19 @@ It is a mark among people of good will: it survives handling, and no one who wan
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache, partial
+from math import fsum
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from imggen.errors import RequestError
-from imggen.output import convolution, spread, strength
-from imggen.output.spread import Bytes, Floats, Sums
+from imggen.output import convolution, spread, strength, strips
+from imggen.output.spread import Bytes, Floats, Shorts, Sums
 
 VERSION = 1
 PUBLIC_KEY = b"imggen public watermark key 1"
@@ -37,6 +39,8 @@ _SCALES = tuple(Fraction(each) for each in ("1", "1/2", "3/4", "2/3", "5/8", "5/
 _RED, _GREEN = 0.689, 1.353
 # In levels of luminance, for 40.3 dB: of colours as above, and where all of them move alike.
 _MEAN_COLOUR, _MEAN_GREY = 2.8, 2.45
+# From -255 to 255.
+_RESTS = 511
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,19 +70,22 @@ def embed(
     """
     _check(image, identity, where)
     grey = _is_grey(image)
-    plane = _luminance(image)
-    around = spread.surround(plane)
-    level = strength.over_pixels(around[1], _share(image, where), _MEAN_GREY if grey else _MEAN_COLOUR)
-    keyed = spread.pattern(key)
-    host = spread.waves(_field(image, plane, around))
-    # As `whiten` sees it, a pixel of the mark is this many sixteenths of a deviation.
-    through = 16 * float((level / (spread.deviation(around[1]) / 81 + 1)).sum(dtype=np.float64)) / spread.TILE**2
-    enough = strength.enough(host, through, keyed, around[1])
-    level = strength.in_64ths(level * np.float32(enough))
-    through *= enough
+    # The last strip is kept, which of a small picture is all of it.
+    look = lru_cache(maxsize=1)(partial(_view, image, where))
+    whole, tiles = _surveyed(image, look)
+    rule = strength.rule(whole, _MEAN_GREY if grey else _MEAN_COLOUR)
+    keyed, host = spread.pattern(key), spread.waves(tiles)
+    through = _through(image, look, rule)
+    enough = strength.enough(host, through, keyed, whole)
     coded = convolution.encode(bytes.fromhex(identity), VERSION)
-    tile = spread.tile(keyed, strength.over_waves(host, through, keyed, coded))
-    return _add(image, _repeated(tile, plane.shape) * level, grey=grey)
+    tile = spread.tile(keyed, strength.over_waves(host, through * enough, keyed, coded))
+    marked = Image.new(image.mode, image.size)
+    for rows in strips.over(image):
+        view = look(rows)
+        level = strength.in_64ths(strength.over_pixels(view.strip.variance, view.share, rule) * np.float32(enough))
+        strip = _add(strips.cut(image, rows), _repeated(tile, rows, image.width) * level, grey=grey)
+        marked.paste(strip, (0, rows.start))
+    return marked
 
 
 def detect(image: Image.Image, *, key: bytes = PUBLIC_KEY) -> Detection:
@@ -87,7 +94,7 @@ def detect(image: Image.Image, *, key: bytes = PUBLIC_KEY) -> Detection:
     if image.mode not in _MODES:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     best = Detection(present=False, identity=None, z=0.0)
-    for scale, found in _views(image):
+    for scale, found in _scaled(image):
         place = spread.search(found, keyed, scale)
         present = place.z >= THRESHOLD
         data = convolution.decode(place.soft, VERSION) if present else None
@@ -133,10 +140,54 @@ def _size(image: Image.Image) -> str:
     return f"{image.width}x{image.height}"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Strip:
+    """Rows of a plane, what `spread.surround` says of them, which rows beside them change too, and their alpha."""
+
+    plane: Bytes
+    sums: Shorts
+    variance: Sums
+    alpha: Bytes | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _View:
+    """A strip of a picture that is to be marked, and how much of the mark its pixels take."""
+
+    strip: _Strip
+    share: Floats | None
+
+
+def _view(image: Image.Image, where: Image.Image | None, rows: range) -> _View:
+    strip = _strip(image, rows, _luminance)
+    return _View(strip=strip, share=_share(where and strips.cut(where, rows), strip.alpha))
+
+
+def _surveyed(image: Image.Image, look: Callable[[range], _View]) -> tuple[strength.Tally, spread.Tiles]:
+    tallies, tiles = [], spread.no_tiles(spread.TILE)
+    for rows in strips.over(image):
+        view = look(rows)
+        tallies.append(strength.tally(view.strip.variance, view.share))
+        spread.add_tiles(tiles, _field(view.strip), rows.start)
+    return strength.together(tallies), tiles
+
+
+def _through(image: Image.Image, look: Callable[[range], _View], rule: strength.Rule) -> float:
+    """Return how many sixteenths of a deviation a pixel of the mark's tile is, as `whiten` sees it."""
+    sums: list[float] = []
+    for rows in strips.over(image):
+        view = look(rows)
+        level = strength.over_pixels(view.strip.variance, view.share, rule)
+        sums += (level / (spread.deviation(view.strip.variance) / 81 + 1)).sum(axis=1, dtype=np.float64).tolist()
+    return 16 * fsum(sums) / spread.TILE**2
+
+
 def _is_grey(image: Image.Image) -> bool:
-    if image.mode == "L":
-        return True
-    red, green, blue = image.split()[:3]
+    return image.mode == "L" or all(_has_no_colour(strips.cut(image, rows)) for rows in strips.over(image))
+
+
+def _has_no_colour(strip: Image.Image) -> bool:
+    red, green, blue = strip.split()[:3]
     return red.tobytes() == green.tobytes() == blue.tobytes()
 
 
@@ -145,33 +196,33 @@ def _luminance(image: Image.Image) -> Bytes:
     return np.asarray(image.convert("RGB").convert("L"))
 
 
-def _share(image: Image.Image, where: Image.Image | None) -> Floats | None:
+def _share(where: Image.Image | None, alpha: Bytes | None) -> Floats | None:
     parts: list[Floats] = []
     if where is not None:
         parts.append(np.asarray(where).astype(np.float32) / np.float32(255))
-    if image.mode == "RGBA":
-        parts.append((np.asarray(image.getchannel("A")) > 0).astype(np.float32))
+    if alpha is not None:
+        parts.append((alpha > 0).astype(np.float32))
     return None if not parts else parts[0] if len(parts) == 1 else parts[0] * parts[1]
 
 
-def _repeated(tile: Floats, shape: tuple[int, ...]) -> Floats:
-    height, width = shape
-    return np.tile(tile, (-(-height // len(tile)), -(-width // len(tile))))[:height, :width]
+def _repeated(tile: Floats, rows: range, width: int) -> Floats:
+    wide = np.tile(tile, (1, -(-width // spread.TILE)))[:, :width]
+    return wide[np.arange(rows.start, rows.stop) % spread.TILE]
 
 
-def _add(image: Image.Image, mark: Floats, *, grey: bool) -> Image.Image:
-    pixels = np.array(image)
-    channels = pixels[..., None] if image.mode == "L" else pixels
+def _add(strip: Image.Image, mark: Floats, *, grey: bool) -> Image.Image:
+    pixels = np.array(strip)
+    channels = pixels[..., None] if strip.mode == "L" else pixels
     for channel, part in enumerate((1, 1, 1)[: channels.shape[2]] if grey else (_RED, _GREEN)):
         change = np.rint(mark * np.float32(part)).astype(np.int16)
         channels[..., channel] = np.clip(channels[..., channel] + change, 0, 255)
     return Image.fromarray(pixels)
 
 
-def _views(image: Image.Image) -> Iterator[tuple[Fraction, spread.Waves]]:
+def _scaled(image: Image.Image) -> Iterator[tuple[Fraction, spread.Waves]]:
     """Yield the waves of the picture at each scale, first of its luminance, then of that and of its colours."""
-    light = _field(image, _luminance(image))
-    colour: Floats | None = None
+    light = _tiles(image, _luminance)
+    colour: spread.Tiles | None = None
     grey = _is_grey(image)
     for scale in _SCALES:
         seen = spread.even(spread.waves(light, scale))
@@ -182,16 +233,36 @@ def _views(image: Image.Image) -> Iterator[tuple[Fraction, spread.Waves]]:
         yield scale, seen + spread.even(spread.waves(colour, scale))
 
 
-def _colour(image: Image.Image) -> Floats:
+def _colour(image: Image.Image) -> spread.Tiles:
     """Return what green holds and blue does not: most of the mark, and little of the picture, whose colours agree."""
-    green, blue = (_field(image, np.asarray(image.getchannel(each))) for each in "GB")
-    return green - blue
+    green, blue = (_tiles(image, partial(_channel, name=each)) for each in "GB")
+    return {period: green[period] - blue[period] for period in green}
 
 
-def _field(image: Image.Image, plane: Bytes, around: tuple[Sums, Sums] | None = None) -> Floats:
-    field = spread.whiten(plane, around)
-    if image.mode == "RGBA":
-        field[np.asarray(image.getchannel("A")) == 0] = 0
+def _channel(image: Image.Image, name: str) -> Bytes:
+    return np.asarray(image.getchannel(name))
+
+
+def _tiles(image: Image.Image, plane: Callable[[Image.Image], Bytes]) -> spread.Tiles:
+    tiles = spread.no_tiles()
+    for rows in strips.over(image):
+        spread.add_tiles(tiles, _field(_strip(image, rows, plane)), rows.start)
+    return tiles
+
+
+def _strip(image: Image.Image, rows: range, plane: Callable[[Image.Image], Bytes]) -> _Strip:
+    wide, inner = strips.widened(rows, spread.MARGIN, image)
+    part = strips.cut(image, wide)
+    values = plane(part)
+    sums, variance = spread.surround(values)
+    alpha = np.asarray(part.getchannel("A"))[inner] if part.mode == "RGBA" else None
+    return _Strip(plane=values[inner], sums=sums[inner], variance=variance[inner], alpha=alpha)
+
+
+def _field(strip: _Strip) -> Floats:
+    field = spread.whiten(strip.plane, (strip.sums, strip.variance))
+    if strip.alpha is not None:
+        field[strip.alpha == 0] = 0
     return field
 
 
@@ -201,16 +272,23 @@ def _bits(image: Image.Image) -> float:
     Where the neighbours are alike counts apart: there a PNG costs next to nothing. No library's packer is asked, since
     the next one packs differently, and the answer decides about pixels.
     """
-    total = 0.0
-    for plane in np.asarray(image.convert("RGB")).astype(np.int16).transpose(2, 0, 1):
-        pixels, left, corner, above = plane[1::4, 1:], plane[1::4, :-1], plane[:-1:4, :-1], plane[:-1:4, 1:]
-        alike = (left == corner) & (corner == above)
-        rests = min(pixels - left, pixels - above, key=lambda rest: int(np.abs(rest).sum()))
-        total += _entropy(rests[alike]) + _entropy(rests[~alike])
-    return total
+    # Of the three channels, as told by the pixel at the left and by the one above, where alike and where not.
+    counts = np.zeros((3, 2, 2, _RESTS), np.int64)
+    for rows in strips.over(image):
+        pixels = np.asarray(strips.cut(image, rows).convert("RGB")).astype(np.int16)
+        counts += np.stack([_counted(each) for each in pixels.transpose(2, 0, 1)])
+    sizes = np.abs(np.arange(_RESTS) - 255)
+    told = [min(channel, key=lambda each: int((each.sum(axis=0) * sizes).sum())) for channel in counts]
+    return sum(_entropy(alike) + _entropy(rest) for alike, rest in told)
 
 
-def _entropy(rests: NDArray[np.int16]) -> float:
-    counts = np.bincount(rests + 255)
+def _counted(plane: NDArray[np.int16]) -> NDArray[np.int64]:
+    pixels, left, corner, above = plane[1::4, 1:], plane[1::4, :-1], plane[:-1:4, :-1], plane[:-1:4, 1:]
+    unlike = ((left != corner) | (corner != above)) * np.int16(_RESTS) + np.int16(255)
+    counts = [np.bincount((pixels - each + unlike).ravel(), minlength=2 * _RESTS) for each in (left, above)]
+    return np.stack(counts).reshape(2, 2, _RESTS)
+
+
+def _entropy(counts: NDArray[np.int64]) -> float:
     counts = counts[counts > 0]
-    return float((counts * np.log2(rests.size / counts)).sum())
+    return float((counts * np.log2(counts.sum() / counts)).sum())
