@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,13 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from imggen.errors import RequestError
-from imggen.output import convolution, spread, watermark
+from imggen.output import convolution, spread, strips, watermark
 
 IDENTITY = "0123456789ab"
 PATTERN_SHA256 = "0199c2066e6dfbc83a44ab37b0b824440d6493519bdb06fa46d255a7ba00a394"
 CODED_SHA256 = "5668a2eca5c7b562a491537ffd27f840868e8a01608bd6b25b960a3ff5a23d2f"
 PIXELS_SHA256 = "dc4e862a65b61b11305cabd8ff3ce930fb29e8863626760667317c5d281c3506"
-"""What a mark of version 1 is made of, and what it makes of `whole_numbers()`."""
+LARGE_PIXELS_SHA256 = "d782b2eedbae01a0ce09bb01cff97a67d01b6ff679e03cbfecc26d0cc2d87298"
+"""What a mark of version 1 is made of, and what it makes of `whole_numbers()`, small and of several strips."""
 
 
 def noise(height, width, seed):
@@ -156,6 +159,46 @@ def test_same_picture_gets_the_same_pixels():
     pixels = watermark.embed(whole_numbers(), IDENTITY).tobytes()
     assert pixels == watermark.embed(whole_numbers(), IDENTITY).tobytes()
     assert hashlib.sha256(pixels).hexdigest() == PIXELS_SHA256
+
+
+def test_strips_leave_no_seams():
+    """The hash was made in one piece, before there were strips."""
+    pixels = watermark.embed(whole_numbers(1501, 1203), IDENTITY).tobytes()
+    assert hashlib.sha256(pixels).hexdigest() == LARGE_PIXELS_SHA256
+
+
+@settings(max_examples=20, deadline=None)
+@given(cuts=st.sets(st.integers(1, 299), max_size=5), period=st.sampled_from([128, 160, 192, 256]))
+def test_tiles_added_in_strips_are_the_sum_of_all_tiles(cuts, period):
+    field = np.random.default_rng(2).integers(-48, 49, (300, 470)).astype(np.float32)
+    tiles = spread.no_tiles(period)
+    for top, bottom in pairwise([0, *sorted(cuts), 300]):
+        spread.add_tiles(tiles, field[top:bottom], top)
+    padded = np.pad(field, ((0, -300 % period), (0, -470 % period)))
+    parts = padded.reshape(len(padded) // period, period, -1, period)
+    assert np.array_equal(tiles[period], parts.sum(axis=(0, 2)))
+
+
+WORK = {
+    "embed": lambda image, where: watermark.embed(image, IDENTITY, where=where),
+    "suit": lambda image, where: watermark.suit(image, where=where),
+    "detect": lambda image, _: watermark.detect(image),
+}
+
+
+@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize("size", [(1000, 1000), (3000, 2000)])
+def test_memory_is_bounded_whatever_the_size(size, work):
+    """Beside the picture and its marked copy, which Pillow holds: 48 bytes a pixel of one strip."""
+    image = textured(500, 500, mode="RGBA").resize(size)
+    where = Image.new("L", size, 255)
+    tracemalloc.start()
+    try:
+        WORK[work](image, where)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 48 * strips.PIXELS
 
 
 def test_alpha_and_transparent_pixels_stay():
