@@ -179,6 +179,15 @@ def test_tiles_added_in_strips_are_the_sum_of_all_tiles(cuts, period):
     assert np.array_equal(tiles[period], parts.sum(axis=(0, 2)))
 
 
+def test_reading_in_strips_is_reading_in_one_piece():
+    image = watermark.embed(textured(1200, 1000, mode="L"), IDENTITY)
+    assert len(list(strips.over(image))) > 1
+    plane, tiles = np.asarray(image), spread.no_tiles()
+    spread.add_tiles(tiles, spread.whiten(plane, spread.surround(plane)), 0)
+    found = spread.search(spread.even(spread.waves(tiles)), spread.pattern(watermark.PUBLIC_KEY))
+    assert watermark.detect(image) == watermark.Detection(present=True, identity=IDENTITY, z=found.z)
+
+
 WORK = {
     "embed": lambda image, where: watermark.embed(image, IDENTITY, where=where),
     "suit": lambda image, where: watermark.suit(image, where=where),
