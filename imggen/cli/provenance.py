@@ -110,7 +110,7 @@ def _verified(found: "Verified") -> dict[str, object]:
         "intact": not found.broken,
         "missing": list(found.missing),
         "verdict": found.verdict,
-        "layers": {each.name: {"strength": each.strength, "words": each.words, **each.facts} for each in found.layers},
+        "layers": {each.name: {**each.facts, "strength": each.strength, "words": each.words} for each in found.layers},
         "notes": list(found.notes),
     }
 
@@ -214,10 +214,10 @@ def _show_lineage(found: "Inspected") -> None:
 
     if found.recipe is None:
         told = _without_recipe(lineage.origin(found.xmp), list(lineage.steps(found.xmp)))
-        console.result(console.printable(f"{found.path}: {told}"))
+        console.result(_line(f"{found.path}: {told}"))
         return
     state = ", of another state of the picture" if found.fits is False else ""
-    console.result(console.printable(f"{found.path}: {lineage.summary(found.recipe)}{state}"))
+    console.result(_line(f"{found.path}: {lineage.summary(found.recipe)}{state}"))
     if found.recipe.ingredients or found.recipe.edits:
         picture = Ingredient(
             role="image", sha256=found.sha256, width=found.width, height=found.height, recipe=found.recipe

@@ -30,7 +30,13 @@ _PUBLIC: Final = "public"
 _SHOWS: Final[tuple[Strength, ...]] = ("strong", "medium", "weak")
 _TC260: Final = "TC260:AIGC"
 _TC260_LABELS: Final = {"1": "is AI-generated", "2": "may be AI-generated", "3": "is suspected of it"}
+_TC260_FIELDS: Final = (
+    *("Label", "ContentProducer", "ProduceID", "ReservedCode1", "ContentPropagator", "PropagateID", "ReservedCode2"),
+)
 _LONGEST_LABEL: Final = 10_000
+_LONGEST_NAME: Final = 80
+# What the SDK says where bytes, and not the signer or the manifest's version, are the trouble.
+_CHANGED: Final = ("mismatch", "hashedURI", "missing", "unreadable", "inaccessible", "notRedacted")
 _SYNTHETIC: Final = frozenset(
     metadata.SOURCE_TYPES + each
     for each in (
@@ -86,8 +92,11 @@ class Verified:
     @property
     def verdict(self) -> str:
         """Return what it comes to, in words."""
-        if self.broken:
-            return f"not as it was made: {', '.join(each.name for each in self.broken)}"
+        broken = [each.name for each in self.broken]
+        if broken == ["log"]:
+            return "the log that it was looked up in does not hold"
+        if broken:
+            return f"not as it was made: {', '.join(each for each in broken if each != 'log')}"
         if self.missing:
             return f"lacks {', '.join(self.missing)}"
         if not self.is_marked:
@@ -216,21 +225,25 @@ def _judged(found: Validation) -> Layer:
         {"title": each.title, "relationship": each.relationship, "state": each.state} for each in found.ingredients
     ]
     declared = f"; declares {_term(found.source_type)}" if found.source_type else ""
+    if any(each.state == "invalid" for each in found.ingredients):
+        declared += "; made from a file whose own signature did not hold"
     if found.state == "trusted":
-        words = f"signed by {found.signer}, under a root that you trust; unchanged since signing{declared}"
+        words = f"signed by {_quoted(found.signer)}, under a root that you trust; unchanged since signing{declared}"
         return Layer(name="c2pa", strength="strong", words=words, facts=told)
     if found.state == "valid":
         words = (
-            f"unchanged since signing{declared}; the signer, {found.signer or found.common_name}, is not on your trust "
-            "list: anyone can make such a key"
+            f"unchanged since signing{declared}; the signer, {_quoted(found.signer or found.common_name)}, is not on "
+            "your trust list: anyone can make such a key"
         )
         return Layer(name="c2pa", strength="medium", words=words, facts=told)
     codes = ", ".join(found.codes)
+    if any(part in code for code in found.codes for part in _CHANGED):
+        words = f"a manifest is there, but the file was changed after signing, or the manifest was ({codes})"
+        return Layer(name="c2pa", strength="broken", words=words, facts=told)
+    words = f"a manifest is there that cannot be judged here ({codes})"
     if found.expired:
         words = f"the signer's certificate had expired or was not valid yet ({codes}), so the signature shows nothing"
-    else:
-        words = f"a manifest is there, but the file was changed after signing, or the manifest was ({codes})"
-    return Layer(name="c2pa", strength="broken", words=words, facts=told)
+    return Layer(name="c2pa", strength="unknown", words=words, facts=told)
 
 
 def _declared(facts: Facts, signed: Layer) -> Iterator[Layer]:
@@ -274,7 +287,13 @@ def _system(facts: Facts) -> dict[str, object]:
 
 def _by(told: Mapping[str, object]) -> str:
     system = told.get("system")
-    return f" by {system}" if isinstance(system, str) and system else ""
+    return f" by {_quoted(system)}" if isinstance(system, str) and system else ""
+
+
+def _quoted(text: str | None) -> str:
+    """Return a stranger's words such that nobody takes them for ours."""
+    shown = text or ""
+    return repr(shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "…")
 
 
 def _term(uri: str | None) -> str:
@@ -316,9 +335,9 @@ def _tc260(facts: Facts, tail: str) -> Layer | None:
         values = None
     if not isinstance(values, dict):
         return Layer(name="tc260", strength="none", words="a TC260 label that cannot be read")
-    told = {name: each for name, each in values.items() if isinstance(each, str)}
+    told = {name: each for name in _TC260_FIELDS if isinstance(each := values.get(name), str)}
     meaning = _TC260_LABELS.get(told.get("Label", ""), "says nothing known")
-    producer = f" by {told['ContentProducer']}" if told.get("ContentProducer") else ""
+    producer = f" by {_quoted(told['ContentProducer'])}" if told.get("ContentProducer") else ""
     return Layer(name="tc260", strength="weak", words=f"labelled: {meaning}{producer}; {tail}", facts=told)
 
 
@@ -335,13 +354,10 @@ def _watermark(image: Image.Image, facts: Facts | None, means: _Means) -> Layer:
     if found.identity is None:
         words = f"imggen watermark, its id unreadable, z = {found.z:.1f}; {key}"
         return Layer(name="watermark", strength="medium", words=words, facts=told)
-    if recorded is not None and found.identity not in _known(facts, recorded):
-        words = (
-            f"the record names the watermark {recorded}, and the pixels carry {found.identity}: one of the two is from "
-            "another picture"
-        )
-        return Layer(name="watermark", strength="broken", words=words, facts=told | {"recorded": recorded})
     words = f"imggen watermark, id {found.identity}, z = {found.z:.1f}; {key}"
+    if recorded is not None and found.identity not in _known(facts, recorded):
+        words += f"; the record names {recorded}: it is of another picture, or a part of this one is"
+        told["recorded"] = recorded
     return Layer(name="watermark", strength="medium", words=words, facts=told)
 
 
@@ -383,22 +399,25 @@ def _logged(log: Path, sha256: str, mark: Layer) -> Layer:
         return Layer(name="log", strength="none", words=f"{log} does not tell of it")
     output = line.values.get("output")
     same = isinstance(output, Mapping) and output.get("sha256") == sha256
-    how = "this very file" if same else f"a picture with its watermark {identity}, another file"
-    words = f"{log}, line {line.number}: {how}, {line.values.get('time')}"
-    return Layer(name="log", strength="medium", words=words, facts={"line": line.number, "same_file": same})
+    how = "this very file" if same else f"another file, with the watermark {identity} that is in this one"
+    words = f"as far as {log} can be relied on, its line {line.number} tells of {how}, {line.values.get('time')}"
+    strength: Strength = "medium" if same else "weak"
+    return Layer(name="log", strength=strength, words=words, facts={"line": line.number, "same_file": same})
 
 
 def _is_there(name: Requirable, layers: Sequence[Layer], facts: Facts | None) -> bool:
     strengths = {each.name: each.strength for each in layers}
     found = facts.found if facts else None
+    fits = facts is not None and facts.fits is not False
     holds = {
         "c2pa": strengths.get("c2pa") in ("strong", "medium"),
         "trusted": strengths.get("c2pa") == "strong",
         "iptc": strengths.get("iptc") in _SHOWS,
-        "recipe": found is not None and found.recipe is not None,
-        "infotext": found is not None and found.infotext is not None,
+        "recipe": fits and found is not None and found.recipe is not None,
+        "infotext": fits and found is not None and found.infotext is not None,
         "watermark": strengths.get("watermark") in _SHOWS,
-        "log": strengths.get("log") in _SHOWS,
+        # A watermark can be copied; a hash cannot.
+        "log": strengths.get("log") == "medium",
     }
     return holds[name]
 
