@@ -29,6 +29,7 @@ APPLE = Recipe(
     versions={"imggen": "0.1.0", "torch": "2.14.1"},
 )
 
+APPLE_GUID = "urn:uuid:1ff6b4c0-751b-80b0-8ae2-03da1944b280"
 PEAR = replace(
     APPLE,
     task="image-to-image",
@@ -44,7 +45,14 @@ CHILD = replace(
     change=Change(method="latents", mutation=0.2),
     ingredients=(
         Ingredient(
-            role="parent", sha256="2b" * 32, width=128, height=96, weight=0.7, source_type=GENERATED, recipe=APPLE
+            role="parent",
+            sha256="2b" * 32,
+            width=128,
+            height=96,
+            weight=0.7,
+            source_type=GENERATED,
+            recipe=APPLE,
+            guid=APPLE_GUID,
         ),
         Ingredient(
             role="parent", sha256="3c" * 32, width=128, height=96, weight=0.3, source_type=GENERATED, recipe=PEAR

@@ -6,6 +6,7 @@ places that the file tells of it.
 
 import hashlib
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -92,8 +93,12 @@ def replace(data: bytes, changes: Changes) -> bytes:
 def _unsigned(data: bytes) -> bytes:
     """Return the file with zeros in place of its C2PA manifest, so that nothing moves."""
     bare = bytearray(data)
-    for each in items.parse(data).boxes:
+    file = items.parse(data)
+    held = spans.hold(_spans_but(file, ()))
+    for each in file.boxes:
         if _is_manifest(data, each):
+            if held.touches((each.start, each.end)):
+                raise RequestError("the AVIF keeps its picture in its manifest; it is left as it is")
             bare[each.start + 4 : each.start + 8] = b"free"
             bare[each.body : each.end] = bytes(each.end - each.body)
     return bytes(bare)
@@ -211,6 +216,11 @@ def _check_movable(file: File) -> None:
     odd += [each for track in file.tracks for each in track.tables if each.name == b"saio"]
     if odd:
         raise RequestError(f"the AVIF has a box {odd[0].shown}, which may tell of places that a change would move")
+    starts = [each.start for each in file.boxes]
+    for start, end in _spans_but(file, ()):
+        home = file.boxes[bisect_right(starts, start) - 1]
+        if start < end and (start < home.body or end > home.end or home is file.movie):
+            raise RequestError("the AVIF keeps its picture where its structure is; it is left as it is")
 
 
 def _tail(file: File) -> Box | None:

@@ -80,7 +80,10 @@ def read(block: bytes) -> dict[str, Value]:
     UserComment is decoded by its 8-byte prefix, the way that writers really fill it: Unicode in either byte order,
     `ASCII` that is UTF-8, or no prefix at all.
     """
-    parsed = _parse(block)
+    return _values(_parse(block))
+
+
+def _values(parsed: _Block) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for entries, tags in ((parsed.main, _MAIN_TAGS), (parsed.exif, _EXIF_TAGS)):
         for name, tag in tags.items():
@@ -100,6 +103,8 @@ def merge(block: bytes | None, fields: Mapping[str, Value | None]) -> bytes:
     Raises RequestError where the block is damaged, so that nothing can be added safely.
     """
     old = _parse(block) if block else _Block(data=b"MM\0*\0\0\0\0", order=">", at=HEADER_BYTES)
+    # What is put into a block that cannot be read would not be read, either.
+    _values(old)
     main = _edited(old, old.main, _MAIN_TAGS | _DENSITY_TAGS, fields)
     exif = _edited(old, old.exif, _REMOVABLE, fields)
     if not old.main:

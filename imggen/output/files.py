@@ -82,9 +82,10 @@ def settle(
     return Place(path=path, replaces=True)
 
 
-def write(place: Place, data: bytes, *, like: Path | None = None) -> None:
+def write(place: Place, data: bytes, *, like: Path | None = None, settled: Callable[[], None] | None = None) -> None:
     """Put the bytes at the place, whole or not at all; parents are created, and permissions are taken from `like`.
 
+    `settled` is called once the file has its name; where it raises, whatever was there before is put back.
     Raises FileExistsError where the place was free when it was settled and is not any more; RequestError where it
     cannot be written; ImggenError where the disk is full or fails.
     """
@@ -93,7 +94,10 @@ def write(place: Place, data: bytes, *, like: Path | None = None) -> None:
         place.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             _fill(temporary, data, like)
-            _publish(temporary, place)
+            if settled is None:
+                _publish(temporary, place)
+            else:
+                _publish_and_settle(temporary, place, settled)
         finally:
             temporary.unlink(missing_ok=True)
     except FileExistsError:
@@ -111,6 +115,33 @@ def _fill(temporary: Path, data: bytes, like: Path | None) -> None:
         os.fsync(file.fileno())
     if like is not None:
         shutil.copymode(like, temporary)
+
+
+def _publish_and_settle(temporary: Path, place: Place, settled: Callable[[], None]) -> None:
+    """Publish, then settle; put back what was at the place where that fails, even by an interruption."""
+    kept = place.path.parent / f".imggen-{secrets.token_hex(8)}.tmp"
+    try:
+        if place.replaces:
+            _hold(place.path, kept)
+        _publish(temporary, place)
+        try:
+            settled()
+        except BaseException:
+            if place.replaces:
+                kept.replace(place.path)
+            else:
+                place.path.unlink(missing_ok=True)
+            raise
+    finally:
+        kept.unlink(missing_ok=True)
+
+
+def _hold(path: Path, kept: Path) -> None:
+    try:
+        kept.hardlink_to(path)
+    except OSError:
+        # Some file systems have no hard links.
+        shutil.copy2(path, kept)
 
 
 def _publish(temporary: Path, place: Place) -> None:

@@ -1,5 +1,6 @@
 """What is put into the pixels themselves: a visible label, and a watermark where one is wanted and can be carried."""
 
+import hashlib
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
@@ -32,13 +33,15 @@ class Wish:
     """What marks are wanted, and by whose means.
 
     `where` (mode L, the picture's size) is 0 at pixels that must come back bit for bit; a label is drawn all the same.
-    `key` is an organisation's, which answers for the picture; without one the mark is public.
+    `key` is an organisation's, which answers for the picture; without one the mark is public. `telling` says that the
+    file tells the words that the picture was made from; else no name may be one by which they could be guessed.
     """
 
     plan: MarkingPlan = field(default_factory=MarkingPlan)
     where: Image.Image | None = None
     key: bytes | None = None
     organisation: str = ""
+    telling: bool = True
 
 
 def apply(image: Image.Image, told: Told, wish: Wish) -> MarkedPixels:
@@ -48,16 +51,17 @@ def apply(image: Image.Image, told: Told, wish: Wish) -> MarkedPixels:
     PictureError where `--watermark on` cannot be kept.
     """
     labelled = label.draw(image, wish.plan.label) if wish.plan.label else image
+    drawn = None if wish.telling else hashlib.sha256(labelled.tobytes()).hexdigest()
     unmarked = _refusal(labelled, told, wish)
     if not unmarked:
-        made = _watermarked(labelled, told, wish)
+        made = _watermarked(labelled, told, wish, drawn)
         if made is not None:
             return made
         unmarked = _UNREADABLE
     if wish.plan.watermark == "on":
         raise PictureError(f"the watermark that was asked for is missing: {unmarked}", hint="--watermark auto")
     told = _recorded(told, wish, marked=False)
-    return MarkedPixels(image=labelled, told=told, particulars=_particulars(told, wish, unmarked=unmarked))
+    return MarkedPixels(image=labelled, told=told, particulars=_particulars(told, wish, drawn, unmarked=unmarked))
 
 
 def _refusal(image: Image.Image, told: Told, wish: Wish) -> str:
@@ -72,9 +76,9 @@ def _refusal(image: Image.Image, told: Told, wish: Wish) -> str:
     return "" if suited.fits else suited.reason
 
 
-def _watermarked(image: Image.Image, told: Told, wish: Wish) -> MarkedPixels | None:
+def _watermarked(image: Image.Image, told: Told, wish: Wish, drawn: str | None) -> MarkedPixels | None:
     told = _recorded(told, wish, marked=True)
-    said = _particulars(told, wish)
+    said = _particulars(told, wish, drawn)
     key = wish.key or watermark.PUBLIC_KEY
     marked = watermark.embed(image, said.watermark, key=key, where=wish.where)
     if watermark.detect(marked, key=key).identity != said.watermark:
@@ -88,8 +92,9 @@ def _recorded(told: Told, wish: Wish, *, marked: bool) -> Told:
     return replace(told, watermark=marked, label=wish.plan.label, schema=SCHEMA)
 
 
-def _particulars(told: Told, wish: Wish, *, unmarked: str = "") -> Particulars:
-    guid = _guid(told, wish.key)
+def _particulars(told: Told, wish: Wish, drawn: str | None, *, unmarked: str = "") -> Particulars:
+    # Whoever guesses a recipe could tell by its name that the guess is right; to know pixels one has to draw them.
+    guid = _guid(told, wish.key) if drawn is None else metadata.named(f"pixels\n{drawn}", wish.key)
     return Particulars(
         guid=guid,
         watermark="" if unmarked else metadata.watermark_of(guid),

@@ -13,8 +13,8 @@ from imggen.output.audit import Entry, Output
 from imggen.output.keys import Identity
 from imggen.output.marking import Wish
 from imggen.output.signing import Parent
-from imggen.plan.marking import MarkingPlan
 from imggen.plan.policy import Policy, Refusal
+from imggen.plan.request import OutputPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +56,13 @@ class Means:
     parents: tuple[Parent, ...] = ()
     created: datetime | None = None
 
-    def wish(self, plan: MarkingPlan) -> Wish:
+    def wish(self, output: OutputPlan) -> Wish:
         """Return what marks the picture is to have."""
+        telling = output.metadata == "full" and output.marking.prompt == "full"
+        wish = Wish(plan=output.marking, where=self.where, telling=telling)
         if self.identity is None:
-            return Wish(plan=plan, where=self.where)
-        return Wish(
-            plan=plan, where=self.where, key=self.identity.watermark_key, organisation=self.identity.organisation
-        )
+            return wish
+        return replace(wish, key=self.identity.watermark_key, organisation=self.identity.organisation)
 
     def refuse(self, refusal: Refusal | None) -> None:
         """Log the refusal and raise it as CheckError; return where there is none."""

@@ -7,6 +7,7 @@ not prove.
 import hashlib
 import hmac
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,7 @@ DERIVED, INGREDIENTS, HISTORY = "xmpMM:DerivedFrom", "xmpMM:Ingredients", "xmpMM
 
 _MAKING = (SYSTEM, SYSTEM_VERSION, PROMPT, IDENTITY, RECIPE, IMAGE_HASH)
 _PUBLIC_KEY = b"imggen"
+_URN = re.compile("urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # What the PLUS Coalition's vocabulary calls it, as IPTC took it over in 2023.
 _MINING: dict[Mining, str] = {
     "allowed": "http://ns.useplus.org/ldf/vocab/DMI-ALLOWED",
@@ -221,7 +223,7 @@ def _origin(recipe: Recipe) -> dict[str, xmp.Value]:
 
 def _reference(ingredient: Ingredient) -> dict[str, str]:
     told = {
-        "stRef:documentID": identity(ingredient.recipe) if ingredient.recipe else "",
+        "stRef:documentID": ingredient.guid or "",
         "imggen:sha256": ingredient.sha256,
         "imggen:role": ingredient.role,
         "imggen:weight": "" if ingredient.weight is None else repr(ingredient.weight),
@@ -250,6 +252,12 @@ def named(text: str, key: bytes | None = None) -> str:
     # The version stands in the upper half of byte 6, the variant in the two highest bits of byte 8.
     number = int.from_bytes(digest) & ~(0xF << 76) & ~(0x3 << 62) | 8 << 76 | 2 << 62
     return uuid.UUID(int=number).urn
+
+
+def stated_guid(properties: Mapping[str, xmp.Value]) -> str | None:
+    """Return the URN that a file states for its picture, None where it states none that is one."""
+    stated = properties.get(IDENTITY)
+    return stated.lower() if isinstance(stated, str) and _URN.fullmatch(stated.lower()) else None
 
 
 def watermark_of(guid: str) -> str:

@@ -10,12 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 from PIL import Image
 
-from imggen.errors import ImggenError, RequestError
+from imggen.errors import PictureError, RequestError
 from imggen.output import (
     checker,
     claims,
@@ -134,7 +135,7 @@ def encode(
     where its checker says no.
     """
     created = by.created or metadata.now()
-    pixels = marking.apply(image, told, by.wish(output.marking))
+    pixels = _marked(image, told, output, by)
     if by.policy is not None:
         by.refuse(_judged(pixels.image, by.policy.safety.image_checker, by.folder))
     data = encoder.encode(pixels.image, output.format, output.quality)
@@ -155,6 +156,15 @@ def encode(
     if by.policy is not None:
         by.refuse(policy.check_marks(by.policy, finished.marks))
     return finished
+
+
+def _marked(image: Image.Image, told: Told, output: OutputPlan, by: Means) -> MarkedPixels:
+    try:
+        return marking.apply(image, told, by.wish(output))
+    except (PictureError, RequestError) as error:
+        if by.policy is not None and "watermark" in by.policy.marking.require:
+            by.refuse(Refusal(rule="marking.require", message=error.message))
+        raise
 
 
 def _judged(image: Image.Image, command: Sequence[str], folder: Path | None) -> Refusal | None:
@@ -229,11 +239,10 @@ def write(
         if place is None:
             return _kept(path)
         try:
-            files.write(place, finished.data)
+            files.write(place, finished.data, settled=partial(_log, by, finished, place) if by.journal else None)
         except FileExistsError:
             # Another process took the name in between: the policy decides again.
             continue
-        _log(by, finished, place)
         return _written(place, finished)
     raise RequestError(f"cannot write {path}: other processes keep taking the name")
 
@@ -264,7 +273,7 @@ def _written(place: Place, finished: Finished) -> Written:
 
 
 def _log(by: Means, finished: Finished, place: Place | None) -> None:
-    """Add the picture's line to the log; without one, a file that took no other's place does not stay."""
+    """Add the picture's line to the log."""
     told = means.Told(
         path=str(place.path) if place else "-",
         sha256=finished.sha256,
@@ -274,15 +283,7 @@ def _log(by: Means, finished: Finished, place: Place | None) -> None:
         unmarked=finished.unmarked,
         recipe_sha256=finished.told.sha256() if isinstance(finished.told, Recipe) else None,
     )
-    try:
-        by.log(told)
-    except ImggenError as error:
-        if place is None:
-            raise
-        if not place.replaces:
-            place.path.unlink(missing_ok=True)
-            raise
-        raise type(error)(f"{place.path} is replaced, but {error.message}", hint=error.hint) from error
+    by.log(told)
 
 
 def _kept(path: Path) -> Written:

@@ -17,6 +17,8 @@ Value = str | Struct | tuple[str | Struct, ...]
 
 MAX_PACKET_BYTES = 8 << 20
 MAX_DEPTH = 100
+MAX_PARTS = 100_000
+MAX_NAMESPACES = 1_000
 
 NAMESPACES = {
     "x": "adobe:ns:meta/",
@@ -91,6 +93,7 @@ def merge(
 ) -> bytes:
     """Return the packet with the properties set, None taking one away, and all others as they were.
 
+    What `read` names can be taken away, whoever's namespace it is in; what is set is in one of NAMESPACES.
     `added` are put behind what a list of structures holds already, of which not a field changes. Text that XML cannot
     carry is dropped (control characters) or replaced by U+FFFD (half a surrogate pair). Raises RequestError where the
     packet is not XMP that can be read, so that nothing can be added to it safely.
@@ -100,7 +103,7 @@ def merge(
     if not list(_descriptions(rdf)):
         ET.SubElement(rdf, _tag("rdf:Description"), {_tag("rdf:about"): ""})
     for name, value in values.items():
-        translations = _take(rdf, _tag(name))
+        translations = [taken for tag in _tags(name, prefixes) for taken in _take(rdf, tag)]
         if value is not None:
             next(_descriptions(rdf)).append(_element(name, value, translations))
     for name, item in added.items():
@@ -128,16 +131,28 @@ def _parse(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
 
 def _build(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
     prefixes: dict[str, str] = {}
-    depth = 0
-    events = iterparse(io.BytesIO(packet), events=("start-ns", "start", "end"), forbid_dtd=True)
+    depth = parts = 0
+    events = iterparse(_Whole(packet), events=("start-ns", "start", "end"), forbid_dtd=True)
     for event, value in events:
         if event == "start-ns":
             prefixes.setdefault(value[1], value[0])
-            continue
-        depth += 1 if event == "start" else -1
+        elif event == "start":
+            depth += 1
+            parts += 1 + len(value.attrib)
+        else:
+            depth -= 1
         if depth > MAX_DEPTH:
             raise RequestError(f"the XMP nests more than {MAX_DEPTH} elements")
+        if parts > MAX_PARTS or len(prefixes) > MAX_NAMESPACES:
+            raise RequestError(f"the XMP has more than {MAX_PARTS:,} parts, or {MAX_NAMESPACES:,} namespaces")
     return events.root, prefixes
+
+
+class _Whole(io.BytesIO):
+    """A packet that is read at once: the parser begins a tag anew with each piece of it, however long it is by then."""
+
+    def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002
+        return super().read()
 
 
 def _blank() -> ET.Element:
@@ -194,7 +209,8 @@ def _take(rdf: ET.Element, tag: str) -> list[ET.Element]:
     translations: list[ET.Element] = []
     for description in _descriptions(rdf):
         description.attrib.pop(tag, None)
-        for child in description.findall(tag):
+        # Not by `findall`, which reads a path: a stranger's namespace may hold what means something there.
+        for child in [each for each in description if each.tag == tag]:
             items = child.findall(f"{_tag('rdf:Alt')}/{_tag('rdf:li')}")
             translations += [each for each in items if each.get(_LANG) not in (None, "x-default")]
             description.remove(child)
@@ -238,6 +254,16 @@ def _fill(element: ET.Element, value: str | Struct) -> None:
 def _tag(name: str) -> str:
     prefix, _, local = name.partition(":")
     return f"{{{NAMESPACES[prefix]}}}{local}"
+
+
+def _tags(name: str, prefixes: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the tags that `read` calls by that name: several where the packet has one prefix for many namespaces."""
+    prefix, colon, local = name.partition(":")
+    if name.startswith("{") or not colon:
+        return (name,)
+    if prefix in NAMESPACES:
+        return (_tag(name),)
+    return tuple(f"{{{uri}}}{local}" for uri, used in prefixes.items() if used == prefix)
 
 
 def _name(tag: str, prefixes: Mapping[str, str]) -> str:

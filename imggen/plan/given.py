@@ -12,7 +12,7 @@ class Given:
 
     `name` is the path as typed, `-` for standard input; `sha256` is the file's; `width` and `height` are those of the
     upright picture. `source_type` is its own IPTC digital source type (a URI), None where it states none. `recipe` is
-    what it was made from, where it carries one that fits its pixels.
+    what it was made from, where it carries one that fits its pixels. `guid` is the URN that it states for itself.
     """
 
     role: Role
@@ -22,3 +22,4 @@ class Given:
     height: int
     source_type: str | None = None
     recipe: Recipe | None = None
+    guid: str | None = None

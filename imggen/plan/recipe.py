@@ -41,6 +41,7 @@ _LIMITS = {
     "weight": Limit(least=0, most=1.01),
     "sha256": _SHA256,
     "source_sha256": _SHA256,
+    "guid": Limit(pattern="urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", called="the URN of a UUID"),
 }
 
 
@@ -49,7 +50,8 @@ class Ingredient:
     """A picture that went into another one.
 
     `sha256` is its file's, `weight` its share among the parents of a child, from 0 to 1. `source_type` is its own IPTC
-    digital source type (a URI), None where it stated none; `recipe` what it was made from, where that is known.
+    digital source type (a URI), None where it stated none; `recipe` what it was made from, where that is known; `guid`
+    the URN that it stated for itself.
     """
 
     role: Role
@@ -59,6 +61,7 @@ class Ingredient:
     weight: float | None = None
     source_type: str | None = None
     recipe: "Recipe | None" = None
+    guid: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

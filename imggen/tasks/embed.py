@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,11 +12,13 @@ from imggen.errors import RequestError
 from imggen.output import audit, claims, container, fields, files, metadata, signing, stripping
 from imggen.output.carriers import Changes
 from imggen.output.files import Place
+from imggen.output.keys import Identity
 from imggen.output.means import Told
 from imggen.output.metadata import Facts, Marked, Metadata
 from imggen.plan import naming
 from imggen.plan import policy as policies
 from imggen.plan.marking import Signing
+from imggen.plan.policy import Policy, Refusal
 from imggen.plan.request import IfExists, ImageFormat
 from imggen.tasks import governance
 from imggen.tasks.governance import Governance
@@ -152,8 +155,9 @@ def _embedded(edit: _Edit, target: Path) -> Embedded:
     place = _place(request, target, path)
     sha256 = hashlib.sha256(marked.data).hexdigest()
     if changed and place is not None:
-        _write(place, marked, target)
-        _log(edit, place, facts, hashlib.sha256(data).hexdigest(), marked)
+        governance.check_places(edit.governed, [place.path])
+        _check_result(edit, target, facts, marked.data)
+        _write(place, marked, target, partial(_log, edit, place, data, marked) if edit.governed.log else None)
     return Embedded(
         path=place.path if place else path or target,
         target=target,
@@ -170,14 +174,17 @@ def _check_policy(edit: _Edit, target: Path, facts: Facts) -> None:
     if policy is None:
         return
     taken = _TAKEN[request.strip](facts) if request.strip else ()
-    restated = [value for name, value in request.pairs if name.casefold() == "source-type"]
-    if restated and metadata.SOURCE_TYPE in facts.xmp:
-        taken = (*taken, "iptc")
     if request.sign == "off" and facts.picture.signed:
         taken = (*taken, "c2pa")
-    refusal = policies.check_strip(policy, tuple(dict.fromkeys(taken)))
-    if refusal is not None:
-        edit.governed.means().refuse(replace(refusal, message=f"{target}: {refusal.message}"))
+    means = edit.governed.means()
+    means.refuse(_of(target, policies.check_strip(policy, tuple(dict.fromkeys(taken)))))
+    found = metadata.read(request.source).found if request.source else None
+    if found is None:
+        return
+    means.refuse(_of(target, policies.check_prompt(policy, found.prompt, found.negative_prompt)))
+    if policy.prompt.record != "full":
+        message = f"--from {request.source} would tell a prompt, of which the policy records {policy.prompt.record!r}"
+        means.refuse(Refusal(rule="prompt.record", message=message, hint="leave --from out"))
 
 
 def _marked(edit: _Edit, data: bytes, facts: Facts, title: str) -> Marked:
@@ -185,10 +192,18 @@ def _marked(edit: _Edit, data: bytes, facts: Facts, title: str) -> Marked:
     if request.strip == "all":
         return _embed(_stripped(data, facts), edit.told)
     told = ((stripping.of_prompt(facts),) if request.strip else ()) + edit.told
-    marked = _embed(Marked(data=data, marks=()), told)
+    marked = _embed(Marked(data=data, marks=(), notes=_oracle(facts) if request.strip else ()), told)
     if marked.data == data and request.sign == "auto":
         return marked
     return _signed(edit, data, facts, marked, title)
+
+
+def _oracle(facts: Facts) -> tuple[str, ...]:
+    if metadata.stated_guid(facts.xmp) is None:
+        return ()
+    return (
+        "the picture's id stays, by which someone who guesses the words and all settings can tell that they are it",
+    )
 
 
 def _stripped(data: bytes, facts: Facts) -> Marked:
@@ -217,6 +232,8 @@ def _signed(edit: _Edit, data: bytes, facts: Facts, marked: Marked, title: str) 
         return replace(marked, data=bare, notes=(*marked.notes, "the C2PA manifest was taken out: it would not hold"))
     if sign == "auto" and not facts.picture.signed:
         return marked
+    if facts.picture.signed:
+        _check_signature(data, facts, sign)
     if identity is None:
         raise RequestError(
             "the file is signed, and a change of its metadata would break the signature",
@@ -228,15 +245,52 @@ def _signed(edit: _Edit, data: bytes, facts: Facts, marked: Marked, title: str) 
     return replace(marked, data=signed, marks=(*marked.marks, "c2pa"))
 
 
-def _log(edit: _Edit, place: Place, facts: Facts, before: str, marked: Marked) -> None:
-    stated, guid = facts.xmp.get(metadata.SOURCE_TYPE), facts.xmp.get(metadata.IDENTITY)
-    given = audit.Input(sha256=before, source_type=stated if isinstance(stated, str) else None)
+def _check_signature(data: bytes, facts: Facts, sign: Signing) -> None:
+    """Raise RequestError for a file that was tampered with: a new signature would vouch for it, unless that is said."""
+    found = signing.read(data, facts.picture.format) if signing.is_available() else None
+    if sign == "on" or found is None or found.state != "invalid" or found.expired:
+        return
+    raise RequestError(
+        f"the file was changed after it was signed ({', '.join(found.codes)}), and signing it anew would vouch for it",
+        hint="--sign on does that all the same, --sign off takes the signature out",
+    )
+
+
+def _check_result(edit: _Edit, target: Path, before: Facts, data: bytes) -> None:
+    """Raise CheckError where the file would say less, or something else, than the policy wants."""
+    policy, means = edit.governed.policy, edit.governed.means()
+    if policy is None:
+        return
+    after = metadata.read(data)
+    stated = [facts.xmp.get(metadata.SOURCE_TYPE) for facts in (before, after)]
+    if stated[0] and stated[0] != stated[1]:
+        means.refuse(_of(target, policies.check_strip(policy, ("iptc",))))
+    means.refuse(_of(target, policies.check_marks(policy, _present(policy, after, data, edit.governed.identity))))
+
+
+def _present(policy: Policy, facts: Facts, data: bytes, identity: Identity | None) -> tuple[str, ...]:
+    marks = stripping.taken_with_all(facts)
+    if "watermark" not in policy.marking.require:
+        return marks
+    return (*marks, *(["watermark"] if governance.is_watermarked(data, identity) else []))
+
+
+def _of(target: Path, refusal: Refusal | None) -> Refusal | None:
+    return replace(refusal, message=f"{target}: {refusal.message}") if refusal else None
+
+
+def _log(edit: _Edit, place: Place, before: bytes, marked: Marked) -> None:
+    facts = metadata.read(marked.data)
+    stated = facts.xmp.get(metadata.SOURCE_TYPE)
+    given = audit.Input(
+        sha256=hashlib.sha256(before).hexdigest(), source_type=stated if isinstance(stated, str) else None
+    )
     means = edit.governed.means(replace(edit.governed.entry(), inputs=(given,)))
     means.log(
         Told(
             path=str(place.path),
             sha256=hashlib.sha256(marked.data).hexdigest(),
-            guid=guid if isinstance(guid, str) else "",
+            guid=metadata.stated_guid(facts.xmp) or "",
             watermark="",
             marks=marked.marks,
             unmarked="",
@@ -276,8 +330,8 @@ def _place(request: EmbedRequest, target: Path, path: Path | None) -> Place | No
     return files.settle(path, request.if_exists, is_own=metadata.is_own)
 
 
-def _write(place: Place, marked: Marked, target: Path) -> None:
+def _write(place: Place, marked: Marked, target: Path, settled: Callable[[], None] | None) -> None:
     try:
-        files.write(place, marked.data, like=target)
+        files.write(place, marked.data, like=target, settled=settled)
     except FileExistsError as error:
         raise RequestError(f"{place.path} exists now; another program wrote it", hint="run the line again") from error

@@ -12,7 +12,7 @@ import imggen
 from imggen.engine import environment, probe, store, weights
 from imggen.engine.weights import Terms
 from imggen.errors import ImggenError, ModelError, PictureError, RequestError
-from imggen.output import audit, metadata, writer
+from imggen.output import audit, label, metadata, writer
 from imggen.output.means import Means
 from imggen.output.metadata import Facts
 from imggen.output.signing import Relationship
@@ -23,7 +23,7 @@ from imggen.plan.case import PARENTS
 from imggen.plan.change import Role
 from imggen.plan.given import Given
 from imggen.plan.machine import Machine
-from imggen.plan.policy import ModelIdentity
+from imggen.plan.policy import ModelIdentity, Refusal
 from imggen.plan.progress import Progress, ignore
 from imggen.plan.recipe import Ingredient, Recipe
 from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts, Task
@@ -145,6 +145,7 @@ def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) 
     facts = _find(request, terms, on_event)
     decided = resolve.resolve(request, facts, machine, given, draw_seed=secrets.randbelow)
     _check_adapter(decided)
+    decided = _keeping(governed, decided, opened)
     means = _means(governed, decided, opened)
     laid = inputs.lay(decided, opened)
     named = _names(decided)
@@ -154,17 +155,29 @@ def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) 
         size=(decided.width, decided.height),
         text=decided.prompt + decided.negative_prompt,
     )
+    governance.check_places(governed, paths)
     kept = frozenset(number for number, path in enumerate(paths, start=1) if path is None)
     decided = replace(decided, notes=(*_early_notes(decided, opened, source), *decided.notes))
     means = replace(means, where=laid.kept if decided.change and decided.change.paste else None)
     return _Prepared(plan=decided, machine=machine, source=source, named=named, kept=kept, laid=laid, means=means)
 
 
+def _keeping(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]) -> GeneratePlan:
+    """Return the plan such that it keeps what the policy wants of the given pictures' marks, and of its own label."""
+    output = governance.check_sources(governed, _sources(opened), decided.output)
+    wanted = governed.policy.marking.visible_label if governed.policy else None
+    if wanted:
+        try:
+            label.check((decided.width, decided.height), wanted)
+        except RequestError as error:
+            governed.means().refuse(Refusal(rule="marking.visible_label", message=error.message, hint=error.hint))
+    return replace(decided, output=output)
+
+
 def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]) -> Means:
     """Return by what means the pictures are made; raise CheckError for a model or a loss that the policy refuses."""
     sources = _sources(opened)
     output, facts = decided.output, decided.model
-    governance.check_sources(governed, sources, output.metadata, output.marking.sign)
     writer.signs(output, governed.identity)
     asked = governed.entry(decided.prompt, decided.negative_prompt)
     if governed.policy is None:
@@ -327,6 +340,7 @@ def _ingredient(given: Given, weight: float | None) -> Ingredient:
         weight=weight,
         source_type=given.source_type,
         recipe=given.recipe,
+        guid=given.guid,
     )
 
 

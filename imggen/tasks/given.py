@@ -41,6 +41,7 @@ class Opened:
 class _Origin:
     source_type: str | None = None
     recipe: Recipe | None = None
+    guid: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -62,6 +63,7 @@ def read(name: str, role: Role, *, frame: int | None = None) -> Opened:
         height=decoded.image.height,
         source_type=origin.source_type,
         recipe=origin.recipe,
+        guid=origin.guid,
     )
     return Opened(given=given, image=decoded.image, data=data, notes=(*decoded.notes, *origin.notes))
 
@@ -160,6 +162,7 @@ def _origin(data: bytes, name: str) -> _Origin:
     return _Origin(
         source_type=source_type if isinstance(source_type, str) and source_type else None,
         recipe=facts.found.recipe if facts.found and facts.fits else None,
+        guid=metadata.stated_guid(facts.xmp),
         notes=tuple(f"{shown}: {each}" for each in facts.notes),
     )
 

@@ -3,13 +3,14 @@
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from imggen.errors import CheckError, RequestError
-from imggen.output import audit, container, files, keys, signing
+from imggen.data import pictures
+from imggen.errors import RequestError
+from imggen.output import audit, container, files, keys, signing, watermark, writer
 from imggen.output.audit import Entry
 from imggen.output.keys import Identity
 from imggen.output.means import Journal, Means
@@ -19,7 +20,7 @@ from imggen.plan.case import COMMAND_LINE
 from imggen.plan.enlargement import UpscaleRequest
 from imggen.plan.marking import Signing
 from imggen.plan.policy import ModelIdentity, Policy, Refusal
-from imggen.plan.request import GenerateRequest
+from imggen.plan.request import GenerateRequest, OutputPlan
 
 VARIABLE: Final = "IMGGEN_POLICY"
 
@@ -104,7 +105,7 @@ def read(
             f"{keys.VARIABLE} is {stated}, and no keys are there to sign with",
             hint='imggen keys init --organisation "Example Ltd", or --sign off',
         )
-    path = _path(named, environ.get(VARIABLE) or None)
+    path = _path(named, environ.get(VARIABLE))
     if path is None:
         return Governance(action=action, identity=identity)
     text = _text(path)
@@ -112,7 +113,11 @@ def read(
     governed = Governance(action=action, identity=identity, policy=policy, path=path, text=text, environ=environ)
     if governed.log is not None:
         audit.check_writable(governed.log)
-    governed.means().refuse(policies.check_user(policy, environ))
+    means = governed.means()
+    if named and environ.get(VARIABLE) and not _same(named, environ[VARIABLE]):
+        message = f"--policy {named}: {VARIABLE} says {environ[VARIABLE]}, which holds"
+        means.refuse(Refusal(rule=VARIABLE, message=message, hint="leave --policy out"))
+    means.refuse(policies.check_user(policy, environ))
     return governed
 
 
@@ -128,8 +133,10 @@ def _hash(text: str) -> str:
 
 
 def _path(named: str | None, stated: str | None) -> Path | None:
-    if named and stated and not _same(named, stated):
-        raise CheckError(f"--policy {named}: {VARIABLE} says {stated}, which holds", hint="leave --policy out")
+    for option, value in (("--policy", named), (VARIABLE, stated)):
+        # A variable that a script forgot to set must not switch the rules off.
+        if value is not None and not value.strip():
+            raise RequestError(f"{option} is empty, and names no policy", hint=f"name a file, or leave {option} out")
     chosen = stated or named
     return Path(os.path.abspath(os.path.expanduser(chosen))) if chosen else None  # noqa: PTH100, PTH111 - ~nobody
 
@@ -170,6 +177,7 @@ def govern(request: Request, governed: Governance) -> Request:
         )
     )
     means.refuse(_loosened(policy, typed))
+    means.refuse(_unkeepable(policy, request, governed))
     record = policies.stricter(policy.prompt.record, request.record_prompt or "full")
     mining = policy.marking.training_mining
     decided = {
@@ -189,6 +197,31 @@ _GOVERNED: Final = ("watermark", "sign", "label", "record_prompt", "training_min
 
 def _was_typed(request: GenerateRequest | UpscaleRequest, name: str) -> bool:
     return getattr(request, name) is not None and request.origin.get(name, COMMAND_LINE) == COMMAND_LINE
+
+
+def _unkeepable(policy: Policy, request: GenerateRequest | UpscaleRequest, governed: Governance) -> Refusal | None:
+    """Return what the policy wants and this run cannot do, before anything is drawn in vain."""
+    if "c2pa" in policy.marking.require and governed.identity is None:
+        return Refusal(
+            rule="marking.require",
+            message="the policy requires a signature, and no key is set up",
+            hint='imggen keys init --organisation "Example Ltd"',
+        )
+    signed = "c2pa" in policy.marking.require or request.sign == "on"
+    if policy.marking.training_mining and request.metadata == "none" and not signed:
+        return Refusal(
+            rule="marking.training_mining",
+            message="--metadata none leaves out what the policy says of training on the picture",
+            hint="--metadata minimal",
+        )
+    named = (request.output or "") if policy.prompt.record != "full" else ""
+    if "{prompt" in named:
+        return Refusal(
+            rule="prompt.record",
+            message=f"-o {named} would tell the prompt, of which the policy records {policy.prompt.record!r}",
+            hint="-o 'out/{seed}.png'",
+        )
+    return None
 
 
 def _loosened(policy: Policy, typed: Mapping[str, str | None]) -> Refusal | None:
@@ -224,12 +257,12 @@ def check_asked(governed: Governance, request: GenerateRequest | UpscaleRequest,
 def check_name(governed: Governance, reference: str) -> None:
     """Raise CheckError for a model that the policy refuses by its name alone, before it is looked for or fetched."""
     policy = governed.policy
-    if policy is None or Path(reference).expanduser().exists():
+    if policy is None or os.path.exists(os.path.expanduser(reference)):  # noqa: PTH110, PTH111 - ~nobody is a name
         return
-    rules = (*policy.models.allow, *policy.models.deny)
-    if not any(_BY_FACTS.search(each) for each in rules):
-        name = reference.partition("@")[0]
-        governed.means().refuse(policies.check_model(policy, ModelIdentity(reference=name)))
+    deny = tuple(each for each in policy.models.deny if not _BY_FACTS.search(each))
+    allow = () if any(_BY_FACTS.search(each) for each in policy.models.allow) else policy.models.allow
+    by_name = replace(policy, models=replace(policy.models, allow=allow, deny=deny))
+    governed.means().refuse(policies.check_model(by_name, ModelIdentity(reference=reference.partition("@")[0])))
 
 
 def check_weights(governed: Governance, weights: Sequence[ModelIdentity], entry: Entry) -> None:
@@ -253,31 +286,62 @@ def of_file(path: Path, sha256: str | None = None) -> ModelIdentity:
     )
 
 
-def check_sources(governed: Governance, sources: Sequence[Source], metadata: str, sign: str) -> None:
-    """Raise CheckError where the policy keeps the marks of given pictures, and the new one would lose them."""
+def check_sources(governed: Governance, sources: Sequence[Source], output: OutputPlan) -> OutputPlan:
+    """Return the output such that marks of given pictures are kept where the policy says so; CheckError where not."""
     policy = governed.policy
     if policy is None or not policy.inputs.keep_provenance:
-        return
+        return output
+    lost = {
+        "iptc": output.metadata == "none",
+        "c2pa": not writer.signs(output, governed.identity),
+        "watermark": output.marking.watermark == "off",
+    }
+    kept: set[str] = set()
     for each in sources:
-        found = _marks(each)
-        lost = [
-            name
-            for name, gone in (("iptc", metadata == "none"), ("c2pa", sign == "off" or governed.identity is None))
-            if gone and name in found
-        ]
-        if lost:
+        found = _marks(each, governed)
+        kept |= found
+        gone = sorted(name for name in found if lost[name])
+        if gone:
             governed.means().refuse(
                 Refusal(
                     rule="inputs.keep_provenance",
-                    message=f"{each.name} carries marks that the new picture would lose: {', '.join(lost)}",
-                    hint="imggen keys init" if "c2pa" in lost else "--metadata full",
+                    message=f"{each.name} carries marks that the new picture would lose: {', '.join(gone)}",
+                    hint=_KEEPING[gone[0]],
                 )
             )
+    if "watermark" not in kept:
+        return output
+    return replace(output, marking=replace(output.marking, watermark="on"))
 
 
-def _marks(source: Source) -> tuple[str, ...]:
+_KEEPING: Final = {
+    "iptc": "--metadata full",
+    "c2pa": "imggen keys init, --metadata full",
+    "watermark": "--watermark on",
+}
+
+
+def _marks(source: Source, governed: Governance) -> frozenset[str]:
     signed = _is_known(source.data) and container.read(source.data).signed
-    return (*(["iptc"] if source.source_type else []), *(["c2pa"] if signed else []))
+    marked = is_watermarked(source.data, governed.identity)
+    has = {"iptc": bool(source.source_type), "c2pa": signed, "watermark": marked}
+    return frozenset(name for name, there in has.items() if there)
+
+
+def is_watermarked(data: bytes, identity: Identity | None) -> bool:
+    """Return whether the picture in the file carries a watermark, the organisation's or a public one."""
+    image = pictures.decode(data, name="the picture", frame=1).image
+    known = (identity.watermark_key,) if identity else ()
+    return any(watermark.detect(image, key=key).present for key in (*known, watermark.PUBLIC_KEY))
+
+
+def check_places(governed: Governance, paths: Iterable[Path | None]) -> None:
+    """Raise RequestError where a picture would take the place of the policy, of its log or of the log's lock."""
+    log = governed.log
+    own = [each for each in (governed.path, log, log and log.with_name(f"{log.name}.lock")) if each is not None]
+    for each in paths:
+        if each is not None and os.path.realpath(each) in {os.path.realpath(one) for one in own}:
+            raise RequestError(f"{each} is the policy's own file, or its log; no picture goes there")
 
 
 def parents(sources: Sequence[Source]) -> tuple[Parent, ...]:

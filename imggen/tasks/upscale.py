@@ -315,6 +315,7 @@ def _settled(prepared: _Prepared) -> _Prepared:
         try:
             paths = [] if each.path is None else [Path(each.path)]
             settled = writer.check(paths, each.output, size=(each.size.width, each.size.height))
+            governance.check_places(prepared.governed, settled)
         except RequestError as error:
             refused.append(Refused(number=each.source.number, name=each.source.name, error=error))
             continue
@@ -376,7 +377,9 @@ def _made(prepared: _Prepared, picture: Enlargement, draw: Draw, report: Report)
     )
     report(Progress(stage="write"))
     told = enlargement.describe(data, edit)
-    means = _means(prepared, picture, told, data)
+    given_file = _given_file(picture, told, data)
+    picture = replace(picture, output=governance.check_sources(prepared.governed, [given_file], picture.output))
+    means = _means(prepared, given_file)
     if picture.path is None:
         marked = writer.emit(image, told, picture.output, by=means)
         return Enlarged(planned=picture, edit=edit, data=marked.data, notes=(*decoded.notes, *marked.notes))
@@ -386,17 +389,18 @@ def _made(prepared: _Prepared, picture: Enlargement, draw: Draw, report: Report)
     )
 
 
-def _means(prepared: _Prepared, picture: Enlargement, told: enlargement.Enlargement, data: bytes) -> Means:
+def _given_file(picture: Enlargement, told: enlargement.Enlargement, data: bytes) -> governance.Source:
     stated = told.source.xmp.get(metadata.SOURCE_TYPE) if told.source else None
-    source = governance.Source(
+    return governance.Source(
         name=picture.source.name,
         data=data,
         sha256=told.edit.source_sha256,
         relationship="parentOf",
         source_type=stated if isinstance(stated, str) else None,
     )
-    output = picture.output
-    governance.check_sources(prepared.governed, [source], output.metadata, output.marking.sign)
+
+
+def _means(prepared: _Prepared, source: governance.Source) -> Means:
     given = audit.Input(sha256=source.sha256, source_type=source.source_type)
     means = prepared.governed.means(replace(prepared.entry, inputs=(given,)))
     return replace(means, parents=governance.parents([source]))

@@ -17,6 +17,7 @@ from imggen.output.metadata import Facts
 from imggen.output.signing import Validation
 from imggen.output.watermark import Detection
 from imggen.plan import naming
+from imggen.plan import recipe as recipes
 from imggen.tasks import given
 
 Strength = Literal["strong", "medium", "weak", "none", "unknown", "broken"]
@@ -385,6 +386,8 @@ def _known(facts: Facts | None, recorded: str) -> frozenset[str]:
     stated = (facts.xmp.get(name) for name in (metadata.DERIVED, metadata.INGREDIENTS)) if facts else ()
     references = [each for value in stated for each in (value if isinstance(value, tuple) else (value,))]
     named = [each.get("stRef:documentID", "") for each in references if isinstance(each, Mapping)]
+    recipe = facts.found.recipe if facts and facts.found else None
+    named += [each.guid or "" for _, each in recipes.ancestors(recipe)] if recipe else []
     return frozenset((recorded, *(each.removeprefix("urn:uuid:").replace("-", "")[:12] for each in named)))
 
 
