@@ -114,7 +114,7 @@ def export(output: RootFile = None, watermark_key: KeyFile = None) -> None:
         fingerprint = task.write_watermark_key(_folder(), watermark_key)
         console.result(str(watermark_key))
         console.note(f"whoever has this key, {fingerprint}, can read, forge and take away your watermark")
-    elif output is not None:
+    elif output is not None and str(output) != "-":
         task.write_root(_folder(), output)
         console.result(str(output))
     else:

@@ -1,5 +1,7 @@
 """The commands that read and write what files say of their making."""
 
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from imggen.cli import console, options
+from imggen.errors import RequestError
+from imggen.plan.marking import Signing
 
 if TYPE_CHECKING:
     from imggen.plan.recipe import Recipe
@@ -29,6 +33,10 @@ Strip = Annotated[
     Literal["prompt", "all"] | None,
     typer.Option("--strip", help="Take out the words, or all that the file says.", rich_help_panel="Record"),
 ]
+Resign = Annotated[
+    Signing | None,
+    typer.Option("--sign", help="auto signs anew what was signed.", rich_help_panel=options.MARKS),
+]
 Lineage = Annotated[
     bool,
     typer.Option("--lineage", help="Show the pictures that went in, and theirs.", rich_help_panel=options.SHOW),
@@ -49,11 +57,11 @@ Infotext = Annotated[
 ]
 Checked = Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures, folders, quoted globs, or -.")]
 Require = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--require",
         metavar="MARK,...",
-        help="c2pa, trusted, iptc, recipe, infotext, watermark, log: exit 5 where one is missing.",
+        help="c2pa, trusted, iptc, record, recipe, infotext, watermark, log; may be repeated; exit 5 where one is not.",
         rich_help_panel=CHECKS,
     ),
 ]
@@ -82,7 +90,7 @@ def verify(
     request = task.VerifyRequest(
         files=tuple(files),
         roots=tuple(trust or ()),
-        require=task.require(require) if require is not None else (),
+        require=task.require(",".join(require)) if require is not None else (),
         log=log,
     )
     for found in task.verify(request):
@@ -93,6 +101,13 @@ def verify(
         else:
             console.result("\n".join(_judgement(found)))
             console.notes((f"{found.path}: {each}" for each in found.notes), quiet=quiet)
+
+
+def _show_infotext(path: Path, text: str, *, as_json: bool) -> None:
+    if as_json:
+        console.result_json({"path": str(path), "infotext": text})
+        return
+    console.result(console.printable(text) if sys.stdout is not None and sys.stdout.isatty() else text)
 
 
 def _show_unreadable(found: "Unreadable", *, as_json: bool) -> None:
@@ -133,8 +148,10 @@ def inspect(
     from imggen.tasks import inspect as task
 
     if infotext:
-        for text in task.infotexts(files):
-            console.result(text)
+        if show_lineage:
+            raise RequestError("--infotext prints the infotext alone, and --lineage asks for more")
+        for path, text in task.infotexts(files):
+            _show_infotext(path, text, as_json=as_json)
         return
     for found in task.inspect(files):
         if as_json:
@@ -152,7 +169,7 @@ def embed_metadata(
     pairs: Pairs = None,
     alt: options.Alt = None,
     strip: Strip = None,
-    sign: options.Sign = None,
+    sign: Resign = None,
     policy: options.Policy = None,
     output: Output = None,
     if_exists: options.Exists = None,
@@ -190,6 +207,7 @@ def _facts(found: "Inspected") -> dict[str, object]:
         "bytes": found.bytes,
         "sha256": found.sha256,
         "animated": found.animated,
+        "signed": found.signed,
         "dialect": found.dialect,
         "prompt": found.prompt,
         "negative_prompt": found.negative_prompt,
@@ -249,6 +267,8 @@ def _described(found: "Inspected") -> Iterator[str]:
     if found.recipe:
         yield from _recorded(found.recipe, found)
     yield from _written_down(found)
+    if found.signed:
+        yield f"  signature: there is one; imggen verify {_line(shlex.quote(str(found.path)))} checks it"
 
 
 def _written_down(found: "Inspected") -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Certificates and ES256 signatures: made, read and held against each other, through the package cryptography."""
 
 import itertools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -255,11 +256,14 @@ def _parsed(data: bytes, name: str) -> list["x509.Certificate"]:
     x509 = _x509()
     try:
         is_pem = b"-----BEGIN" in data
-        found = list(x509.load_pem_x509_certificates(data)) if is_pem else [x509.load_der_x509_certificate(data)]
+        with warnings.catch_warnings():
+            # What the next version of cryptography refuses is refused now.
+            warnings.simplefilter("error")
+            found = list(x509.load_pem_x509_certificates(data)) if is_pem else [x509.load_der_x509_certificate(data)]
         # Names are parsed when they are first asked for, and only here is a bad one told from a bad file.
         for each in found:
             _ = each.subject, each.issuer
-    except ValueError as error:
+    except (ValueError, Warning) as error:
         raise RequestError(f"{name} is no certificate", hint="a certificate as PEM or DER is wanted") from error
     return found
 

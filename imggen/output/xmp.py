@@ -130,9 +130,11 @@ def _parse(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
 
 
 def _build(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
+    # A tag is built whole before it is told of, so its parts are counted by their marks before that.
+    _check_parts(packet.count(b"<") + packet.count(b"="), 0)
     prefixes: dict[str, str] = {}
     depth = parts = 0
-    events = iterparse(_Whole(packet), events=("start-ns", "start", "end"), forbid_dtd=True)
+    events = iterparse(io.BytesIO(packet), events=("start-ns", "start", "end"), forbid_dtd=True)
     for event, value in events:
         if event == "start-ns":
             prefixes.setdefault(value[1], value[0])
@@ -143,16 +145,16 @@ def _build(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
             depth -= 1
         if depth > MAX_DEPTH:
             raise RequestError(f"the XMP nests more than {MAX_DEPTH} elements")
-        if parts > MAX_PARTS or len(prefixes) > MAX_NAMESPACES:
-            raise RequestError(f"the XMP has more than {MAX_PARTS:,} parts, or {MAX_NAMESPACES:,} namespaces")
+        _check_parts(parts, len(prefixes))
     return events.root, prefixes
 
 
-class _Whole(io.BytesIO):
-    """A packet that is read at once: the parser begins a tag anew with each piece of it, however long it is by then."""
 
-    def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002
-        return super().read()
+def _check_parts(parts: int, namespaces: int) -> None:
+    if parts > MAX_PARTS:
+        raise RequestError(f"the XMP has more than {MAX_PARTS:,} elements and attributes")
+    if namespaces > MAX_NAMESPACES:
+        raise RequestError(f"the XMP has more than {MAX_NAMESPACES:,} namespaces")
 
 
 def _blank() -> ET.Element:

@@ -36,6 +36,7 @@ class Inspected:
     fits: bool | None
     xmp: Mapping[str, xmp.Value]
     exif: Mapping[str, str | int]
+    signed: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -53,15 +54,15 @@ def inspect(paths: Sequence[Path]) -> Iterator[Inspected]:
     raise_together(failures, len(paths))
 
 
-def infotexts(paths: Sequence[Path]) -> Iterator[str]:
-    """Yield each file's infotext: its own, or else that of its recipe; at the end, raise as `inspect` does.
+def infotexts(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield each file and its infotext: its own, or else that of its recipe; at the end, raise as `inspect` does.
 
     A file without either is a RequestError.
     """
     failures: list[RequestError] = []
     for path in paths:
         try:
-            yield _infotext(path)
+            yield path, _infotext(path)
         except RequestError as error:
             failures.append(error)
     raise_together(failures, len(paths))
@@ -111,5 +112,6 @@ def _inspected(path: Path) -> Inspected:
         fits=facts.fits,
         xmp=facts.xmp,
         exif=facts.exif,
+        signed=facts.picture.signed,
         notes=facts.notes,
     )

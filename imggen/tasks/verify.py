@@ -5,13 +5,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from glob import has_magic
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from PIL import Image
 
 from imggen.data import pictures
-from imggen.errors import CheckError, ImggenError, RequestError
+from imggen.errors import CheckError, ImggenError, MachineError, RequestError
 from imggen.output import audit, certificates, container, fields, files, keys, metadata, signing, watermark
 from imggen.output.metadata import Facts
 from imggen.output.signing import Validation
@@ -23,11 +24,13 @@ from imggen.tasks import given
 Strength = Literal["strong", "medium", "weak", "none", "unknown", "broken"]
 """How much a layer shows: `weak` what anyone can write, `medium` what can be forged with effort, `strong` what only
 the holder of a trusted key can make; `unknown` where a package is missing, `broken` where it is not as it was."""
-Requirable = Literal["c2pa", "trusted", "iptc", "recipe", "infotext", "watermark", "log"]
+Requirable = Literal["c2pa", "trusted", "iptc", "record", "recipe", "infotext", "watermark", "log"]
 
 NOTHING: Final = "no known marks found; this does not show that the picture is not AI-generated"
 
 _PUBLIC: Final = "public"
+_EXTRA: Final = "pip install 'imggen[c2pa]'"
+_UNCHECKED: Final = "the package that checks it is not installed"
 _SHOWS: Final[tuple[Strength, ...]] = ("strong", "medium", "weak")
 _TC260: Final = "TC260:AIGC"
 _TC260_LABELS: Final = {"1": "is AI-generated", "2": "may be AI-generated", "3": "is suspected of it"}
@@ -102,7 +105,13 @@ class Verified:
             return f"lacks {', '.join(self.missing)}"
         if not self.is_marked:
             return NOTHING
-        return "carries " + ", ".join(each.name for each in self.layers if each.strength in _SHOWS)
+        unchecked = "; c2pa could not be checked" if self.is_unchecked else ""
+        return "carries " + ", ".join(each.name for each in self.layers if each.strength in _SHOWS) + unchecked
+
+    @property
+    def is_unchecked(self) -> bool:
+        """Return whether a manifest is there that could not be checked, because a package is missing."""
+        return any(each.name == "c2pa" and each.words.endswith(_UNCHECKED) for each in self.layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +128,7 @@ class _Means:
     watermark_keys: tuple[tuple[str, bytes], ...]
     require: tuple[Requirable, ...]
     log: Path | None
+    log_problem: str | None
 
 
 def verify(request: VerifyRequest, environ: Mapping[str, str] = os.environ) -> Iterator[Verified | Unreadable]:
@@ -129,6 +139,7 @@ def verify(request: VerifyRequest, environ: Mapping[str, str] = os.environ) -> I
     """
     place = keys.folder(environ)
     means = _Means(
+        log_problem=_log_problem(request.log),
         roots=(*keys.roots(place), *(certificates.root_pem(keys.read(each), str(each)) for each in request.roots)),
         watermark_keys=keys.watermark_keys(place),
         require=request.require,
@@ -150,8 +161,9 @@ def expand(patterns: Sequence[str]) -> tuple[str, ...]:
     typed: list[str] = []
     for each in patterns:
         folder = Path(os.path.expanduser(each))  # noqa: PTH111 - ~nobody is a name like others
-        typed.extend(_within(folder) if folder.is_dir() else [each])
-    return given.expand(typed)
+        # A name that is no file is told with the others, as one that cannot be read.
+        typed.extend(_within(folder) if folder.is_dir() else given.expand([each]) if has_magic(each) else [each])
+    return tuple(dict.fromkeys(typed))
 
 
 def _within(folder: Path) -> list[str]:
@@ -167,7 +179,8 @@ def require(text: str) -> tuple[Requirable, ...]:
     names = [each.strip().lower() for each in text.split(",") if each.strip()]
     strange = next((each for each in names if each not in known), None)
     if strange is not None or not names:
-        raise RequestError(f"--require {text!r}: {strange!r} is no mark", hint=f"known: {', '.join(known)}")
+        what = f"{strange!r} is no mark" if strange else "no mark is named"
+        raise RequestError(f"--require {text!r}: {what}", hint=f"known: {', '.join(known)}")
     return tuple(dict.fromkeys(names))  # type: ignore[arg-type]  # each is one of the known
 
 
@@ -179,16 +192,16 @@ def _looked_at(name: str, means: _Means) -> Verified | Unreadable:
 
 
 def _verified(name: str, data: bytes, means: _Means) -> Verified:
+    facts, notes = _facts(data, name)
     decoded = pictures.decode(data, name=name, frame=1)
     sha256 = hashlib.sha256(data).hexdigest()
-    facts, notes = _facts(data, name)
     signed = _c2pa(data, facts, means)
     mark = _watermark(decoded.image, facts, means)
     layers = (
         signed,
         *(_declared(facts, signed) if facts else ()),
         mark,
-        *([_logged(means.log, sha256, mark)] if means.log else []),
+        *([_logged(means.log, means.log_problem, sha256, mark)] if means.log else []),
     )
     missing = tuple(each for each in means.require if not _is_there(each, layers, facts))
     return Verified(path=name, sha256=sha256, layers=layers, missing=missing, notes=notes)
@@ -203,11 +216,12 @@ def _facts(data: bytes, name: str) -> tuple[Facts | None, tuple[str, ...]]:
 
 
 def _c2pa(data: bytes, facts: Facts | None, means: _Means) -> Layer:
-    if facts is None or not facts.picture.signed:
+    if facts is None:
+        return Layer(name="c2pa", strength="unknown", words="not looked for in a file of this kind")
+    if not facts.picture.signed:
         return Layer(name="c2pa", strength="none", words="not signed")
     if not signing.is_available():
-        hint = "pip install 'imggen[c2pa]'"
-        return Layer(name="c2pa", strength="unknown", words=f"a manifest is there, and nothing to check it: {hint}")
+        return Layer(name="c2pa", strength="unknown", words=f"a manifest is there, and {_UNCHECKED}")
     found = signing.read(data, facts.picture.format, means.roots)
     if found is None:
         return Layer(name="c2pa", strength="none", words="no manifest in the file; others are not fetched")
@@ -226,8 +240,12 @@ def _judged(found: Validation) -> Layer:
         {"title": each.title, "relationship": each.relationship, "state": each.state} for each in found.ingredients
     ]
     declared = f"; declares {_term(found.source_type)}" if found.source_type else ""
+    if found.ingredients:
+        declared += f"; made from {_counted(len(found.ingredients))}"
     if any(each.state == "invalid" for each in found.ingredients):
-        declared += "; made from a file whose own signature did not hold"
+        declared += ", and of one the signature did not hold"
+    if found.mining is not None and found.mining != "allowed":
+        declared += "; asks not to be trained on"
     if found.state == "trusted":
         words = f"signed by {_quoted(found.signer)}, under a root that you trust; unchanged since signing{declared}"
         return Layer(name="c2pa", strength="strong", words=words, facts=told)
@@ -247,10 +265,20 @@ def _judged(found: Validation) -> Layer:
     return Layer(name="c2pa", strength="unknown", words=words, facts=told)
 
 
+def _counted(files: int) -> str:
+    return "another file" if files == 1 else f"{files} other files"
+
+
 def _declared(facts: Facts, signed: Layer) -> Iterator[Layer]:
     bound = signed.strength in ("strong", "medium")
+    if signed.strength == "unknown":
+        yield from _layers(facts, "whether a signature binds it was not checked")
+        return
     # What a signature binds was there when the file was signed; whether it is true is the signer's word.
-    tail = "within what the signature binds" if bound else "unsigned: anyone can add or remove it"
+    yield from _layers(facts, "within what the signature binds" if bound else "unsigned: anyone can add or remove it")
+
+
+def _layers(facts: Facts, tail: str) -> Iterator[Layer]:
     yield _iptc(facts, tail)
     record = _record(facts, tail)
     if record:
@@ -348,7 +376,7 @@ def _watermark(image: Image.Image, facts: Facts | None, means: _Means) -> Layer:
     recorded = _recorded(facts)
     if not found.present:
         if recorded is None:
-            return Layer(name="watermark", strength="none", words="none that imggen knows", facts=told)
+            return Layer(name="watermark", strength="none", words=_absent(facts), facts=told)
         words = f"the record names the watermark {recorded}, and it is not found: weakened, or under a key not at hand"
         return Layer(name="watermark", strength="none", words=words, facts=told | {"recorded": recorded})
     key = "a public key: anyone can put it there" if whose == _PUBLIC else f"the key of {whose}"
@@ -376,6 +404,13 @@ def _detected(image: Image.Image, known: Sequence[tuple[str, bytes]]) -> tuple[s
     return best
 
 
+def _absent(facts: Facts | None) -> str:
+    stated = facts.xmp.get(metadata.WATERMARK) if facts else None
+    if not isinstance(stated, str):
+        return "none that imggen knows"
+    return f"none that imggen knows; the record says why: {_quoted(stated.removeprefix(metadata.UNMARKED))}"
+
+
 def _recorded(facts: Facts | None) -> str | None:
     stated = facts.xmp.get(metadata.WATERMARK) if facts else None
     return stated if isinstance(stated, str) and not stated.startswith(metadata.UNMARKED) else None
@@ -391,11 +426,18 @@ def _known(facts: Facts | None, recorded: str) -> frozenset[str]:
     return frozenset((recorded, *(each.removeprefix("urn:uuid:").replace("-", "")[:12] for each in named)))
 
 
-def _logged(log: Path, sha256: str, mark: Layer) -> Layer:
-    checked = audit.verify(log)
-    if checked.first_bad is not None:
-        number, why = checked.first_bad
-        return Layer(name="log", strength="broken", words=f"{log}: line {number} {why}")
+def _log_problem(log: Path | None) -> str | None:
+    """Return what is wrong with the log, None where nothing is; raise RequestError where it cannot be read."""
+    checked = audit.verify(log) if log else None
+    if checked is None or checked.first_bad is None:
+        return None
+    number, why = checked.first_bad
+    return f"the chain of {log} does not hold: line {number} {why}"
+
+
+def _logged(log: Path, problem: str | None, sha256: str, mark: Layer) -> Layer:
+    if problem:
+        return Layer(name="log", strength="broken", words=problem)
     identity = mark.facts.get("id")
     line = audit.find(log, sha256) or (audit.find_mark(log, identity) if isinstance(identity, str) else None)
     if line is None:
@@ -416,6 +458,7 @@ def _is_there(name: Requirable, layers: Sequence[Layer], facts: Facts | None) ->
         "c2pa": strengths.get("c2pa") in ("strong", "medium"),
         "trusted": strengths.get("c2pa") == "strong",
         "iptc": strengths.get("iptc") in _SHOWS,
+        "record": fits and found is not None,
         "recipe": fits and found is not None and found.recipe is not None,
         "infotext": fits and found is not None and found.infotext is not None,
         "watermark": strengths.get("watermark") in _SHOWS,
@@ -427,8 +470,11 @@ def _is_there(name: Requirable, layers: Sequence[Layer], facts: Facts | None) ->
 
 def _raise_for(seen: Sequence[Verified | Unreadable]) -> None:
     bad = [each for each in seen if isinstance(each, Verified) and (each.broken or each.missing)]
+    bad = [each for each in bad if each.broken or not each.is_unchecked or set(each.missing) - {"c2pa", "trusted"}]
     if bad:
         raise CheckError(_listed([f"{each.path}: {each.verdict}" for each in bad], seen))
+    if any(isinstance(each, Verified) and each.is_unchecked for each in seen):
+        raise MachineError("a signature was not checked: the package c2pa-python is missing", hint=_EXTRA)
     unread = [each for each in seen if isinstance(each, Unreadable)]
     if unread:
         named = [_blamed(each) for each in unread]
