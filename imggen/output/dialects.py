@@ -17,6 +17,9 @@ from imggen.plan.recipe import Recipe
 
 Scalar = str | int | float
 
+MAX_CHARACTERS = 4 << 20
+MAX_INFOTEXT_CHARACTERS = 1 << 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Clues:
@@ -65,8 +68,37 @@ class Dialect:
 
 
 def read(clues: Clues) -> Found | None:
-    """Return what the first dialect that understands the clues finds."""
-    return next((found for dialect in DIALECTS if (found := dialect.read(clues)) is not None), None)
+    """Return what the first dialect that understands the clues finds.
+
+    Of all texts together `MAX_CHARACTERS` are looked into: what is longer than what is left of them is passed over.
+    """
+    room = _Room(MAX_CHARACTERS)
+    bounded = Clues(
+        texts={name: each for name, each in clues.texts.items() if name in _UNREAD or room.takes(each)},
+        tags={name: each for name, each in clues.tags.items() if room.takes(each)},
+        properties={name: each for name, each in clues.properties.items() if room.takes(each)},
+        comments=tuple(each for each in clues.comments if room.takes(each)),
+    )
+    return next((found for dialect in DIALECTS if (found := dialect.read(bounded)) is not None), None)
+
+
+class _Room:
+    """How many characters may still be looked into: as objects, those of JSON take thirty times their space."""
+
+    def __init__(self, characters: int) -> None:
+        self._left = characters
+
+    def takes(self, value: object) -> bool:
+        """Return whether there is room for the value, and take it."""
+        size = len(value) if isinstance(value, str) else 0
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+
+# Long where pictures are honest, and looked into by no dialect.
+_UNREAD = frozenset(("workflow", "invokeai_workflow", "invokeai_graph"))
 
 
 _PROMPTS = ("prompt", "positive_prompt", "Prompt", "c")
@@ -207,7 +239,9 @@ def _infotext_of(clues: Clues) -> str | None:
 
 
 def _is_infotext(text: str) -> bool:
-    return bool(text) and "Steps:" in text and bool(infotext.parse(_without_json(text)[0]).settings)
+    if not text or len(text) > MAX_INFOTEXT_CHARACTERS:
+        return False
+    return "Steps:" in text and bool(infotext.parse(_without_json(text)[0]).settings)
 
 
 def _without_json(text: str) -> tuple[str, dict[str, str]]:

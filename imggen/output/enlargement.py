@@ -18,6 +18,9 @@ from imggen.plan.request import Metadata as Level
 
 ENHANCED = metadata.SOURCE_TYPES + "algorithmicallyEnhanced"
 
+MANIFEST_LOST = "the source's C2PA manifest is not kept, because the larger picture is not signed"
+"""The note about a source's manifest, which does not hold where the larger picture is signed."""
+
 _MODIFIED = "xmp:ModifyDate"
 _IDENTITIES = (metadata.IDENTITY, "xmpMM:DocumentID", "xmpMM:InstanceID")
 GENERATIVE = (metadata.GENERATED, metadata.COMPOSITE, metadata.SOURCE_TYPES + "compositeSynthetic")
@@ -83,6 +86,11 @@ def name(made: Enlargement, key: bytes | None = None) -> str:
     if extended is not None:
         return metadata.identity(extended, key)
     return metadata.named(f"edit\n{json.dumps(asdict(made.edit), sort_keys=True)}", key)
+
+
+def label(made: Enlargement) -> str:
+    """Return the label that the source says is in its pixels, empty where there is none."""
+    return _said(made.source, metadata.LABEL)
 
 
 def is_generative(made: Enlargement) -> bool:
@@ -262,7 +270,7 @@ def _carried(source: Facts, picture: Picture) -> tuple[Carriers, tuple[str, ...]
 def _left_out(source: Facts, picture: Picture) -> Iterator[str]:
     held = source.picture.carriers
     if source.picture.signed:
-        yield "the source carries a C2PA manifest, which is kept only where the larger picture is signed too"
+        yield MANIFEST_LOST
     if held.captions:
         yield "the source's IPTC-IIM captions, the form before XMP, are not carried over"
     told = ["parameters", "imggen", *(each.text for each in fields.FIELDS if each.text)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
-from imggen.errors import PictureError
+from imggen.errors import PictureError, RequestError
 from imggen.output import enlargement, label, metadata, watermark
 from imggen.output.enlargement import Enlargement
 from imggen.output.metadata import Particulars
@@ -50,7 +50,7 @@ def apply(image: Image.Image, told: Told, wish: Wish) -> MarkedPixels:
     A mark counts only where it is read back from the pixels. Raises RequestError where the label does not fit, and
     PictureError where `--watermark on` cannot be kept.
     """
-    labelled = label.draw(image, wish.plan.label) if wish.plan.label else image
+    labelled, wish = _labelled(image, told, wish)
     drawn = None if wish.telling else hashlib.sha256(labelled.tobytes()).hexdigest()
     unmarked = _refusal(labelled, told, wish)
     if not unmarked:
@@ -62,6 +62,19 @@ def apply(image: Image.Image, told: Told, wish: Wish) -> MarkedPixels:
         raise PictureError(f"the watermark that was asked for is missing: {unmarked}", hint="--watermark auto")
     told = _recorded(told, wish, marked=False)
     return MarkedPixels(image=labelled, told=told, particulars=_particulars(told, wish, drawn, unmarked=unmarked))
+
+
+def _labelled(image: Image.Image, told: Told, wish: Wish) -> tuple[Image.Image, Wish]:
+    """Return the picture with its label, and the wish with the label that is in the pixels."""
+    present, wanted = enlargement.label(told) if isinstance(told, Enlargement) else "", wish.plan.label
+    if present and wanted not in ("", present):
+        raise RequestError(
+            f"--label {wanted!r}: the picture that was enlarged carries the label {present!r} already",
+            hint="leave --label out",
+        )
+    if present:
+        return image, replace(wish, plan=replace(wish.plan, label=present))
+    return (label.draw(image, wanted) if wanted else image), wish
 
 
 def _refusal(image: Image.Image, told: Told, wish: Wish) -> str:

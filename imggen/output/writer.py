@@ -205,7 +205,8 @@ def _signed(marked: Marked, output: OutputPlan, statement: Statement, identity: 
     if identity is None:
         return marked
     data = signing.sign(marked.data, output.format, statement, identity)
-    return replace(marked, data=data, marks=(*marked.marks, "c2pa"))
+    notes = tuple(each for each in marked.notes if each != enlargement.MANIFEST_LOST)
+    return replace(marked, data=data, marks=(*marked.marks, "c2pa"), notes=notes)
 
 
 def signs(output: OutputPlan, identity: Identity | None) -> bool:

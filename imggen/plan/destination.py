@@ -36,15 +36,20 @@ def choose(case: Case, pictures: int) -> Destination:
         )
     chosen = named or request.format or "png"
     quality, quality_reason = _quality(case, chosen)
-    usual = "{stem}-{seed}" if case.given else naming.DEFAULT
+    level = request.metadata or "full"
+    typed = [name for name in vars(request) if case.why(name, "") in (COMMAND_LINE, ASKED)]
+    plan = marking.choose(request, metadata=level, typed=typed)
+    # A file's name tells the prompt as well as the file does.
+    named_by_words = naming.DEFAULT if plan.prompt == "full" else naming.WORDLESS
+    usual = "{stem}-{seed}" if case.given else named_by_words
     suffix = next(suffix for suffix, kind in naming.SUFFIXES.items() if kind == chosen)
     output = OutputPlan(
         template=request.output if request.output is not None else usual + suffix,
         format=chosen,
         quality=quality,
         if_exists=request.if_exists or "auto",
-        metadata=request.metadata or "full",
-        marking=marking.choose(request),
+        metadata=level,
+        marking=plan,
     )
     reasons = {
         "output": case.why("output", f"{usual} in this folder"),

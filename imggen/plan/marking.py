@@ -1,5 +1,6 @@
 """How a picture says what it is, beside its metadata's level: what was asked, and what is decided."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -12,6 +13,8 @@ Mining = Literal["allowed", "constrained", "not-allowed"]
 
 LONGEST_LABEL: Final = 40
 LONGEST_ALT: Final = 4000
+
+_SAID: Final = ("alt", "record_prompt", "training_mining")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +51,19 @@ class MarkingRequest:
     consent: bool | None = None
 
 
-def choose(asked: MarkingRequest) -> MarkingPlan:
-    """Return the plan for what was asked; raise RequestError for a label or a text that cannot be written."""
+def choose(asked: MarkingRequest, *, metadata: str, typed: Container[str]) -> MarkingPlan:
+    """Return the plan for what was asked; raise RequestError for a label or a text that cannot be written.
+
+    `metadata` is the level of what the file says. Of what was `typed`, nothing is dropped in silence.
+    """
+    if asked.label is not None and not asked.label.strip() and "label" in typed:
+        raise RequestError(f"--label {asked.label!r} has no letters", hint="--label AI, or leave it out")
+    for name in _SAID if metadata == "none" else ():
+        if name in typed and getattr(asked, name) is not None and not (name == "training_mining" and _signs(asked)):
+            option = f"--{name.replace('_', '-')}"
+            raise RequestError(
+                f"{option} goes into the metadata, and --metadata none leaves these out", hint=f"leave {option} out"
+            )
     _check("--label", asked.label or "", LONGEST_LABEL, lines=False)
     _check("--alt", asked.alt or "", LONGEST_ALT, lines=True)
     return MarkingPlan(
@@ -60,6 +74,10 @@ def choose(asked: MarkingRequest) -> MarkingPlan:
         alt=(asked.alt or "").strip(),
         mining=asked.training_mining,
     )
+
+
+def _signs(asked: MarkingRequest) -> bool:
+    return asked.sign == "on"
 
 
 def _check(option: str, text: str, longest: int, *, lines: bool) -> None:

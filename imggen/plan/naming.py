@@ -16,6 +16,7 @@ from imggen.plan.request import ImageFormat
 
 STDOUT = "-"
 DEFAULT = "{prompt}-{seed}"
+WORDLESS = "picture-{seed}"
 SLUG_CHARACTERS = 60
 SLUG_BYTES = 150
 

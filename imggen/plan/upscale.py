@@ -400,7 +400,11 @@ def _output(request: UpscaleRequest, source: Source) -> OutputPlan:
         quality=QUALITIES[chosen] if chosen in LOSSLESS else request.quality or QUALITIES[chosen],
         if_exists=request.if_exists or "auto",
         metadata=request.metadata or "full",
-        marking=marking.choose(request),
+        marking=marking.choose(
+            request,
+            metadata=request.metadata or "full",
+            typed=[name for name in vars(request) if _typed(request, name)],
+        ),
     )
 
 

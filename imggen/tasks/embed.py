@@ -211,6 +211,8 @@ def _stripped(data: bytes, facts: Facts) -> Marked:
     stated = facts.xmp.get(metadata.WATERMARK)
     if isinstance(stated, str) and not stated.startswith(metadata.UNMARKED):
         notes.append(f"the watermark {stated} is in the pixels and stays")
+    if facts.picture.signed:
+        notes.append("the C2PA manifest was taken out with the rest")
     return Marked(data=container.replace(data, stripping.of_all(facts)), marks=(), notes=tuple(notes))
 
 

@@ -263,6 +263,8 @@ def _from_file(request: GenerateRequest) -> tuple[GenerateRequest, Recipe | None
 
 def _lacking(facts: Facts) -> str:
     if facts.found is not None:
+        if facts.found.dialect == "imggen":
+            return "holds no recipe: it was written by imggen, and without the words the recipe is left out"
         return f"holds a {facts.found.dialect} record, and no recipe of imggen"
     system = facts.xmp.get(metadata.SYSTEM)
     if isinstance(system, str) and system.startswith("imggen ") and metadata.IMAGE_HASH in facts.xmp:
@@ -284,6 +286,8 @@ def _names(decided: GeneratePlan) -> tuple[Path, ...]:
 
 def _early_notes(decided: GeneratePlan, opened: Sequence[Opened], source: Recipe | None) -> tuple[str, ...]:
     notes = inputs.notes(decided, opened)
+    if decided.output.marking.prompt != "full" and "{prompt" in decided.output.template:
+        notes = (*notes, f"the name {decided.output.template} tells the prompt, which the file does not")
     if source is None:
         return notes
     return (*notes, *(_STRANGE.format(each) for each in reuse.strangers(source, _ingredients(decided))))

@@ -88,6 +88,25 @@ def test_property_goes_away_wherever_it_stands():
     assert not {"xmp:CreatorTool", "dc:subject", "dc:rights"} & xmp.read(made).keys()
 
 
+def test_strangers_property_goes_away_by_the_name_that_it_is_read_under():
+    data = packet(
+        '<rdf:Description xmlns:q="urn:q" xmlns:xmp="urn:theirs" q:a="1" bare="2" xmp:c="3"><q:b>4</q:b>'
+        '<d xmlns="urn:d">5</d><e xmlns="urn:(e)/*">6</e></rdf:Description>'
+        '<rdf:Description xmlns:q="urn:q2" q:a="7" dc:source="kept"/>'
+    )
+    names = xmp.read(data)
+    assert set(names.values()) >= {"1", "2", "3", "4", "5", "6"}
+    left = xmp.merge(data, dict.fromkeys(name for name, value in names.items() if value != "kept"))
+    assert xmp.read(left) == {"dc:source": "kept"}
+    assert not any(f'"{number}"'.encode() in left or f">{number}<".encode() in left for number in range(1, 8))
+
+
+def test_long_tag_is_read_in_no_time():
+    start = time.process_time()
+    assert xmp.read(packet(f'<rdf:Description dc:source="{"x" * 7_000_000}"/>'))
+    assert time.process_time() - start < 2
+
+
 def test_same_change_twice_is_the_same_packet():
     once = xmp.merge(FOREIGN, {SOURCE: "http://x/y", "dc:title": "Mount"})
     assert xmp.merge(once, {SOURCE: "http://x/y", "dc:title": "Mount"}) == once
@@ -128,15 +147,19 @@ LAUGHS = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>'
         (b"", "not sound XML"),
         (b"\xff\xfe\0", "not sound XML"),
         (b"<x", "not sound XML"),
-        (b'<?xml version="1.0" encoding="nonsense"?><x/>', "not sound XML"),
+        (b'<?xml version="1.0" encoding="nonsense"?><x/>', "not in UTF-8"),
+        (b'<?xml version="1.0" encoding="cp037"?>' + packet("<a/>").decode().encode("cp037"), "not in UTF-8"),
         (b"<x/>", "no RDF"),
         (LAUGHS.encode(), "document type"),
         (b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><x/>', "document type"),
         (packet("<a>" * 200 + "</a>" * 200), "nests"),
-        (packet("<a>" * 100_000), "nests"),
+        (packet("<a>" * 90_000), "nests"),
+        (packet("<a/>" * 100_001), "elements and attributes"),
+        (packet("<a " + " ".join(f"a{number}=''" for number in range(100_001)) + "/>"), "elements and attributes"),
+        (packet("".join(f"<a xmlns='u{number}'/>" for number in range(201))), "namespaces"),
         (b" " * (xmp.MAX_PACKET_BYTES + 1), "at most"),
     ],
-    ids=range(10),
+    ids=range(14),
 )
 def test_hostile_packet_is_refused_by_reading_and_by_adding(hostile, fault):
     with pytest.raises(RequestError, match=fault):
