@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from recipes import APPLE
 from textures import textured
 
 from imggen.engine import loader, store
-from imggen.errors import CheckError, RequestError
-from imggen.output import audit, keys, metadata, signing
+from imggen.errors import CheckError, ImggenError, RequestError
+from imggen.output import audit, keys, metadata, signing, writer
 from imggen.output.keys import Draft
+from imggen.output.means import Means
 from imggen.plan.enlargement import UpscaleRequest
-from imggen.plan.request import GenerateRequest
+from imggen.plan.marking import MarkingPlan
+from imggen.plan.request import GenerateRequest, OutputPlan
 from imggen.tasks import generate, upscale
 from imggen.tasks.generate import Generated
 from tests.tiny_models import tiny_models
@@ -235,3 +238,94 @@ def test_network_that_enlarges_is_held_against_the_rules_for_models():
     ask = UpscaleRequest(files=("small.png",), policy=policy('[models]\nallow = ["license:mit"]'))
     with pytest.raises(CheckError, match=r"models\.allow"):
         list(upscale.upscale(ask, load=nothing_loads))
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_empty_policy_is_no_way_to_have_none(monkeypatch, variable):
+    if variable:
+        monkeypatch.setenv("IMGGEN_POLICY", "")
+    asked = GenerateRequest(prompt="an apple", policy=None if variable else "")
+    with pytest.raises(RequestError, match="is empty, and names no policy"):
+        list(generate.generate(asked, load=nothing_loads))
+
+
+def test_required_signature_without_a_key_is_a_refusal_of_the_policy():
+    line = refused('[marking]\nrequire = ["c2pa"]', r"marking\.require")
+    assert "no key is set up" in line["reason"]
+
+
+def test_label_of_the_policy_that_does_not_fit_is_a_refusal_of_the_policy():
+    line = refused(f'[marking]\nvisible_label = "{"x" * 40}"', r"marking\.visible_label", width=64, height=64)
+    assert "the picture has 64x64" in line["reason"]
+
+
+def test_wish_about_training_is_not_lost_with_the_metadata():
+    rules = '[marking]\ntraining_mining = "not-allowed"'
+    assert refused(rules, "training", metadata="none")["rule"] == "marking.training_mining"
+
+
+def test_name_of_the_file_does_not_tell_what_the_file_may_not(draw):
+    rules = '[prompt]\nrecord = "omit"'
+    assert refused(rules, "would tell the prompt", output="{prompt}.png")["rule"] == "prompt.record"
+    made = draw(rules, output=None)
+    assert made.written.path.name == "picture-7.png"
+
+
+def test_denied_name_is_refused_before_it_is_looked_for_whatever_else_is_denied():
+    rules = '[models]\ndeny = ["evil/*", "license:mit"]'
+    assert refused(rules, "models.deny|denies", model="evil/x")["rule"] == "models.deny[0]"
+
+
+def test_no_picture_takes_the_place_of_the_log_or_the_policy():
+    policy(LOG)
+    for place in ("audit.jsonl", "policy.toml", "audit.jsonl.lock"):
+        request = GenerateRequest(
+            prompt="an apple", policy="policy.toml", output=place, format="png", if_exists="overwrite"
+        )
+        with pytest.raises(RequestError, match="no picture goes there"):
+            list(generate.generate(request, load=nothing_loads))
+
+
+def test_manifest_and_watermark_of_a_given_picture_are_kept_or_the_task_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMGGEN_KEYS", str(tmp_path / "keys"))
+    signer = keys.create(tmp_path / "keys", Draft(organisation="Example Ltd"), check=signing.prove)
+    plan = OutputPlan(
+        template="x", format="png", quality=100, if_exists="overwrite", metadata="none", marking=MarkingPlan(sign="on")
+    )
+    writer.write(textured(), APPLE, plan, Path("given.png"), by=Means(identity=signer))
+    rules = policy("[inputs]\nkeep_provenance = true\n" + LOG)
+    ask = UpscaleRequest(files=("given.png",), scale="2", model="lanczos", output="big.png", policy=rules)
+    for changes, lost in (
+        ({"metadata": "none"}, "c2pa"),
+        ({"sign": "off"}, "c2pa"),
+        ({"watermark": "off"}, "watermark"),
+    ):
+        with pytest.raises(CheckError, match=lost):
+            list(upscale.upscale(replace(ask, **changes)))
+        assert not Path("big.png").exists()
+    (made,) = upscale.upscale(ask)
+    assert {"c2pa", "watermark"} <= set(made.written.marks)
+
+
+def test_picture_that_cannot_be_logged_gives_back_what_was_there(draw, monkeypatch):
+    draw("")
+    before = Path("a.png").read_bytes()
+
+    def full(*_args, **_options):
+        raise ImggenError("the disk is full")
+
+    monkeypatch.setattr(audit, "append", full)
+    with pytest.raises(ImggenError, match="could not be logged"):
+        draw(LOG, seed="8")
+    assert Path("a.png").read_bytes() == before
+    with pytest.raises(ImggenError, match="could not be logged"):
+        draw(LOG, output="new.png")
+    assert sorted(each.name for each in Path().glob("*.png")) == ["a.png"]
+    assert not list(Path().glob(".imggen*"))
+
+
+def test_prompt_that_is_not_recorded_cannot_be_guessed_by_the_names(draw):
+    made = draw("", record_prompt="omit")
+    guid = made.written.finished.guid
+    assert guid != metadata.identity(made.recipe)
+    assert draw("", record_prompt="omit", output="b.png").written.finished.guid == guid

@@ -11,8 +11,9 @@ from PIL.PngImagePlugin import PngInfo
 from recipes import APPLE
 from textures import textured
 
-from imggen.errors import CheckError, RequestError
-from imggen.output import container, keys, metadata, signing, writer
+from imggen.errors import CheckError, ImggenError, RequestError
+from imggen.output import audit, container, keys, metadata, signing, writer
+from imggen.output.carriers import Changes
 from imggen.output.keys import Draft
 from imggen.output.means import Means
 from imggen.plan.request import OutputPlan
@@ -226,3 +227,65 @@ def test_comment_of_a_jpeg_that_holds_the_words_goes(tmp_path, place):
     assert metadata.read(path).found.prompt == "a secret garden"
     run(path, strip="prompt")
     assert not holds(path.read_bytes(), "secret")
+
+
+def ruled(folder, rules):
+    path = folder / "policy.toml"
+    path.write_text(f'schema = 1\n{rules}\n[audit]\nlog = "audit.jsonl"\n')
+    return str(path)
+
+
+def test_file_that_was_tampered_with_is_not_signed_anew_unless_that_is_said(tmp_path, identity, place):
+    path = written(tmp_path, "png", by=Means(identity=identity))
+    path.write_bytes(container.replace(path.read_bytes(), Changes(texts={"Comment": "later"})))
+    before = path.read_bytes()
+    with pytest.raises(RequestError, match="was changed after it was signed"):
+        run(path, pairs=(("alt", "A red apple"),))
+    assert path.read_bytes() == before
+    run(path, pairs=(("alt", "A red apple"),), sign="on")
+    found = signing.read(path.read_bytes(), "png", keys.roots(place))
+    assert (found.state, [each.state for each in found.ingredients]) == ("trusted", ["invalid"])
+
+
+@pytest.mark.parametrize(
+    ("rules", "rule"),
+    [('[prompt]\ndeny = ["garden"]', r"prompt\.deny"), ('[prompt]\nrecord = "hash"', r"prompt\.record")],
+)
+def test_record_of_another_picture_brings_in_no_words_that_the_policy_keeps_out(tmp_path, place, rules, rule):
+    source = written(tmp_path, "png")
+    target = tmp_path / "photo.jpg"
+    textured((64, 48)).save(target)
+    before = target.read_bytes()
+    with pytest.raises(CheckError, match=rule):
+        run(target, source=source, policy=ruled(tmp_path, rules))
+    assert target.read_bytes() == before
+
+
+def test_source_type_of_a_file_is_not_replaced_by_that_of_another(tmp_path, place):
+    source = written(tmp_path, "png")
+    target = tmp_path / "photo.jpg"
+    textured((64, 48)).save(target)
+    run(target, pairs=(("source-type", "digitalCapture"),))
+    with pytest.raises(CheckError, match="keep_provenance"):
+        run(target, source=source, policy=ruled(tmp_path, "[inputs]\nkeep_provenance = true"))
+
+
+def test_edited_file_needs_the_marks_that_the_policy_requires(tmp_path, place):
+    path = written(tmp_path, "png")
+    with pytest.raises(CheckError, match="lacks what the policy requires: c2pa"):
+        run(path, pairs=(("alt", "A"),), policy=ruled(tmp_path, '[marking]\nrequire = ["iptc", "c2pa"]'))
+    run(path, pairs=(("alt", "A"),), policy=ruled(tmp_path, '[marking]\nrequire = ["iptc", "watermark"]'))
+
+
+def test_edit_that_cannot_be_logged_is_undone(tmp_path, place, monkeypatch):
+    path = written(tmp_path, "png")
+    before = path.read_bytes()
+
+    def full(*_args, **_options):
+        raise ImggenError("the disk is full")
+
+    monkeypatch.setattr(audit, "append", full)
+    with pytest.raises(ImggenError, match="could not be logged"):
+        run(path, pairs=(("alt", "A"),), policy=ruled(tmp_path, ""))
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob(".imggen*"))
