@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,8 +51,8 @@ def find(reference: str, *, terms: Terms = DEFAULT_TERMS, on_event: Callable[[Pr
     name, revision = _split(reference)
     if name == BUILTIN:
         return read(builtin_folder(), reference=name, source="builtin", terms=terms)
-    folder = Path(name).expanduser()
-    if folder.exists() and revision is None:
+    folder = _at_home(name)
+    if _is_there(folder) and revision is None:
         return read(_local(name, folder), reference=name, source="folder", terms=terms)
     if not HUB_ID.fullmatch(name):
         raise _unknown(name)
@@ -63,13 +64,26 @@ def _split(reference: str) -> tuple[str, str | None]:
         raise RequestError("the model reference is empty", hint=f"--model {BUILTIN}")
     # A folder may have an @ in its name; only what is not there can carry a revision.
     name, at, revision = reference.rpartition("@")
-    if not at or Path(reference).expanduser().exists():
+    if not at or _is_there(_at_home(reference)):
         return reference, None
     if not name or not revision:
         raise RequestError(f"{reference!r} is not a model reference", hint="--model ORGANISATION/NAME@REVISION")
-    if name == BUILTIN or (Path(name).expanduser().exists() and not HUB_ID.fullmatch(name)):
+    if name == BUILTIN or (_is_there(_at_home(name)) and not HUB_ID.fullmatch(name)):
         raise RequestError(f"{name} has no revisions: only models of the hub do", hint=f"--model {name}")
     return name, revision
+
+
+def _at_home(name: str) -> Path:
+    # Not Path.expanduser(), which raises for ~nobody.
+    return Path(os.path.expanduser(name))  # noqa: PTH111
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is such a file or folder; a name that no disk can have is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def builtin_folder() -> Path:

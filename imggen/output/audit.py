@@ -511,6 +511,8 @@ def _locked(path: Path) -> Iterator[Path]:
     _check_kind(real)
     if not real.parent.is_dir():
         raise RequestError(f"cannot write {path}: {real.parent} is no folder", hint=f"mkdir -p {real.parent}")
+    # Without it, what can never be created would be taken for a lock that another process holds.
+    os.close(os.open(f"{real}.lock", os.O_CREAT | os.O_RDWR, 0o600))
     lock = FileLock(f"{real}.lock", mode=0o600)
     try:
         lock.acquire(timeout=_LOCK_SECONDS, poll_interval=_LOCK_POLL_SECONDS)

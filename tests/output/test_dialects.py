@@ -1,6 +1,8 @@
 """The peers' ways of writing down how a picture was made, each in a file as that program writes it."""
 
 import json
+import time
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -476,3 +478,32 @@ def test_deep_json_is_no_way_to_crash(depth):
     texts = dict.fromkeys(("parameters", "imggen", "prompt", "invokeai_metadata", "Comment"), deep)
     read = dialects.read(Clues(texts=texts, tags={"UserComment": deep}))
     assert read == replace(read, recipe=None, prompt="")
+
+
+BOMBS = {
+    "graph": {"prompt": '{"a":[' + "[]," * 5_500_000 + "1]}"},
+    "comment": {"Comment": '{"base_model":[' + "{}," * 5_500_000 + "1]}"},
+    "many": dict.fromkeys(("prompt", "parameters", "Comment", "sd-metadata"), '{"c":[' + "[]," * 1_370_000 + "1]}"),
+    "settings": {"parameters": "a\nSteps: 1, Seed: 1," + "ab:1," * 3_300_000},
+    "resources": {"parameters": "a\nSteps: 1, Civitai resources: [" + "[]," * 5_500_000 + "1], Seed: 1, Size: 1x1"},
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_text_that_would_fill_the_memory_as_objects_is_passed_over(name):
+    start = time.process_time()
+    tracemalloc.start()
+    try:
+        dialects.read(Clues(texts=BOMBS[name]))
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 150 << 20
+    assert time.process_time() - start < 20
+
+
+def test_longest_honest_texts_are_read_and_what_nobody_reads_takes_no_room():
+    texts = {"workflow": "x" * (16 << 20), "parameters": "word " * 200_000 + "\n" + A1111.rpartition("\n")[2]}
+    assert dialects.read(Clues(texts=texts)).settings["seed"] == 42
+    graph = {"1": {"class_type": "KSampler", "inputs": {"sampler_name": "a", "positive": "a", "image": "x" * 3_000_000}}}
+    assert dialects.read(Clues(texts={"workflow": "x" * (8 << 20), "prompt": json.dumps(graph)})).prompt == "a"

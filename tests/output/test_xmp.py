@@ -1,6 +1,7 @@
 """XMP: written as others read it, read whatever strangers send, changed without losing what is there."""
 
 import contextlib
+import time
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -90,9 +91,10 @@ def test_property_goes_away_wherever_it_stands():
 
 def test_strangers_property_goes_away_by_the_name_that_it_is_read_under():
     data = packet(
-        '<rdf:Description xmlns:q="urn:q" xmlns:xmp="urn:theirs" q:a="1" bare="2" xmp:c="3"><q:b>4</q:b>'
+        '</rdf:Description><rdf:Description xmlns:q="urn:q" xmlns:xmp="urn:theirs" q:a="1" bare="2" xmp:c="3"><q:b>4</q:b>'
         '<d xmlns="urn:d">5</d><e xmlns="urn:(e)/*">6</e></rdf:Description>'
-        '<rdf:Description xmlns:q="urn:q2" q:a="7" dc:source="kept"/>'
+        '<rdf:Description xmlns:q="urn:q2" q:a="7" dc:source="kept">',
+        declared=f'xmlns:dc="{xmp.NAMESPACES["dc"]}"',
     )
     names = xmp.read(data)
     assert set(names.values()) >= {"1", "2", "3", "4", "5", "6"}
@@ -103,7 +105,7 @@ def test_strangers_property_goes_away_by_the_name_that_it_is_read_under():
 
 def test_long_tag_is_read_in_no_time():
     start = time.process_time()
-    assert xmp.read(packet(f'<rdf:Description dc:source="{"x" * 7_000_000}"/>'))
+    assert xmp.read(packet(f'<a b="{"x" * 7_000_000}"/>')) == {"a": ""}
     assert time.process_time() - start < 2
 
 
