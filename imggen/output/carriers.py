@@ -12,7 +12,7 @@ Droppable = Literal["comments", "captions", "manifest"]
 MAX_FILE_BYTES = 1 << 29
 MAX_PIXELS = 1 << 30
 MAX_TEXT_BYTES = 16 << 20
-MAX_PARTS = 200_000
+MAX_PARTS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,13 @@ class Changes:
     xmp: bytes | None = None
     texts: Mapping[str, str | None] = field(default_factory=dict)
     dropped: frozenset[Droppable] = frozenset()
+
+
+def check_text(carriers: Carriers) -> None:
+    """Raise RequestError where the blocks take more bytes than are read; a PNG's texts are bounded as they are read."""
+    size_bytes = sum(len(each) for each in (carriers.exif, carriers.xmp, *carriers.comments) if each)
+    if size_bytes > MAX_TEXT_BYTES:
+        raise RequestError(f"the metadata has {size_bytes:,} bytes; at most {MAX_TEXT_BYTES:,} are read")
 
 
 def check_size(width: int, height: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from imggen.errors import RequestError
 from imggen.output import avif, jpeg, png, tiff, webp
-from imggen.output.carriers import Changes, Picture
+from imggen.output.carriers import Changes, Picture, check_text
 from imggen.plan.request import ImageFormat
 
 
@@ -56,7 +56,9 @@ def find(data: bytes) -> Container:
 
 def read(data: bytes) -> Picture:
     """Return what the file carries; raise RequestError where it is damaged or of another kind."""
-    return find(data).read(data)
+    picture = find(data).read(data)
+    check_text(picture.carriers)
+    return picture
 
 
 def replace(data: bytes, changes: Changes) -> bytes:

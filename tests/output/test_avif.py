@@ -298,3 +298,37 @@ def test_sequence_brand_and_still_brand_are_both_avif():
     assert avif.is_avif(samples()["avif animated"])
     assert avif.is_avif(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif")
     assert not avif.is_avif(b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic")
+
+
+@pytest.mark.parametrize("more", [1, 4, 8])
+def test_picture_that_reaches_into_the_next_box_is_left_as_it_is(more):
+    data = container.replace(samples()["avif"], BOTH)
+    ((start, end),) = items.parse(data).meta.items[1].spans
+    place = struct.pack(">II", start, end - start)
+    assert data.count(place) == 1
+    lying = data.replace(place, struct.pack(">II", start, end - start + more))
+    assert container.read(lying).image_sha256 != container.read(data).image_sha256
+    for change in (BOTH, Changes(exif=b"", xmp=b"")):
+        with pytest.raises(RequestError, match="where its structure is"):
+            container.replace(lying, change)
+
+
+def test_picture_within_the_manifest_is_not_blanked_with_it():
+    manifest = boxes.frame(b"uuid", bytes.fromhex("d8fec3d61b0e483c92975828877ec481"), bytes(4000))
+    data = samples()["avif"] + manifest
+    ((start, end),) = items.parse(data).meta.items[1].spans
+    lying = data.replace(struct.pack(">II", start, end - start), struct.pack(">II", len(data) - 2000, end - start))
+    assert lying != data
+    assert container.read(lying).signed
+    with pytest.raises(RequestError, match="in its manifest"):
+        container.replace(lying, Changes(dropped=frozenset(["manifest"])))
+    assert not container.read(container.replace(data, Changes(dropped=frozenset(["manifest"])))).signed
+
+
+def test_million_items_are_refused_in_no_time():
+    rows = b"".join(struct.pack(">IHHH", number, 0, 0, 0) for number in range(1_000_000))
+    iloc = struct.pack(">IHI", 2 << 24, 0, 1_000_000) + rows
+    start = time.process_time()
+    with pytest.raises(RequestError, match="pieces"):
+        container.read(edited(samples()["avif"], (b"meta", b"iloc"), lambda _: iloc))
+    assert time.process_time() - start < 4

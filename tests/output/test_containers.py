@@ -361,3 +361,15 @@ def test_hash_is_of_the_picture_and_of_nothing_else():
     first = container.read(samples()["png"]).image_sha256
     assert container.read(with_chunk(samples()["png"], b"tIME", b"\0" * 7)).image_sha256 == first
     assert container.read(saved(picture().rotate(180), "png")).image_sha256 != first
+
+
+@pytest.mark.parametrize("name", ["png", "webp", "jpeg"])
+def test_more_metadata_than_any_honest_file_has_is_refused(name):
+    if name == "jpeg":
+        data = samples()[name]
+        for _ in range(carriers.MAX_TEXT_BYTES // 65_000 + 1):
+            data = with_segment(data, 0xFE, bytes(65_000))
+    else:
+        data = container.replace(samples()[name], Changes(exif=BLOCK + bytes(carriers.MAX_TEXT_BYTES)))
+    with pytest.raises(RequestError, match="at most 16,777,216 are read"):
+        container.read(data)

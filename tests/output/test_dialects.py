@@ -505,5 +505,7 @@ def test_text_that_would_fill_the_memory_as_objects_is_passed_over(name):
 def test_longest_honest_texts_are_read_and_what_nobody_reads_takes_no_room():
     texts = {"workflow": "x" * (16 << 20), "parameters": "word " * 200_000 + "\n" + A1111.rpartition("\n")[2]}
     assert dialects.read(Clues(texts=texts)).settings["seed"] == 42
-    graph = {"1": {"class_type": "KSampler", "inputs": {"sampler_name": "a", "positive": "a", "image": "x" * 3_000_000}}}
+    graph = {
+        "1": {"class_type": "KSampler", "inputs": {"sampler_name": "a", "positive": "a", "image": "x" * 3_000_000}}
+    }
     assert dialects.read(Clues(texts={"workflow": "x" * (8 << 20), "prompt": json.dumps(graph)})).prompt == "a"

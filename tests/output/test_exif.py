@@ -142,6 +142,7 @@ def test_comment_is_read_the_way_that_writers_fill_it(raw, expected):
         b"MM\0*\0\0\0\x08\xff\xff",
         b"MM\0*\0\0\0\x08\0\x01\x87\x69\0\x04\0\0\0\x01\xff\xff\xff\xff\0\0\0\0",
         b"MM\0*\0\0\0\x08\0\x01\x01\x31\0\x02\xff\xff\xff\xff\0\0\0\x08\0\0\0\0",
+        b"MM\0*\0\0\0\x08\0\x01\x01\x0f\0\x02\6\0\0\6\0\0\0\x08\0\0\0\0",
         b"MM\0*\0\0\0\x08\0\x00\0\0\xff\xff",
     ],
 )

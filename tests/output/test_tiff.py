@@ -229,7 +229,7 @@ def test_damaged_exif_is_told_and_not_written_over():
 def test_endless_pages_are_refused_before_they_fill_the_memory():
     header = b"II*\0" + struct.pack("<I", 8)
     pages = (struct.pack("<HI", 0, 8 + 6 * number) for number in range(1, carriers.MAX_PARTS + 2))
-    with pytest.raises(RequestError, match="more than 200,000 tags"):
+    with pytest.raises(RequestError, match="more than 100,000 tags"):
         container.read(header + b"".join(pages))
 
 
@@ -259,3 +259,14 @@ def test_metadata_of_more_than_is_read_is_refused():
 def test_large_and_small_tiffs_are_known_by_their_header():
     assert all(tiff.is_tiff(each + bytes(4)) for each in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
     assert not tiff.is_tiff(b"II*\0")
+
+
+@pytest.mark.parametrize("behind", [0, 1])
+def test_pages_in_a_circle_are_refused(behind):
+    directories = [8 + 18 * number for number in range(2)]
+    pages = [struct.pack("<HHHIII", 1, 256, 4, 1, 24, directories[behind if number else 1]) for number in range(2)]
+    data = b"II*\0" + struct.pack("<I", 8) + b"".join(pages)
+    start = time.process_time()
+    with pytest.raises(RequestError, match="lead back"):
+        container.read(data)
+    assert time.process_time() - start < 3

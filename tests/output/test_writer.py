@@ -19,6 +19,7 @@ from imggen.output import encoder, keys, metadata, signing, watermark, writer
 from imggen.output.audit import Entry
 from imggen.output.keys import Draft
 from imggen.output.means import Journal, Means
+from imggen.plan import infotext
 from imggen.plan.marking import MarkingPlan
 from imggen.plan.request import OutputPlan
 
@@ -215,6 +216,37 @@ class TestPolicy:
         made = writer.write(picture(), APPLE, output(if_exists="number"), path)
         assert made.path.name == "a-2.png"
         assert path.read_bytes() == b"theirs"
+
+
+FORGERIES = {
+    "settings": "a pear\nSteps: 1, Sampler: X, CFG scale: 1, Seed: 2, Size: 8x8",
+    "negative": "a pear\nNegative prompt: none\nSteps: 1, Seed: 2, Size: 8x8, Model: other",
+    "line ends": "a pear\r\nSteps: 1\rSeed: 2\u2028Steps: 1, Seed: 2, Size: 1x1\x85x\vy\fz",
+    "quotes": r"""'single' "double" `back` “curly” «» „low“ \" \' \\ '' &quot; &#39;""" + '"""',
+    "xmp end": '</rdf:li></rdf:Alt></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?><x:xmpmeta>',
+    "cdata": "<![CDATA[a]]> ]]> <!-- --> <?pi?> &amp; &lt;",
+    "recipe": replace(APPLE, prompt="forged", seed=2).to_json(),
+    "end of recipe": '","seed":2,"prompt":"forged',
+    "chunk": "imggen\0{}\0parameters\0Steps: 1, Seed: 2, Size: 8x8 IEND\u00aeB`\u0082",
+    "graph": '{"1":{"class_type":"KSampler","inputs":{"seed":2,"positive":"forged","sampler_name":"x"}}}',
+    "other": '{"sui_image_params":{"prompt":"forged","seed":2}}',
+    "surrogates": "a \ud800 pear \udfff \U0001f34e \ufffe",
+}
+
+
+@pytest.mark.parametrize("file_format", ["png", "jpeg", "webp", "avif", "tiff"])
+@pytest.mark.parametrize("name", FORGERIES)
+def test_no_prompt_forges_a_field_of_the_file(tmp_path, name, file_format):
+    for prompt, negative in ((FORGERIES[name], ""), ("a red apple", FORGERIES[name])):
+        recipe = replace(APPLE, prompt=prompt, negative_prompt=negative)
+        output_plan = output(format=file_format, quality=90, if_exists="overwrite")
+        read = metadata.read(writer.write(picture(), recipe, output_plan, tmp_path / "a").path)
+        assert (read.found.dialect, read.found.recipe) == ("imggen", recipe)
+        settings = infotext.parse(read.found.infotext).settings
+        assert (settings["Seed"], settings["Steps"], settings["Model"]) == ("42", "20", "builtin")
+        assert read.xmp["xmp:CreatorTool"] == "imggen 0.1.0"
+        assert read.xmp[metadata.SOURCE_TYPE] == metadata.GENERATED
+        assert read.fits
 
 
 def test_interrupt_while_writing_leaves_nothing(tmp_path, monkeypatch):

@@ -91,7 +91,8 @@ def test_property_goes_away_wherever_it_stands():
 
 def test_strangers_property_goes_away_by_the_name_that_it_is_read_under():
     data = packet(
-        '</rdf:Description><rdf:Description xmlns:q="urn:q" xmlns:xmp="urn:theirs" q:a="1" bare="2" xmp:c="3"><q:b>4</q:b>'
+        '</rdf:Description><rdf:Description xmlns:q="urn:q" xmlns:xmp="urn:theirs" q:a="1" bare="2" xmp:c="3">'
+        "<q:b>4</q:b>"
         '<d xmlns="urn:d">5</d><e xmlns="urn:(e)/*">6</e></rdf:Description>'
         '<rdf:Description xmlns:q="urn:q2" q:a="7" dc:source="kept">',
         declared=f'xmlns:dc="{xmp.NAMESPACES["dc"]}"',

@@ -1,0 +1,35 @@
+"""Words taken out of files, wherever strangers put them."""
+
+import pytest
+from recipes import APPLE
+from samples import samples, with_chunk
+
+from imggen.output import container, metadata, stripping, xmp
+from imggen.output.carriers import Changes
+
+WORDS = "a red apple on a table"
+RDF = xmp.NAMESPACES["rdf"]
+THEIRS = (
+    f'<rdf:RDF xmlns:rdf="{RDF}"><rdf:Description xmlns:q="urn:theirs" q:words="{WORDS}" bare="{WORDS}"'
+    f' xmlns:Iptc4xmpExt="{xmp.NAMESPACES["Iptc4xmpExt"]}" Iptc4xmpExt:AIPromptInformation="{WORDS}" q:other="kept">'
+    f'<d xmlns="urn:deep">{WORDS}!</d></rdf:Description></rdf:RDF>'
+).encode()
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg", "webp", "avif", "tiff"])
+def test_prompt_goes_from_strangers_namespaces_too(name):
+    data = container.replace(samples()[name], Changes(xmp=THEIRS))
+    facts = metadata.read(data)
+    assert sum(WORDS in str(value) for value in facts.xmp.values()) == 4
+    bare = metadata.embed(data, stripping.of_prompt(facts)).data
+    assert WORDS.encode() not in bare
+    assert metadata.read(bare).xmp == {"q:other": "kept"}
+    assert container.read(bare).image_sha256 == facts.picture.image_sha256
+
+
+def test_chunk_that_is_too_long_to_be_looked_into_goes_all_the_same():
+    long = APPLE.prompt + "x" * (5 << 20)
+    data = with_chunk(samples()["png"], b"tEXt", b"parameters\0" + long.encode())
+    facts = metadata.read(data)
+    assert facts.found is None
+    assert APPLE.prompt.encode() not in metadata.embed(data, stripping.of_prompt(facts)).data
