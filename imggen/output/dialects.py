@@ -72,14 +72,24 @@ def read(clues: Clues) -> Found | None:
 
     Of all texts together `MAX_CHARACTERS` are looked into: what is longer than what is left of them is passed over.
     """
+    bounded, _ = _bounded(clues)
+    return next((found for dialect in DIALECTS if (found := dialect.read(bounded)) is not None), None)
+
+
+def passed_over(clues: Clues) -> tuple[str, ...]:
+    """Return the names of the texts that `read` does not look into because they are too long."""
+    return _bounded(clues)[1]
+
+
+def _bounded(clues: Clues) -> tuple[Clues, tuple[str, ...]]:
     room = _Room(MAX_CHARACTERS)
     bounded = Clues(
-        texts={name: each for name, each in clues.texts.items() if name in _UNREAD or room.takes(each)},
-        tags={name: each for name, each in clues.tags.items() if room.takes(each)},
-        properties={name: each for name, each in clues.properties.items() if room.takes(each)},
-        comments=tuple(each for each in clues.comments if room.takes(each)),
+        texts={name: each for name, each in clues.texts.items() if name in _UNREAD or room.takes(name, each)},
+        tags={name: each for name, each in clues.tags.items() if room.takes(name, each)},
+        properties={name: each for name, each in clues.properties.items() if room.takes(name, each)},
+        comments=tuple(each for each in clues.comments if room.takes("comment", each)),
     )
-    return next((found for dialect in DIALECTS if (found := dialect.read(bounded)) is not None), None)
+    return bounded, tuple(room.refused)
 
 
 class _Room:
@@ -87,11 +97,13 @@ class _Room:
 
     def __init__(self, characters: int) -> None:
         self._left = characters
+        self.refused: list[str] = []
 
-    def takes(self, value: object) -> bool:
+    def takes(self, name: str, value: object) -> bool:
         """Return whether there is room for the value, and take it."""
         size = len(value) if isinstance(value, str) else 0
         if size > self._left:
+            self.refused.append(name)
             return False
         self._left -= size
         return True

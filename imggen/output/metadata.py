@@ -317,6 +317,7 @@ def _facts(picture: Picture) -> Facts:
         comments=tuple(each.decode(errors="replace") for each in picture.carriers.comments),
     )
     found = dialects.read(clues)
+    notes += [f"the text {name!r} is too long to be looked into" for name in dialects.passed_over(clues)]
     recorded = properties.get(IMAGE_HASH)
     return Facts(
         picture=picture,
