@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 
+from imggen.errors import RequestError
 from imggen.output import exif, metadata, xmp
 from imggen.output.carriers import Changes, Droppable
 from imggen.output.metadata import Facts, Metadata
@@ -26,7 +27,9 @@ def of_prompt(facts: Facts) -> Metadata:
 
     Places that are known for the prompt lose it; so does every other one that holds the prompt word for word. A recipe
     goes whole, because it could not make the picture again without the words.
+    Raises RequestError where a block cannot be read, in which the words would stay.
     """
+    _check_read(facts)
     found = facts.found
     words = _words(facts)
     kept = _settings(found.infotext) if found is not None and found.infotext else None
@@ -42,6 +45,16 @@ def of_prompt(facts: Facts) -> Metadata:
         dropped=_comments(facts, words),
         replaces_making=True,
     )
+
+
+def _check_read(facts: Facts) -> None:
+    carriers = facts.picture.carriers
+    for block, read in ((carriers.exif, exif.read), (carriers.xmp, xmp.read)):
+        try:
+            if block is not None:
+                read(block)
+        except RequestError as error:
+            raise RequestError(f"{error.message}, so words in it would stay", hint="--strip all") from error
 
 
 def taken_with_prompt(facts: Facts) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import pytest
 from recipes import APPLE
 from samples import samples, with_chunk
 
+from imggen.errors import RequestError
 from imggen.output import container, metadata, stripping, xmp
 from imggen.output.carriers import Changes
 
@@ -33,3 +34,14 @@ def test_chunk_that_is_too_long_to_be_looked_into_goes_all_the_same():
     facts = metadata.read(data)
     assert (facts.found, facts.notes) == (None, ("the text 'parameters' is too long to be looked into",))
     assert APPLE.prompt.encode() not in metadata.embed(data, stripping.of_prompt(facts)).data
+
+
+@pytest.mark.parametrize("block", [{"exif": b"MM\0*\xff\xff\xff\xff" + b"a red apple"}, {"xmp": b"<x>a red apple"}])
+@pytest.mark.parametrize("name", ["jpeg", "webp", "avif"])
+def test_words_in_a_block_that_cannot_be_read_are_no_success(name, block):
+    facts = metadata.read(container.replace(samples()[name], Changes(**block)))
+    with pytest.raises(RequestError, match="words in it would stay") as caught:
+        stripping.of_prompt(facts)
+    assert caught.value.hint == "--strip all"
+    bare = container.replace(container.replace(samples()[name], Changes(**block)), stripping.of_all(facts))
+    assert b"a red apple" not in bare
