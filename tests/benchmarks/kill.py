@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for way, called in WAYS.items():
             bench = Bench(Path(folder), way, (width, height))
-            moments = [chance.uniform(0.75 if number % 2 else 0, 1.1) for number in range(options.tries)]
+            moments = [chance.uniform(0.75 if number % 2 else 0, 1.2) for number in range(options.tries)]
             for how, found in (("each step", bench.at_every_step()), ("any moment", bench.at_moments(moments))):
                 print(row(called, how, found), flush=True)
                 faults += found.faults

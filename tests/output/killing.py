@@ -110,11 +110,12 @@ class Bench:
         self._policy = folder / f"{way}.toml"
         self._policy.write_text(f'schema = 1\n[audit]\nlog = "{way}/audit.jsonl"\n')
         self._way = {"write": self._write, "embed": self._embed, "new": self._write}[way]
-        self._is_new = way == "new"
+        self._kind = way
         self._image = textured(size)
         self._number = 0
         self._write()
-        self._old: bytes | None = self.path.read_bytes()
+        self._first = self.path.read_bytes()
+        self._old: bytes | None = self._first
 
     def _write(self) -> None:
         by = Means(identity=self._identity, journal=Journal(path=self.log, entry=ENTRY))
@@ -144,9 +145,7 @@ class Bench:
 
     def _try(self, found: Found, stop: StopAt | None, seconds: float | None) -> tuple[int, float]:
         self._number += 1
-        if self._is_new:
-            self.path.unlink(missing_ok=True)
-            self._old = None
+        self._begin_anew()
         start = time.perf_counter()
         child = os.fork()
         if child == 0:
@@ -161,6 +160,15 @@ class Bench:
         found.tries += 1
         self._look(found)
         return status, lived
+
+    def _begin_anew(self) -> None:
+        """Have each try take as long as the others: what is edited in place keeps its parents, and so grows."""
+        if self._kind == "new":
+            self.path.unlink(missing_ok=True)
+            self._old = None
+        elif self._kind == "embed":
+            self.path.write_bytes(self._first)
+            self._old = self._first
 
     def _child(self, stop: StopAt | None) -> None:
         try:
