@@ -46,6 +46,7 @@ import test_dialects
 from imggen.errors import CheckError, RequestError
 
 SECONDS, MEGABYTES, LONGEST = 5, 200, 1 << 15
+MEMORY = Path("/dev/shm")
 SAID = metadata.Metadata(
     infotext="a pear\nSteps: 4, Seed: 1, Size: 8x8",
     properties={metadata.SOURCE_TYPE: metadata.GENERATED, metadata.PROMPT: "a pear"},
@@ -365,6 +366,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=0, help="most seconds per target")
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), help="folder for what is found")
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -373,7 +375,9 @@ def ran(name: str, options: argparse.Namespace) -> tuple[int, int, str]:
     passed = ["--runs", str(options.runs or TARGETS[name].runs), "--seconds", str(options.seconds)]
     command = [sys.executable, __file__, "--child", name, *passed, "--findings", str(options.findings)]
     before = set(options.findings.iterdir())
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        command += ["--folder", folder]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     new = set(options.findings.iterdir()) - before
     findings = max(len(new), done.returncode != 0)
     if findings:
@@ -390,11 +394,10 @@ def ran(name: str, options: argparse.Namespace) -> tuple[int, int, str]:
 
 def fuzz(name: str, options: argparse.Namespace) -> None:
     global LOG  # noqa: PLW0603 - the one file that the audit log's target reads
-    folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    LOG = folder / "audit.jsonl"
+    LOG = options.folder / "audit.jsonl"
     # A line that is being written is waited for, which is nothing to be measured here.
     audit._WRITING_SECONDS = 0
-    corpus = folder / "corpus"
+    corpus = options.folder / "corpus"
     corpus.mkdir()
     for number, seed in enumerate(TARGETS[name].seeds()):
         (corpus / str(number)).write_bytes(seed)
