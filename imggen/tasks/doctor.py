@@ -1,8 +1,9 @@
 """What imggen finds on this machine, what it would choose, and what stands in the way."""
 
+import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,10 +13,12 @@ import platformdirs
 import imggen
 from imggen.engine import environment, probe, store
 from imggen.errors import ImggenError
+from imggen.output import keys, signing
 from imggen.plan import catalog, memory, resolve
 from imggen.plan.catalog import Family
 from imggen.plan.machine import Machine
 from imggen.plan.request import GenerateRequest, ModelFacts
+from imggen.tasks import governance
 
 Status = Literal["ok", "note", "problem"]
 
@@ -39,7 +42,7 @@ LITTLE_BYTES = 2 << 30
 class Finding:
     """One thing that was looked at: where it belongs, its name and value, why it is so, and what to do about it."""
 
-    section: Literal["machine", "choices", "packages", "storage", "model"]
+    section: Literal["machine", "choices", "packages", "storage", "signing", "model"]
     name: str
     value: str
     reason: str = ""
@@ -55,6 +58,7 @@ def examine(*, machine: Callable[[], Machine] = probe.machine) -> Iterator[Findi
     yield from _choices(here)
     yield from packages(probe.version)
     yield from _storage()
+    yield from signing_state(os.environ)
     yield from _builtin(here)
 
 
@@ -201,6 +205,34 @@ def _free(name: str, place: Path) -> Finding:
         value=f"{place}, {memory.text(free_bytes)} free",
         status="note" if free_bytes < LITTLE_BYTES else "ok",
     )
+
+
+def signing_state(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield why pictures are signed or not, and which policy holds."""
+    place = keys.folder(environ)
+    try:
+        identity = keys.load(place)
+    except ImggenError as error:
+        yield Finding(section="signing", name="keys", value=error.message, status="problem", hint=error.hint)
+        return
+    organisation = identity.organisation if identity else "none, so pictures are not signed"
+    yield Finding(
+        section="signing",
+        name="keys",
+        value=organisation,
+        reason=str(place),
+        hint=None if identity else 'imggen keys init --organisation "Example Ltd"',
+    )
+    if not signing.is_available():
+        yield Finding(
+            section="signing",
+            name="c2pa",
+            value="not installed",
+            reason="signatures can be neither made nor checked",
+            status="problem" if identity else "note",
+            hint="pip install 'imggen[c2pa]'",
+        )
+    yield Finding(section="signing", name="policy", value=environ.get(governance.VARIABLE) or "none")
 
 
 def _builtin(here: Machine) -> Iterator[Finding]:

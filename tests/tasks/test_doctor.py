@@ -3,6 +3,8 @@ from dataclasses import replace
 import pytest
 
 from imggen.engine import probe
+from imggen.output import keys, signing
+from imggen.output.keys import Draft
 from imggen.plan.machine import Accelerator
 from imggen.tasks import doctor
 
@@ -86,3 +88,16 @@ def test_a_torchvision_of_another_torch_is_a_problem_that_says_what_to_install(t
 def test_a_missing_package_says_what_to_install():
     (found,) = packages(diffusers="missing")
     assert (found.name, found.hint) == ("diffusers", "pip install diffusers")
+
+
+def test_why_pictures_are_signed_or_not_is_told(tmp_path):
+    environ = {"IMGGEN_KEYS": str(tmp_path / "keys")}
+    found = {each.name: each for each in doctor.signing_state(environ)}
+    assert found["keys"].value == "none, so pictures are not signed"
+    assert "keys init" in found["keys"].hint
+    keys.create(tmp_path / "keys", Draft(organisation="Example Ltd"), check=signing.prove)
+    found = {each.name: each for each in doctor.signing_state(environ | {"IMGGEN_POLICY": "/etc/policy.toml"})}
+    assert (found["keys"].value, found["policy"].value) == ("Example Ltd", "/etc/policy.toml")
+    (tmp_path / "keys" / "own" / "signing.key").chmod(0o644)
+    (found,) = doctor.signing_state(environ)
+    assert (found.status, "chmod" in found.hint) == ("problem", True)
