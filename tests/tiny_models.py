@@ -11,19 +11,32 @@ environment.prepare(offline=True)
 
 import torch  # noqa: E402 - reads the environment that was just prepared
 from diffusers import (  # noqa: E402
+    AutoencoderDC,
     AutoencoderKL,
     AutoencoderKLFlux2,
     AutoencoderTiny,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     DDIMScheduler,
+    DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
+    PixArtAlphaPipeline,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
@@ -34,9 +47,13 @@ from transformers import (  # noqa: E402
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
     Qwen2Tokenizer,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5TokenizerFast,
@@ -94,6 +111,12 @@ def qwen_tokenizer():
     )
 
 
+def gemma_tokenizer():
+    letters = ("▁", "\n", *(chr(number) for number in range(33, 127)))
+    words = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *letters)
+    return GemmaTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[], model_max_length=2048)
+
+
 def clip_config():
     return CLIPTextConfig(
         hidden_size=32,
@@ -126,14 +149,27 @@ def unet(**changes):
 
 def autoencoder(**changes):
     return AutoencoderKL(
-        block_out_channels=(16, 16, 16, 32),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=8,
-        sample_size=64,
-        **changes,
+        **{
+            "block_out_channels": (16, 16, 16, 32),
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+            "latent_channels": 4,
+            "norm_num_groups": 8,
+            "sample_size": 64,
+        }
+        | changes
     ).eval()
+
+
+def shifted_autoencoder(**changes):
+    """Return an autoencoder as those of FLUX.1 and of what came after it."""
+    return autoencoder(
+        use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5, **changes
+    )
+
+
+def t5_encoder(width=32):
+    return T5EncoderModel(T5Config(d_model=width, d_kv=8, d_ff=37, num_layers=2, num_heads=4, vocab_size=110)).eval()
 
 
 def stable_diffusion(root: Path, vae=None):
@@ -219,11 +255,9 @@ def flux(root: Path):
             axes_dims_rope=(4, 4, 8),
             guidance_embeds=True,
         ).eval(),
-        vae=autoencoder(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
+        vae=shifted_autoencoder(),
         text_encoder=CLIPTextModel(clip_config()).eval(),
-        text_encoder_2=T5EncoderModel(
-            T5Config(d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4, vocab_size=110)
-        ).eval(),
+        text_encoder_2=t5_encoder(),
         tokenizer=clip_tokenizer(root),
         tokenizer_2=t5_tokenizer(),
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
@@ -272,12 +306,182 @@ def flux2_klein_base(root: Path):
     return flux2_klein(root, is_distilled=False)
 
 
+def stable_diffusion_3(root: Path):
+    torch.manual_seed(0)
+    return StableDiffusion3Pipeline(
+        # The inpainting pipeline tells models by these 16 channels.
+        transformer=SD3Transformer2DModel(
+            sample_size=8,
+            in_channels=16,
+            out_channels=16,
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=64,
+            caption_projection_dim=32,
+            pooled_projection_dim=64,
+            pos_embed_max_size=32,
+            dual_attention_layers=(0,),
+            qk_norm="rms_norm",
+        ).eval(),
+        vae=shifted_autoencoder(latent_channels=16),
+        text_encoder=CLIPTextModelWithProjection(clip_config()).eval(),
+        text_encoder_2=CLIPTextModelWithProjection(clip_config()).eval(),
+        text_encoder_3=t5_encoder(64),
+        tokenizer=clip_tokenizer(root),
+        tokenizer_2=clip_tokenizer(root),
+        tokenizer_3=t5_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def pixart(_: Path, pipeline=PixArtSigmaPipeline):
+    torch.manual_seed(0)
+    return pipeline(
+        transformer=PixArtTransformer2DModel(
+            sample_size=8,
+            num_layers=2,
+            num_attention_heads=2,
+            attention_head_dim=8,
+            cross_attention_dim=16,
+            caption_channels=32,
+        ).eval(),
+        vae=autoencoder(),
+        text_encoder=t5_encoder(),
+        tokenizer=t5_tokenizer(),
+        scheduler=DPMSolverMultistepScheduler(),
+    )
+
+
+def pixart_alpha(root: Path):
+    return pixart(root, PixArtAlphaPipeline)
+
+
+def sana(_: Path):
+    torch.manual_seed(0)
+    tokenizer = gemma_tokenizer()
+    kinds = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
+    scales = ((), (), (), (5,), (5,), (5,))
+    encoder = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    return SanaPipeline(
+        transformer=SanaTransformer2DModel(
+            sample_size=2,
+            in_channels=4,
+            out_channels=4,
+            num_layers=2,
+            num_attention_heads=2,
+            attention_head_dim=4,
+            num_cross_attention_heads=2,
+            cross_attention_head_dim=4,
+            cross_attention_dim=8,
+            caption_channels=8,
+        ).eval(),
+        # Six levels, as the published ones have: 32 pixels to a latent.
+        vae=AutoencoderDC(
+            latent_channels=4,
+            attention_head_dim=4,
+            encoder_block_types=kinds,
+            decoder_block_types=kinds,
+            encoder_block_out_channels=(8,) * 6,
+            decoder_block_out_channels=(8,) * 6,
+            encoder_layers_per_block=(1,) * 6,
+            decoder_layers_per_block=(1,) * 6,
+            encoder_qkv_multiscales=scales,
+            decoder_qkv_multiscales=scales,
+            upsample_block_type="interpolate",
+            downsample_block_type="Conv",
+            encoder_out_shortcut=False,
+            decoder_in_shortcut=False,
+        ).eval(),
+        text_encoder=Gemma2Model(encoder).eval(),
+        tokenizer=tokenizer,
+        scheduler=DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+    )
+
+
+def chroma(_: Path):
+    torch.manual_seed(0)
+    return ChromaPipeline(
+        transformer=ChromaTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            axes_dims_rope=(4, 4, 8),
+            approximator_num_channels=8,
+            approximator_hidden_dim=16,
+            approximator_layers=1,
+        ).eval(),
+        vae=shifted_autoencoder(),
+        text_encoder=t5_encoder(),
+        tokenizer=t5_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def z_image(_: Path, *, shift=6.0):
+    torch.manual_seed(0)
+    tokenizer = qwen_tokenizer()
+    transformer = ZImageTransformer2DModel(
+        in_channels=4,
+        dim=32,
+        n_layers=1,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[4, 6, 6],
+        axes_lens=[1024, 64, 64],
+    ).eval()
+    # Its constructor leaves them as the memory was.
+    torch.nn.init.normal_(transformer.x_pad_token)
+    torch.nn.init.normal_(transformer.cap_pad_token)
+    encoder = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=1024,
+    )
+    return ZImagePipeline(
+        transformer=transformer,
+        vae=shifted_autoencoder(),
+        text_encoder=Qwen3Model(encoder).eval(),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
+    )
+
+
+def z_image_turbo(root: Path):
+    return z_image(root, shift=3.0)
+
+
 BUILDERS = {
     "sd": stable_diffusion,
     "sdxl": stable_diffusion_xl,
     "flux": flux,
     "flux2-klein": flux2_klein,
     "flux2-klein-base": flux2_klein_base,
+    "sd3": stable_diffusion_3,
+    "pixart-sigma": pixart,
+    "pixart-alpha": pixart_alpha,
+    "sana": sana,
+    "chroma": chroma,
+    "z-image": z_image,
+    "z-image-turbo": z_image_turbo,
     "tiny-vae": with_tiny_autoencoder,
     "checked": with_safety_checker,
 }

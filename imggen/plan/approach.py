@@ -151,6 +151,9 @@ def _not_by_recipe(case: Case, size: Size) -> str | None:
             return f"{each.name} was made by {each.recipe.model}"
         if (each.recipe.width, each.recipe.height) != (size.width, size.height) or each.recipe.edits:
             return f"{each.name} was made at another size than the children's {size.width}x{size.height}"
+    words = {(each.recipe.prompt, each.recipe.negative_prompt) for each in parents if each.recipe is not None}
+    if case.family.mixing_refusal and len(words) > 1:
+        return f"{case.family.title} does not mix the parents' unlike prompts ({case.family.mixing_refusal})"
     return _asked_otherwise(case)
 
 

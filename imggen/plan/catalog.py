@@ -30,18 +30,21 @@ class Reference:
 class Family:
     """A model family, one row of the catalog.
 
-    `pipelines` maps a task to its diffusers class; `when` narrows the row to models whose denoiser's config, or the
-    options of whose own pipeline, say so.
+    `pipelines` maps a task to its diffusers class; `when` narrows the row to models whose denoiser's or scheduler's
+    config, or the options of whose own pipeline, say so.
     `native_pixels` is the edge of the square that the models were trained on, where their config does not tell.
     `patch` is the number of latents per edge that the denoiser folds into one token; a picture's edges are multiples
     of the autoencoder's scale times `patch`. `min_size` and `max_size` bound an edge, in pixels.
     `guidance_argument` None and `negative_refusal` not None say that the pipeline takes no such thing, and why.
+    `steers_above` is the guidance above which a step has a second pass, for the negative prompt.
     `cuda_dtypes` are the half precisions in order of preference; `fp16_safe` says whether float16 is one that works.
     `slicing_refusal` says why diffusers' own attention slicing is not on offer, `tile_refusal` why no seamless picture
-    is, `adapter_refusal` why no IP-Adapter is. `sized_by_image` are the tasks whose pipelines take their size from the
-    picture. `inpaint_channels` are the denoiser's input channels that the inpainting pipeline takes, () for any.
-    `reference` says how the family edits by looking at pictures, None where it does not. `initial` goes to the
-    pipeline's constructor, `extra_arguments` to every call.
+    is, `adapter_refusal` why no IP-Adapter is, `mixing_refusal` why unlike prompts of parents are not mixed.
+    `sized_by_image` are the tasks whose pipelines take their size from the picture, `inpaint_channels` the denoiser's
+    input channels that the inpainting pipeline takes, () for any.
+    `reference` says how the family edits by looking at pictures, None where it does not. `hands_over_mu` says that the
+    pipelines shift the steps of any straight-path scheduler by the picture's size, where its config asks for it.
+    `initial` goes to the pipeline's constructor, `extra_arguments` to every call, before what is asked for.
     """
 
     name: str
@@ -61,11 +64,13 @@ class Family:
     when: Mapping[str, object] = field(default_factory=dict)
     guidance_argument: str | None = "guidance_scale"
     guidance_refusal: str | None = None
+    steers_above: float = 1.0
     distilled_key: str | None = None
     negative_refusal: str | None = None
     slicing_refusal: str | None = None
     tile_refusal: str | None = None
     adapter_refusal: str | None = None
+    mixing_refusal: str | None = None
     sized_by_image: tuple[Task, ...] = ()
     inpaint_channels: tuple[int, ...] = ()
     reference: Reference | None = None
@@ -80,6 +85,9 @@ _NO_TRUE_CFG = "it has one pass per step, and nothing to steer away from"
 _NO_SLICES = "only U-Nets have it; `auto` cuts attention into chunks where memory asks for it"
 
 _NO_TILES = "its transformer knows where in the picture a token stands, so edges cannot meet"
+_NO_ADAPTERS = "diffusers has no IP-Adapters for it"
+_OWN_LENGTHS = "it reads each prompt at its own length"
+_LEVELS = ("block_out_channels", "encoder_block_out_channels", "dim_mult")
 _FLUX: Mapping[Task, str] = {
     "text-to-image": "FluxPipeline",
     "image-to-image": "FluxImg2ImgPipeline",
@@ -101,6 +109,15 @@ _LOOKS = Reference(
     max_pixels=1024 * 1024,
 )
 _LOOKS_ITSELF = "it looks at the style picture itself"
+
+# The size that was asked for, not the nearest of a list; and the words that were asked for, not cleaned of what looks
+# like markup.
+_PIXART_ARGUMENTS: dict[str, object] = {"use_resolution_binning": False, "clean_caption": False}
+_Z_IMAGE: Mapping[Task, str] = {
+    "text-to-image": "ZImagePipeline",
+    "image-to-image": "ZImageImg2ImgPipeline",
+    "inpaint": "ZImageInpaintPipeline",
+}
 
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -249,6 +266,166 @@ FAMILIES: tuple[Family, ...] = (
         hands_over_mu=True,
         extra_arguments={"max_sequence_length": 512},
     ),
+    Family(
+        name="sd3",
+        title="Stable Diffusion 3 and 3.5",
+        pipelines={
+            "text-to-image": "StableDiffusion3Pipeline",
+            "image-to-image": "StableDiffusion3Img2ImgPipeline",
+            "inpaint": "StableDiffusion3InpaintPipeline",
+        },
+        inpaint_channels=(16, 33),
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=256,
+        max_size=2048,
+        steps=28,
+        guidance=7.0,
+        max_tokens=77 + 256,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="float16",
+        fp16_safe=True,
+        slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
+        extra_arguments={"max_sequence_length": 256},
+    ),
+    Family(
+        name="pixart-sigma",
+        title="PixArt-Sigma",
+        pipelines={"text-to-image": "PixArtSigmaPipeline"},
+        max_tokens=300,
+        extra_arguments=_PIXART_ARGUMENTS | {"max_sequence_length": 300},
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=256,
+        max_size=2048,
+        steps=20,
+        guidance=4.5,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="bfloat16",
+        fp16_safe=True,
+        slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
+        adapter_refusal=_NO_ADAPTERS,
+        mixing_refusal=_OWN_LENGTHS,
+    ),
+    Family(
+        name="pixart-alpha",
+        title="PixArt-Alpha",
+        pipelines={"text-to-image": "PixArtAlphaPipeline"},
+        max_tokens=120,
+        extra_arguments=_PIXART_ARGUMENTS | {"max_sequence_length": 120},
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=256,
+        max_size=2048,
+        steps=20,
+        guidance=4.5,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="bfloat16",
+        fp16_safe=True,
+        slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
+        adapter_refusal=_NO_ADAPTERS,
+        mixing_refusal=_OWN_LENGTHS,
+    ),
+    Family(
+        name="sana",
+        title="Sana",
+        pipelines={"text-to-image": "SanaPipeline"},
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=1,
+        min_size=256,
+        max_size=4096,
+        steps=20,
+        guidance=4.5,
+        max_tokens=300,
+        # Its text encoder and its autoencoder overflow in float16.
+        cuda_dtypes=("bfloat16",),
+        mps_dtype="bfloat16",
+        fp16_safe=False,
+        slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
+        adapter_refusal=_NO_ADAPTERS,
+        mixing_refusal=_OWN_LENGTHS,
+        extra_arguments={"max_sequence_length": 300, "use_resolution_binning": False},
+    ),
+    Family(
+        name="chroma",
+        title="Chroma",
+        pipelines={
+            "text-to-image": "ChromaPipeline",
+            "image-to-image": "ChromaImg2ImgPipeline",
+            # diffusers 0.42's ChromaInpaintPipeline asks the denoiser's config for what no Chroma has.
+        },
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=256,
+        max_size=2048,
+        steps=35,
+        guidance=5.0,
+        max_tokens=512,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="bfloat16",
+        fp16_safe=True,
+        slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
+        extra_arguments={"max_sequence_length": 512},
+    ),
+    Family(
+        name="z-image-turbo",
+        title="Z-Image Turbo",
+        pipelines=_Z_IMAGE,
+        # Its configs differ from those of the model that it was distilled from by this number alone.
+        when={"shift": 3.0},
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=256,
+        max_size=2048,
+        steps=9,
+        guidance=0.0,
+        guidance_argument=None,
+        guidance_refusal="it is distilled to a few steps without guidance",
+        max_tokens=512,
+        cuda_dtypes=("bfloat16",),
+        mps_dtype="bfloat16",
+        fp16_safe=False,
+        negative_refusal=_NO_TRUE_CFG,
+        slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
+        adapter_refusal=_NO_ADAPTERS,
+        mixing_refusal=_OWN_LENGTHS,
+        extra_arguments={"max_sequence_length": 512, "guidance_scale": 0.0},
+    ),
+    Family(
+        name="z-image",
+        title="Z-Image",
+        pipelines=_Z_IMAGE,
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=256,
+        max_size=2048,
+        steps=50,
+        guidance=4.0,
+        # It goes from the prompt's picture away from the negative one's, so a little of it is already some.
+        steers_above=0.0,
+        max_tokens=512,
+        cuda_dtypes=("bfloat16",),
+        mps_dtype="bfloat16",
+        fp16_safe=False,
+        slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
+        adapter_refusal=_NO_ADAPTERS,
+        mixing_refusal=_OWN_LENGTHS,
+        extra_arguments={"max_sequence_length": 512},
+    ),
 )
 
 
@@ -256,7 +433,7 @@ def find(facts: ModelFacts) -> Family:
     """Return the family that the model's pipeline class belongs to; raise ModelError for a class that no row names."""
     rows = [each for each in FAMILIES if facts.pipeline in each.pipelines.values()]
     for row in rows:
-        said = facts.options | facts.configs.get(row.denoiser, {})
+        said = facts.options | facts.configs.get("scheduler", {}) | facts.configs.get(row.denoiser, {})
         if all(said.get(key) == value for key, value in row.when.items()):
             return row
     known = sorted({name for each in FAMILIES for name in each.pipelines.values()})
@@ -278,8 +455,9 @@ def named(name: str) -> Family:
 
 def vae_scale(facts: ModelFacts) -> int:
     """Return the number of pixels per latent along an edge: two per level of the autoencoder but the first."""
-    channels = facts.configs.get("vae", {}).get("block_out_channels")
-    return int(2 ** (len(channels) - 1)) if isinstance(channels, list) and channels else 8
+    config = facts.configs.get("vae", {})
+    levels = next((each for name in _LEVELS if isinstance(each := config.get(name), list) and each), None)
+    return int(2 ** (len(levels) - 1)) if levels else 8
 
 
 def multiple_of(family: Family, facts: ModelFacts) -> int:
@@ -295,9 +473,11 @@ def is_inpainting_model(family: Family, facts: ModelFacts) -> bool:
 
 
 def prediction(family: Family, facts: ModelFacts) -> Prediction:
-    """Return what the model's denoiser predicts, from its scheduler's config."""
+    """Return what the model's denoiser predicts, from its scheduler's class and config."""
     config = facts.configs.get("scheduler", {})
     if family.hands_over_mu:
         return "flow_mu" if config.get("use_dynamic_shifting") else "flow_fixed"
+    if facts.components.get("scheduler", ("", ""))[1] == "FlowMatchEulerDiscreteScheduler":
+        return "flow_own"
     flow = config.get("prediction_type") == "flow_prediction" or bool(config.get("use_flow_sigmas"))
     return "flow" if flow else "noise"

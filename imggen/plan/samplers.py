@@ -8,13 +8,14 @@ from imggen.errors import RequestError
 from imggen.plan.nearest import nearest
 from imggen.plan.request import Scheduler
 
-Prediction = Literal["noise", "flow", "flow_mu", "flow_fixed"]
+Prediction = Literal["noise", "flow", "flow_mu", "flow_fixed", "flow_own"]
 """What a model's denoiser predicts, as far as samplers care.
 
 noise       the noise or its velocity, at the steps of a beta schedule (Stable Diffusion, SDXL)
 flow        a straight path, driven by a pipeline that hands over a number of steps only (imggen's own model)
 flow_mu     a straight path whose steps the pipeline shifts by the picture's size (FLUX.1 dev)
 flow_fixed  the same pipeline on a model that shifts nothing (FLUX.1 schnell)
+flow_own    a straight path whose shift only the model's own scheduler knows (Stable Diffusion 3, Z-Image)
 """
 
 DEFAULT = "default"
@@ -59,6 +60,7 @@ SAMPLERS: tuple[Sampler, ...] = (
             ),
             "flow_mu": _scheduler("FlowMatchEulerDiscreteScheduler"),
             "flow_fixed": _scheduler("FlowMatchEulerDiscreteScheduler"),
+            "flow_own": _scheduler("FlowMatchEulerDiscreteScheduler"),
         },
     ),
     Sampler(

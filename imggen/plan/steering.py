@@ -97,17 +97,18 @@ def _negative_refusal(case: Case, guidance: float) -> str | None:
     family = case.family
     if family.negative_refusal:
         return f"takes no negative prompt; {family.negative_refusal}"
-    if not _has_two_passes(case, 2.0):
+    if not _has_two_passes(case, family.steers_above + 1):
         return "takes no negative prompt when its guidance is distilled, as in this model"
-    if guidance <= 1:
-        return f"looks at a negative prompt only when guidance is above 1, and --guidance is {guidance:g}"
+    if guidance <= family.steers_above:
+        least = f"{family.steers_above:g}"
+        return f"looks at a negative prompt only when guidance is above {least}, and --guidance is {guidance:g}"
     return None
 
 
 def _has_two_passes(case: Case, guidance: float) -> bool:
     """Return whether every step runs the denoiser for the prompt and for the negative prompt."""
     family = case.family
-    if family.negative_refusal or guidance <= 1:
+    if family.negative_refusal or guidance <= family.steers_above:
         return False
     denoiser = case.facts.configs.get(family.denoiser, {})
     return family.distilled_key is None or denoiser.get(family.distilled_key) is None

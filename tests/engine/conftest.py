@@ -47,9 +47,9 @@ def make_plan():
                 "width": size,
                 "height": size,
                 "num_inference_steps": steps,
-                "guidance_scale": guidance,
             }
-            | dict(family.extra_arguments),
+            | dict(family.extra_arguments)
+            | ({family.guidance_argument: guidance} if family.guidance_argument else {}),
             levers=(),
             output=OutputPlan(template="-", format="png", quality=90, if_exists="auto", metadata="full"),
             initial=dict(family.initial),

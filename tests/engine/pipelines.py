@@ -12,7 +12,7 @@ import imggen.builtin
 from imggen.engine import environment
 from tests import tiny_models
 
-FAMILIES = ("sd", "sdxl", "flux")
+FAMILIES = ("sd", "sdxl", "flux", "sd3", "chroma", "z-image")
 EXTRA = {"StableDiffusion": {"requires_safety_checker": False}, "StableDiffusionXL": {"add_watermarker": False}}
 
 
@@ -33,6 +33,11 @@ def img2img(pipeline):
     with environment.quiet():
         made = getattr(diffusers, f"{name}Img2ImgPipeline")(**pipeline.components, **EXTRA.get(name, {}))
     return silent(made)
+
+
+def sized(pipeline, picture):
+    """Return the arguments that say a picture's size, for a pipeline that does not take it from the picture."""
+    return {} if hasattr(pipeline, "unet") else {"width": picture.width, "height": picture.height}
 
 
 def silent(pipeline):

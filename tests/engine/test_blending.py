@@ -93,7 +93,7 @@ def test_packed_latents_of_a_straight_path_are_kept_at_their_level_too(tiny):
 
 @pytest.mark.parametrize("family", pipelines.FAMILIES)
 def test_an_all_white_mask_is_plain_image_to_image(tiny, family):
-    pipeline, size = tiny[family], {"width": 64, "height": 64} if family == "flux" else {}
+    pipeline, size = tiny[family], pipelines.sized(tiny[family], PICTURE)
     plain = pipelines.pixels(pipelines.drawn(pipeline, image=PICTURE, strength=0.67, **size))
     with blending.masked(pipeline, Image.new("L", PICTURE.size, 255)) as on_step:
         blended = pipelines.drawn(pipeline, image=PICTURE, strength=0.67, callback_on_step_end=on_step, **size)

@@ -8,8 +8,9 @@ import torch
 from imggen.engine import environment, loader, sampler
 from imggen.errors import ImggenError, MachineError
 from imggen.plan import catalog
+from tests.engine import pipelines
 
-FAMILIES = ("sd", "sdxl", "flux")
+FAMILIES = (*pipelines.FAMILIES, "z-image-turbo", "pixart-sigma", "pixart-alpha", "sana")
 
 
 def pictures(plan, **options):

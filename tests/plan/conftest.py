@@ -115,6 +115,18 @@ def flux(*, schnell: bool = False) -> ModelFacts:
     )
 
 
+def straight(pipeline, shift=3.0, **configs):
+    """Facts of a model of the pipeline, which follows a straight path that its scheduler shifts."""
+    return ModelFacts(
+        reference="m",
+        source="folder",
+        folder=Path("/models/m"),
+        pipeline=pipeline,
+        components={"scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler")},
+        configs={"scheduler": {"shift": shift}, **configs},
+    )
+
+
 def builtin(**record: object) -> ModelFacts:
     return ModelFacts(
         reference="builtin",

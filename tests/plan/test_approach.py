@@ -9,7 +9,8 @@ from imggen.plan.case import PARENTS as PARENTS_SAY
 from imggen.plan.case import RECIPE
 from imggen.plan.given import Given
 from imggen.plan.request import GenerateRequest, ModelFacts
-from tests.plan.conftest import builtin, flux, laptop, stable_diffusion, stable_diffusion_xl
+from tests.plan.conftest import builtin, flux, laptop, stable_diffusion, stable_diffusion_xl, straight
+from tests.recipes import APPLE
 
 PHOTO = Given(role="image", name="photo.png", sha256="ab" * 32, width=512, height=384)
 LARGE = laptop(memory_bytes=128 * 2**30, free_bytes=120 * 2**30)
@@ -49,6 +50,17 @@ def klein(*, is_distilled=True):
 def decide(task, given=(PHOTO,), model=None, **said):
     request = GenerateRequest(**{"task": task, "prompt": "a star"} | said)
     return resolve.resolve(request, model or stable_diffusion(), LARGE, given, draw_seed=lambda limit: 7)
+
+
+def test_unlike_prompts_that_a_model_reads_at_their_own_lengths_are_not_mixed():
+    like = Given(role="parent", name="a.png", sha256="ab" * 32, width=512, height=512)
+    words = [replace(APPLE, model="m", width=512, height=512, prompt=each) for each in ("a pear", "a red apple")]
+    twins = [replace(like, recipe=words[0]), replace(like, recipe=words[0])]
+    model, said = straight("ZImagePipeline", 6.0), {"size": "512", "prompt": None}
+    assert decide("blend", tuple(twins), model, **said).change.method == "noise-and-words"
+    plan = decide("blend", (twins[0], replace(like, recipe=words[1])), model, **said)
+    assert plan.change.method == "latents"
+    assert "does not mix the parents' unlike prompts" in plan.reasons["method"]
 
 
 def with_channels(model, channels, latents=4):

@@ -5,7 +5,7 @@ import pytest
 from imggen.errors import ModelError
 from imggen.plan import catalog
 from imggen.plan.request import ModelFacts
-from tests.plan.conftest import builtin, flux, stable_diffusion, stable_diffusion_xl
+from tests.plan.conftest import builtin, flux, stable_diffusion, stable_diffusion_xl, straight
 from tests.plan.test_approach import klein
 
 
@@ -27,9 +27,14 @@ def test_the_pipelines_class_and_options_and_the_denoisers_config_tell_the_famil
     assert catalog.named(name) == catalog.find(facts)
 
 
+def test_the_schedulers_shift_tells_the_distilled_z_image_from_the_other():
+    assert catalog.find(straight("ZImagePipeline")).name == "z-image-turbo"
+    assert catalog.find(straight("ZImagePipeline", 6.0)).name == "z-image"
+
+
 def test_an_unknown_pipeline_is_refused_with_the_known_ones(tmp_path):
-    facts = ModelFacts(reference="m", source="folder", folder=tmp_path, pipeline="StableDiffusion3Pipeline")
-    with pytest.raises(ModelError, match="'StableDiffusion3Pipeline'") as caught:
+    facts = ModelFacts(reference="m", source="folder", folder=tmp_path, pipeline="StableDiffusion9Pipeline")
+    with pytest.raises(ModelError, match="'StableDiffusion9Pipeline'") as caught:
         catalog.find(facts)
     assert caught.value.exit_code == 4
     assert "FluxPipeline" in caught.value.hint
@@ -47,6 +52,8 @@ def test_edges_are_multiples_of_what_the_autoencoder_and_the_patches_fold():
     assert catalog.multiple_of(catalog.named("flux2-klein"), klein()) == 16
     coarse = stable_diffusion(configs={"vae": {"block_out_channels": [8] * 5}})
     assert catalog.multiple_of(catalog.named("sd"), coarse) == 16
+    deep = straight("SanaPipeline", vae={"encoder_block_out_channels": [8] * 6})
+    assert catalog.multiple_of(catalog.named("sana"), deep) == 32
     fine = stable_diffusion(configs={"vae": {"block_out_channels": [8, 8]}})
     assert catalog.multiple_of(catalog.named("sd"), fine) == 8
 
@@ -59,6 +66,7 @@ def test_edges_are_multiples_of_what_the_autoencoder_and_the_patches_fold():
         (flux(), "flow_mu"),
         (flux(schnell=True), "flow_fixed"),
         (klein(), "flow_mu"),
+        (straight("StableDiffusion3Pipeline"), "flow_own"),
     ],
 )
 def test_the_schedulers_config_tells_what_is_predicted(facts, prediction):

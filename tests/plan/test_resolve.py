@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from imggen.errors import MachineError, ModelError, RequestError
 from imggen.plan import resolve
 from imggen.plan.request import GeneratePlan, GenerateRequest
-from tests.plan.conftest import builtin, flux, laptop, stable_diffusion, stable_diffusion_xl, with_cuda, with_mps
+from tests.plan.conftest import (
+    builtin,
+    flux,
+    laptop,
+    stable_diffusion,
+    stable_diffusion_xl,
+    straight,
+    with_cuda,
+    with_mps,
+)
 
 MODELS = {"builtin": builtin(), "sd": stable_diffusion(), "sdxl": stable_diffusion_xl(), "flux": flux()}
 
@@ -96,6 +105,20 @@ def test_a_negative_prompt_that_would_be_ignored_is_refused(make_plan):
         make_plan(negative_prompt="x", guidance=1.0)
     with pytest.raises(RequestError, match=r"FLUX\.1 takes no negative prompt"):
         make_plan(flux(), with_cuda(free=60 * 2**30), negative_prompt="x")
+
+
+def test_a_model_that_steers_at_any_guidance_takes_a_negative_prompt_at_any(make_plan):
+    model = straight("ZImagePipeline", shift=6.0)
+    assert make_plan(model, negative_prompt="x", guidance=0.5).arguments["negative_prompt"] == "x"
+    with pytest.raises(RequestError, match=r"above 0, and --guidance is 0"):
+        make_plan(model, negative_prompt="x", guidance=0.0)
+
+
+def test_a_distilled_model_is_called_without_guidance_whatever_its_pipeline_would_choose(make_plan):
+    model = straight("ZImagePipeline", shift=3.0)
+    assert make_plan(model).arguments["guidance_scale"] == 0.0
+    with pytest.raises(RequestError, match="Z-Image Turbo takes no guidance"):
+        make_plan(model, guidance=4.0)
     distilled = stable_diffusion()
     distilled.configs["unet"]["time_cond_proj_dim"] = 256
     with pytest.raises(RequestError, match="distilled"):

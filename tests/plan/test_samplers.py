@@ -14,7 +14,7 @@ def test_names_are_unique_and_default_comes_first():
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("prediction", ["noise", "flow", "flow_mu", "flow_fixed"])
+@pytest.mark.parametrize("prediction", ["noise", "flow", "flow_mu", "flow_fixed", "flow_own"])
 def test_every_offered_sampler_is_found_and_every_other_refused(prediction):
     offered = set(samplers.names(prediction)) - {"default"}
     for name in set(samplers.names()) - {"default"}:
