@@ -14,6 +14,7 @@ from diffusers import (  # noqa: E402
     AutoencoderDC,
     AutoencoderKL,
     AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
     AutoencoderTiny,
     ChromaPipeline,
     ChromaTransformer2DModel,
@@ -28,6 +29,8 @@ from diffusers import (  # noqa: E402
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
@@ -50,6 +53,8 @@ from transformers import (  # noqa: E402
     Gemma2Config,
     Gemma2Model,
     GemmaTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -429,6 +434,43 @@ def chroma(_: Path):
     )
 
 
+def qwen_image(_: Path):
+    torch.manual_seed(0)
+    tokenizer = qwen_tokenizer()
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "rope_scaling": {"rope_type": "default", "mrope_section": [1, 1, 2]},
+    }
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2, "out_hidden_size": 16}
+    encoder = Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+    return QwenImagePipeline(
+        transformer=QwenImageTransformer2DModel(
+            in_channels=16,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=16,
+            axes_dims_rope=(8, 4, 4),
+        ).eval(),
+        vae=AutoencoderKLQwenImage(
+            base_dim=8,
+            z_dim=4,
+            num_res_blocks=1,
+            latents_mean=[0.1, -0.2, 0.3, 0.0],
+            latents_std=[0.5, 1.0, 1.5, 2.0],
+        ).eval(),
+        text_encoder=Qwen2_5_VLForConditionalGeneration(encoder).eval(),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+    )
+
+
 def z_image(_: Path, *, shift=6.0):
     torch.manual_seed(0)
     tokenizer = qwen_tokenizer()
@@ -480,6 +522,7 @@ BUILDERS = {
     "pixart-alpha": pixart_alpha,
     "sana": sana,
     "chroma": chroma,
+    "qwen-image": qwen_image,
     "z-image": z_image,
     "z-image-turbo": z_image_turbo,
     "tiny-vae": with_tiny_autoencoder,

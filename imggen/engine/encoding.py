@@ -24,7 +24,7 @@ def encode(pipeline: Any, image: Image.Image) -> torch.Tensor:
     dtype = vae.dtype
     pixels = pipeline.image_processor.preprocess(image)
     try:
-        latents = _latents(pipeline, pixels, torch.float32 if vae.config.force_upcast else dtype)
+        latents = _latents(pipeline, pixels, torch.float32 if getattr(vae.config, "force_upcast", False) else dtype)
         if not decoding.is_finite(latents):
             latents = _latents(pipeline, pixels, torch.float32)
     finally:
@@ -38,9 +38,12 @@ def encode(pipeline: Any, image: Image.Image) -> torch.Tensor:
 def _latents(pipeline: Any, pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     vae = pipeline.vae
     _cast(vae, dtype)
-    encoded = vae.encode(pixels.to(pipeline._execution_device, dtype))  # noqa: SLF001 - as every pipeline does
+    pixels = pixels.to(pipeline._execution_device, dtype)  # noqa: SLF001 - as every pipeline does
+    # To an autoencoder that was made for films, a picture is a film of one frame.
+    is_film = hasattr(vae.config, "temperal_downsample")
+    encoded = vae.encode(pixels.unsqueeze(2) if is_film else pixels)
     latents: torch.Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-    return latents
+    return latents.squeeze(2) if is_film else latents
 
 
 def _cast(vae: Any, dtype: torch.dtype) -> None:
@@ -59,6 +62,7 @@ def replaced(vae: Any, latents: torch.Tensor) -> Iterator[None]:
 
     def encode(pixels: torch.Tensor) -> SimpleNamespace:
         given = latents.to(pixels).expand(len(pixels), *latents.shape[1:])
+        given = given.unsqueeze(2) if pixels.ndim > given.ndim else given
         # Pipelines ask for the one or the other, depending on what kind of autoencoder they expect.
         return SimpleNamespace(latents=given, latent_dist=_Certainty(given))
 

@@ -10,7 +10,7 @@ from imggen.errors import ImggenError, MachineError
 from imggen.plan import catalog
 from tests.engine import pipelines
 
-FAMILIES = (*pipelines.FAMILIES, "z-image-turbo", "pixart-sigma", "pixart-alpha", "sana")
+FAMILIES = (*pipelines.FAMILIES, "z-image-turbo", "qwen-image", "pixart-sigma", "pixart-alpha", "sana")
 
 
 def pictures(plan, **options):

@@ -114,6 +114,13 @@ def test_a_model_that_steers_at_any_guidance_takes_a_negative_prompt_at_any(make
         make_plan(model, negative_prompt="x", guidance=0.0)
 
 
+def test_qwen_image_is_guided_away_from_a_blank_where_nothing_else_is_said(make_plan):
+    model = straight("QwenImagePipeline")
+    plain, asked = make_plan(model), make_plan(model, negative_prompt="dull", guidance=3.0)
+    assert (plain.arguments["negative_prompt"], plain.arguments["true_cfg_scale"]) == (" ", 4.0)
+    assert (asked.arguments["negative_prompt"], asked.arguments["true_cfg_scale"]) == ("dull", 3.0)
+
+
 def test_a_distilled_model_is_called_without_guidance_whatever_its_pipeline_would_choose(make_plan):
     model = straight("ZImagePipeline", shift=3.0)
     assert make_plan(model).arguments["guidance_scale"] == 0.0

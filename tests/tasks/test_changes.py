@@ -22,8 +22,8 @@ from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
 
-TINY = ("sd", "sdxl", "flux", "sd3", "chroma", "z-image", "z-image-turbo")
-LARGE = ("flux", "sd3", "chroma", "z-image", "z-image-turbo")
+TINY = ("sd", "sdxl", "flux", "sd3", "chroma", "qwen-image", "z-image", "z-image-turbo")
+LARGE = ("flux", "sd3", "chroma", "qwen-image", "z-image", "z-image-turbo")
 """Families that take no small pictures, or whose tokens are larger than the mask's steps in one."""
 
 
@@ -127,6 +127,23 @@ def test_inpaint_gives_the_pixels_of_a_plain_diffusers_script_within_the_mask(ti
     inside = pixels("mask.png", "L") > 0
     np.testing.assert_array_equal(pixels("out.png")[inside], wanted[inside])
     np.testing.assert_array_equal(pixels("out.png")[~inside], pixels("photo.png")[~inside])
+
+
+def test_chroma_repaints_by_blending_latents_and_keeps_the_rest_bit_for_bit(tiny_models):
+    enlarge("photo.png", "mask.png")
+    (made,) = make("inpaint", model=str(tiny_models("chroma")), steps=2, mask="mask.png", output="out.png")
+    assert made.recipe.change.method == "latent-blending"
+    outside = pixels("mask.png", "L") == 0
+    np.testing.assert_array_equal(pixels("out.png")[outside], pixels("photo.png")[outside])
+    assert (pixels("out.png")[~outside] != pixels("photo.png")[~outside]).any()
+
+
+def test_an_autoencoder_for_films_mixes_pictures(tiny_models):
+    enlarge("photo.png", "other.png")
+    said = {"model": str(tiny_models("qwen-image")), "steps": 2, "mutate": 0.2}
+    (made,) = make("blend", images=("photo.png", "other.png"), output="out.png", **said)
+    assert made.recipe.change.method == "latents"
+    assert pixels("out.png").shape == (256, 256, 3)
 
 
 @pytest.mark.parametrize(
