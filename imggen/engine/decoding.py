@@ -1,42 +1,68 @@
-"""From latents to a picture: the guard that lets no picture out that is not made of numbers."""
+"""From latents to a picture: the guard that lets no picture out that is not made of numbers, or that shows nothing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 
+from imggen.engine import substitution
 from imggen.errors import PictureError
+
+# By how many of 255 levels the pixels of one colour may differ: rounding alone makes one.
+_PLAIN_LEVELS: Final = 1
+# Autoencoders draw from -1 to 1 and overshoot: the built-in model's draws "a white background" between 1.09 and 1.27
+# (six seeds), which is a picture although the file cuts it off to pure white. As far out as this, nothing is drawn.
+_OVERSHOT: Final = 2.0
+_PICTURE: Final = "the autoencoder's picture"
+_NOT_NUMBERS: Final = "is not made of numbers (NaN or infinity)"
+_NAMED: Final[dict[tuple[int, ...], str]] = {(0, 0, 0): "black", (255, 255, 255): "white"}
+
+
+def _ignore(_: str) -> None:
+    pass
 
 
 @contextmanager
-def guarded(vae: Any, *, on_decode: Callable[[], None]) -> Iterator[None]:
+def guarded(
+    vae: Any,
+    *,
+    on_decode: Callable[[], None],
+    on_note: Callable[[str], None] = _ignore,
+    refuse_plain: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Iterator[None]:
     """Watch the decoding of `vae` within the block; `on_decode` is called as each begins.
 
-    Latents are cast to the autoencoder's dtype, which several pipelines forget. A picture that is not finite is decoded
-    once more in float32; where that does not help, or the latents themselves are not finite, a PictureError says so:
-    the libraries would save a black picture.
+    Latents are cast to the autoencoder's dtype, which several pipelines forget. A picture that is not finite, or with
+    `refuse_plain` one whose pixels all have the same colour, is decoded once more in float32, which `on_note` hears of;
+    where that does not help, or the latents themselves are not finite, a PictureError says so: the libraries would save
+    a black picture. `dtype` is the model's where its latents may come in another.
     """
-    plain, own = vae.decode, vars(vae).get("decode")
+    plain = vae.decode
 
     def decode(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
         on_decode()
+        model, own = dtype or latents.dtype, vae.dtype
         if not is_finite(latents):
-            raise _not_numbers("the model's own result", latents.dtype)
-        decoded = plain(latents.to(vae.dtype), *arguments, **options)
-        if is_finite(_sample(decoded)):
+            raise _failure("the model's own result", _NOT_NUMBERS, model, model)
+        decoded = plain(latents.to(own), *arguments, **options)
+        fault = _fault(decoded, refuse_plain=refuse_plain)
+        if fault is None:
             return decoded
-        return _in_float32(vae, plain, latents, arguments, options)
+        if own == torch.float32:
+            raise _failure(_PICTURE, fault, own, model)
+        # Gone before the larger one is made.
+        del decoded
+        decoded = _in_float32(vae, plain, latents, arguments, options)
+        second = _fault(decoded, refuse_plain=refuse_plain)
+        if second is not None:
+            raise _failure(_PICTURE, second, torch.float32, model)
+        on_note(f"{_PICTURE} {fault} in {_name(own)}, so it was decoded once more, in float32")
+        return decoded
 
-    vae.decode = decode
-    try:
+    with substitution.replaced(vae, decode=decode):
         yield
-    finally:
-        # What hid the class's method is taken away again, so that nothing of this outlives the block.
-        if own is None:
-            del vae.decode
-        else:
-            vae.decode = own
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
@@ -47,25 +73,52 @@ def is_finite(tensor: torch.Tensor) -> bool:
 def _in_float32(
     vae: Any, plain: Callable[..., Any], latents: torch.Tensor, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
+    # The weights that are there are widened and narrowed again, tensor by tensor, which loses nothing. That a picture
+    # was decoded twice stands in no recipe: whether it is follows from the latents and the dtype, which the recipe
+    # gives, so the same line on the same kind of device decodes twice again and makes the same pixels.
     dtype = vae.dtype
-    if dtype == torch.float32:
-        raise _not_numbers("the autoencoder's picture", dtype)
-    vae.to(torch.float32)
     try:
-        decoded = plain(latents.to(torch.float32), *arguments, **options)
+        vae.to(torch.float32)
+        return plain(latents.to(torch.float32), *arguments, **options)
     finally:
         vae.to(dtype)
-    if not is_finite(_sample(decoded)):
-        raise _not_numbers("the autoencoder's picture", torch.float32)
-    return decoded
 
 
-def _sample(decoded: Any) -> torch.Tensor:
+def _fault(decoded: Any, *, refuse_plain: bool) -> str | None:
     sample: torch.Tensor = decoded[0] if isinstance(decoded, tuple) else decoded.sample
-    return sample
+    if not is_finite(sample):
+        return _NOT_NUMBERS
+    colour = _only_colour(sample) if refuse_plain else None
+    if colour is None:
+        return None
+    return f"shows nothing: all of it is {_NAMED.get(colour, 'one colour')} {colour}"
 
 
-def _not_numbers(what: str, dtype: torch.dtype) -> PictureError:
-    name = str(dtype).removeprefix("torch.")
-    hint = "--dtype float32" if name != "float32" else "another --seed, --sampler or --guidance"
-    return PictureError(f"{what} is not made of numbers (NaN or infinity, computed in {name})", hint=hint)
+def _only_colour(sample: torch.Tensor) -> tuple[int, ...] | None:
+    """Return the colour of the first picture of (batch, channels, ..., height, width) that has one only, else None.
+
+    What an autoencoder draws beyond white or black still tells pixels apart, as long as it is not far beyond.
+    """
+    low, high = (_levels(each) for each in (sample.amin(dim=(-2, -1)), sample.amax(dim=(-2, -1))))
+    for darkest, lightest in zip(low, high, strict=True):
+        if bool((lightest - darkest <= _PLAIN_LEVELS).all()):
+            colour = darkest.reshape(len(darkest), -1)[:3, 0].clamp(0, 255)
+            return tuple(int(each) for each in colour)
+    return None
+
+
+def _levels(values: torch.Tensor) -> torch.Tensor:
+    return ((values.float().clamp(-_OVERSHOT, _OVERSHOT) + 1) * 127.5).round()
+
+
+def _failure(what: str, fault: str, computed: torch.dtype, model: torch.dtype) -> PictureError:
+    hint = "another --seed, --sampler or --guidance, or more --steps"
+    if fault != _NOT_NUMBERS:
+        hint = "another --seed or prompt; what img2img makes of a plain picture may be plain"
+    if model != torch.float32:
+        hint = "--dtype float32"
+    return PictureError(f"{what} {fault}, computed in {_name(computed)}", hint=hint)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -15,8 +16,11 @@ from imggen.plan.change import Method
 from imggen.plan.recipe import Recipe
 from imggen.plan.request import GeneratePlan
 
-Entrance = Callable[[torch.Generator], AbstractContextManager[dict[str, Any]]]
+Enter = Callable[[torch.Generator], AbstractContextManager[dict[str, Any]]]
 """From a picture's own generator to a block in which the pipeline is called with what the block yields."""
+
+# Of 255, by which a sheet of paper may differ that was scanned or stored as JPEG.
+_PAPER_LEVELS: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +42,35 @@ def plain(_: torch.Generator) -> Iterator[dict[str, Any]]:
     yield {}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entrance:
+    """How given pictures come into a call, and whether what is made of them may honestly be of one colour."""
+
+    enter: Enter = plain
+    may_be_plain: bool = False
+
+
+WORDS_ALONE: Final = Entrance()
+
+
 def prepare(pipeline: Any, plan: GeneratePlan, pictures: Pictures) -> Entrance:
     """Return how the given pictures enter each call of `plan`; what all calls share is computed once, in the first."""
     if plan.change is None:
-        return plain
-    return _ENTRANCES[plan.change.method](pipeline, plan, pictures)
+        return WORDS_ALONE
+    enter = _ENTRANCES[plan.change.method](pipeline, plan, pictures)
+    return Entrance(enter=enter, may_be_plain=_is_plain(pictures))
 
 
-def _from_image(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
+def _is_plain(pictures: Pictures) -> bool:
+    """Return whether all given pictures are of one colour, or nearly, where a mask leaves them as they are."""
+    shown = [np.asarray(each.convert("RGB")).reshape(-1, 3) for each in pictures.images]
+    if pictures.mask is not None:
+        kept = np.asarray(pictures.mask).reshape(-1) == 0
+        shown = [each[kept] for each in shown]
+    return bool(shown) and all(len(each) > 0 and np.ptp(each, axis=0).max() <= _PAPER_LEVELS for each in shown)
+
+
+def _from_image(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
         yield {"image": pictures.images[0]}
@@ -53,7 +78,7 @@ def _from_image(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
     return enter
 
 
-def _inpainting(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
+def _inpainting(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
     # The pipelines want a mask of black and white; where it runs out is for the one who pastes.
     mask = _solid(pictures)
 
@@ -64,7 +89,7 @@ def _inpainting(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
     return enter
 
 
-def _latent_blending(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Entrance:
+def _latent_blending(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Enter:
     mask = _solid(pictures)
 
     @contextmanager
@@ -81,7 +106,7 @@ def _solid(pictures: Pictures) -> Image.Image:
     return pictures.mask.point(lambda value: 255 if value else 0)
 
 
-def _noise_and_words(pipeline: Any, plan: GeneratePlan, _: Pictures) -> Entrance:
+def _noise_and_words(pipeline: Any, plan: GeneratePlan, _: Pictures) -> Enter:
     parents = [each for each in plan.given if each.role == "parent"]
     genes = [
         gene(each.recipe, weight) for each, weight in zip(parents, plan.weights, strict=True) if each.recipe is not None
@@ -113,7 +138,7 @@ def gene(recipe: Recipe, weight: float) -> Gene:
     )
 
 
-def _latents(pipeline: Any, plan: GeneratePlan, pictures: Pictures) -> Entrance:
+def _latents(pipeline: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
     @cache
     def mixed() -> torch.Tensor:
         return breeding.mix_pictures([encoding.encode(pipeline, each) for each in pictures.images], plan.weights)
@@ -129,7 +154,7 @@ def _latents(pipeline: Any, plan: GeneratePlan, pictures: Pictures) -> Entrance:
     return enter
 
 
-def _statistics(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Entrance:
+def _statistics(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Enter:
     content, style = pictures.images[0], _style(pictures)
 
     @cache
@@ -147,7 +172,7 @@ def _statistics(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Entrance:
     return enter
 
 
-def _ip_adapter(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
+def _ip_adapter(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
         yield {"image": pictures.images[0], "ip_adapter_image": _on_white(_style(pictures))}
@@ -155,7 +180,7 @@ def _ip_adapter(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
     return enter
 
 
-def _reference(_: Any, __: GeneratePlan, pictures: Pictures) -> Entrance:
+def _reference(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
     styles = () if pictures.style is None else (_on_white(pictures.style),)
 
     @contextmanager
@@ -178,7 +203,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
-_ENTRANCES: Final[dict[Method, Callable[[Any, GeneratePlan, Pictures], Entrance]]] = {
+_ENTRANCES: Final[dict[Method, Callable[[Any, GeneratePlan, Pictures], Enter]]] = {
     "image-to-image": _from_image,
     "inpainting": _inpainting,
     "latent-blending": _latent_blending,

@@ -1,7 +1,7 @@
 """From a pipeline and a plan to pictures, one at a time."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -12,6 +12,7 @@ from PIL import Image
 from imggen.engine import attention, decoding, failures, methods, seamless
 from imggen.engine.environment import quiet
 from imggen.engine.methods import Entrance
+from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import PictureError
 from imggen.plan.progress import Progress, Stage, ignore
 from imggen.plan.request import GeneratePlan
@@ -24,10 +25,11 @@ _MARK = "@@prompt@@"
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A picture and the seed that it was drawn from."""
+    """A picture and the seed that it was drawn from; `notes` say what else its user should know."""
 
     seed: int
     image: Image.Image
+    notes: tuple[str, ...] = ()
 
 
 def sample(pipeline: Any, plan: GeneratePlan, *, on_event: Report = ignore) -> Iterator[Sample]:
@@ -37,7 +39,12 @@ def sample(pipeline: Any, plan: GeneratePlan, *, on_event: Report = ignore) -> I
 
 
 def draw(
-    pipeline: Any, plan: GeneratePlan, number: int, *, entrance: Entrance = methods.plain, on_event: Report = ignore
+    pipeline: Any,
+    plan: GeneratePlan,
+    number: int,
+    *,
+    entrance: Entrance = methods.WORDS_ALONE,
+    on_event: Report = ignore,
 ) -> Sample:
     """Draw picture `number` of `plan`, counted from 1, in a call of its own.
 
@@ -51,7 +58,8 @@ def draw(
     with ExitStack() as stack:
         if plan.tile is not None:
             stack.enter_context(seamless.seamless(pipeline, plan.tile))
-        return Sample(seed=seed, image=_draw(pipeline, plan, seed, entrance, report))
+        image = _draw(pipeline, plan, seed, entrance, report)
+    return Sample(seed=seed, image=image, notes=tuple(report.notes))
 
 
 def _draw(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance, report: "_Reporter") -> Image.Image:
@@ -61,8 +69,8 @@ def _draw(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance, repo
             for each in (quiet(), failures.memory_explained(plan), _reporting(pipeline, report)):
                 stack.enter_context(each)
             stack.enter_context(attention.chunked(plan.attention_chunk_bytes))
-            stack.enter_context(decoding.guarded(pipeline.vae, on_decode=partial(report, "decode")))
-            shown = stack.enter_context(entrance(generator))
+            stack.enter_context(_guarded(pipeline, plan, entrance, report))
+            shown = stack.enter_context(entrance.enter(generator))
             drawn = pipeline(**plan.arguments, **shown, generator=generator)
     except BaseException:
         # The pipelines do this at their end only; without it offloaded parts stay where an interruption left them.
@@ -71,6 +79,20 @@ def _draw(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance, repo
     _refuse_blanked(drawn, plan, seed)
     image: Image.Image = drawn.images[0]
     return image
+
+
+def _guarded(
+    pipeline: Any, plan: GeneratePlan, entrance: Entrance, report: "_Reporter"
+) -> AbstractContextManager[None]:
+    # Looked at where it is decoded, so before anything of a given picture is pasted into it.
+    return decoding.guarded(
+        pipeline.vae,
+        on_decode=partial(report, "decode"),
+        on_note=report.notes.append,
+        refuse_plain=not entrance.may_be_plain,
+        # SDXL's pipeline widens float16 latents before it hands them on.
+        dtype=TORCH_DTYPES[plan.dtype],
+    )
 
 
 def _refuse_blanked(drawn: Any, plan: GeneratePlan, seed: int) -> None:
@@ -127,6 +149,7 @@ class _Reporter:
         self._on_event = on_event
         self._image = image
         self._images = images
+        self.notes: list[str] = []
 
     def __call__(self, stage: Stage, step: int = 0, steps: int = 0) -> None:
         self._on_event(Progress(stage=stage, step=step, steps=steps, image=self._image, images=self._images))

@@ -357,7 +357,8 @@ def _pictures(prepared: _Prepared, digest: str, draw: Callable[[int], Any], on_e
             yield _kept(prepared, number)
             continue
         try:
-            image = inputs.finish(prepared.plan, prepared.laid, draw(number).image)
+            drawn = draw(number)
+            image = inputs.finish(prepared.plan, prepared.laid, drawn.image)
             on_event(Progress(stage="write", image=number, images=len(seeds)))
             made = _written(prepared, number, image, _recipe(prepared.plan, seed, digest))
         except ImggenError as error:
@@ -369,7 +370,7 @@ def _pictures(prepared: _Prepared, digest: str, draw: Callable[[int], Any], on_e
             failures.append(f"seed {seed}: {error.message}")
             continue
         done += 1
-        yield made
+        yield replace(made, notes=(*drawn.notes, *made.notes))
     if failures:
         raise ImggenError(f"{len(failures)} of {len(seeds)} pictures failed: {'; '.join(failures)}")
 

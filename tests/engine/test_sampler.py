@@ -1,12 +1,13 @@
 import inspect
 
+import accelerate
 import diffusers
 import numpy as np
 import pytest
 import torch
 
 from imggen.engine import environment, loader, sampler
-from imggen.errors import ImggenError, MachineError
+from imggen.errors import ImggenError, MachineError, PictureError
 from imggen.plan import catalog
 from tests.engine import pipelines
 
@@ -121,6 +122,100 @@ def test_a_model_of_nans_is_an_error_and_not_a_black_picture(tiny_models, make_p
     torch.nn.init.constant_(pipeline.unet.conv_out.bias, float("nan"))
     with pytest.raises(ImggenError, match="not made of numbers"):
         next(sampler.sample(pipeline, plan))
+
+
+def fail_in(pipeline, dtypes, value=float("nan")):
+    """Let the autoencoder of `pipeline` draw nothing but `value` while it computes in one of `dtypes`."""
+    seen = []
+
+    def spoil(_, __, drawn):
+        seen.append(drawn.dtype)
+        return torch.full_like(drawn, value) if drawn.dtype in dtypes else drawn
+
+    pipeline.vae.decoder.register_forward_hook(spoil)
+    return seen
+
+
+HALF = {torch.bfloat16}
+BOTH = {torch.bfloat16, torch.float32}
+LEVERS = {
+    "plain": {},
+    "in tiles": {"vae_tile": 64, "size": 128},
+    "in slices": {"vae_slicing": True},
+    "offloaded": {"offload": "model"},
+}
+
+
+def mended(pipeline, plan):
+    """Draw with an autoencoder that can only float32, and check that it is as before afterwards."""
+    (dtype,) = {each.dtype for each in pipeline.vae.parameters()}
+    seen = fail_in(pipeline, HALF)
+    drawn = list(sampler.sample(pipeline, plan))
+    assert set(seen) == BOTH
+    assert ["decoded once more, in float32" in each for drawing in drawn for each in drawing.notes] == [True] * 2
+    assert {each.dtype for each in pipeline.vae.parameters()} == {dtype} == HALF
+    return drawn
+
+
+def in_float32_throughout(plan):
+    """What an autoencoder with the same weights makes that was in float32 from the start."""
+    pipeline = loader.load(plan)
+    pipeline.vae.to(torch.float32)
+    drawn = list(sampler.sample(pipeline, plan))
+    assert {each.notes for each in drawn} == {()}
+    return drawn
+
+
+@pytest.mark.parametrize("levers", LEVERS.values(), ids=LEVERS)
+def test_an_autoencoder_that_fails_in_half_precision_is_run_in_float32_and_put_back(tiny_models, make_plan, levers):
+    asked = {"dtype": "bfloat16", "seeds": (7, 8), **levers}
+    plan = make_plan(tiny_models("sd"), **asked)
+    drawn = mended(loader.load(plan), plan)
+    expected = in_float32_throughout(make_plan(tiny_models("sd"), **asked | {"offload": "none"}))
+    np.testing.assert_array_equal([pixels(each) for each in drawn], [pixels(each) for each in expected])
+
+
+def test_an_autoencoder_whose_parts_are_fetched_one_by_one_is_run_in_float32_without_its_weights(
+    tiny_models, make_plan
+):
+    plan = make_plan(tiny_models("sd"), dtype="bfloat16", seeds=(7, 8))
+    pipeline = loader.load(plan)
+    # What `--offload sequential` does, of which the text encoder's part needs an accelerator.
+    accelerate.cpu_offload(pipeline.vae, "cpu", offload_buffers=True)
+    drawn = mended(pipeline, plan)
+    assert {each.device.type for each in pipeline.vae.parameters()} == {"meta"}
+    expected = in_float32_throughout(plan)
+    np.testing.assert_array_equal([pixels(each) for each in drawn], [pixels(each) for each in expected])
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(float("nan"), "not made of numbers"), (-1.0, r"all of it is black \(0, 0, 0\), computed in float32")],
+)
+def test_an_autoencoder_that_fails_in_float32_too_is_an_error(tiny_models, make_plan, value, message):
+    plan = make_plan(tiny_models("sd"), dtype="bfloat16")
+    pipeline = loader.load(plan)
+    seen = fail_in(pipeline, BOTH, value)
+    with pytest.raises(PictureError, match=message) as caught:
+        next(sampler.sample(pipeline, plan))
+    assert caught.value.hint == "--dtype float32"
+    assert seen == [torch.bfloat16, torch.float32]
+    assert pipeline.vae.dtype == torch.bfloat16
+
+
+def test_sdxl_in_float16_names_the_dtype_that_its_latents_were_made_in(tiny_models, make_plan):
+    plan = make_plan(tiny_models("sdxl"), dtype="float16")
+    pipeline = loader.load(plan)
+    torch.nn.init.constant_(pipeline.unet.conv_out.bias, float("nan"))
+    with pytest.raises(PictureError, match="computed in float16") as caught:
+        next(sampler.sample(pipeline, plan))
+    assert caught.value.hint == "--dtype float32"
+
+
+@pytest.mark.parametrize("family", pipelines.FAMILIES)
+def test_a_single_step_is_no_plain_picture(tiny_models, make_plan, family):
+    (drawn,) = pictures(make_plan(tiny_models(family), steps=1))
+    assert drawn.notes == ()
 
 
 def test_running_out_of_memory_names_the_next_lever(tiny_models, make_plan):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from imggen.engine import loader
@@ -204,6 +205,100 @@ def test_a_lone_picture_that_fails_keeps_its_own_error(ask):
     with pytest.raises(PictureError) as caught:
         list(generate.generate(ask(output="x.png"), load=load))
     assert caught.value.hint == "--dtype float32"
+
+
+def drawing(value, *, dtypes):
+    """A loader whose autoencoder draws nothing but `value` while it computes in one of `dtypes`."""
+
+    def load(plan, **options):
+        pipeline = loader.load(plan, **options)
+
+        def spoil(_, __, drawn):
+            return torch.full_like(drawn, value) if drawn.dtype in dtypes else drawn
+
+        pipeline.vae.decoder.register_forward_hook(spoil)
+        return pipeline
+
+    return load
+
+
+NAN = float("nan")
+HALF = {torch.bfloat16}
+BOTH = {torch.bfloat16, torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(NAN, "is not made of numbers"), (-1.0, r"all of it is black \(0, 0, 0\)")]
+)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_picture_that_came_to_nothing_is_a_failure_and_nothing_is_written(ask, dtype, value, message):
+    with pytest.raises(PictureError, match=message) as caught:
+        list(generate.generate(ask(dtype=dtype, output="out/x.png"), load=drawing(value, dtypes=BOTH)))
+    assert caught.value.exit_code == EXIT_FAILED
+    assert "--" in caught.value.hint
+    assert [each for each in Path().rglob("*") if each.is_file()] == []
+
+
+@pytest.mark.parametrize("value", [NAN, -1.0])
+def test_a_second_decoding_is_noted_beside_its_picture_and_happens_again_from_its_file(ask, value):
+    load = drawing(value, dtypes=HALF)
+    (made,) = generate.generate(ask(dtype="bfloat16", output="x.png"), load=load)
+    (note,) = [each for each in made.notes if "decoded once more, in float32" in each]
+    assert "in bfloat16" in note
+    (again,) = generate.generate(GenerateRequest(from_file="x.png", output="again.png"), load=load)
+    assert note in again.notes
+    np.testing.assert_array_equal(pixels("again.png"), pixels("x.png"))
+    assert again.recipe == made.recipe
+
+
+def test_a_white_background_that_was_asked_for_is_a_picture():
+    request = GenerateRequest(prompt="a white background", seed="1", dtype="float32", output="x.png", watermark="off")
+    (made,) = generate.generate(request)
+    assert made.notes == ()
+    assert (pixels("x.png") == 255).all()
+
+
+def given(task, image, **said):
+    image.save("given.png")
+    return {"task": task, "images": ("given.png",), "output": "x.png", **said}
+
+
+def paper():
+    return Image.effect_noise((64, 64), 1).point(lambda level: 248 + level % 4).convert("RGB")
+
+
+def photo():
+    return Image.effect_noise((64, 64), 60).convert("RGB")
+
+
+def test_a_sheet_of_paper_may_stay_white(ask):
+    (made,) = generate.generate(ask(**given("image-to-image", paper())), load=drawing(1.0, dtypes=BOTH))
+    assert made.path.exists()
+
+
+def test_a_photo_may_not_become_white(ask):
+    with pytest.raises(PictureError, match=r"all of it is white \(255, 255, 255\)"):
+        list(generate.generate(ask(**given("image-to-image", photo())), load=drawing(1.0, dtypes=BOTH)))
+
+
+def test_what_a_mask_takes_off_a_sheet_of_paper_may_leave_it_white(ask):
+    stained = paper()
+    stained.paste((120, 60, 10), (16, 16, 40, 40))
+    asked = given("inpaint", stained, mask_box="16,16,24,24")
+    (made,) = generate.generate(ask(**asked), load=drawing(1.0, dtypes=BOTH))
+    assert made.path.exists()
+    with pytest.raises(PictureError, match="all of it is white"):
+        list(generate.generate(ask(**asked | {"mask_box": "16,16,16,24"}), load=drawing(1.0, dtypes=BOTH)))
+
+
+def test_what_is_pasted_around_it_does_not_hide_that_nothing_was_drawn(ask):
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (8, 8, 24, 24))
+    mask.save("mask.png")
+    asked = ask(**given("inpaint", photo(), mask="mask.png"))
+    with pytest.raises(PictureError, match="all of it is black"):
+        list(generate.generate(asked, load=drawing(-1.0, dtypes=BOTH)))
+    assert not Path("x.png").exists()
 
 
 def test_running_out_of_memory_stops_the_run_and_says_how_far_it_came(ask):
