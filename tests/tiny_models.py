@@ -11,6 +11,8 @@ environment.prepare(offline=True)
 
 import torch  # noqa: E402 - reads the environment that was just prepared
 from diffusers import (  # noqa: E402
+    AuraFlowPipeline,
+    AuraFlowTransformer2DModel,
     AutoencoderDC,
     AutoencoderKL,
     AutoencoderKLFlux2,
@@ -26,6 +28,8 @@ from diffusers import (  # noqa: E402
     Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
+    Lumina2Pipeline,
+    Lumina2Transformer2DModel,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
@@ -53,6 +57,7 @@ from transformers import (  # noqa: E402
     Gemma2Config,
     Gemma2Model,
     GemmaTokenizer,
+    LlamaTokenizer,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
@@ -62,6 +67,8 @@ from transformers import (  # noqa: E402
     T5Config,
     T5EncoderModel,
     T5TokenizerFast,
+    UMT5Config,
+    UMT5EncoderModel,
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode  # noqa: E402
 
@@ -116,10 +123,32 @@ def qwen_tokenizer():
     )
 
 
+def letters(*special):
+    words = (*special, "▁", "\n", *(chr(number) for number in range(33, 127)))
+    return {word: number for number, word in enumerate(words)}
+
+
 def gemma_tokenizer():
-    letters = ("▁", "\n", *(chr(number) for number in range(33, 127)))
-    words = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *letters)
-    return GemmaTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[], model_max_length=2048)
+    vocabulary = letters("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+    return GemmaTokenizer(vocab=vocabulary, merges=[], model_max_length=2048)
+
+
+def llama_tokenizer():
+    vocabulary = letters("<unk>", "<s>", "</s>")
+    return LlamaTokenizer(vocab=vocabulary, merges=[], model_max_length=512, pad_token="</s>")
+
+
+def gemma_encoder(tokenizer, layers=1):
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    return Gemma2Model(config).eval()
 
 
 def clip_config():
@@ -367,15 +396,6 @@ def sana(_: Path):
     tokenizer = gemma_tokenizer()
     kinds = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
     scales = ((), (), (), (5,), (5,), (5,))
-    encoder = Gemma2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=8,
-    )
     return SanaPipeline(
         transformer=SanaTransformer2DModel(
             sample_size=2,
@@ -406,9 +426,55 @@ def sana(_: Path):
             encoder_out_shortcut=False,
             decoder_in_shortcut=False,
         ).eval(),
-        text_encoder=Gemma2Model(encoder).eval(),
+        text_encoder=gemma_encoder(tokenizer),
         tokenizer=tokenizer,
         scheduler=DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+    )
+
+
+def lumina2(_: Path):
+    torch.manual_seed(0)
+    tokenizer = gemma_tokenizer()
+    return Lumina2Pipeline(
+        transformer=Lumina2Transformer2DModel(
+            sample_size=8,
+            in_channels=4,
+            hidden_size=24,
+            num_layers=1,
+            num_refiner_layers=1,
+            num_attention_heads=3,
+            num_kv_heads=1,
+            multiple_of=2,
+            axes_dim_rope=(4, 2, 2),
+            axes_lens=(300, 64, 64),
+            cap_feat_dim=8,
+        ).eval(),
+        vae=shifted_autoencoder(),
+        text_encoder=gemma_encoder(tokenizer, layers=2),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+    )
+
+
+def auraflow(_: Path):
+    torch.manual_seed(0)
+    tokenizer = llama_tokenizer()
+    encoder = UMT5Config(d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4, vocab_size=len(tokenizer))
+    return AuraFlowPipeline(
+        transformer=AuraFlowTransformer2DModel(
+            sample_size=64,
+            num_mmdit_layers=1,
+            num_single_dit_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            joint_attention_dim=32,
+            caption_projection_dim=32,
+            pos_embed_max_size=256,
+        ).eval(),
+        vae=autoencoder(),
+        text_encoder=UMT5EncoderModel(encoder).eval(),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.73),
     )
 
 
@@ -521,6 +587,8 @@ BUILDERS = {
     "pixart-sigma": pixart,
     "pixart-alpha": pixart_alpha,
     "sana": sana,
+    "lumina2": lumina2,
+    "auraflow": auraflow,
     "chroma": chroma,
     "qwen-image": qwen_image,
     "z-image": z_image,

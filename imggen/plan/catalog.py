@@ -32,7 +32,8 @@ class Family:
 
     `pipelines` maps a task to its diffusers class; `when` narrows the row to models whose denoiser's or scheduler's
     config, or the options of whose own pipeline, say so.
-    `native_pixels` is the edge of the square that the models were trained on, where their config does not tell.
+    `native_pixels` is the edge of the square that the models were trained on, where their denoiser's config does not
+    tell it in latents by `size_key`; None for a family whose configs say something else there.
     `patch` is the number of latents per edge that the denoiser folds into one token; a picture's edges are multiples
     of the autoencoder's scale times `patch`. `min_size` and `max_size` bound an edge, in pixels.
     `guidance_argument` None and `negative_refusal` not None say that the pipeline takes no such thing, and why.
@@ -66,6 +67,7 @@ class Family:
     guidance_refusal: str | None = None
     steers_above: float = 1.0
     distilled_key: str | None = None
+    size_key: str | None = "sample_size"
     negative_refusal: str | None = None
     slicing_refusal: str | None = None
     tile_refusal: str | None = None
@@ -353,6 +355,51 @@ FAMILIES: tuple[Family, ...] = (
         adapter_refusal=_NO_ADAPTERS,
         mixing_refusal=_OWN_LENGTHS,
         extra_arguments={"max_sequence_length": 300, "use_resolution_binning": False},
+    ),
+    Family(
+        name="lumina2",
+        title="Lumina-Image 2.0",
+        pipelines={"text-to-image": "Lumina2Pipeline"},
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=256,
+        max_size=2048,
+        steps=30,
+        guidance=4.0,
+        max_tokens=256,
+        cuda_dtypes=("bfloat16",),
+        mps_dtype="bfloat16",
+        fp16_safe=False,
+        slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
+        adapter_refusal=_NO_ADAPTERS,
+        mixing_refusal=_OWN_LENGTHS,
+        extra_arguments={"max_sequence_length": 256},
+    ),
+    Family(
+        name="auraflow",
+        title="AuraFlow",
+        pipelines={"text-to-image": "AuraFlowPipeline"},
+        denoiser="transformer",
+        native_pixels=1024,
+        size_key=None,
+        patch=2,
+        min_size=256,
+        # Its first versions know no places beyond; the last one would take 1536.
+        max_size=1024,
+        steps=50,
+        guidance=3.5,
+        max_tokens=256,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="bfloat16",
+        fp16_safe=True,
+        slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
+        adapter_refusal=_NO_ADAPTERS,
+        mixing_refusal=_OWN_LENGTHS,
+        force_upcast_vae=True,
+        extra_arguments={"max_sequence_length": 256},
     ),
     Family(
         name="chroma",

@@ -351,7 +351,8 @@ def limits(case: Case) -> sizes.Limits:
 
 def _configured_size(case: Case) -> tuple[int, int] | None:
     """Return the size that the denoiser's config states in latents, in pixels."""
-    value = case.facts.configs.get(case.family.denoiser, {}).get("sample_size")
+    key = case.family.size_key
+    value = case.facts.configs.get(case.family.denoiser, {}).get(key) if key else None
     listed = value if isinstance(value, list) else [value, value]
     edges = [edge * catalog.vae_scale(case.facts) for edge in listed if isinstance(edge, int) and edge > 0]
     return (edges[1], edges[0]) if len(edges) == len(listed) == 2 else None

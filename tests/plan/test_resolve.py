@@ -114,6 +114,12 @@ def test_a_model_that_steers_at_any_guidance_takes_a_negative_prompt_at_any(make
         make_plan(model, negative_prompt="x", guidance=0.0)
 
 
+def test_a_config_that_tells_no_native_size_is_not_asked_for_it(make_plan):
+    small = {"transformer": {"sample_size": 64}}
+    assert make_plan(straight("AuraFlowPipeline", **small)).width == 1024
+    assert make_plan(straight("Lumina2Pipeline", **small)).width == 512
+
+
 def test_qwen_image_is_guided_away_from_a_blank_where_nothing_else_is_said(make_plan):
     model = straight("QwenImagePipeline")
     plain, asked = make_plan(model), make_plan(model, negative_prompt="dull", guidance=3.0)
