@@ -11,7 +11,16 @@ from imggen.errors import ImggenError, MachineError, PictureError
 from imggen.plan import catalog
 from tests.engine import pipelines
 
-FAMILIES = (*pipelines.FAMILIES, "z-image-turbo", "qwen-image", "pixart-sigma", "pixart-alpha", "sana", "lumina2", "auraflow")
+FAMILIES = (
+    *pipelines.FAMILIES,
+    "z-image-turbo",
+    "qwen-image",
+    "pixart-sigma",
+    "pixart-alpha",
+    "sana",
+    "lumina2",
+    "auraflow",
+)
 
 
 def pictures(plan, **options):
