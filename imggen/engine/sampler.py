@@ -14,6 +14,7 @@ from imggen.engine.environment import quiet
 from imggen.engine.methods import Entrance
 from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import PictureError
+from imggen.plan import catalog
 from imggen.plan.progress import Progress, Stage, ignore
 from imggen.plan.request import GeneratePlan
 
@@ -129,7 +130,7 @@ def _limit(tokenizer: Any, plan: GeneratePlan) -> int:
     # What a long-reading encoder may read is an argument of the call; CLIP's own limit is part of its weights.
     asked = plan.arguments.get("max_sequence_length")
     if isinstance(asked, int) and not type(tokenizer).__name__.startswith("CLIP"):
-        return asked - _preamble(tokenizer)
+        return asked - (_preamble(tokenizer) if catalog.named(plan.family).counts_chat else 0)
     return int(tokenizer.model_max_length)
 
 

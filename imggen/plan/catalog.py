@@ -37,6 +37,7 @@ class Family:
     `patch` is the number of latents per edge that the denoiser folds into one token; a picture's edges are multiples
     of the autoencoder's scale times `patch`. `min_size` and `max_size` bound an edge, in pixels.
     `guidance_argument` None and `negative_refusal` not None say that the pipeline takes no such thing, and why.
+    `counts_chat` says whether the chat that is laid around a prompt counts against the tokens that are read of it.
     `steers_above` is the guidance above which a step has a second pass, for the negative prompt.
     `cuda_dtypes` are the half precisions in order of preference; `fp16_safe` says whether float16 is one that works.
     `slicing_refusal` says why diffusers' own attention slicing is not on offer, `tile_refusal` why no seamless picture
@@ -68,6 +69,7 @@ class Family:
     steers_above: float = 1.0
     distilled_key: str | None = None
     size_key: str | None = "sample_size"
+    counts_chat: bool = True
     negative_refusal: str | None = None
     slicing_refusal: str | None = None
     tile_refusal: str | None = None
@@ -441,6 +443,7 @@ FAMILIES: tuple[Family, ...] = (
         guidance=4.0,
         guidance_argument="true_cfg_scale",
         max_tokens=512,
+        counts_chat=False,
         cuda_dtypes=("bfloat16",),
         mps_dtype="bfloat16",
         fp16_safe=False,

@@ -249,7 +249,7 @@ def test_a_models_safety_checker_is_loaded_and_what_it_blanks_is_not_a_success(t
         next(sampler.sample(pipeline, plan))
 
 
-@pytest.mark.parametrize(("family", "limit"), [("sd", 77), ("flux", 512)])
+@pytest.mark.parametrize(("family", "limit"), [("sd", 77), ("flux", 512), ("qwen-image", 512)])
 def test_a_prompt_that_is_too_long_is_noted_with_what_is_not_read(tiny_models, make_plan, family, limit):
     plan = make_plan(tiny_models(family))
     pipeline = loader.load(plan)
