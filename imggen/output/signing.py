@@ -45,6 +45,7 @@ _MINING_ENTRIES: Final = ("ai_generative_training", "ai_training", "data_mining"
 _IPTC: Final = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _UNTRUSTED: Final = "signingCredential.untrusted"
 _TRUSTED: Final = "signingCredential.trusted"
+_CHANGED: Final = ("mismatch", "hashedURI", "missing", "unreadable", "inaccessible", "notRedacted")
 _EXPIRED: Final = frozenset(("signingCredential.expired", "claimSignature.outsideValidity"))
 # A JUMBF description box of type c2pa inside its superbox (ISO 19566-5; C2PA 2.x, "Embedding manifests").
 _MANIFEST: Final = re.compile(rb"jumb.{4}jumdc2pa", re.DOTALL)
@@ -135,6 +136,11 @@ class Validation:
     prompt_sha256: str | None = None
     mining: str | None = None
     ingredients: tuple[Ingredient, ...] = ()
+
+    @property
+    def is_changed(self) -> bool:
+        """Return whether bytes are not as they were signed; else the trouble is the signer or the version."""
+        return any(part in code for code in self.codes for part in _CHANGED)
 
 
 def is_available() -> bool:

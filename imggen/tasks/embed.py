@@ -78,6 +78,10 @@ def embed(request: EmbedRequest) -> Iterator[Embedded]:
     _check_output(request)
     if request.sign == "on" and governed.identity is None:
         raise RequestError("--sign on, and no key is set up", hint='imggen keys init --organisation "Example Ltd"')
+    if request.sign == "on" and request.strip == "all":
+        raise RequestError(
+            "--strip all takes a signature out, and --sign on wants one", hint="leave one of the two out"
+        )
     failures: list[RequestError] = []
     for target in request.targets:
         try:
@@ -106,7 +110,9 @@ def _told(request: EmbedRequest) -> tuple[Metadata, ...]:
     if not request.targets:
         raise RequestError("no file is named to embed metadata into")
     if request.source is None and not request.pairs and request.strip is None and request.sign == "auto":
-        raise RequestError("nothing is named to embed", hint='--from apple.png, or --set artist="A. B."')
+        raise RequestError(
+            "nothing is named to embed", hint='--from apple.png, --set artist="A. B.", --alt, or --strip'
+        )
     told = []
     if request.source is not None:
         facts = metadata.read(request.source)
@@ -250,7 +256,7 @@ def _signed(edit: _Edit, data: bytes, facts: Facts, marked: Marked, title: str) 
 def _check_signature(data: bytes, facts: Facts, sign: Signing) -> None:
     """Raise RequestError for a file that was tampered with: a new signature would vouch for it, unless that is said."""
     found = signing.read(data, facts.picture.format) if signing.is_available() else None
-    if sign == "on" or found is None or found.state != "invalid" or found.expired:
+    if sign == "on" or found is None or found.state != "invalid" or (found.expired and not found.is_changed):
         return
     raise RequestError(
         f"the file was changed after it was signed ({', '.join(found.codes)}), and signing it anew would vouch for it",

@@ -39,8 +39,6 @@ _TC260_FIELDS: Final = (
 )
 _LONGEST_LABEL: Final = 10_000
 _LONGEST_NAME: Final = 80
-# What the SDK says where bytes, and not the signer or the manifest's version, are the trouble.
-_CHANGED: Final = ("mismatch", "hashedURI", "missing", "unreadable", "inaccessible", "notRedacted")
 _SYNTHETIC: Final = frozenset(
     metadata.SOURCE_TYPES + each
     for each in (
@@ -256,7 +254,7 @@ def _judged(found: Validation) -> Layer:
         )
         return Layer(name="c2pa", strength="medium", words=words, facts=told)
     codes = ", ".join(found.codes)
-    if any(part in code for code in found.codes for part in _CHANGED):
+    if found.is_changed:
         words = f"a manifest is there, but the file was changed after signing, or the manifest was ({codes})"
         return Layer(name="c2pa", strength="broken", words=words, facts=told)
     words = f"a manifest is there that cannot be judged here ({codes})"

@@ -289,3 +289,11 @@ def test_edit_that_cannot_be_logged_is_undone(tmp_path, place, monkeypatch):
         run(path, pairs=(("alt", "A"),), policy=ruled(tmp_path, ""))
     assert path.read_bytes() == before
     assert not list(tmp_path.glob(".imggen*"))
+
+
+def test_taking_all_out_and_signing_are_not_done_in_one_go(tmp_path, identity, place):
+    path = written(tmp_path, "png", by=Means(identity=identity))
+    before = path.read_bytes()
+    with pytest.raises(RequestError, match="--strip all takes a signature out"):
+        run(path, strip="all", sign="on")
+    assert path.read_bytes() == before
