@@ -7,11 +7,12 @@ import typer
 from imggen.cli import suggestions
 from imggen.plan.change import Axes, Fit
 from imggen.plan.marking import Mining, PromptRecord, Signing, Watermarking
-from imggen.plan.request import AttentionSlicing, IfExists, ImageFormat, Metadata, Offload, VaeTiling
+from imggen.plan.request import AttentionSlicing, IfExists, ImageFormat, Metadata, Offload, Quantize, VaeTiling
 
 PICTURE = "Picture"
 GIVEN = "Given pictures"
 MODEL = "Model"
+ADAPTERS = "Adapters"
 FILES = "Files"
 MARKS = "Marks and rules"
 MACHINE = "Machine"
@@ -87,11 +88,79 @@ Mutate = Annotated[
 Like = Annotated[
     str | None, typer.Option("--like", metavar="FILE", help="The picture that has the style.", rich_help_panel=GIVEN)
 ]
-Adapter = Annotated[
+IpAdapter = Annotated[
     str | None,
     typer.Option(
-        "--ip-adapter", metavar="REF[:SCALE]", help="Weights that show a picture to the model.", rich_help_panel=MODEL
+        "--ip-adapter",
+        metavar="IMAGE[:SCALE]",
+        help="A picture that is shown to the model beside the words.",
+        rich_help_panel=ADAPTERS,
     ),
+]
+IpAdapterWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--ip-adapter-weights",
+        metavar="REF[:SCALE]",
+        help="The weights that show it; the family's usual ones by default.",
+        rich_help_panel=ADAPTERS,
+    ),
+]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option("--lora", metavar="REF[:SCALE]", help="A LoRA; may be repeated.", rich_help_panel=ADAPTERS),
+]
+Embedding = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding",
+        "--textual-inversion",
+        metavar="REF[:TOKEN]",
+        help="A word that was learnt; may be repeated.",
+        rich_help_panel=ADAPTERS,
+    ),
+]
+Vae = Annotated[
+    str | None,
+    typer.Option("--vae", metavar="REF", help="Another autoencoder than the model's own.", rich_help_panel=ADAPTERS),
+]
+Control = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--control",
+        metavar="NAME:IMAGE[:SCALE]",
+        help="A ControlNet (canny, ..., or its REF) and its picture; may be repeated.",
+        rich_help_panel=ADAPTERS,
+    ),
+]
+Preprocess = Annotated[
+    bool | None,
+    typer.Option(
+        "--preprocess/--no-preprocess",
+        help="Make the control pictures out of photographs first.",
+        show_default=False,
+        rich_help_panel=ADAPTERS,
+    ),
+]
+Wildcards = Annotated[
+    str | None,
+    typer.Option(
+        "--wildcards", metavar="FOLDER", help="Where __NAME__ in a prompt finds NAME.txt.", rich_help_panel=PICTURE
+    ),
+]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        "--base",
+        metavar="REF",
+        help="For a single file: the model that has the other parts.",
+        rich_help_panel=MODEL,
+        autocompletion=suggestions.models,
+    ),
+]
+Quantizing = Annotated[
+    Quantize | None,
+    typer.Option("--quantize", help="Store the denoiser smaller; loses some quality.", rich_help_panel=MACHINE),
 ]
 Seamless = Annotated[
     Axes | None,

@@ -35,7 +35,7 @@ TASKS_OF: Final[dict[str, tuple[str, ...]]] = {
     "weights": ("blend",),
     "mutate": ("blend",),
     "like": ("style",),
-    "ip_adapter": ("style",),
+    "ip_adapter_weights": ("style",),
 }
 """The fields of a request that only some tasks have."""
 
@@ -93,7 +93,7 @@ def choose(case: Case, approach: Approach) -> Alteration:
     if request.task == "blend":
         return Alteration(change=replace(change, mutation=_mutation(case, change)), weights=_weights(case))
     if request.task == "style":
-        adapter, scale = _adapter(request.ip_adapter)
+        adapter, scale = _adapter(request.ip_adapter_weights)
         return Alteration(change=replace(change, adapter=adapter, adapter_scale=scale), weights=())
     return Alteration(change=change, weights=())
 
@@ -192,5 +192,7 @@ def _adapter(text: str | None) -> tuple[str | None, float | None]:
     except ValueError:
         return text, 1.0
     if not math.isfinite(scale) or not 0 <= scale <= _STRONGEST_ADAPTER:
-        raise RequestError(f"--ip-adapter {text}: the scale {written} is not in 0 to 4", hint=f"{reference}:0.8")
+        raise RequestError(
+            f"--ip-adapter-weights {text}: the scale {written} is not in 0 to 4", hint=f"{reference}:0.8"
+        )
     return reference or text, scale

@@ -186,10 +186,11 @@ def is_heritable(recipe: Recipe) -> bool:
 
 def _stylise(case: Case, _: Size) -> Approach:
     family = case.family
-    if case.request.ip_adapter is not None:
+    if case.request.ip_adapter_weights is not None:
         if family.adapter_refusal:
             raise RequestError(
-                f"--ip-adapter: {family.title} takes none; {family.adapter_refusal}", hint="leave --ip-adapter out"
+                f"--ip-adapter-weights: {family.title} takes none; {family.adapter_refusal}",
+                hint="leave --ip-adapter-weights out",
             )
         return Approach(
             method="ip-adapter",

@@ -9,16 +9,17 @@ from typing import NoReturn
 
 from imggen.errors import RequestError
 from imggen.plan import strict
+from imggen.plan.adapter import Adapter
 from imggen.plan.change import Axes, Change, Edit, Role
 from imggen.plan.strict import Limit, Place
 
-SCHEMA = 3
+SCHEMA = 4
 MAX_CHARACTERS = 4 << 20
 MAX_GENERATIONS = 32
 MAX_ANCESTORS = 512
 LINEAGE_CHARACTERS = 24_000
 
-_SINCE = {2: ("tile", "change", "ingredients", "edits"), 3: ("watermark", "label")}
+_SINCE = {2: ("tile", "change", "ingredients", "edits"), 3: ("watermark", "label"), 4: ("adapters",)}
 _SHA256 = Limit(pattern="[0-9a-f]{64}", called="a SHA-256 in hexadecimal")
 _LIMITS = {
     "width": Limit(least=1),
@@ -71,8 +72,8 @@ class Recipe:
     One recipe makes one picture. `model` is the reference to ask for again; `model_hash` is the sha256 over the
     model's weight files (see `engine/store.py`); `versions` names imggen, torch and diffusers. `width` and `height` are
     those of the picture as it was made; the last of `edits` says what it was enlarged to. `watermark` says that the
-    pixels carry one, `label` which text is drawn into a corner. A recipe that was read keeps the `schema` that it was
-    written with, so that it stays the same recipe under the same hash.
+    pixels carry one, `label` which text is drawn into a corner; `adapters` were added to the model. A recipe that was
+    read keeps the `schema` that it was written with, so that it stays the same recipe under the same hash.
     """
 
     task: str
@@ -100,6 +101,7 @@ class Recipe:
     edits: tuple[Edit, ...] = ()
     watermark: bool = False
     label: str = ""
+    adapters: tuple[Adapter, ...] = ()
     schema: int = SCHEMA
 
     def to_json(self) -> str:

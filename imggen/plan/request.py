@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from imggen.plan.adapter import AdapterFacts
 from imggen.plan.change import Axes, Change, Fit
 from imggen.plan.given import Given
 from imggen.plan.machine import Device, Dtype
@@ -12,6 +13,7 @@ from imggen.plan.marking import MarkingPlan, MarkingRequest
 AttentionSlicing = Literal["auto", "on", "off"]
 Offload = Literal["auto", "none", "model", "sequential"]
 VaeTiling = Literal["auto", "on", "off"]
+Quantize = Literal["none", "int8", "fp8", "nf4"]
 Metadata = Literal["full", "minimal", "none"]
 IfExists = Literal["auto", "overwrite", "number", "skip", "error"]
 ImageFormat = Literal["png", "jpeg", "webp", "avif", "tiff"]
@@ -74,6 +76,15 @@ class GenerateRequest(MarkingRequest):
     mutate: float | None = None
     like: str | None = None
     ip_adapter: str | None = None
+    ip_adapter_weights: str | None = None
+    lora: tuple[str, ...] | None = None
+    embedding: tuple[str, ...] | None = None
+    vae: str | None = None
+    control: tuple[str, ...] | None = None
+    preprocess: bool | None = None
+    wildcards: str | None = None
+    base: str | None = None
+    quantize: Quantize | None = None
     origin: dict[str, str] = field(default_factory=dict)
 
 
@@ -144,6 +155,7 @@ class GeneratePlan:
     `pipeline` is the diffusers class that runs. `width` and `height` are the picture's; `canvas` is what the pipeline
     computes (width, height), larger where the picture's own edges are not multiples that the model can make. `given`
     are the pictures that it starts from, `weights` the parents' shares in their order, `change` what is done to them;
+    `adapters` are added to the model in their order, each checked against it;
     `tile` names the axes along which the picture shall repeat without a seam.
     """
 
@@ -179,5 +191,6 @@ class GeneratePlan:
     notes: tuple[str, ...] = ()
     given: tuple[Given, ...] = ()
     weights: tuple[float, ...] = ()
+    adapters: tuple[AdapterFacts, ...] = ()
     change: Change | None = None
     tile: Axes | None = None

@@ -199,7 +199,7 @@ def _check_sampler(case: Case, way: Approach, steered: Steering) -> None:
 def _check_adapter(change: Change | None, levers: memory.Levers) -> None:
     if change is not None and change.adapter is not None and levers.attention_slicing == "diffusers":
         raise RequestError(
-            "--ip-adapter and --attention-slicing on both replace the way in which attention is computed",
+            "--ip-adapter-weights and --attention-slicing on both replace the way in which attention is computed",
             hint="--attention-slicing auto",
         )
 

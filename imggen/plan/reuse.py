@@ -118,7 +118,7 @@ def _recorded_change(recipe: Recipe, request: GenerateRequest) -> dict[str, obje
         weights = [each.weight for each in recipe.ingredients if each.weight is not None]
         recorded |= {"mutate": change.mutation, "weights": ",".join(f"{each:.17g}" for each in weights)}
     if request.task == "style":
-        recorded["ip_adapter"] = change.adapter and f"{change.adapter}:{change.adapter_scale:.17g}"
+        recorded["ip_adapter_weights"] = change.adapter and f"{change.adapter}:{change.adapter_scale:.17g}"
     return recorded
 
 

@@ -15,6 +15,8 @@ from imggen.plan.request import GenerateRequest
 
 ENVIRONMENT: Final = "environment"
 PREFIX: Final = "IMGGEN_"
+SEPARATOR: Final = ";"
+"""Between the values of a variable that has several: neither a path nor a scale is likely to hold one."""
 CONFIG_NAME: Final = "config.toml"
 
 _MAX_BYTES: Final = 1 << 20
@@ -51,7 +53,12 @@ def choices(name: str) -> tuple[str, ...]:
 def from_command_line(options: Mapping[str, object]) -> GenerateRequest:
     """Return the request that `options` say; what is None or no field of a request is left out."""
     known = {each.name for each in fields(GenerateRequest)} - {"origin"}
-    said = {name: value for name, value in options.items() if name in known and value is not None}
+    # An option that may be repeated and was not is an empty list.
+    said = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in options.items()
+        if name in known and value is not None and value != []
+    }
     return _request(said, COMMAND_LINE)
 
 
@@ -172,6 +179,8 @@ def _kind(name: str) -> Any:
 def _parse(name: str, written: str, where: str) -> object:
     """Return the value that a text means for the field `name`."""
     kind = _kind(name)
+    if get_origin(kind) is tuple:
+        return tuple(part for each in written.split(SEPARATOR) if (part := each.strip()))
     if kind is bool:
         return _flag(written, where)
     if kind not in (int, float):
@@ -195,6 +204,8 @@ def _flag(written: str, where: str) -> bool:
 def _typed(name: str, value: object, where: str) -> object:
     """Return `value` in the type of the field `name`; raise RequestError where it has another."""
     kind = _kind(name)
+    if get_origin(kind) is tuple:
+        return _texts(value, where)
     if choices(name):
         return _choice(value, choices(name), where)
     if kind is str and name in _NUMBERS_AS_TEXT and isinstance(value, int) and not isinstance(value, bool):
@@ -215,6 +226,13 @@ def _choice(value: object, known: tuple[str, ...], where: str) -> str:
     guess = nearest(str(value), known)
     hint = f"the nearest is {guess[0]!r}" if guess else None
     raise RequestError(f"{where} is {value!r}, not one of {', '.join(known)}", hint=hint)
+
+
+def _texts(value: object, where: str) -> tuple[str, ...]:
+    listed = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(each, str) for each in listed):
+        raise RequestError(f"{where} is {value!r}, not text or a list of texts")
+    return tuple(listed)
 
 
 def _text(value: object, where: str) -> str:

@@ -224,7 +224,7 @@ def _check_adapter(decided: GeneratePlan) -> None:
     reference = decided.change.adapter if decided.change else None
     if reference is not None and not Path(reference).expanduser().exists():
         raise ModelError(
-            f"--ip-adapter {reference}: there is no such file or folder",
+            f"--ip-adapter-weights {reference}: there is no such file or folder",
             hint="a safetensors file with image_encoder/ beside it, or a folder as h94/IP-Adapter has",
         )
 

@@ -160,7 +160,7 @@ def test_of_several_that_fit_none_is_guessed(tmp_path, lay_out):
     folder = lay_out({"adapter-plus.safetensors": plus(pipeline.unet), "adapter.safetensors": plain(pipeline.unet)})
     with pytest.raises(RequestError, match=r"adapter-plus\.safetensors, adapter\.safetensors") as caught:
         load(pipeline, folder)
-    assert caught.value.hint == f"--ip-adapter {folder / 'adapter.safetensors'}"
+    assert caught.value.hint == f"--ip-adapter-weights {folder / 'adapter.safetensors'}"
 
 
 def untouched(pipeline):

@@ -185,7 +185,7 @@ def test_an_adapter_has_a_scale(text, kept):
 
 def test_an_adapter_scale_out_of_range_is_refused():
     with pytest.raises(RequestError, match="not in 0 to 4"):
-        decide("style", like="s.png", ip_adapter="weights:9")
+        decide("style", like="s.png", ip_adapter_weights="weights:9")
 
 
 def test_a_picture_too_large_for_the_model_gets_the_size_of_its_shape_that_is_not():
@@ -265,7 +265,7 @@ def test_a_family_that_looks_at_pictures_blends_only_what_it_can_draw_again():
 
 def test_a_family_that_looks_at_the_style_itself_takes_no_adapter():
     with pytest.raises(RequestError, match="it looks at the style picture itself"):
-        decide("style", model=klein(), like="s.png", ip_adapter="a:0.5")
+        decide("style", model=klein(), like="s.png", ip_adapter_weights="a:0.5")
 
 
 @pytest.mark.parametrize("is_distilled", [True, False])

@@ -274,9 +274,14 @@ def test_recipe_of_the_second_schema_has_no_marks(name):
         recipe.parse(changed(schema=2, **{name: None}))
 
 
+def test_recipe_of_the_third_schema_has_no_adapters():
+    with pytest.raises(RequestError, match="schema 3 and the key 'adapters', which came with schema 4"):
+        recipe.parse(changed(schema=3, adapters=None))
+
+
 def test_schemas_within_are_looked_at_too():
-    with pytest.raises(RequestError, match=r"ingredients\[1\]\.recipe has schema 4") as caught:
-        recipe.parse(forged(**{"ingredients.1.recipe.schema": 4, "ingredients.1.recipe.novelty": 1}))
+    with pytest.raises(RequestError, match=r"ingredients\[1\]\.recipe has schema 5") as caught:
+        recipe.parse(forged(**{"ingredients.1.recipe.schema": 5, "ingredients.1.recipe.novelty": 1}))
     assert "upgrade" in caught.value.hint
     with pytest.raises(RequestError, match=r"ingredients\[1\]\.recipe has schema 1 and the key 'change'"):
         recipe.parse(forged(**{"ingredients.1.recipe.schema": 1}))

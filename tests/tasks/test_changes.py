@@ -384,7 +384,7 @@ def test_an_ip_adapter_shows_the_style_picture_to_the_model(tiny_models, tmp_pat
     assert metadata.read(made.path).found.recipe == made.recipe
     assert (pixels("other-style.png") != pixels("mask-style.png")).any()
     with pytest.raises(ModelError, match="there is no such file or folder"):
-        make("style", like="other.png", output="x.png", model=model, ip_adapter="./nowhere:0.5")
+        make("style", like="other.png", output="x.png", model=model, ip_adapter_weights="./nowhere:0.5")
 
 
 def test_a_child_is_made_again_as_it_was_and_not_as_its_parents_were():
@@ -474,7 +474,7 @@ def test_an_adapter_and_sliced_attention_are_refused_together(tiny_models):
             "style",
             like="other.png",
             model=str(tiny_models("sd")),
-            ip_adapter="x",
+            ip_adapter_weights="x",
             attention_slicing="on",
             output="x.png",
         )
@@ -489,7 +489,7 @@ def test_a_recipe_without_an_adapter_keeps_a_presets_adapter_out():
         seed=None,
         like="other.png",
         from_file="first.png",
-        ip_adapter="w:0.5",
+        ip_adapter_weights="w:0.5",
         origin=origin,
         output="x.png",
     )

@@ -1,0 +1,58 @@
+"""Adapters: weights that are added to a model, as they are asked for, as they are found, and as they are used."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["lora", "embedding", "vae", "controlnet", "ip-adapter"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One adapter as it was asked for: `option` is what names it on the command line, for messages.
+
+    `reference` is a file, a folder or `org/name[@revision]` of the hub. `scale` weighs what it does, 0 is without it;
+    None where its kind knows no scale or nobody said. `image` is the picture that goes with it, as typed; `token` the
+    word that stands for an embedding in a prompt.
+    """
+
+    kind: Kind
+    option: str
+    reference: str
+    scale: float | None = None
+    image: str | None = None
+    token: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterFacts:
+    """What is known of an adapter before its weights are read: all of it comes from headers and small JSON files.
+
+    `files` are its weights, the first of them the one that names it; `sha256` is over them. `shapes` maps a tensor's
+    name to its shape, `metadata` is what the header says besides, `config` its parsed `config.json`.
+    """
+
+    asked: Asked
+    files: tuple[Path, ...]
+    sha256: str
+    revision: str | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """One adapter as a recipe records it: enough to ask for it again, and to tell whether it is the same.
+
+    `image` is the SHA-256 of the picture that goes with it, which is also among the recipe's ingredients.
+    """
+
+    kind: Kind
+    reference: str
+    sha256: str
+    revision: str | None = None
+    scale: float | None = None
+    token: str | None = None
+    image: str | None = None
