@@ -1,0 +1,86 @@
+"""What a model family is: its pipelines, what they can take and what suits them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from imggen.plan.machine import Dtype
+from imggen.plan.request import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """How a family looks at given pictures while it draws another one from noise.
+
+    `tasks` are done that way, and what is repainted is looked at besides. `words` is what the model is told, by task,
+    where nobody says anything. Both edges of a picture have at least `min_size` pixels, the longer one at most
+    `max_ratio` times those of the shorter. One of more than `max_pixels` is looked at, and repainted, smaller.
+    """
+
+    tasks: tuple[Task, ...]
+    words: Mapping[Task, str]
+    min_size: int
+    max_ratio: float
+    max_pixels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A model family, one row of the catalog.
+
+    `pipelines` maps a task to its diffusers class; `when` narrows the row to models whose denoiser's or scheduler's
+    config, or the options of whose own pipeline, say so.
+    `native_pixels` is the edge of the square that the models were trained on, where their denoiser's config does not
+    tell it in latents by `size_key`; None for a family whose configs say something else there.
+    `patch` is the number of latents per edge that the denoiser folds into one token; a picture's edges are multiples
+    of the autoencoder's scale times `patch`. `min_size` and `max_size` bound an edge, in pixels.
+    `guidance_argument` None and `negative_refusal` not None say that the pipeline takes no such thing, and why.
+    `counts_chat` says whether the chat that is laid around a prompt counts against the tokens that are read of it.
+    `steers_above` is the guidance above which a step has a second pass, for the negative prompt.
+    `cuda_dtypes` are the half precisions in order of preference; `fp16_safe` says whether float16 is one that works.
+    `slicing_refusal` says why diffusers' own attention slicing is not on offer, `tile_refusal` why no seamless picture
+    is, `adapter_refusal` why no IP-Adapter is, `mixing_refusal` why unlike prompts of parents are not mixed.
+    `sized_by_image` are the tasks whose pipelines take their size from the picture, `inpaint_channels` the denoiser's
+    input channels that the inpainting pipeline takes, () for any.
+    `reference` says how the family edits by looking at pictures, None where it does not. `hands_over_mu` says that the
+    pipelines shift the steps of any straight-path scheduler by the picture's size, where its config asks for it.
+    `base` is the usual published model of the family on the hub, and `licence` what the published weights usually carry,
+    as the hub names it; None where there is no usual one, or where it varies.
+    `initial` goes to the pipeline's constructor, `extra_arguments` to every call, before what is asked for.
+    """
+
+    name: str
+    title: str
+    pipelines: Mapping[Task, str]
+    denoiser: str
+    native_pixels: int
+    patch: int
+    min_size: int
+    max_size: int
+    steps: int
+    guidance: float
+    max_tokens: int
+    cuda_dtypes: tuple[Dtype, ...]
+    mps_dtype: Dtype
+    fp16_safe: bool
+    when: Mapping[str, object] = field(default_factory=dict)
+    guidance_argument: str | None = "guidance_scale"
+    guidance_refusal: str | None = None
+    steers_above: float = 1.0
+    distilled_key: str | None = None
+    size_key: str | None = "sample_size"
+    counts_chat: bool = True
+    negative_refusal: str | None = None
+    slicing_refusal: str | None = None
+    tile_refusal: str | None = None
+    adapter_refusal: str | None = None
+    mixing_refusal: str | None = None
+    sized_by_image: tuple[Task, ...] = ()
+    inpaint_channels: tuple[int, ...] = ()
+    reference: Reference | None = None
+    hands_over_mu: bool = False
+    channels_last: bool = False
+    force_upcast_vae: bool = False
+    base: str | None = None
+    licence: str | None = None
+    initial: Mapping[str, object] = field(default_factory=dict)
+    extra_arguments: Mapping[str, object] = field(default_factory=dict)
