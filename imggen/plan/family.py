@@ -43,7 +43,7 @@ class Family:
     input channels that the inpainting pipeline takes, () for any.
     `reference` says how the family edits by looking at pictures, None where it does not. `hands_over_mu` says that the
     pipelines shift the steps of any straight-path scheduler by the picture's size, where its config asks for it.
-    `base` is the usual published model of the family on the hub, and `licence` what the published weights usually carry,
+    `base` is the family's usual published model on the hub, and `licence` the one that published weights usually carry,
     as the hub names it; None where there is no usual one, or where it varies.
     `initial` goes to the pipeline's constructor, `extra_arguments` to every call, before what is asked for.
     """
