@@ -48,11 +48,20 @@ class Terms:
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a safetensors file says of itself: bytes of tensors, and how many of them each dtype takes."""
+    """What a safetensors file says of itself: bytes of tensors, how many of them each dtype takes, each one's shape.
+
+    `metadata` are the texts that whoever wrote the file put in.
+    """
 
     tensor_bytes: int
     dtype_bytes: dict[str, int]
-    names: frozenset[str]
+    shapes: dict[str, tuple[int, ...]]
+    metadata: dict[str, str]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the names of the tensors."""
+        return frozenset(self.shapes)
 
     @property
     def dtype(self) -> str:
@@ -169,15 +178,16 @@ def _parsed(path: Path, text: bytes) -> dict[str, object]:
         raise ModelError(f"{path} has a damaged header: {error}") from error
     if not isinstance(header, dict):
         raise ModelError(f"{path} has a damaged header: not an object")
-    header.pop("__metadata__", None)
     return header
 
 
 def _checked(path: Path, header: dict[str, object], data_bytes: int) -> Header:
+    metadata = header.pop("__metadata__", None)
     spans: list[tuple[int, int]] = []
     dtype_bytes: dict[str, int] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for name, entry in header.items():
-        dtype, begin, end = _span(path, name, entry)
+        dtype, shapes[name], begin, end = _span(path, name, entry)
         spans.append((begin, end))
         dtype_bytes[dtype] = dtype_bytes.get(dtype, 0) + end - begin
     position = 0
@@ -189,10 +199,16 @@ def _checked(path: Path, header: dict[str, object], data_bytes: int) -> Header:
         raise ModelError(f"{path} is cut short: {data_bytes} of {position} bytes of weights are there")
     if position < data_bytes:
         raise ModelError(f"{path} has {data_bytes - position} bytes that its header does not explain")
-    return Header(tensor_bytes=position, dtype_bytes=dtype_bytes, names=frozenset(header))
+    return Header(tensor_bytes=position, dtype_bytes=dtype_bytes, shapes=shapes, metadata=_texts(metadata))
 
 
-def _span(path: Path, name: str, entry: object) -> tuple[str, int, int]:
+def _texts(metadata: object) -> dict[str, str]:
+    # Nothing is decided by them alone, so what is no text is left out.
+    known = metadata if isinstance(metadata, dict) else {}
+    return {str(name): text for name, text in known.items() if isinstance(text, str)}
+
+
+def _span(path: Path, name: str, entry: object) -> tuple[str, tuple[int, ...], int, int]:
     damaged = ModelError(f"{path} has a damaged header: the entry of {name[:80]!r} makes no sense")
     if not isinstance(entry, dict):
         raise damaged
@@ -202,7 +218,7 @@ def _span(path: Path, name: str, entry: object) -> tuple[str, int, int]:
     begin, end = offsets
     if end < begin or (dtype in DTYPE_BYTES and end - begin != math.prod(shape) * DTYPE_BYTES[dtype]):
         raise damaged
-    return dtype, begin, end
+    return dtype, tuple(shape), begin, end
 
 
 def _counts(value: object) -> list[int] | None:
@@ -228,6 +244,14 @@ def sha256(root: Path, files: Iterable[Path], *, memory: Path | None = None) -> 
         total.update(f"{path.relative_to(root).as_posix()}\0{_file_sha256(path, known)}\n".encode())
     known.save()
     return total.hexdigest()
+
+
+def file_sha256(path: Path, *, memory: Path | None = None) -> str:
+    """Return the hex SHA-256 of one file, which is read as seldom as `sha256` reads it."""
+    known = _Memory(memory or Path(platformdirs.user_cache_dir("imggen")) / "weights.json")
+    found = _file_sha256(path, known)
+    known.save()
+    return found
 
 
 def _file_sha256(path: Path, known: "_Memory") -> str:
