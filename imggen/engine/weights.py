@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,25 +38,30 @@ class Terms:
     """On what terms a model may be had.
 
     `offline` forbids fetching; `allow_pickle` permits weights that can run code when they are read; `half` prefers
-    half-precision files where a model has both kinds.
+    half-precision files where a model has both kinds. Of the components in `without` only the small files count: their
+    weights come from elsewhere.
     """
 
     offline: bool = False
     allow_pickle: bool = False
     half: bool = True
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
     """What a safetensors file says of itself: bytes of tensors, how many of them each dtype takes, each one's shape.
 
-    `metadata` are the texts that whoever wrote the file put in.
+    `dtypes` and `sizes` say each tensor's dtype, in the file's own spelling, and bytes; `metadata` are the texts that
+    whoever wrote the file put in.
     """
 
     tensor_bytes: int
     dtype_bytes: dict[str, int]
     shapes: dict[str, tuple[int, ...]]
     metadata: dict[str, str]
+    dtypes: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> frozenset[str]:
@@ -186,8 +191,11 @@ def _checked(path: Path, header: dict[str, object], data_bytes: int) -> Header:
     spans: list[tuple[int, int]] = []
     dtype_bytes: dict[str, int] = {}
     shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: dict[str, str] = {}
+    sizes: dict[str, int] = {}
     for name, entry in header.items():
         dtype, shapes[name], begin, end = _span(path, name, entry)
+        dtypes[name], sizes[name] = dtype, end - begin
         spans.append((begin, end))
         dtype_bytes[dtype] = dtype_bytes.get(dtype, 0) + end - begin
     position = 0
@@ -199,7 +207,14 @@ def _checked(path: Path, header: dict[str, object], data_bytes: int) -> Header:
         raise ModelError(f"{path} is cut short: {data_bytes} of {position} bytes of weights are there")
     if position < data_bytes:
         raise ModelError(f"{path} has {data_bytes - position} bytes that its header does not explain")
-    return Header(tensor_bytes=position, dtype_bytes=dtype_bytes, shapes=shapes, metadata=_texts(metadata))
+    return Header(
+        tensor_bytes=position,
+        dtype_bytes=dtype_bytes,
+        shapes=shapes,
+        metadata=_texts(metadata),
+        dtypes=dtypes,
+        sizes=sizes,
+    )
 
 
 def _texts(metadata: object) -> dict[str, str]:
