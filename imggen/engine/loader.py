@@ -11,7 +11,7 @@ import torch
 import transformers
 from diffusers.utils import logging as diffusers_logging
 
-from imggen.engine import adapters, failures, store, threads
+from imggen.engine import adapters, autoencoders, embeddings, failures, loras, store, threads
 from imggen.engine.environment import quiet
 from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import ModelError, RequestError
@@ -64,9 +64,13 @@ def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
         pipeline_class = getattr(diffusers, name)
     choices = store.files(plan.model, plan.dtype)
     modules = {}
+    replaced = autoencoders.find(plan)
     for number, (component, choice) in enumerate(choices.items()):
         on_event(Progress(stage="load", step=number, steps=len(choices)))
-        modules[component] = _component(plan, component, choice.variant)
+        if component == "vae" and replaced is not None:
+            modules[component] = autoencoders.load(replaced, plan)
+        else:
+            modules[component] = _component(plan, component, choice.variant)
     with failures.explained(plan, name):
         pipeline = pipeline_class.from_pretrained(
             str(plan.model.folder),
@@ -189,6 +193,9 @@ def _check_tokenizer(plan: GeneratePlan, name: str, tokenizer: Any, encoder: Any
 
 
 def _adapt(pipeline: Any, plan: GeneratePlan) -> None:
+    """Add the plan's adapters: before offloading, whose hooks they would have to be moved through."""
+    loras.add(pipeline, plan)
+    embeddings.add(pipeline, plan)
     if plan.change is None or plan.change.adapter is None:
         return
     reference, scale = Path(plan.change.adapter).expanduser(), plan.change.adapter_scale

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from imggen.plan.machine import Dtype
+
 Kind = Literal["lora", "embedding", "vae", "controlnet", "ip-adapter"]
 
 
@@ -13,8 +15,9 @@ class Asked:
     """One adapter as it was asked for: `option` is what names it on the command line, for messages.
 
     `reference` is a file, a folder or `org/name[@revision]` of the hub. `scale` weighs what it does, 0 is without it;
-    None where its kind knows no scale or nobody said. `image` is the picture that goes with it, as typed; `token` the
-    word that stands for an embedding in a prompt.
+    None where its kind knows no scale or nobody said. `image` is the picture that goes with it, as typed, which the
+    `preprocessor`, where there is one, makes a control picture of; `token` the word that stands for an embedding in a
+    prompt.
     """
 
     kind: Kind
@@ -23,20 +26,28 @@ class Asked:
     scale: float | None = None
     image: str | None = None
     token: str | None = None
+    preprocessor: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterFacts:
     """What is known of an adapter before its weights are read: all of it comes from headers and small JSON files.
 
-    `files` are its weights, the first of them the one that names it; `sha256` is over them. `shapes` maps a tensor's
-    name to its shape, `metadata` is what the header says besides, `config` its parsed `config.json`.
+    `files` are its weights, the first of them the one that names it; `sha256` is over them: the file's own where there
+    is one. `reference` is what was asked for without the revision, which for the hub is the commit. `shapes` maps a
+    tensor's name to its shape, empty for a `pickle`, whose names nobody knows before it is read; `metadata` is what the
+    header says besides, `config` its parsed `config.json`. `weight_bytes` is the size of its tensors and `stored_dtype`
+    the dtype that most of them have.
     """
 
     asked: Asked
     files: tuple[Path, ...]
     sha256: str
+    reference: str
     revision: str | None = None
+    pickle: bool = False
+    weight_bytes: int = 0
+    stored_dtype: Dtype | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, object] = field(default_factory=dict)
@@ -46,7 +57,8 @@ class AdapterFacts:
 class Adapter:
     """One adapter as a recipe records it: enough to ask for it again, and to tell whether it is the same.
 
-    `image` is the SHA-256 of the picture that goes with it, which is also among the recipe's ingredients.
+    `image` is the SHA-256 of the picture that goes with it, which is also among the recipe's ingredients;
+    `preprocessor` made a control picture of it.
     """
 
     kind: Kind
@@ -56,3 +68,4 @@ class Adapter:
     scale: float | None = None
     token: str | None = None
     image: str | None = None
+    preprocessor: str | None = None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from imggen.plan.adapter import AdapterFacts
 from imggen.plan.catalog import Family
 from imggen.plan.given import Given
 from imggen.plan.machine import Machine
@@ -18,7 +19,7 @@ ASKED: Final = "asked for"
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A request, and what is known about the model, the machine and the pictures that it starts from."""
+    """A request, and what is known about the model, its adapters, the machine and the pictures that it starts from."""
 
     request: GenerateRequest
     facts: ModelFacts
@@ -26,6 +27,7 @@ class Case:
     record: ModelRecord
     machine: Machine
     given: tuple[Given, ...] = ()
+    adapters: tuple[AdapterFacts, ...] = ()
 
     def why(self, name: str, otherwise: str) -> str:
         """Return where the request's `name` came from, `otherwise` where it left it blank."""

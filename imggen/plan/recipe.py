@@ -41,6 +41,7 @@ _LIMITS = {
     # Shares that add up to 1 as nearly as people type them.
     "weight": Limit(least=0, most=1.01),
     "sha256": _SHA256,
+    "image": _SHA256,
     "source_sha256": _SHA256,
     "guid": Limit(pattern="urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", called="the URN of a UUID"),
 }

@@ -8,6 +8,7 @@ from typing import Final
 
 from imggen.errors import ImggenError, RequestError
 from imggen.plan import (
+    adaptation,
     alteration,
     approach,
     borders,
@@ -23,6 +24,7 @@ from imggen.plan import (
     sizes,
     steering,
 )
+from imggen.plan.adapter import AdapterFacts
 from imggen.plan.alteration import Alteration
 from imggen.plan.approach import Approach
 from imggen.plan.canvas import Canvas
@@ -87,25 +89,36 @@ def resolve(  # noqa: PLR0913 - the last two are for tests to put something else
     facts: ModelFacts,
     machine: Machine,
     given: tuple[Given, ...] = (),
+    adapters: tuple[AdapterFacts, ...] = (),
     *,
     draw_seed: Callable[[int], int],
     check_call: Check = signature.check,
 ) -> GeneratePlan:
     """Return the plan for `request`; raise the ImggenError that says which part cannot be done.
 
-    `given` are the pictures that it starts from. `draw_seed(limit)` returns a random whole number in [0, limit), as
+    `given` are the pictures that it starts from, `adapters` what was found of those that it asks for.
+    `draw_seed(limit)` returns a random whole number in [0, limit), as
     `secrets.randbelow` does; `check_call(names, pipeline)` raises for the first name that the pipeline does not take.
     """
     try:
         request = alteration.of_task(request)
         family = catalog.find(facts)
         own = record.read(facts)
-        case = Case(request=request, facts=facts, family=family, record=own, machine=machine, given=given)
+        case = Case(
+            request=request,
+            facts=adaptation.changed(facts, adapters),
+            family=family,
+            record=own,
+            machine=machine,
+            given=given,
+            adapters=adapters,
+        )
+        adaptation.check(case)
         decided = _decide(case, draw_seed)
     except RequestError as error:
         raise _with_origins(error, request) from error
     check_call((*decided.arguments, *_shown(decided.approach)), decided.approach.pipeline)
-    plan = _plan(case, decided)
+    plan = replace(_plan(case, decided), model=facts)
     destination.check_names(plan)
     return plan
 
@@ -164,6 +177,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         arguments=_arguments(case, way, prompt, area, steered),
         destination=destination.choose(case, len(chosen)),
         notes=(
+            *([case.family.unlisted] if case.family.unlisted else []),
             *fallbacks,
             *_told(way),
             *record.unknown_words(prompt, case.record),
@@ -243,6 +257,7 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         given=case.given,
         weights=decided.alteration.weights,
         change=decided.alteration.change,
+        adapters=case.adapters,
         tile=decided.tile,
         steps=steered.steps,
         guidance=steered.guidance,
@@ -282,7 +297,8 @@ def _reasons(case: Case, decided: _Decided) -> dict[str, str]:
 
 def to_json(plan: GeneratePlan) -> str:
     """Return the plan as indented strict JSON with its reasons; of the model only what names it."""
-    values = asdict(plan)
+    values = asdict(replace(plan, adapters=()))
+    values["adapters"] = [adaptation.summary(each) for each in plan.adapters]
     values["model"] = {
         "reference": plan.model.reference,
         "revision": plan.model.revision,
@@ -306,6 +322,7 @@ def explain(plan: GeneratePlan) -> list[str]:
         "seeds": _shortened(plan.seeds),
     }
     decided = [f"{name}: {value} ({plan.reasons[name]})" for name, value in values.items()]
+    decided.extend(adaptation.line(each) for each in plan.adapters)
     return [*decided, *(f"{each.name}: {each.value} ({each.reason})" for each in plan.levers)]
 
 

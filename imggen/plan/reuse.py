@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from imggen.errors import RequestError
-from imggen.plan import alteration, catalog
+from imggen.plan import adaptation, alteration, catalog
 from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE
 from imggen.plan.given import Given
 from imggen.plan.recipe import Ingredient, Recipe
@@ -46,6 +46,7 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
         "tile": recipe.tile,
         "watermark": "on" if recipe.watermark else "off",
         "label": recipe.label,
+        **adaptation.again(recipe),
         **_recorded_size(recipe, request),
         **_recorded_tiling(recipe, request),
         **_recorded_change(recipe, request),
@@ -130,6 +131,7 @@ def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
     hashes = [each.change.adapter_hash if each.change else None for each in (recipe, made)]
     if all(hashes) and hashes[0] != hashes[1]:
         found.append(f"adapter_hash {hashes[0]} is now {hashes[1]}")
+    found.extend(adaptation.differences(recipe, made))
     libraries = sorted(recipe.versions.keys() & made.versions.keys() - {"imggen"})
     moved = [name for name in libraries if recipe.versions[name] != made.versions[name]]
     return (*found, *(f"{name} {recipe.versions[name]} is now {made.versions[name]}" for name in moved))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import imggen
-from imggen.engine import environment, probe, store, weights
+from imggen.engine import adapter_files, environment, probe, store, weights
 from imggen.engine.weights import Terms
 from imggen.errors import ImggenError, ModelError, PictureError, RequestError
 from imggen.output import audit, label, metadata, writer
@@ -17,7 +17,7 @@ from imggen.output.means import Means
 from imggen.output.metadata import Facts
 from imggen.output.signing import Relationship
 from imggen.output.writer import Finished, Written
-from imggen.plan import destination, naming, policy, resolve, reuse
+from imggen.plan import adaptation, destination, naming, policy, resolve, reuse
 from imggen.plan import recipe as recipes
 from imggen.plan.case import PARENTS
 from imggen.plan.change import Role
@@ -110,6 +110,7 @@ def generate(
         yield from (_kept(prepared, number) for number in sorted(prepared.kept))
         return
     files = [path for each in store.files(prepared.plan.model, prepared.plan.dtype).values() for path in each.files]
+    files += [path for each in prepared.plan.adapters for path in each.files]
     with weights.ReadAhead(files, budget_bytes=prepared.machine.free_bytes // 2):
         on_event(Progress(stage="load"))
         # The one import that waits: torch and diffusers take seconds, `--dry-run` shall not pay for them, and the disk
@@ -142,8 +143,12 @@ def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) 
     machine = probe.machine()
     half = request.dtype not in ("float32", "fp32") and (machine.cpu_bfloat16 or bool(machine.accelerators))
     terms = Terms(offline=bool(request.offline) or not fetch, allow_pickle=bool(request.allow_pickle), half=half)
+    asked = adaptation.asked(request)
+    for each in asked:
+        governance.check_name(governed, adaptation.repository(each.reference))
     facts = _find(request, terms, on_event)
-    decided = resolve.resolve(request, facts, machine, given, draw_seed=secrets.randbelow)
+    found = tuple(adapter_files.find(each, terms=terms, on_event=on_event) for each in asked)
+    decided = resolve.resolve(request, facts, machine, given, found, draw_seed=secrets.randbelow)
     _check_adapter(decided)
     decided = _keeping(governed, decided, opened)
     means = _means(governed, decided, opened)
@@ -195,7 +200,9 @@ def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]
     given = tuple(audit.Input(sha256=each.sha256, source_type=each.source_type) for each in sources)
     entry = replace(asked, model=logged, inputs=given)
     adapter = decided.change.adapter if decided.change else None
-    governance.check_weights(governed, [model, *([governance.of_file(Path(adapter))] if adapter else [])], entry)
+    added = [governance.of_adapter(each) for each in decided.adapters]
+    added += [governance.of_file(Path(adapter))] if adapter else []
+    governance.check_weights(governed, [model, *added], entry)
     return replace(governed.means(entry), parents=governance.parents(sources))
 
 
@@ -326,6 +333,7 @@ def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:
         tile=decided.tile,
         change=decided.change,
         ingredients=_ingredients(decided),
+        adapters=tuple(adaptation.record(each) for each in decided.adapters),
     )
     return recipes.bounded(made)
 

@@ -15,7 +15,9 @@ from imggen.output.audit import Entry
 from imggen.output.keys import Identity
 from imggen.output.means import Journal, Means
 from imggen.output.signing import Parent, Relationship
+from imggen.plan import adaptation
 from imggen.plan import policy as policies
+from imggen.plan.adapter import AdapterFacts
 from imggen.plan.case import COMMAND_LINE
 from imggen.plan.enlargement import UpscaleRequest
 from imggen.plan.marking import Signing
@@ -283,6 +285,17 @@ def of_file(path: Path, sha256: str | None = None) -> ModelIdentity:
         folder=whole.as_posix(),
         sha256=sha256,
         pickles=any(each.suffix in _PICKLES for each in named),
+    )
+
+
+def of_adapter(facts: AdapterFacts) -> ModelIdentity:
+    """Return an adapter as a policy sees it."""
+    return ModelIdentity(
+        reference=adaptation.repository(facts.reference) if facts.revision else facts.reference,
+        folder=None if facts.revision else facts.files[0].resolve().as_posix(),
+        revision=facts.revision,
+        sha256=facts.sha256,
+        pickles=facts.pickle,
     )
 
 

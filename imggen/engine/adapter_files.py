@@ -1,0 +1,260 @@
+"""Adapters before torch sees them: where their files lie, and what the headers say."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Final, get_args
+
+from imggen.engine import weights
+from imggen.engine.environment import is_offline
+from imggen.engine.weights import Terms
+from imggen.errors import ModelError
+from imggen.plan import adaptation
+from imggen.plan.adapter import AdapterFacts, Asked, Kind
+from imggen.plan.machine import Dtype
+from imggen.plan.progress import Progress, ignore
+
+CONFIG: Final = "config.json"
+MAX_CONFIG_BYTES: Final = 1 << 20
+
+_USUAL: Final[dict[Kind, tuple[str, ...]]] = {
+    "lora": ("pytorch_lora_weights.safetensors",),
+    "embedding": ("learned_embeds.safetensors",),
+}
+"""How diffusers calls the one file that is the adapter, where others may lie beside it."""
+_MODELS: Final[tuple[Kind, ...]] = ("vae", "controlnet")
+"""Kinds that are models of their own: a config and weights, in one file or in shards."""
+_CALLED: Final[dict[Kind, str]] = {
+    "lora": "LoRA",
+    "embedding": "embedding",
+    "vae": "autoencoder",
+    "controlnet": "ControlNet",
+    "ip-adapter": "IP-Adapter",
+}
+_SHOWN: Final = 4
+
+DEFAULT_TERMS: Final = Terms()
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Where an adapter lies: a file or a folder, and for the hub the commit."""
+
+    place: Path
+    reference: str
+    revision: str | None = None
+
+
+def find(asked: Asked, *, terms: Terms = DEFAULT_TERMS, on_event: Report = ignore) -> AdapterFacts:
+    """Return the facts of the adapter that is asked for: a file, a folder, or `org/name[@revision][/file]` of the hub.
+
+    What is cached is used as it is; what is not is fetched where `terms` allow it. One that is missing, damaged, or a
+    pickle that `terms` forbid is a ModelError.
+    """
+    found = _locate(asked, terms, on_event)
+    choice = _choice(asked, found.place, terms)
+    _allowed(asked, choice.files[0].name, terms)
+    headers = [] if choice.pickle else [weights.read_header(each) for each in choice.files]
+    return AdapterFacts(
+        asked=asked,
+        files=choice.files,
+        sha256=_sha256(choice.files),
+        reference=found.reference,
+        revision=found.revision,
+        pickle=choice.pickle,
+        weight_bytes=_bytes(choice, headers),
+        stored_dtype=_dtype(headers),
+        shapes={name: shape for each in headers for name, shape in each.shapes.items()},
+        metadata={name: text for each in headers for name, text in each.metadata.items()},
+        config=_config(choice.files[0].parent) if asked.kind in _MODELS else {},
+    )
+
+
+def _locate(asked: Asked, terms: Terms, on_event: Report) -> _Found:
+    path = _at_home(asked.reference)
+    if _is_there(path):
+        return _Found(place=path, reference=asked.reference)
+    parts = adaptation.split_hub(asked.reference)
+    if parts is None:
+        raise ModelError(
+            f"{asked.option} {asked.reference}: there is no such file or folder",
+            hint=f"{asked.option} FILE, a folder, or ORGANISATION/NAME of the hub",
+        )
+    return _from_hub(asked, parts, terms, on_event)
+
+
+def _from_hub(asked: Asked, parts: tuple[str, str | None, str | None], terms: Terms, on_event: Report) -> _Found:
+    # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
+    from imggen.engine import hub
+
+    repository, revision, file = parts
+    reference = repository + (f"/{file}" if file else "")
+    folder = hub.cached(repository, revision)
+    if folder is not None and _is_whole(asked, folder, file, terms):
+        return _Found(place=_inside(folder, file), reference=reference, revision=folder.name)
+    if is_offline(asked=terms.offline):
+        get = (
+            f"hf download {repository}" + (f" {file}" if file else "") + (f" --revision {revision}" if revision else "")
+        )
+        raise ModelError(
+            f"{asked.option} {asked.reference}: it is not on this machine, and nothing is to be fetched now",
+            hint=f"while online: {get}",
+        )
+    folder = hub.fetch_chosen(
+        repository, revision, choose=lambda names: _wanted(asked, names, file, terms), on_event=on_event
+    )
+    return _Found(place=_inside(folder, file), reference=reference, revision=folder.name)
+
+
+def _inside(folder: Path, file: str | None) -> Path:
+    return folder / file if file else folder
+
+
+def _is_whole(asked: Asked, folder: Path, file: str | None, terms: Terms) -> bool:
+    if file:
+        return (folder / file).is_file()
+    try:
+        _choice(asked, folder, replace(terms, allow_pickle=True))
+    except ModelError:
+        return False
+    return True
+
+
+def _wanted(asked: Asked, names: Iterable[str], file: str | None, terms: Terms) -> list[str]:
+    """Return which of a repository's files the adapter is made of."""
+    listed = sorted(names)
+    if file:
+        if file not in listed:
+            raise ModelError(f"{asked.option} {asked.reference}: the repository has no {file}", hint=_listing(listed))
+        return [_allowed(asked, file, terms)]
+    if asked.kind not in _MODELS:
+        return [_allowed(asked, _single(asked, [each for each in listed if "/" not in each]), terms)]
+    root = _model_root(asked, listed)
+    # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
+    from imggen.engine import hub
+
+    inside = [each for each in map(PurePosixPath, listed) if each.parent == root]
+    texts = [each for each in inside if each.suffix == ".json"]
+    return [each.as_posix() for each in (*texts, *hub.weights_of(inside, terms))]
+
+
+def _model_root(asked: Asked, names: Iterable[str]) -> PurePosixPath:
+    """Return the folder of the model: the root, or the part of a whole pipeline that has the kind's name."""
+    for folder in (PurePosixPath(), PurePosixPath(asked.kind)):
+        if (folder / CONFIG).as_posix() in names:
+            return folder
+    raise ModelError(
+        f"{asked.option} {asked.reference} is no {_CALLED[asked.kind]} of diffusers: it has no {CONFIG}",
+        hint=f"{asked.option} with a folder that has {CONFIG} and its weights",
+    )
+
+
+def _choice(asked: Asked, place: Path, terms: Terms) -> weights.Choice:
+    if place.is_file():
+        return _file(asked, place)
+    if asked.kind in _MODELS:
+        names = [each.relative_to(place).as_posix() for each in place.glob(f"*/{CONFIG}")]
+        names += [CONFIG] if (place / CONFIG).is_file() else []
+        choice = weights.choose(place / _model_root(asked, names), half=terms.half)
+        if choice is None:
+            raise ModelError(f"{asked.option} {asked.reference}: there are no weights in {place}")
+        return choice
+    names = [each.name for each in sorted(place.iterdir()) if each.is_file()]
+    return _file(asked, place / _single(asked, names))
+
+
+def _file(asked: Asked, path: Path) -> weights.Choice:
+    if path.suffix in weights.PICKLE_SUFFIXES:
+        return weights.Choice(files=(path,), pickle=True)
+    if path.suffix != ".safetensors":
+        raise ModelError(
+            f"{asked.option} {asked.reference}: {path.name} is not a safetensors file",
+            hint=f"{asked.option} {path.stem}.safetensors",
+        )
+    return weights.Choice(files=(path,))
+
+
+def _single(asked: Asked, names: Iterable[str]) -> str:
+    """Return the one file among `names` that is the adapter."""
+    listed = list(names)
+    usual = [each for each in _USUAL.get(asked.kind, ()) if each in listed]
+    safe = [each for each in listed if each.endswith(".safetensors")]
+    pickles = [each for each in listed if PurePosixPath(each).suffix in weights.PICKLE_SUFFIXES]
+    found = usual or safe or pickles
+    if not found:
+        raise ModelError(
+            f"{asked.option} {asked.reference}: there is no {_CALLED[asked.kind]} in it, as it has no safetensors file",
+            hint=_listing(listed),
+        )
+    if len(found) > 1:
+        raise ModelError(
+            f"{asked.option} {asked.reference} has {len(found)} files that could be meant: {_shortened(found)}",
+            hint=f"{asked.option} {asked.reference.rstrip('/')}/{found[0]}",
+        )
+    return found[0]
+
+
+def _allowed(asked: Asked, name: str, terms: Terms) -> str:
+    """Return the name of a file that `terms` permit to read."""
+    if PurePosixPath(name).suffix in weights.PICKLE_SUFFIXES and not terms.allow_pickle:
+        raise ModelError(
+            f"{asked.option} {asked.reference}: {name} is a pickle, which can run any code when it is read",
+            hint="look for the same as safetensors, or, if you trust this one, add --allow-pickle",
+        )
+    return name
+
+
+def _listing(names: list[str]) -> str | None:
+    return f"it has {_shortened(names)}" if names else None
+
+
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _at_home(name: str) -> Path:
+    # Not Path.expanduser(), which raises for ~nobody.
+    return Path(os.path.expanduser(name))  # noqa: PTH111
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _sha256(files: tuple[Path, ...]) -> str:
+    # The hash that sites where adapters are shared show is that of the file.
+    return weights.file_sha256(files[0]) if len(files) == 1 else weights.sha256(files[0].parent, files)
+
+
+def _bytes(choice: weights.Choice, headers: list[weights.Header]) -> int:
+    if choice.pickle:
+        return sum(each.stat().st_size for each in choice.files)
+    return sum(each.tensor_bytes for each in headers)
+
+
+def _dtype(headers: list[weights.Header]) -> Dtype | None:
+    biggest = max(headers, key=lambda each: each.tensor_bytes, default=None)
+    return next((each for each in get_args(Dtype) if biggest and each == biggest.dtype), None)
+
+
+def _config(folder: Path) -> dict[str, object]:
+    path = folder / CONFIG
+    if not path.is_file():
+        return {}
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ModelError(f"{path} is too big to be a config")
+        parsed = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not JSON: {error}") from error
+    if not isinstance(parsed, dict):
+        raise ModelError(f"{path} holds {type(parsed).__name__}, not an object")
+    return parsed
