@@ -67,7 +67,8 @@ def _draw(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance, repo
     generator = torch.Generator("cpu").manual_seed(seed)
     try:
         with ExitStack() as stack:
-            for each in (quiet(), failures.memory_explained(plan), _reporting(pipeline, report)):
+            unknown = failures.unlisted(plan)
+            for each in (quiet(), unknown, failures.memory_explained(plan), _reporting(pipeline, report)):
                 stack.enter_context(each)
             stack.enter_context(attention.chunked(plan.attention_chunk_bytes))
             stack.enter_context(_guarded(pipeline, plan, entrance, report))
@@ -106,10 +107,11 @@ def _refuse_blanked(drawn: Any, plan: GeneratePlan, seed: int) -> None:
 
 def cut_prompt(pipeline: Any, plan: GeneratePlan) -> str | None:
     """Return a note on how much of the prompt the model does not read, or None where it reads it all."""
-    limits = [(_limit(tokenizer, plan), tokenizer) for tokenizer in _tokenizers(pipeline)]
+    limits = [(_limit(pipeline, reader, plan), reader) for reader in _readers(pipeline)]
     if not limits:
         return None
-    limit, tokenizer = max(limits, key=lambda each: each[0])
+    limit, reader = max(limits, key=lambda each: each[0])
+    tokenizer = _tokenizer(reader)
     with quiet():
         tokens = tokenizer(plan.prompt, truncation=False)["input_ids"]
     if len(tokens) <= limit:
@@ -122,25 +124,33 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _QUOTED_CHARACTERS else text[: _QUOTED_CHARACTERS - 1].rstrip() + "…"
 
 
-def _tokenizers(pipeline: Any) -> Iterable[Any]:
+def _readers(pipeline: Any) -> Iterable[Any]:
     return (each for name, each in pipeline.components.items() if name.startswith("tokenizer") and each is not None)
 
 
-def _limit(tokenizer: Any, plan: GeneratePlan) -> int:
+def _tokenizer(reader: Any) -> Any:
+    # Where a model reads pictures too, the part of that name is a processor, which has the tokenizer inside.
+    return getattr(reader, "tokenizer", reader)
+
+
+def _limit(pipeline: Any, reader: Any, plan: GeneratePlan) -> int:
     # What a long-reading encoder may read is an argument of the call; CLIP's own limit is part of its weights.
     asked = plan.arguments.get("max_sequence_length")
-    if isinstance(asked, int) and not type(tokenizer).__name__.startswith("CLIP"):
-        return asked - (_preamble(tokenizer) if catalog.named(plan.family).counts_chat else 0)
-    return int(tokenizer.model_max_length)
+    if isinstance(asked, int) and not type(reader).__name__.startswith("CLIP"):
+        return asked - (_preamble(pipeline, reader) if catalog.named(plan.family).counts_chat else 0)
+    return int(_tokenizer(reader).model_max_length)
 
 
-def _preamble(tokenizer: Any) -> int:
+def _preamble(pipeline: Any, reader: Any) -> int:
     """Return how many tokens a model that was made for chats reads before the prompt's own."""
-    if not getattr(tokenizer, "chat_template", None):
+    if not getattr(reader, "chat_template", None):
         return 0
-    message = {"role": "user", "content": _MARK}
-    chat: str = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
-    return len(tokenizer(chat.partition(_MARK)[0])["input_ids"])
+    messages: list[dict[str, object]] = [{"role": "user", "content": _MARK}]
+    if reader is not _tokenizer(reader):
+        told = (("system", pipeline.system_message), ("user", _MARK))
+        messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in told]
+    chat: str = reader.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return len(_tokenizer(reader)(chat.partition(_MARK)[0])["input_ids"])
 
 
 class _Reporter:

@@ -23,6 +23,11 @@ _KLEIN: Mapping[Task, str] = {
     "inpaint": "Flux2KleinInpaintPipeline",
     "style": "Flux2KleinPipeline",
 }
+_FLUX2: Mapping[Task, str] = {
+    "text-to-image": "Flux2Pipeline",
+    "image-to-image": "Flux2Pipeline",
+    "style": "Flux2Pipeline",
+}
 # The numbers are those of diffusers' Flux2ImageProcessor and of the pipelines that call it. FLUX.2 knows its reference
 # pictures by their places: docs.bfl.ml/guides/prompting_editing_overview
 _LOOKS = Reference(
@@ -193,6 +198,31 @@ FAMILIES: Final[tuple[Family, ...]] = (
         mps_dtype="bfloat16",
         fp16_safe=True,
         negative_refusal="it steers away from having no words, and its pipelines take no others",
+        slicing_refusal=_NO_SLICES,
+        tile_refusal=_NO_TILES,
+        adapter_refusal=_LOOKS_ITSELF,
+        reference=_LOOKS,
+        hands_over_mu=True,
+        extra_arguments={"max_sequence_length": 512},
+    ),
+    Family(
+        name="flux2",
+        title="FLUX.2 dev",
+        base="black-forest-labs/FLUX.2-dev",
+        licence="flux-dev-non-commercial-license",
+        pipelines=_FLUX2,
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=64,
+        max_size=2048,
+        steps=50,
+        guidance=4.0,
+        max_tokens=512,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="bfloat16",
+        fp16_safe=True,
+        negative_refusal=_NO_TRUE_CFG,
         slicing_refusal=_NO_SLICES,
         tile_refusal=_NO_TILES,
         adapter_refusal=_LOOKS_ITSELF,

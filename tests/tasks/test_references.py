@@ -13,14 +13,15 @@ from PIL import Image
 from imggen.engine import environment, loader, sampler
 from imggen.errors import RequestError
 from imggen.output import metadata
-from imggen.plan import resolve
+from imggen.plan import catalog, resolve
 from imggen.plan.request import GenerateRequest
 from imggen.tasks import generate, inputs
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
 
-FAMILIES = ("flux2-klein", "flux2-klein-base")
+INPAINTING = ("flux2-klein", "flux2-klein-base")
+FAMILIES = (*INPAINTING, "flux2")
 TOLD = "image 1 in the style of image 2"
 
 
@@ -78,8 +79,8 @@ def plain(plan, **shown):
     """The pixels of a script without imggen: the folder as diffusers loads it, in the class for the task."""
     pipeline = loaded(plan.model.folder)
     with environment.quiet():
-        distilled = pipeline.config.is_distilled
-        task = getattr(diffusers, plan.pipeline)(**pipeline.components, is_distilled=distilled)
+        options = {name: value for name, value in pipeline.config.items() if name == "is_distilled"}
+        task = getattr(diffusers, plan.pipeline)(**pipeline.components, **options)
         task.set_progress_bar_config(disable=True)
         generator = torch.Generator("cpu").manual_seed(7)
         return np.asarray(task(**plan.arguments, **shown, generator=generator).images[0])
@@ -117,7 +118,7 @@ def test_style_shows_both_pictures_and_says_so_in_the_plan(ask, family):
     assert (recipe.change.method, recipe.prompt, notes) == ("reference", "a star", [])
     assert [each.role for each in recipe.ingredients] == ["image", "style"]
     (line,) = [each for each in resolve.explain(plan) if each.startswith("method: ")]
-    assert line.startswith("method: reference by Flux2KleinPipeline (")
+    assert line.startswith(f"method: reference by {catalog.named(family).pipelines['style']} (")
     assert "by looking at the given pictures" in line
 
 
@@ -149,7 +150,7 @@ def test_what_the_content_shows_is_no_instruction(ask):
     assert len(notes) == 1
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", INPAINTING)
 def test_inpaint_gives_the_pixels_of_a_plain_script_within_the_mask_and_keeps_the_rest(ask, family, monkeypatch):
     parts = []
     read = loader._component

@@ -1,0 +1,88 @@
+"""Every family of `tiny_families`, from a request to its pixels: what is asked for reaches the pipeline."""
+
+import inspect
+import re
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from imggen.engine import environment, loader, sampler
+from imggen.errors import RequestError
+from imggen.plan import catalog
+from imggen.plan.request import GenerateRequest
+from imggen.tasks import generate
+from tests import tiny_families
+
+FAMILIES = tuple(tiny_families.BUILDERS)
+
+
+def planned(folder, **said):
+    said = {"size": "64x64", "steps": 3, "seed": "7", "dtype": "float32", "device": "cpu", "output": "x.png"} | said
+    return generate.plan(GenerateRequest(**{"model": str(folder), "prompt": "a red apple"} | said))
+
+
+def drawn(pipeline, plan):
+    (sample,) = sampler.sample(pipeline, plan)
+    return np.asarray(sample.image)
+
+
+def plain(plan):
+    """The picture that a script without imggen makes from the same folder."""
+    with environment.quiet():
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(plan.model.folder, dtype=torch.float32, **plan.initial)
+        pipeline.set_progress_bar_config(disable=True)
+        return np.asarray(pipeline(**plan.arguments, generator=torch.Generator("cpu").manual_seed(7)).images[0])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_asked_for_reaches_the_pipeline(tiny_models, name):
+    folder = tiny_models(name)
+    family = catalog.named(name)
+    plan = planned(folder)
+    assert plan.family == name
+    pipeline = loader.load(plan)
+    first = drawn(pipeline, plan)
+    assert first.shape == (plan.height, plan.width, 3)
+    assert first.std() > 1
+    np.testing.assert_array_equal(first, plain(plan))
+    named = inspect.signature(getattr(diffusers, plan.pipeline).__call__).parameters
+    assert set(plan.arguments) <= set(named)
+    assert (drawn(pipeline, planned(folder, prompt="blue")) != first).any()
+    check_guidance(pipeline, folder, family, first)
+    check_negative(pipeline, folder, family, first)
+    with pytest.raises(RequestError, match=r"multiple of|makes edges of|makes pictures of"):
+        planned(folder, size=f"{plan.width + 1}x{plan.height}")
+    np.testing.assert_array_equal(drawn(pipeline, plan), first)
+
+
+def check_guidance(pipeline, folder, family, first):
+    if family.guidance_refusal:
+        with pytest.raises(RequestError, match="takes no guidance"):
+            planned(folder, guidance=7.5)
+        return
+    assert (drawn(pipeline, planned(folder, guidance=9.5)) != first).any()
+
+
+def check_negative(pipeline, folder, family, first):
+    if family.negative_refusal:
+        with pytest.raises(RequestError, match="takes no negative prompt"):
+            planned(folder, negative_prompt="blue")
+        return
+    assert (drawn(pipeline, planned(folder, negative_prompt="blue")) != first).any()
+
+
+def test_what_a_model_is_told_before_the_prompt_counts_against_what_it_reads(tiny_models):
+    plan = planned(tiny_models("flux2"), prompt="a" * 600)
+    pipeline = loader.load(plan)
+    limit = int(re.search(r"the model reads ([0-9]+);", sampler.cut_prompt(pipeline, plan))[1])
+
+    def read(position):
+        letters = ["a"] * 600
+        letters[position - 1] = "b"
+        return pipeline.encode_prompt("".join(letters))[0]
+
+    with environment.quiet(), torch.no_grad():
+        assert torch.equal(read(limit + 1), read(limit + 2))
+        assert not torch.equal(read(limit), read(limit + 1))
