@@ -1,6 +1,6 @@
 """What every decision of a plan looks at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from imggen.plan.adapter import AdapterFacts
@@ -9,6 +9,7 @@ from imggen.plan.given import Given
 from imggen.plan.machine import Machine
 from imggen.plan.record import ModelRecord
 from imggen.plan.request import GenerateRequest, ModelFacts
+from imggen.plan.template import Files
 
 COMMAND_LINE: Final = "command line"
 RECIPE: Final = "recipe"
@@ -28,6 +29,7 @@ class Case:
     machine: Machine
     given: tuple[Given, ...] = ()
     adapters: tuple[AdapterFacts, ...] = ()
+    wildcards: Files = field(default_factory=dict)
 
     def why(self, name: str, otherwise: str) -> str:
         """Return where the request's `name` came from, `otherwise` where it left it blank."""

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from imggen.plan.machine import Dtype
 from imggen.plan.request import Task
+
+Clip = Literal["last", "penultimate"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +16,8 @@ class Reference:
 
     `tasks` are done that way, and what is repainted is looked at besides. `words` is what the model is told, by task,
     where nobody says anything. Both edges of a picture have at least `min_size` pixels, the longer one at most
-    `max_ratio` times those of the shorter. One of more than `max_pixels` is looked at, and repainted, smaller.
+    `max_ratio` times those of the shorter. One of more than `max_pixels` is looked at, and repainted, smaller, and one
+    of less than `min_pixels` is looked at larger.
     """
 
     tasks: tuple[Task, ...]
@@ -21,6 +25,7 @@ class Reference:
     min_size: int
     max_ratio: float
     max_pixels: int
+    min_pixels: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +40,11 @@ class Family:
     of the autoencoder's scale times `patch`. `min_size` and `max_size` bound an edge, in pixels.
     `guidance_argument` None and `negative_refusal` not None say that the pipeline takes no such thing, and why.
     `counts_chat` says whether the chat that is laid around a prompt counts against the tokens that are read of it.
+    `area_argument` takes the picture's pixels in all, where the pipeline would choose a size of its own area otherwise.
     `steers_above` is the guidance above which a step has a second pass, for the negative prompt.
     `cuda_dtypes` are the half precisions in order of preference; `fp16_safe` says whether float16 is one that works.
+    `clip` says which of the layers of its CLIP encoders it reads, where it has no other encoders: only these can weigh
+    words and read long prompts in chunks.
     `slicing_refusal` says why diffusers' own attention slicing is not on offer, `tile_refusal` why no seamless picture
     is, `adapter_refusal` why no IP-Adapter is, `mixing_refusal` why unlike prompts of parents are not mixed.
     `sized_by_image` are the tasks whose pipelines take their size from the picture, `inpaint_channels` the denoiser's
@@ -45,6 +53,7 @@ class Family:
     pipelines shift the steps of any straight-path scheduler by the picture's size, where its config asks for it.
     `base` is the family's usual published model on the hub, and `licence` the one that published weights usually carry,
     as the hub names it; None where there is no usual one, or where it varies.
+    `unlisted` is what users are told of a family that is not in the catalogue but read from diffusers, else None.
     `initial` goes to the pipeline's constructor, `extra_arguments` to every call, before what is asked for.
     """
 
@@ -65,6 +74,7 @@ class Family:
     when: Mapping[str, object] = field(default_factory=dict)
     guidance_argument: str | None = "guidance_scale"
     guidance_refusal: str | None = None
+    area_argument: str | None = None
     steers_above: float = 1.0
     distilled_key: str | None = None
     size_key: str | None = "sample_size"
@@ -82,5 +92,7 @@ class Family:
     force_upcast_vae: bool = False
     base: str | None = None
     licence: str | None = None
+    unlisted: str | None = None
+    clip: Clip | None = None
     initial: Mapping[str, object] = field(default_factory=dict)
     extra_arguments: Mapping[str, object] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from imggen.errors import RequestError
 from imggen.plan import strict
 from imggen.plan.adapter import Adapter
 from imggen.plan.change import Axes, Change, Edit, Role
+from imggen.plan.prompt import Reading
 from imggen.plan.strict import Limit, Place
 
 SCHEMA = 4
@@ -19,7 +20,11 @@ MAX_GENERATIONS = 32
 MAX_ANCESTORS = 512
 LINEAGE_CHARACTERS = 24_000
 
-_SINCE = {2: ("tile", "change", "ingredients", "edits"), 3: ("watermark", "label"), 4: ("adapters",)}
+_SINCE = {
+    2: ("tile", "change", "ingredients", "edits"),
+    3: ("watermark", "label"),
+    4: ("adapters", "reading", "template", "negative_template"),
+}
 _SHA256 = Limit(pattern="[0-9a-f]{64}", called="a SHA-256 in hexadecimal")
 _LIMITS = {
     "width": Limit(least=1),
@@ -73,8 +78,10 @@ class Recipe:
     One recipe makes one picture. `model` is the reference to ask for again; `model_hash` is the sha256 over the
     model's weight files (see `engine/store.py`); `versions` names imggen, torch and diffusers. `width` and `height` are
     those of the picture as it was made; the last of `edits` says what it was enlarged to. `watermark` says that the
-    pixels carry one, `label` which text is drawn into a corner; `adapters` were added to the model. A recipe that was
-    read keeps the `schema` that it was written with, so that it stays the same recipe under the same hash.
+    pixels carry one, `label` which text is drawn into a corner; `adapters` were added to the model. `reading` says how
+    the words of both prompts are read; `template` and `negative_template` are what was typed, where something else came
+    out of it. A recipe that was read keeps the `schema` that it was written with, so that it stays the same recipe
+    under the same hash.
     """
 
     task: str
@@ -103,6 +110,9 @@ class Recipe:
     watermark: bool = False
     label: str = ""
     adapters: tuple[Adapter, ...] = ()
+    reading: Reading = "cut"
+    template: str = ""
+    negative_template: str = ""
     schema: int = SCHEMA
 
     def to_json(self) -> str:

@@ -9,15 +9,18 @@ from imggen.plan.change import Axes, Change, Fit
 from imggen.plan.given import Given
 from imggen.plan.machine import Device, Dtype
 from imggen.plan.marking import MarkingPlan, MarkingRequest
+from imggen.plan.prompt import Reading, Syntax
 
 AttentionSlicing = Literal["auto", "on", "off"]
-Offload = Literal["auto", "none", "model", "sequential"]
+Offloaded = Literal["none", "model", "group", "disk", "sequential"]
+"""Where the parts of a model rest: all on the device; or in main memory, whole parts or layers of them; or on the disk."""
+Offload = Literal["auto", "none", "model", "group", "disk", "sequential"]
 VaeTiling = Literal["auto", "on", "off"]
 Quantize = Literal["none", "int8", "fp8", "nf4"]
 Metadata = Literal["full", "minimal", "none"]
 IfExists = Literal["auto", "overwrite", "number", "skip", "error"]
 ImageFormat = Literal["png", "jpeg", "webp", "avif", "tiff"]
-Source = Literal["builtin", "folder", "hub"]
+Source = Literal["builtin", "folder", "hub", "file"]
 Task = Literal["text-to-image", "image-to-image", "inpaint", "outpaint", "blend", "style"]
 
 
@@ -30,6 +33,7 @@ class GenerateRequest(MarkingRequest):
     `images` are the pictures that the task starts from, as typed (`-` is standard input); the fields after it say how,
     each under the name of its option. `tile` names the axes along which the picture shall repeat without a seam.
     `from_file` is the picture whose recipe fills the blanks (`--from`); the task reads it before it resolves.
+    `reading` names, per text that came from a recipe, how its words are read, in place of `prompt_syntax`.
     `origin` names, per field, where a value came from (`command line`, `environment`, `preset icon`, `config`),
     so that the plan can say why.
     """
@@ -83,6 +87,8 @@ class GenerateRequest(MarkingRequest):
     control: tuple[str, ...] | None = None
     preprocess: bool | None = None
     wildcards: str | None = None
+    prompt_syntax: Syntax | None = None
+    reading: dict[str, Reading] = field(default_factory=dict)
     base: str | None = None
     quantize: Quantize | None = None
     origin: dict[str, str] = field(default_factory=dict)
@@ -98,6 +104,9 @@ class ModelFacts:
     weight files;
     `stored_dtypes` is the dtype that most of those bytes are stored in, from the files' headers;
     `record` is the model's own `imggen.json` (vocabulary, native size, defaults), empty for other models.
+    `eight_bits` are the components that are stored in fp8 and widened when they are read, `quantised` maps those that
+    stay as they are stored to how that is called (`Q4_K`). `single` is the file that a model comes from, with what it
+    lacks; its `folder` is then that of the base, and its `weight_bytes` are those of the two.
     """
 
     reference: str
@@ -112,6 +121,22 @@ class ModelFacts:
     stored_dtypes: dict[str, Dtype] = field(default_factory=dict)
     pickles: tuple[str, ...] = ()
     record: dict[str, object] = field(default_factory=dict)
+    eight_bits: tuple[str, ...] = ()
+    quantised: dict[str, str] = field(default_factory=dict)
+    single: "SingleFile | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleFile:
+    """A file that holds weights of a model: what it is, and the names of its tensors by component.
+
+    All else comes from `base`, of which `weight_bytes` names only the components whose weights are used.
+    """
+
+    path: Path
+    kind: str
+    parts: dict[str, tuple[str, ...]]
+    base: ModelFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +146,22 @@ class Lever:
     name: str
     value: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryNeed:
+    """What a plan is estimated to take, with its levers pulled, in bytes, where it computes.
+
+    `weights_bytes` are all of the model's; `private_bytes` those of them that do not stay mapped from their file.
+    `peak_bytes` is the most that is held at a time, `free_bytes` what is free now.
+    """
+
+    weights_bytes: int
+    private_bytes: int
+    denoising_bytes: int
+    decoding_bytes: int
+    peak_bytes: int
+    free_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +193,15 @@ class GeneratePlan:
     adds the generator. `scheduler` None is the model's own; `initial` are keyword arguments for loading the pipeline.
     `reasons` says per field why it has its value. `attention_chunk_bytes` is 0 when attention is left alone.
     `vae_tile` is the tile's edge in pixels, 0 when the picture is decoded whole.
+    `prompt` and `negative_prompt` are those of the first picture; where the pictures' differ, `prompts` and
+    `negative_prompts` have one each, else they are empty. `reading` says how their words are read; `template` and
+    `negative_template` are what was typed, where something else came out of it.
     `pipeline` is the diffusers class that runs. `width` and `height` are the picture's; `canvas` is what the pipeline
     computes (width, height), larger where the picture's own edges are not multiples that the model can make. `given`
     are the pictures that it starts from, `weights` the parents' shares in their order, `change` what is done to them;
-    `adapters` are added to the model in their order, each checked against it;
+    `adapters` are added to the model in their order, each checked against it; `quantize` is how the denoiser's weights
+    are stored, `memory` what all of it is estimated to take;
+    `control_argument` is the call's argument for control pictures, None where there are none;
     `tile` names the axes along which the picture shall repeat without a seam.
     """
 
@@ -177,7 +223,7 @@ class GeneratePlan:
     component_dtypes: dict[str, Dtype]
     attention_slicing: Literal["chunked", "diffusers", "off"]
     attention_chunk_bytes: int
-    offload: Literal["none", "model", "sequential"]
+    offload: Offloaded
     vae_slicing: bool
     vae_tile: int
     channels_last: bool
@@ -192,5 +238,21 @@ class GeneratePlan:
     given: tuple[Given, ...] = ()
     weights: tuple[float, ...] = ()
     adapters: tuple[AdapterFacts, ...] = ()
+    quantize: Quantize = "none"
+    memory: MemoryNeed | None = None
     change: Change | None = None
+    control_argument: str | None = None
     tile: Axes | None = None
+    prompts: tuple[str, ...] = ()
+    negative_prompts: tuple[str, ...] = ()
+    reading: Reading = "cut"
+    template: str = ""
+    negative_template: str = ""
+
+    def words(self, seed: int) -> tuple[str, str]:
+        """Return the prompt and the negative prompt of the picture of `seed`."""
+        number = self.seeds.index(seed)
+        return (
+            self.prompts[number] if self.prompts else self.prompt,
+            self.negative_prompts[number] if self.negative_prompts else self.negative_prompt,
+        )

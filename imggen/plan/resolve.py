@@ -14,8 +14,10 @@ from imggen.plan import (
     borders,
     canvas,
     catalog,
+    controlnets,
     destination,
     dtypes,
+    ip_adapters,
     memory,
     record,
     samplers,
@@ -23,6 +25,8 @@ from imggen.plan import (
     signature,
     sizes,
     steering,
+    template,
+    words,
 )
 from imggen.plan.adapter import AdapterFacts
 from imggen.plan.alteration import Alteration
@@ -37,10 +41,11 @@ from imggen.plan.given import Given
 from imggen.plan.machine import Device, Dtype, Machine
 from imggen.plan.request import GeneratePlan, GenerateRequest, Lever, ModelFacts
 from imggen.plan.steering import Steering
+from imggen.plan.template import Files
+from imggen.plan.words import Words
 
 SCHEMA: Final = 2
 
-_LONGEST_PROMPT: Final = 20_000
 # Up to twice the native edge a model still composes one picture; beyond, it repeats itself.
 _STRETCH: Final = 2
 
@@ -68,7 +73,7 @@ Check = Callable[[Iterable[str], str], None]
 class _Decided:
     """Every decision of a plan, before it is one."""
 
-    prompt: str
+    words: Words
     approach: Approach
     size: sizes.Size
     canvas: Canvas
@@ -91,12 +96,14 @@ def resolve(  # noqa: PLR0913 - the last two are for tests to put something else
     given: tuple[Given, ...] = (),
     adapters: tuple[AdapterFacts, ...] = (),
     *,
+    wildcards: Files | None = None,
     draw_seed: Callable[[int], int],
     check_call: Check = signature.check,
 ) -> GeneratePlan:
     """Return the plan for `request`; raise the ImggenError that says which part cannot be done.
 
-    `given` are the pictures that it starts from, `adapters` what was found of those that it asks for.
+    `given` are the pictures that it starts from, `adapters` what was found of those that it asks for, `wildcards` the
+    lines that its prompts choose from.
     `draw_seed(limit)` returns a random whole number in [0, limit), as
     `secrets.randbelow` does; `check_call(names, pipeline)` raises for the first name that the pipeline does not take.
     """
@@ -112,12 +119,14 @@ def resolve(  # noqa: PLR0913 - the last two are for tests to put something else
             machine=machine,
             given=given,
             adapters=adapters,
+            wildcards=wildcards or {},
         )
         adaptation.check(case)
+        controlnets.check(case)
         decided = _decide(case, draw_seed)
     except RequestError as error:
         raise _with_origins(error, request) from error
-    check_call((*decided.arguments, *_shown(decided.approach)), decided.approach.pipeline)
+    check_call((*decided.arguments, *_shown(case, decided.approach)), decided.approach.pipeline)
     plan = replace(_plan(case, decided), model=facts)
     destination.check_names(plan)
     return plan
@@ -135,15 +144,15 @@ def _with_origins(error: RequestError, request: GenerateRequest) -> RequestError
 
 def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     request = case.request
-    prompt = _prompt(case)
+    _check_prompt(case)
     taken = limits(case)
     steered = steering.choose(case)
     size = _size(case, taken)
     way = approach.choose(case, size, steered.steps)
     _check_sampler(case, way, steered)
-    prompt = way.words or prompt
     area = canvas.canvas(size, taken)
     chosen = seeds.choose(request.seed, request.num_images, draw=draw_seed)
+    said = words.choose(case, chosen, told=way.words, negative=steered.negative_prompt)
     device, dtype, fallbacks = _place(case)
     tile = _tile(case, size, area)
     job = memory.Job(
@@ -158,12 +167,14 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         passes=steered.passes,
         seamless=tile is not None,
         seen=way.seen,
+        channels_last=_channels_last(case.family, device.value, dtype.value),
+        adapters=case.adapters,
     )
     changed = alteration.choose(case, way)
     levers = memory.choose(request, job)
-    _check_adapter(changed.change, levers)
+    _check_adapter(case, levers)
     return _Decided(
-        prompt=prompt,
+        words=said,
         approach=way,
         size=size,
         canvas=area,
@@ -174,21 +185,22 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         device=device,
         dtype=dtype,
         levers=levers,
-        arguments=_arguments(case, way, prompt, area, steered),
+        arguments=_arguments(case, way, said, area, steered),
         destination=destination.choose(case, len(chosen)),
         notes=(
             *([case.family.unlisted] if case.family.unlisted else []),
             *fallbacks,
             *_told(way),
-            *record.unknown_words(prompt, case.record),
+            *record.unknown_words(_read(said), case.record),
             *_size_notes(size, case),
             *_twin_notes(changed.change, len(chosen)),
+            *levers.notes,
         ),
     )
 
 
 def _size(case: Case, taken: sizes.Limits) -> sizes.Size:
-    if not case.given:
+    if all(each.role in ("control", "shown") for each in case.given):
         return sizes.choose(case.request, taken)
     start = alteration.picture(case.given)
     if case.request.task != "outpaint":
@@ -210,10 +222,11 @@ def _check_sampler(case: Case, way: Approach, steered: Steering) -> None:
     )
 
 
-def _check_adapter(change: Change | None, levers: memory.Levers) -> None:
-    if change is not None and change.adapter is not None and levers.attention_slicing == "diffusers":
+def _check_adapter(case: Case, levers: memory.Levers) -> None:
+    shown = ip_adapters.of(case.adapters)
+    if shown is not None and levers.attention_slicing == "diffusers":
         raise RequestError(
-            "--ip-adapter-weights and --attention-slicing on both replace the way in which attention is computed",
+            f"{shown.asked.option} and --attention-slicing on both replace the way in which attention is computed",
             hint="--attention-slicing auto",
         )
 
@@ -237,9 +250,11 @@ def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
     return axes
 
 
-def _shown(way: Approach) -> tuple[str, ...]:
+def _shown(case: Case, way: Approach) -> tuple[str, ...]:
     """Return the names of the call's arguments that are pictures."""
-    return _PICTURE_ARGUMENTS.get(way.method, ()) if way.method else ()
+    control = () if way.control_argument is None else (way.control_argument,)
+    beside = ("ip_adapter_image",) if ip_adapters.of(case.adapters) else ()
+    return (*(_PICTURE_ARGUMENTS.get(way.method, ()) if way.method else ()), *control, *beside)
 
 
 def _plan(case: Case, decided: _Decided) -> GeneratePlan:
@@ -249,14 +264,14 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         pipeline=decided.approach.pipeline,
         model=case.facts,
         family=case.family.name,
-        prompt=decided.prompt,
-        negative_prompt=steered.negative_prompt,
+        **vars(decided.words),
         width=decided.size.width,
         height=decided.size.height,
         canvas=(decided.canvas.width, decided.canvas.height),
         given=case.given,
         weights=decided.alteration.weights,
         change=decided.alteration.change,
+        control_argument=decided.approach.control_argument,
         adapters=case.adapters,
         tile=decided.tile,
         steps=steered.steps,
@@ -272,6 +287,8 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         offload=levers.offload,
         vae_slicing=levers.vae_slicing,
         vae_tile=levers.vae_tile,
+        quantize=levers.quantize,
+        memory=levers.memory,
         channels_last=_channels_last(case.family, device.value, dtype.value),
         allow_pickle=bool(case.request.allow_pickle),
         arguments=decided.arguments,
@@ -295,8 +312,11 @@ def _reasons(case: Case, decided: _Decided) -> dict[str, str]:
     }
 
 
-def to_json(plan: GeneratePlan) -> str:
-    """Return the plan as indented strict JSON with its reasons; of the model only what names it."""
+def to_json(plan: GeneratePlan, **beside: object) -> str:
+    """Return the plan as indented strict JSON with its reasons; of the model only what names it.
+
+    What is passed `beside` it stands there under its own key.
+    """
     values = asdict(replace(plan, adapters=()))
     values["adapters"] = [adaptation.summary(each) for each in plan.adapters]
     values["model"] = {
@@ -307,7 +327,7 @@ def to_json(plan: GeneratePlan) -> str:
         "pipeline": plan.model.pipeline,
         "weight_bytes": sum(plan.model.weight_bytes.values()),
     }
-    return json.dumps({"schema": SCHEMA, **values}, indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps({"schema": SCHEMA, **values, **beside}, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def explain(plan: GeneratePlan) -> list[str]:
@@ -333,20 +353,24 @@ def _approach_lines(plan: GeneratePlan) -> dict[str, str]:
     return {"method": f"{plan.change.method} by {plan.pipeline}{strength}"}
 
 
-def _prompt(case: Case) -> str:
+def _check_prompt(case: Case) -> None:
     request, prompt = case.request, case.request.prompt
     if not (prompt or "").strip() and request.task not in alteration.WORDLESS:
         raise RequestError("the prompt is empty", hint=_EXAMPLES[request.task])
     prompt = prompt or ""
     for name, value in (("prompt", prompt), ("negative prompt", request.negative_prompt or "")):
         _check_text(name, value)
-    return prompt
+
+
+def _read(said: Words) -> str:
+    """Return what the encoder reads of all prompts, each once."""
+    return "\n".join(words.as_read(each, said.reading) for each in dict.fromkeys((said.prompt, *said.prompts)))
 
 
 def _check_text(name: str, value: str) -> None:
-    if len(value) > _LONGEST_PROMPT:
+    if len(value) > template.LONGEST:
         raise RequestError(
-            f"the {name} has {len(value):,} characters; at most {_LONGEST_PROMPT:,} are taken",
+            f"the {name} has {len(value):,} characters; at most {template.LONGEST:,} are taken",
             hint=f"shorten the {name}",
         )
     if any(each == "\0" or "\ud800" <= each <= "\udfff" for each in value):
@@ -415,22 +439,26 @@ def _channels_last(family: Family, device: Device, dtype: Dtype) -> bool:
     return family.channels_last and device != "mps" and dtype != "float32"
 
 
-def _arguments(case: Case, way: Approach, prompt: str, area: Canvas, steered: Steering) -> dict[str, object]:
+def _arguments(case: Case, way: Approach, said: Words, area: Canvas, steered: Steering) -> dict[str, object]:
     family = case.family
     arguments: dict[str, object] = {
-        "prompt": prompt,
+        "prompt": said.prompt,
         "num_inference_steps": steered.steps,
         **family.extra_arguments,
     }
     sized = [family.pipelines[task] for task in family.sized_by_image if task in family.pipelines]
     if way.pipeline not in sized:
         arguments |= {"width": area.width, "height": area.height}
+    if family.area_argument:
+        arguments[family.area_argument] = area.width * area.height
     if way.strength is not None:
         arguments["strength"] = way.strength
+    if way.control_argument is not None:
+        arguments["controlnet_conditioning_scale"] = controlnets.scale(case)
     if family.guidance_argument:
         arguments[family.guidance_argument] = steered.guidance
-    if steered.negative_prompt:
-        arguments["negative_prompt"] = steered.negative_prompt
+    if said.negative_prompt:
+        arguments["negative_prompt"] = said.negative_prompt
     return arguments
 
 

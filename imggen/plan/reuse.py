@@ -1,12 +1,14 @@
 """Requests made from what pictures carry: the same picture again, children like their parents."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from imggen.errors import RequestError
-from imggen.plan import adaptation, alteration, catalog
+from imggen.plan import adaptation, alteration, catalog, prompt, words
 from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE
 from imggen.plan.given import Given
+from imggen.plan.prompt import Reading
 from imggen.plan.recipe import Ingredient, Recipe
 from imggen.plan.request import GenerateRequest
 
@@ -51,7 +53,9 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
         **_recorded_tiling(recipe, request),
         **_recorded_change(recipe, request),
     }
-    return _filled(request, recorded, RECIPE)
+    filled = _filled(request, recorded, RECIPE)
+    recalled = [name for name in words.FIELDS if filled.origin.get(name) == RECIPE]
+    return replace(filled, reading=filled.reading | dict.fromkeys(recalled, recipe.reading))
 
 
 def adopt(request: GenerateRequest, given: tuple[Given, ...]) -> GenerateRequest:
@@ -63,14 +67,25 @@ def adopt(request: GenerateRequest, given: tuple[Given, ...]) -> GenerateRequest
     recipes = [each.recipe for each in given if each.role in ("image", "parent") and each.recipe is not None]
     if request.task not in alteration.WORDLESS or not recipes:
         return request
-    adopted: dict[str, object] = {"prompt": ", ".join(dict.fromkeys(each.prompt for each in recipes))}
+    text, reading = _joined(recipes)
+    adopted: dict[str, object] = {"prompt": text}
+    read: dict[str, Reading] = {"prompt": reading, "negative_prompt": recipes[0].reading}
     everyone = len(recipes) == len([each for each in given if each.role == "parent"])
     models = {_reference(each) for each in recipes}
     if request.task == "blend" and everyone and len(models) == 1 and request.model in (None, *models):
         adopted |= _making(recipes[0])
     blanks = {name: value for name, value in adopted.items() if _is_blank(request, name)}
     origin = request.origin | dict.fromkeys(blanks, PARENTS)
-    return replace(request, **blanks, origin=origin)  # type: ignore[arg-type]  # the names are the request's own
+    read = request.reading | {name: each for name, each in read.items() if name in blanks}
+    return replace(request, **blanks, origin=origin, reading=read)  # type: ignore[arg-type]  # the request's own names
+
+
+def _joined(recipes: Sequence[Recipe]) -> tuple[str, Reading]:
+    """Return what all the pictures show, and how these words are read."""
+    if all(each.reading != "weights" for each in recipes):
+        return ", ".join(dict.fromkeys(each.prompt for each in recipes)), "chunks"
+    marked = (each.prompt if each.reading == "weights" else prompt.escape(each.prompt) for each in recipes)
+    return ", ".join(dict.fromkeys(marked)), "weights"
 
 
 def _is_blank(request: GenerateRequest, name: str) -> bool:
