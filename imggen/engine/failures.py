@@ -7,6 +7,7 @@ import torch
 from safetensors import SafetensorError
 
 from imggen.errors import ImggenError, MachineError, ModelError
+from imggen.plan import catalog
 from imggen.plan.request import GeneratePlan
 
 # What loading raises when a model is at fault; see the loader's tests for which fault raises which.
@@ -66,6 +67,22 @@ def memory_explained(plan: GeneratePlan) -> Iterator[None]:
         raise MachineError(
             f"out of memory on {plan.device} with {plan.model.reference} at {plan.width}x{plan.height} in {plan.dtype}",
             hint=next_lever(plan),
+        ) from error
+
+
+@contextmanager
+def unlisted(plan: GeneratePlan) -> Iterator[None]:
+    """Turn what the pipeline of a family that imggen does not know raises in its call into ModelError."""
+    try:
+        yield
+    except ImggenError:
+        raise
+    except MODEL_FAULTS as error:
+        if catalog.named(plan.family).unlisted is None:
+            raise
+        raise ModelError(
+            f"{plan.pipeline}, which imggen knows by its signature only, did not work: {_reason(error)}",
+            hint="imggen models families lists what imggen knows",
         ) from error
 
 

@@ -1,6 +1,7 @@
 """Which model family a model belongs to, and what follows from the two of them."""
 
 from imggen.errors import ModelError
+from imggen.plan import unlisted
 from imggen.plan.families import FAMILIES
 from imggen.plan.family import Family, Reference
 from imggen.plan.nearest import nearest
@@ -23,26 +24,36 @@ _LEVELS = ("block_out_channels", "encoder_block_out_channels", "dim_mult")
 
 
 def find(facts: ModelFacts) -> Family:
-    """Return the family that the model's pipeline class belongs to; raise ModelError for a class that no row names."""
-    rows = [each for each in FAMILIES if facts.pipeline in each.pipelines.values()]
-    for row in rows:
+    """Return the family that the model's pipeline class belongs to.
+
+    Of a class that no row names, it is what diffusers' own signature says (`unlisted`); raise ModelError for one that
+    imggen cannot use, and why.
+    """
+    for row in FAMILIES:
         said = facts.options | facts.configs.get("scheduler", {}) | facts.configs.get(row.denoiser, {})
-        if all(said.get(key) == value for key, value in row.when.items()):
+        is_one = facts.pipeline in row.pipelines.values()
+        if is_one and all(said.get(key) == value for key, value in row.when.items()):
             return row
+    read = unlisted.family(facts.pipeline)
+    if isinstance(read, Family):
+        return read
     known = sorted({name for each in FAMILIES for name in each.pipelines.values()})
     guess = nearest(facts.pipeline, known)
-    hint = f"imggen knows {', '.join(known)}"
+    hint = "imggen models families lists what imggen knows"
     raise ModelError(
-        f"{facts.reference}: imggen does not know the pipeline class {facts.pipeline!r}",
+        f"{facts.reference}: imggen does not know the pipeline class {facts.pipeline!r}, and {read}",
         hint=f"{hint}; the nearest is {guess[0]}" if guess else hint,
     )
 
 
 def named(name: str) -> Family:
-    """Return the family called `name`; raise ModelError for a name that no row has."""
+    """Return the family called `name`; raise ModelError for one that neither a row nor diffusers knows."""
     for each in FAMILIES:
         if each.name == name:
             return each
+    read = unlisted.family(name)
+    if isinstance(read, Family):
+        return read
     raise ModelError(f"unknown model family {name!r}", hint=f"one of: {', '.join(each.name for each in FAMILIES)}")
 
 

@@ -72,6 +72,7 @@ def _abilities(facts: ModelFacts) -> dict[str, object]:
     return {
         "family": family.name,
         "title": family.title,
+        "note": family.unlisted,
         "tasks": list(family.pipelines),
         "defaults": limits,
         "multiple_of": catalog.multiple_of(family, facts),
