@@ -24,6 +24,7 @@ from diffusers import (  # noqa: E402
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
+    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     Lumina2Pipeline,
@@ -31,6 +32,8 @@ from diffusers import (  # noqa: E402
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImageEditPipeline,
+    QwenImageEditPlusPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SanaPipeline,
@@ -50,6 +53,9 @@ from transformers import (  # noqa: E402
     CLIPTextModelWithProjection,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
@@ -59,6 +65,8 @@ from transformers import (  # noqa: E402
 
 from tests import tiny_families  # noqa: E402
 from tests.tiny_parts import (  # noqa: E402
+    CHAT,
+    VISION_TOKENS,
     autoencoder,
     clip_config,
     clip_tokenizer,
@@ -178,6 +186,10 @@ def flux(root: Path):
         tokenizer_2=t5_tokenizer(),
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
     )
+
+
+def flux_kontext(root: Path):
+    return FluxKontextPipeline(**flux(root).components)
 
 
 def flux2_klein(_: Path, *, is_distilled=True):
@@ -382,7 +394,7 @@ def chroma(_: Path):
     )
 
 
-def qwen_image(_: Path):
+def qwen_image(_: Path, base_dim=8):
     torch.manual_seed(0)
     tokenizer = qwen_tokenizer()
     text = {
@@ -395,7 +407,8 @@ def qwen_image(_: Path):
         "rope_scaling": {"rope_type": "default", "mrope_section": [1, 1, 2]},
     }
     vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2, "out_hidden_size": 16}
-    encoder = Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+    special = {name: tokenizer.convert_tokens_to_ids(word) for name, word in VISION_TOKENS.items()}
+    encoder = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **special)
     return QwenImagePipeline(
         transformer=QwenImageTransformer2DModel(
             in_channels=16,
@@ -407,7 +420,7 @@ def qwen_image(_: Path):
             axes_dims_rope=(8, 4, 4),
         ).eval(),
         vae=AutoencoderKLQwenImage(
-            base_dim=8,
+            base_dim=base_dim,
             z_dim=4,
             num_res_blocks=1,
             latents_mean=[0.1, -0.2, 0.3, 0.0],
@@ -417,6 +430,22 @@ def qwen_image(_: Path):
         tokenizer=tokenizer,
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
     )
+
+
+def qwen_image_edit(root: Path, pipeline=QwenImageEditPipeline):
+    # They look at pictures in a million pixels.
+    parts = qwen_image(root, base_dim=2).components
+    processor = Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(size={"shortest_edge": 56 * 56, "longest_edge": 112 * 112}),
+        tokenizer=parts["tokenizer"],
+        video_processor=Qwen2VLVideoProcessor(),
+        chat_template=CHAT,
+    )
+    return pipeline(**parts, processor=processor)
+
+
+def qwen_image_edit_plus(root: Path):
+    return qwen_image_edit(root, QwenImageEditPlusPipeline)
 
 
 def z_image(_: Path, *, shift=6.0):
@@ -464,6 +493,7 @@ BUILDERS = {
     "sd": stable_diffusion,
     "sdxl": stable_diffusion_xl,
     "flux": flux,
+    "flux-kontext": flux_kontext,
     "flux2-klein": flux2_klein,
     "flux2-klein-base": flux2_klein_base,
     "sd3": stable_diffusion_3,
@@ -474,6 +504,8 @@ BUILDERS = {
     "auraflow": auraflow,
     "chroma": chroma,
     "qwen-image": qwen_image,
+    "qwen-image-edit": qwen_image_edit,
+    "qwen-image-edit-plus": qwen_image_edit_plus,
     "z-image": z_image,
     "z-image-turbo": z_image_turbo,
     "tiny-vae": with_tiny_autoencoder,

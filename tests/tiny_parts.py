@@ -28,6 +28,13 @@ CHAT = (
     "{% for each in messages %}<|im_start|>{{ each.role }}\n{{ each.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# What a Qwen that sees calls the tokens around and in place of a picture.
+VISION_TOKENS = {
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+}
 
 
 def clip_tokenizer(root: Path):
@@ -53,7 +60,7 @@ def qwen_tokenizer():
     return Qwen2Tokenizer(
         vocab={word: number for number, word in enumerate(words)},
         merges=[],
-        extra_special_tokens=["<|im_start|>", "<|im_end|>"],
+        extra_special_tokens=["<|im_start|>", "<|im_end|>", *VISION_TOKENS.values()],
         model_max_length=1024,
         chat_template=CHAT,
     )

@@ -28,7 +28,7 @@ def seen(case: Case, method: Method | None, size: Size) -> tuple[int, ...]:
         for each in styles:
             _check_look(case, reference, (each.name, each.width, each.height), f"crop or enlarge {each.name}")
     edges = (canvas, *((each.width, each.height) for each in styles))
-    return tuple(min(math.prod(each), reference.max_pixels) for each in edges)
+    return tuple(min(max(math.prod(each), reference.min_pixels), reference.max_pixels) for each in edges)
 
 
 def _too_large(case: Case, canvas: tuple[int, int], pixels: int) -> RequestError:

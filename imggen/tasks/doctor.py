@@ -127,7 +127,7 @@ def _typical(family: Family) -> ModelFacts:
         reference=family.name,
         source="hub",
         folder=Path(),
-        pipeline=family.pipelines["text-to-image"],
+        pipeline=next(iter(family.pipelines.values())),
         components={"vae": ("diffusers", "AutoencoderKL")},
         configs={family.denoiser: dict(family.when)},
     )

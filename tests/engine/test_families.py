@@ -15,7 +15,7 @@ from imggen.plan.request import GenerateRequest
 from imggen.tasks import generate
 from tests import tiny_families
 
-FAMILIES = tuple(tiny_families.BUILDERS)
+FAMILIES = (*tiny_families.BUILDERS, "flux-kontext")
 
 
 def planned(folder, **said):

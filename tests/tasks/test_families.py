@@ -1,0 +1,109 @@
+"""The tasks of the families that look at pictures or start from them, against plain diffusers."""
+
+import functools
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from imggen.engine import environment, loader
+from imggen.errors import RequestError
+from imggen.plan import catalog
+from imggen.plan.request import GenerateRequest
+from imggen.tasks import generate
+from tests.tiny_models import tiny_models
+
+__all__ = ["tiny_models"]
+
+LOOKING = ("flux-kontext", "qwen-image-edit", "qwen-image-edit-plus")
+STARTING = ()
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_with_pictures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, seed, edge in (("photo.png", 1, 256), ("style.png", 2, 192)):
+        levels = np.random.default_rng(seed).integers(0, 256, (edge // 8, edge // 8, 3), dtype=np.uint8)
+        Image.fromarray(levels).resize((edge, edge), Image.Resampling.BICUBIC).save(name)
+    mask = Image.new("L", (256, 256))
+    mask.paste(255, (64, 64, 192, 224))
+    mask.save("mask.png")
+
+
+@functools.cache
+def loaded(folder):
+    with environment.quiet():
+        return diffusers.DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+
+
+def asked(tiny_models, family, task, **said):
+    fields = {"prompt": "a star", "seed": "7", "dtype": "float32", "device": "cpu", "steps": 2, "output": "out.png"}
+    return GenerateRequest(
+        **{"task": task, "model": str(tiny_models(family)), "images": ("photo.png",), "watermark": "off"}
+        | fields
+        | said
+    )
+
+
+def made(request):
+    (one,) = generate.generate(request, load=lambda plan, **_: loader.switch(loaded(plan.model.folder), plan))
+    with Image.open("out.png") as picture:
+        return one.recipe, np.asarray(picture.convert("RGB"))
+
+
+def plain(plan, **shown):
+    """The pixels of a script without imggen: the folder as diffusers loads it, in the class for the task."""
+    with environment.quiet():
+        task = getattr(diffusers, plan.pipeline)(**loaded(plan.model.folder).components, **plan.initial)
+        task.set_progress_bar_config(disable=True)
+        generator = torch.Generator("cpu").manual_seed(7)
+        return np.asarray(task(**plan.arguments, **shown, generator=generator).images[0])
+
+
+def opened(path, mode="RGB"):
+    with Image.open(path) as picture:
+        return picture.convert(mode)
+
+
+@pytest.mark.parametrize("family", LOOKING)
+def test_a_picture_is_edited_by_looking_at_it(tiny_models, family):
+    request = asked(tiny_models, family, "image-to-image")
+    recipe, pixels = made(request)
+    assert (recipe.family, recipe.change.method, recipe.change.strength) == (family, "reference", None)
+    np.testing.assert_array_equal(pixels, plain(generate.plan(request), image=opened("photo.png")))
+
+
+@pytest.mark.parametrize("family", ["qwen-image-edit-plus"])
+def test_a_style_is_shown_beside_the_picture(tiny_models, family):
+    request = asked(tiny_models, family, "style", like="style.png", prompt=None)
+    recipe, pixels = made(request)
+    assert recipe.prompt == catalog.named(family).reference.words["style"]
+    wanted = plain(generate.plan(request), image=[opened("photo.png"), opened("style.png")])
+    np.testing.assert_array_equal(pixels, wanted)
+
+
+@pytest.mark.parametrize("family", ["flux-kontext"])
+def test_what_is_repainted_is_looked_at_too(tiny_models, family):
+    request = asked(tiny_models, family, "inpaint", mask="mask.png", images=("photo.png",))
+    recipe, pixels = made(request)
+    assert recipe.change.method == "inpainting"
+    wanted = plain(generate.plan(request), image=opened("photo.png"), mask_image=opened("mask.png", "L"))
+    inside = np.asarray(opened("mask.png", "L")) > 0
+    np.testing.assert_array_equal(pixels[inside], wanted[inside])
+    np.testing.assert_array_equal(pixels[~inside], np.asarray(opened("photo.png"))[~inside])
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "said", "message"),
+    [
+        ("qwen-image-edit", "text-to-image", {"images": ()}, "has no pipeline that can make a picture from words"),
+        ("qwen-image-edit", "inpaint", {"mask": "mask.png"}, "cannot repaint a part"),
+        ("qwen-image-edit", "style", {"like": "style.png"}, "cannot take on a style"),
+        ("flux-kontext", "style", {"like": "style.png"}, "cannot take on a style"),
+    ],
+)
+def test_what_a_family_cannot_do_is_refused_before_anything_is_loaded(tiny_models, family, task, said, message):
+    with pytest.raises(RequestError, match=message):
+        generate.plan(asked(tiny_models, family, task, **said))
