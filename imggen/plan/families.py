@@ -6,7 +6,7 @@ from typing import Final
 from imggen.plan.family import Family, Reference
 from imggen.plan.request import Task
 
-_NO_TRUE_CFG = "it has one pass per step, and nothing to steer away from"
+ONE_PASS: Final = "it has one pass per step, and nothing to steer away from"
 _NO_SLICES = "only U-Nets have it; `auto` cuts attention into chunks where memory asks for it"
 
 _NO_TILES = "its transformer knows where in the picture a token stands, so edges cannot meet"
@@ -149,7 +149,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         cuda_dtypes=("bfloat16", "float16"),
         mps_dtype="bfloat16",
         fp16_safe=True,
-        negative_refusal=_NO_TRUE_CFG,
+        negative_refusal=ONE_PASS,
         slicing_refusal=_NO_SLICES,
         tile_refusal=_NO_TILES,
         hands_over_mu=True,
@@ -172,7 +172,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         cuda_dtypes=("bfloat16", "float16"),
         mps_dtype="bfloat16",
         fp16_safe=True,
-        negative_refusal=_NO_TRUE_CFG,
+        negative_refusal=ONE_PASS,
         slicing_refusal=_NO_SLICES,
         tile_refusal=_NO_TILES,
         hands_over_mu=True,
@@ -199,7 +199,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         cuda_dtypes=("bfloat16", "float16"),
         mps_dtype="bfloat16",
         fp16_safe=True,
-        negative_refusal=_NO_TRUE_CFG,
+        negative_refusal=ONE_PASS,
         slicing_refusal=_NO_SLICES,
         tile_refusal=_NO_TILES,
         adapter_refusal=_LOOKS_ITSELF,
@@ -227,7 +227,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         cuda_dtypes=("bfloat16", "float16"),
         mps_dtype="bfloat16",
         fp16_safe=True,
-        negative_refusal=_NO_TRUE_CFG,
+        negative_refusal=ONE_PASS,
         slicing_refusal=_NO_SLICES,
         tile_refusal=_NO_TILES,
         adapter_refusal=_LOOKS_ITSELF,
@@ -235,6 +235,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         hands_over_mu=True,
         # What its pipelines would ignore with a warning otherwise.
         extra_arguments={"max_sequence_length": 512, "guidance_scale": 1.0},
+        vae_class="AutoencoderKLFlux2",
     ),
     Family(
         name="flux2-klein-base",
@@ -259,6 +260,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         reference=_LOOKS,
         hands_over_mu=True,
         extra_arguments={"max_sequence_length": 512},
+        vae_class="AutoencoderKLFlux2",
     ),
     Family(
         name="flux2",
@@ -277,13 +279,14 @@ FAMILIES: Final[tuple[Family, ...]] = (
         cuda_dtypes=("bfloat16", "float16"),
         mps_dtype="bfloat16",
         fp16_safe=True,
-        negative_refusal=_NO_TRUE_CFG,
+        negative_refusal=ONE_PASS,
         slicing_refusal=_NO_SLICES,
         tile_refusal=_NO_TILES,
         adapter_refusal=_LOOKS_ITSELF,
         reference=_LOOKS,
         hands_over_mu=True,
         extra_arguments={"max_sequence_length": 512},
+        vae_class="AutoencoderKLFlux2",
     ),
     Family(
         name="sd3",
@@ -380,6 +383,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
         adapter_refusal=_NO_ADAPTERS,
         mixing_refusal=_OWN_LENGTHS,
         extra_arguments={"max_sequence_length": 300, "use_resolution_binning": False},
+        vae_class="AutoencoderDC",
+        vae_scale=32,
     ),
     Family(
         name="lumina2",
@@ -483,6 +488,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         adapter_refusal=_NO_ADAPTERS,
         mixing_refusal=_OWN_LENGTHS,
         extra_arguments=_QWEN_ARGUMENTS,
+        vae_class="AutoencoderKLQwenImage",
     ),
     Family(
         name="qwen-image-edit",
@@ -510,6 +516,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         mixing_refusal=_OWN_LENGTHS,
         reference=_QWEN_LOOKS_AT_ONE,
         extra_arguments=_QWEN_ARGUMENTS,
+        vae_class="AutoencoderKLQwenImage",
     ),
     Family(
         name="qwen-image-edit-plus",
@@ -536,6 +543,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         mixing_refusal=_OWN_LENGTHS,
         reference=_QWEN_LOOKS,
         extra_arguments=_QWEN_ARGUMENTS,
+        vae_class="AutoencoderKLQwenImage",
     ),
     Family(
         name="z-image-turbo",
@@ -558,7 +566,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         cuda_dtypes=("bfloat16",),
         mps_dtype="bfloat16",
         fp16_safe=False,
-        negative_refusal=_NO_TRUE_CFG,
+        negative_refusal=ONE_PASS,
         slicing_refusal=_NO_SLICES,
         tile_refusal=_NO_TILES,
         adapter_refusal=_NO_ADAPTERS,

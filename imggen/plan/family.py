@@ -33,13 +33,15 @@ class Family:
     """A model family, one row of the catalog.
 
     `pipelines` maps a task to its diffusers class; `when` narrows the row to models whose denoiser's or scheduler's
-    config, or the options of whose own pipeline, say so.
+    config, or the options of whose own pipeline, say so, or the config of a part that is named before a dot.
     `native_pixels` is the edge of the square that the models were trained on, where their denoiser's config does not
     tell it in latents by `size_key`; None for a family whose configs say something else there.
     `patch` is the number of latents per edge that the denoiser folds into one token; a picture's edges are multiples
     of the autoencoder's scale times `patch`. `min_size` and `max_size` bound an edge, in pixels.
     `guidance_argument` None and `negative_refusal` not None say that the pipeline takes no such thing, and why.
     `counts_chat` says whether the chat that is laid around a prompt counts against the tokens that are read of it.
+    `guiders` are the parts of the pipeline that keep the guidance instead of an argument of the call. `own_sampler` says
+    that no other scheduler than the model's own can do what the pipelines ask of it.
     `area_argument` takes the picture's pixels in all, where the pipeline would choose a size of its own area otherwise.
     `steers_above` is the guidance above which a step has a second pass, for the negative prompt.
     `cuda_dtypes` are the half precisions in order of preference; `fp16_safe` says whether float16 is one that works.
@@ -51,6 +53,7 @@ class Family:
     input channels that the inpainting pipeline takes, () for any.
     `reference` says how the family edits by looking at pictures, None where it does not. `hands_over_mu` says that the
     pipelines shift the steps of any straight-path scheduler by the picture's size, where its config asks for it.
+    `vae_class` is the class of the usual models' autoencoder, and `vae_scale` its pixels per latent along an edge.
     `base` is the family's usual published model on the hub, and `licence` the one that published weights usually carry,
     as the hub names it; None where there is no usual one, or where it varies.
     `unlisted` is what users are told of a family that is not in the catalogue but read from diffusers, else None.
@@ -74,6 +77,8 @@ class Family:
     when: Mapping[str, object] = field(default_factory=dict)
     guidance_argument: str | None = "guidance_scale"
     guidance_refusal: str | None = None
+    guiders: tuple[str, ...] = ()
+    own_sampler: bool = False
     area_argument: str | None = None
     steers_above: float = 1.0
     distilled_key: str | None = None
@@ -90,6 +95,8 @@ class Family:
     hands_over_mu: bool = False
     channels_last: bool = False
     force_upcast_vae: bool = False
+    vae_class: str = "AutoencoderKL"
+    vae_scale: int = 8
     base: str | None = None
     licence: str | None = None
     unlisted: str | None = None
