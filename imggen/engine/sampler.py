@@ -9,7 +9,8 @@ from typing import Any, Self
 import torch
 from PIL import Image
 
-from imggen.engine import attention, decoding, failures, methods, seamless
+from imggen.engine import attention, conditioning, decoding, failures, methods, seamless, substitution
+from imggen.engine.conditioning import Text
 from imggen.engine.environment import quiet
 from imggen.engine.methods import Entrance
 from imggen.engine.precision import TORCH_DTYPES
@@ -72,8 +73,13 @@ def _draw(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance, repo
                 stack.enter_context(each)
             stack.enter_context(attention.chunked(plan.attention_chunk_bytes))
             stack.enter_context(_guarded(pipeline, plan, entrance, report))
+            arguments = stack.enter_context(_worded(pipeline, plan, seed, entrance))
+            for name in catalog.named(plan.family).guiders:
+                # A distilled model has none, and its own argument instead.
+                if getattr(pipeline, name, None) is not None:
+                    stack.enter_context(substitution.replaced(getattr(pipeline, name), guidance_scale=plan.guidance))
             shown = stack.enter_context(entrance.enter(generator))
-            drawn = pipeline(**plan.arguments, **shown, generator=generator)
+            drawn = pipeline(**arguments, **shown, generator=generator)
     except BaseException:
         # The pipelines do this at their end only; without it offloaded parts stay where an interruption left them.
         pipeline.maybe_free_model_hooks()
@@ -81,6 +87,28 @@ def _draw(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance, repo
     _refuse_blanked(drawn, plan, seed)
     image: Image.Image = drawn.images[0]
     return image
+
+
+@contextmanager
+def _worded(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance) -> Iterator[dict[str, object]]:
+    """Yield the call's arguments with the picture's own words, which the pipeline reads as the plan says."""
+    family = catalog.named(plan.family)
+    prompt, negative = plan.words(seed)
+    arguments = dict(plan.arguments)
+    if plan.prompts:
+        arguments["prompt"] = prompt
+    if plan.negative_prompts:
+        arguments["negative_prompt"] = negative or family.extra_arguments.get("negative_prompt")
+    if family.clip is None or (plan.reading == "cut" and not entrance.texts):
+        yield arguments
+        return
+    said = {
+        name: Text(text, plan.reading)
+        for name in ("prompt", "negative_prompt")
+        if isinstance(text := arguments.get(name), str)
+    }
+    with conditioning.conditioned(pipeline, family.clip, entrance.texts or said.values()):
+        yield arguments | said
 
 
 def _guarded(
@@ -106,14 +134,17 @@ def _refuse_blanked(drawn: Any, plan: GeneratePlan, seed: int) -> None:
 
 
 def cut_prompt(pipeline: Any, plan: GeneratePlan) -> str | None:
-    """Return a note on how much of the prompt the model does not read, or None where it reads it all."""
+    """Return a note on how much of a prompt the model does not read, or None where it reads them all."""
+    if plan.reading != "cut":
+        return None
     limits = [(_limit(pipeline, reader, plan), reader) for reader in _readers(pipeline)]
     if not limits:
         return None
     limit, reader = max(limits, key=lambda each: each[0])
     tokenizer = _tokenizer(reader)
     with quiet():
-        tokens = tokenizer(plan.prompt, truncation=False)["input_ids"]
+        read = [tokenizer(each, truncation=False)["input_ids"] for each in dict.fromkeys((plan.prompt, *plan.prompts))]
+    tokens = max(read, key=len)
     if len(tokens) <= limit:
         return None
     tail = tokenizer.decode(tokens[limit - 1 :], skip_special_tokens=True).strip()
@@ -136,9 +167,13 @@ def _tokenizer(reader: Any) -> Any:
 def _limit(pipeline: Any, reader: Any, plan: GeneratePlan) -> int:
     # What a long-reading encoder may read is an argument of the call; CLIP's own limit is part of its weights.
     asked = plan.arguments.get("max_sequence_length")
-    if isinstance(asked, int) and not type(reader).__name__.startswith("CLIP"):
-        return asked - (_preamble(pipeline, reader) if catalog.named(plan.family).counts_chat else 0)
-    return int(_tokenizer(reader).model_max_length)
+    family = catalog.named(plan.family)
+    most = int(_tokenizer(reader).model_max_length)
+    if type(reader).__name__.startswith("CLIP"):
+        return min(most, asked) if isinstance(asked, int) else most
+    if not isinstance(asked, int):
+        return min(most, family.max_tokens)
+    return asked - (_preamble(pipeline, reader) if family.counts_chat else 0)
 
 
 def _preamble(pipeline: Any, reader: Any) -> int:

@@ -29,8 +29,9 @@ def find(facts: ModelFacts) -> Family:
     Of a class that no row names, it is what diffusers' own signature says (`unlisted`); raise ModelError for one that
     imggen cannot use, and why.
     """
+    parts = {f"{part}.{key}": value for part, config in facts.configs.items() for key, value in config.items()}
     for row in FAMILIES:
-        said = facts.options | facts.configs.get("scheduler", {}) | facts.configs.get(row.denoiser, {})
+        said = facts.options | facts.configs.get("scheduler", {}) | facts.configs.get(row.denoiser, {}) | parts
         is_one = facts.pipeline in row.pipelines.values()
         if is_one and all(said.get(key) == value for key, value in row.when.items()):
             return row
@@ -79,6 +80,8 @@ def is_inpainting_model(family: Family, facts: ModelFacts) -> bool:
 def prediction(family: Family, facts: ModelFacts) -> Prediction:
     """Return what the model's denoiser predicts, from its scheduler's class and config."""
     config = facts.configs.get("scheduler", {})
+    if family.own_sampler:
+        return "own"
     if family.hands_over_mu:
         return "flow_mu" if config.get("use_dynamic_shifting") else "flow_fixed"
     if facts.components.get("scheduler", ("", ""))[1] == "FlowMatchEulerDiscreteScheduler":

@@ -37,11 +37,12 @@ class Family:
     `native_pixels` is the edge of the square that the models were trained on, where their denoiser's config does not
     tell it in latents by `size_key`; None for a family whose configs say something else there.
     `patch` is the number of latents per edge that the denoiser folds into one token; a picture's edges are multiples
-    of the autoencoder's scale times `patch`. `min_size` and `max_size` bound an edge, in pixels.
+    of the autoencoder's scale times `patch`. `min_size` and `max_size` bound an edge, in pixels;
+    `sizes` are the only ones, (width, height), that the pipelines make, () for any.
     `guidance_argument` None and `negative_refusal` not None say that the pipeline takes no such thing, and why.
     `counts_chat` says whether the chat that is laid around a prompt counts against the tokens that are read of it.
-    `guiders` are the parts of the pipeline that keep the guidance instead of an argument of the call. `own_sampler` says
-    that no other scheduler than the model's own can do what the pipelines ask of it.
+    `guiders` are the pipeline's parts that keep the guidance, where it is no argument of the call; a model may lack
+    them. `own_sampler` says that no other scheduler than the model's own can do what the pipelines ask of it.
     `area_argument` takes the picture's pixels in all, where the pipeline would choose a size of its own area otherwise.
     `steers_above` is the guidance above which a step has a second pass, for the negative prompt.
     `cuda_dtypes` are the half precisions in order of preference; `fp16_safe` says whether float16 is one that works.
@@ -77,6 +78,7 @@ class Family:
     when: Mapping[str, object] = field(default_factory=dict)
     guidance_argument: str | None = "guidance_scale"
     guidance_refusal: str | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
     guiders: tuple[str, ...] = ()
     own_sampler: bool = False
     area_argument: str | None = None

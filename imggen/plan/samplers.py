@@ -8,7 +8,7 @@ from imggen.errors import RequestError
 from imggen.plan.nearest import nearest
 from imggen.plan.request import Scheduler
 
-Prediction = Literal["noise", "flow", "flow_mu", "flow_fixed", "flow_own"]
+Prediction = Literal["noise", "flow", "flow_mu", "flow_fixed", "flow_own", "own"]
 """What a model's denoiser predicts, as far as samplers care.
 
 noise       the noise or its velocity, at the steps of a beta schedule (Stable Diffusion, SDXL)
@@ -16,6 +16,7 @@ flow        a straight path, driven by a pipeline that hands over a number of st
 flow_mu     a straight path whose steps the pipeline shifts by the picture's size (FLUX.1 dev)
 flow_fixed  the same pipeline on a model that shifts nothing (FLUX.1 schnell)
 flow_own    a straight path whose shift only the model's own scheduler knows (Stable Diffusion 3, Z-Image)
+own         whatever its own scheduler makes of it, which no other one can stand in for (LCM, HiDream)
 """
 
 DEFAULT = "default"
@@ -134,6 +135,9 @@ SAMPLERS: tuple[Sampler, ...] = (
 )
 
 
+_WANTS: dict[Prediction, str] = {"noise": "predicts noise", "own": "needs its own"}
+
+
 def starts_from_pictures(scheduler: Scheduler, prediction: Prediction) -> bool:
     """Return whether the scheduler can noise a given picture in the way that the pipelines of such models ask for.
 
@@ -182,6 +186,6 @@ def find(name: str, prediction: Prediction) -> Scheduler | None:
         hint = f"--sampler {guess[0]}, or one of: {usable}" if guess else f"one of: {usable}"
         raise RequestError(f"unknown sampler {name!r}", hint=hint)
     if prediction not in sampler.schedulers:
-        kind = "noise" if prediction == "noise" else "a flow"
-        raise RequestError(f"sampler {name!r} cannot drive this model, which predicts {kind}", hint=f"one of: {usable}")
+        kind = _WANTS.get(prediction, "predicts a flow")
+        raise RequestError(f"sampler {name!r} cannot drive this model, which {kind}", hint=f"one of: {usable}")
     return sampler.schedulers[prediction]

@@ -27,6 +27,8 @@ NAMES: Final[dict[str, tuple[int, int]]] = {
 }
 """Names for sizes. `native` and `square` are the model's own, so they are not in the table."""
 
+# By how much a listed size may miss the ratio that was asked for.
+_NEAR: Final = math.log(1.1)
 _NATIVE = ("native", "square")
 _PAIR = re.compile(r"\s*([0-9]{1,6})\s*[xX×*]\s*([0-9]{1,6})\s*", re.ASCII)
 _EDGE = re.compile(r"\s*([0-9]{1,6})\s*", re.ASCII)
@@ -37,7 +39,8 @@ _RATIO = re.compile(r"\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*[:/xX]\s*([0-9]{1,5}(?:
 class Limits:
     """What sizes a model takes: `native` (width, height), edges in [`smallest`, `largest`], multiples of `multiple_of`.
 
-    All in pixels. `model` is its name for messages.
+    All in pixels. Where `listed` is not empty, it makes pictures of these sizes (width, height) only. `model` is its name
+    for messages.
     """
 
     model: str
@@ -45,6 +48,7 @@ class Limits:
     multiple_of: int
     smallest: int
     largest: int
+    listed: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +150,8 @@ def _from_aspect(aspect: str, request: GenerateRequest, limits: Limits) -> Size:
 
 def _fit_area(ratio: float, limits: Limits) -> tuple[int, int]:
     """Return the multiples whose area is close to the native one and whose ratio comes closest to `ratio`."""
+    if limits.listed:
+        return _listed(ratio, limits)
     step = limits.multiple_of
     area = limits.native[0] * limits.native[1]
     ideal_width, ideal_height = math.sqrt(area * ratio), math.sqrt(area / ratio)
@@ -165,6 +171,18 @@ def _fit_area(ratio: float, limits: Limits) -> tuple[int, int]:
     return min(candidates, key=badness)
 
 
+def _listed(ratio: float, limits: Limits) -> tuple[int, int]:
+    """Return the listed size of about that ratio, or one of that ratio that is not listed where none is near."""
+    width, height = _nearest_listed(ratio, limits)
+    if abs(math.log(width / height / ratio)) <= _NEAR:
+        return width, height
+    return round(limits.native[0] * math.sqrt(ratio)), round(limits.native[1] / math.sqrt(ratio))
+
+
+def _nearest_listed(ratio: float, limits: Limits) -> tuple[int, int]:
+    return min(limits.listed, key=lambda each: abs(math.log(each[0] / each[1] / ratio)))
+
+
 def _around(edge: float, step: int) -> list[int]:
     below = int(edge // step) * step
     return [each for each in (below, below + step) if each > 0]
@@ -175,6 +193,13 @@ def _round(edge: float, step: int) -> int:
 
 
 def _checked(width: int, height: int, limits: Limits, reason: str) -> Size:
+    if limits.listed and (width, height) not in limits.listed:
+        known = ", ".join(_text(*each) for each in limits.listed)
+        likest = _nearest_listed(max(width, 1) / max(height, 1), limits)
+        raise RequestError(
+            f"{reason}: {limits.model} makes pictures of {known}, not of {_text(width, height)}",
+            hint=f"--size {_text(*likest)}",
+        )
     good = _nearest_good(width, limits), _nearest_good(height, limits)
     if good == (width, height):
         return Size(width=width, height=height, reason=reason)

@@ -67,7 +67,7 @@ def _guidance(case: Case) -> float:
     family, guidance = case.family, case.request.guidance
     if guidance is None:
         return case.family.guidance if case.record.guidance is None else case.record.guidance
-    if family.guidance_argument is None:
+    if family.guidance_refusal is not None:
         raise RequestError(
             f"--guidance {guidance:g}: {family.title} takes no guidance; {family.guidance_refusal}",
             hint="leave --guidance out",
