@@ -7,6 +7,7 @@ import typer
 from imggen.cli import suggestions
 from imggen.plan.change import Axes, Fit
 from imggen.plan.marking import Mining, PromptRecord, Signing, Watermarking
+from imggen.plan.prompt import Syntax
 from imggen.plan.request import AttentionSlicing, IfExists, ImageFormat, Metadata, Offload, Quantize, VaeTiling
 
 PICTURE = "Picture"
@@ -146,6 +147,14 @@ Wildcards = Annotated[
     str | None,
     typer.Option(
         "--wildcards", metavar="FOLDER", help="Where __NAME__ in a prompt finds NAME.txt.", rich_help_panel=PICTURE
+    ),
+]
+PromptSyntax = Annotated[
+    Syntax | None,
+    typer.Option(
+        "--prompt-syntax",
+        help="auto reads (weights:1.2), {a|b} and __NAME__; plain takes all words as they stand.",
+        rich_help_panel=PICTURE,
     ),
 ]
 Base = Annotated[

@@ -32,6 +32,7 @@ def _making(
     embedding: options.Embedding = None,
     vae: options.Vae = None,
     wildcards: options.Wildcards = None,
+    prompt_syntax: options.PromptSyntax = None,
     output: options.Output = None,
     format: options.Format = None,  # noqa: A002 - the option's name
     quality: options.Quality = None,
@@ -89,8 +90,15 @@ def _command(task: Task, without: tuple[str, ...] = ()) -> Callable[[Callable[..
 _WHERE = ("width", "height", "size", "aspect")
 
 
-@_command("text-to-image", without=("consent",))
-def generate(prompt: options.Prompt = None, tile: options.Seamless = None) -> None:
+@_command("text-to-image")
+def generate(
+    prompt: options.Prompt = None,
+    tile: options.Seamless = None,
+    control: options.Control = None,
+    preprocess: options.Preprocess = None,
+    ip_adapter: options.IpAdapter = None,
+    ip_adapter_weights: options.IpAdapterWeights = None,
+) -> None:
     """Make pictures that show what the words say."""
 
 
@@ -102,6 +110,10 @@ def img2img(
     fit: options.Fitting = None,
     frame: options.Frame = None,
     tile: options.Seamless = None,
+    control: options.Control = None,
+    preprocess: options.Preprocess = None,
+    ip_adapter: options.IpAdapter = None,
+    ip_adapter_weights: options.IpAdapterWeights = None,
 ) -> None:
     """Make pictures from a picture and words; --strength says how much is made anew."""
 
@@ -118,6 +130,10 @@ def inpaint(
     strength: options.Strength = None,
     fit: options.Fitting = None,
     frame: options.Frame = None,
+    control: options.Control = None,
+    preprocess: options.Preprocess = None,
+    ip_adapter: options.IpAdapter = None,
+    ip_adapter_weights: options.IpAdapterWeights = None,
 ) -> None:
     """Repaint a part of a picture; all of its other pixels stay as they are."""
 
@@ -131,6 +147,10 @@ def outpaint(
     paste: options.Paste = None,
     strength: options.Strength = None,
     frame: options.Frame = None,
+    control: options.Control = None,
+    preprocess: options.Preprocess = None,
+    ip_adapter: options.IpAdapter = None,
+    ip_adapter_weights: options.IpAdapterWeights = None,
 ) -> None:
     """Widen a picture and paint what is new; its own pixels stay as they are."""
 

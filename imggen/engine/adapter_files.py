@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, get_args
 
+from platformdirs import user_config_path
+
 from imggen.engine import weights
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
@@ -77,6 +79,9 @@ def _locate(asked: Asked, terms: Terms, on_event: Report) -> _Found:
     path = _at_home(asked.reference)
     if _is_there(path):
         return _Found(place=path, reference=asked.reference)
+    own = of_the_user(asked.reference) if asked.kind == "lora" else None
+    if own is not None:
+        return _Found(place=own, reference=asked.reference)
     parts = adaptation.split_hub(asked.reference)
     if parts is None:
         raise ModelError(
@@ -84,6 +89,18 @@ def _locate(asked: Asked, terms: Terms, on_event: Report) -> _Found:
             hint=f"{asked.option} FILE, a folder, or ORGANISATION/NAME of the hub",
         )
     return _from_hub(asked, parts, terms, on_event)
+
+
+def lora_folder() -> Path:
+    """Return the folder of the user's own LoRAs, which are found there by their names."""
+    return user_config_path("imggen", appauthor=False) / "loras"
+
+
+def of_the_user(name: str) -> Path | None:
+    """Return the user's own LoRA of that name, None where there is none."""
+    file = lora_folder() / f"{name}.safetensors"
+    # A name leads into the folder, and not out of it.
+    return file if ".." not in file.parts and lora_folder() in file.parents and _is_there(file) else None
 
 
 def _from_hub(asked: Asked, parts: tuple[str, str | None, str | None], terms: Terms, on_event: Report) -> _Found:
@@ -103,9 +120,14 @@ def _from_hub(asked: Asked, parts: tuple[str, str | None, str | None], terms: Te
             f"{asked.option} {asked.reference}: it is not on this machine, and nothing is to be fetched now",
             hint=f"while online: {get}",
         )
-    folder = hub.fetch_chosen(
-        repository, revision, choose=lambda names: _wanted(asked, names, file, terms), on_event=on_event
-    )
+
+    def choose(names: list[str]) -> list[str]:
+        return _wanted(asked, names, file, terms)
+
+    if terms.sketch:
+        folder = hub.sketch(repository, revision, choose=choose, folder=terms.sketch)
+    else:
+        folder = hub.fetch_chosen(repository, revision, choose=choose, on_event=on_event)
     return _Found(place=_inside(folder, file), reference=reference, revision=folder.name)
 
 

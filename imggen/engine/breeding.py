@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,18 @@ class Gene:
     weight: float = 1.0
     parents: tuple["Gene", ...] = ()
     mutation: float = 0.0
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Return its own prompts."""
+        return self.prompt, self.negative_prompt
+
+    def founders(self) -> "Iterator[Gene]":
+        """Yield those that it comes from whose own prompts count: itself where nobody bred it."""
+        for each in self.parents:
+            yield from each.founders()
+        if not self.parents:
+            yield self
 
 
 def shares(weights: Sequence[float]) -> tuple[float, ...]:
@@ -155,14 +167,14 @@ class _Crossing:
             # None and empty text are not the same to SDXL, which has zeros for the one and an encoding for the other.
             words["negative_prompt"] = each.negative_prompt or None
             words["prompt"] = each.negative_prompt if is_negative else each.prompt
-            encoded.append(_call(self._encode_prompt, bound, words))
+            encoded.append(substitution.call(self._encode_prompt, bound, words))
         return _mixed(encoded, _weights(parents))
 
     def prepare_latents(self, *arguments: Any, **options: Any) -> Any:
         self._encoded = 0
         bound = self._bind("prepare_latents", arguments, options)
         # Drawn without a mutation too, so that what a sampler draws next from the child's generator is the same.
-        own = _call(self._prepare_latents, bound, {})
+        own = substitution.call(self._prepare_latents, bound, {})
         seed = bound.arguments["generator"].initial_seed()
         if isinstance(own, tuple):
             return (self._bred(bound, self._parents, seed, self._mutation), *own[1:])
@@ -180,13 +192,12 @@ class _Crossing:
         return self._noise(bound, gene.seed)
 
     def _noise(self, bound: inspect.BoundArguments, seed: int) -> Tensor:
-        made = _call(self._prepare_latents, bound, {"generator": torch.Generator("cpu").manual_seed(seed)})
+        made = substitution.call(self._prepare_latents, bound, {"generator": torch.Generator("cpu").manual_seed(seed)})
         noise: Tensor = made[0] if isinstance(made, tuple) else made
         return noise
 
     def _bind(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> inspect.BoundArguments:
-        # From the class: what stands on the instance may be somebody's wrapper that takes anything.
-        return inspect.signature(getattr(type(self._pipeline), name)).bind(self._pipeline, *arguments, **options)
+        return substitution.bound(self._pipeline, name, arguments, options)
 
 
 def _mutation_seed(seed: int) -> int:
@@ -200,13 +211,6 @@ def _contributing(parents: Sequence[Gene]) -> list[Gene]:
 
 def _weights(parents: Sequence[Gene]) -> list[float]:
     return [each.weight for each in parents]
-
-
-def _call(method: Callable[..., Any], bound: inspect.BoundArguments, changes: dict[str, Any]) -> Any:
-    """Call a bound `method` with the arguments of `bound`, of which those that it names are changed."""
-    changed = inspect.BoundArguments(bound.signature, bound.arguments.copy())
-    changed.arguments.update({name: value for name, value in changes.items() if name in bound.signature.parameters})
-    return method(*changed.args[1:], **changed.kwargs)
 
 
 def _mixed(encoded: Sequence[Any], weights: Sequence[float]) -> Any:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imggen.engine import blending, breeding, encoding, stylisation
+from imggen.engine import blending, breeding, controlnets, encoding, stylisation
 from imggen.engine.breeding import Gene
+from imggen.engine.conditioning import Text
 from imggen.plan.change import Method
 from imggen.plan.recipe import Recipe
 from imggen.plan.request import GeneratePlan
@@ -28,12 +29,15 @@ class Pictures:
     """The given pictures as the pipeline sees them: RGB at the size of the plan's canvas.
 
     `images` are the picture that is changed, or the parents; `mask` (L) is white where it is repainted; `style` is of
-    any size, RGBA where some of it does not show.
+    any size, RGBA where some of it does not show, and so is `shown`, which the model sees beside the words. `controls`
+    are followed, one by each of the plan's ControlNets.
     """
 
     images: tuple[Image.Image, ...] = ()
     mask: Image.Image | None = None
     style: Image.Image | None = None
+    controls: tuple[Image.Image, ...] = ()
+    shown: Image.Image | None = None
 
 
 @contextmanager
@@ -44,10 +48,14 @@ def plain(_: torch.Generator) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Entrance:
-    """How given pictures come into a call, and whether what is made of them may honestly be of one colour."""
+    """How given pictures come into a call, and whether what is made of them may honestly be of one colour.
+
+    `texts` are the prompts that come with them, in place of the plan's own.
+    """
 
     enter: Enter = plain
     may_be_plain: bool = False
+    texts: tuple[Text, ...] = ()
 
 
 WORDS_ALONE: Final = Entrance()
@@ -56,9 +64,42 @@ WORDS_ALONE: Final = Entrance()
 def prepare(pipeline: Any, plan: GeneratePlan, pictures: Pictures) -> Entrance:
     """Return how the given pictures enter each call of `plan`; what all calls share is computed once, in the first."""
     if plan.change is None:
-        return WORDS_ALONE
+        return Entrance(enter=_accompanied(plain, plan, pictures))
     enter = _ENTRANCES[plan.change.method](pipeline, plan, pictures)
-    return Entrance(enter=enter, may_be_plain=_is_plain(pictures))
+    return Entrance(enter=_accompanied(enter, plan, pictures), may_be_plain=_is_plain(pictures), texts=_texts(plan))
+
+
+def _texts(plan: GeneratePlan) -> tuple[Text, ...]:
+    if plan.change is None or plan.change.method != "noise-and-words":
+        return ()
+    pairs = (gene.words for each in _genes(plan) for gene in each.founders())
+    return tuple(text for pair in pairs for text in pair if isinstance(text, Text))
+
+
+def _genes(plan: GeneratePlan) -> tuple[Gene, ...]:
+    parents = [each for each in plan.given if each.role == "parent"]
+    pairs = zip(parents, plan.weights, strict=True)
+    return tuple(gene(each.recipe, weight) for each, weight in pairs if each.recipe is not None)
+
+
+def _accompanied(enter: Enter, plan: GeneratePlan, pictures: Pictures) -> Enter:
+    """Return `enter` with what stands beside the words besides: control pictures, and the one that is shown."""
+    beside: dict[str, Any] = {}
+    if plan.control_argument is not None:
+        controls = pictures.controls
+        beside[plan.control_argument] = controls[0] if len(controls) == 1 else list(controls)
+    if pictures.shown is not None:
+        beside["ip_adapter_image"] = _on_white(pictures.shown)
+    if not beside:
+        return enter
+
+    @contextmanager
+    def entered(generator: torch.Generator) -> Iterator[dict[str, Any]]:
+        # Some pipelines encode control pictures with torch's own generator.
+        with controlnets.seeded(generator.initial_seed()), enter(generator) as given:
+            yield given | beside
+
+    return entered
 
 
 def _is_plain(pictures: Pictures) -> bool:
@@ -107,10 +148,7 @@ def _solid(pictures: Pictures) -> Image.Image:
 
 
 def _noise_and_words(pipeline: Any, plan: GeneratePlan, _: Pictures) -> Enter:
-    parents = [each for each in plan.given if each.role == "parent"]
-    genes = [
-        gene(each.recipe, weight) for each, weight in zip(parents, plan.weights, strict=True) if each.recipe is not None
-    ]
+    genes = _genes(plan)
     mutation = plan.change.mutation if plan.change else 0.0
 
     @contextmanager
@@ -130,8 +168,8 @@ def gene(recipe: Recipe, weight: float) -> Gene:
     )
     return Gene(
         seed=recipe.seed,
-        prompt=recipe.prompt,
-        negative_prompt=recipe.negative_prompt,
+        prompt=Text(recipe.prompt, recipe.reading),
+        negative_prompt=Text(recipe.negative_prompt, recipe.reading),
         weight=weight,
         parents=parents,
         mutation=recipe.change.mutation if recipe.change else 0.0,
@@ -185,7 +223,8 @@ def _reference(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
 
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        yield {"image": [pictures.images[0], *styles]}
+        # In a list, Qwen-Image-Edit would not fit the only picture to what it reads.
+        yield {"image": [pictures.images[0], *styles] if styles else pictures.images[0]}
 
     return enter
 

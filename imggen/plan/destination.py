@@ -5,7 +5,7 @@ from datetime import date
 from typing import Final
 
 from imggen.errors import RequestError
-from imggen.plan import marking, naming
+from imggen.plan import marking, naming, words
 from imggen.plan.case import ASKED, COMMAND_LINE, Case
 from imggen.plan.naming import Named, NamedAfter
 from imggen.plan.request import GeneratePlan, ImageFormat, OutputPlan
@@ -96,7 +96,7 @@ def _named(plan: GeneratePlan, index: int, today: date, stems: list[str]) -> Nam
     plain = Named(
         seed=plan.seeds[index - 1],
         index=index,
-        prompt=plan.prompt,
+        prompt=words.as_read(plan.words(plan.seeds[index - 1])[0], plan.reading),
         model=plan.model.reference,
         width=plan.width,
         height=plan.height,

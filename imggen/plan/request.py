@@ -13,7 +13,7 @@ from imggen.plan.prompt import Reading, Syntax
 
 AttentionSlicing = Literal["auto", "on", "off"]
 Offloaded = Literal["none", "model", "group", "disk", "sequential"]
-"""Where the parts of a model rest: all on the device; or in main memory, whole parts or layers of them; or on the disk."""
+"""Where the parts of a model rest: on the device; in main memory, as whole parts or as layers; or on the disk."""
 Offload = Literal["auto", "none", "model", "group", "disk", "sequential"]
 VaeTiling = Literal["auto", "on", "off"]
 Quantize = Literal["none", "int8", "fp8", "nf4"]
@@ -102,7 +102,8 @@ class ModelFacts:
     `pipeline` is the class named there, `options` what its constructor is told besides; `components` maps a component
     to its (library, class); `configs` maps a component to its parsed JSON config; `weight_bytes` is the size of its
     weight files;
-    `stored_dtypes` is the dtype that most of those bytes are stored in, from the files' headers;
+    `stored_dtypes` is the dtype that most of those bytes are stored in, and `shapes` maps a component to the shapes of
+    its tensors by their names, both from the files' headers;
     `record` is the model's own `imggen.json` (vocabulary, native size, defaults), empty for other models.
     `eight_bits` are the components that are stored in fp8 and widened when they are read, `quantised` maps those that
     stay as they are stored to how that is called (`Q4_K`). `single` is the file that a model comes from, with what it
@@ -119,6 +120,7 @@ class ModelFacts:
     configs: dict[str, dict[str, object]] = field(default_factory=dict)
     weight_bytes: dict[str, int] = field(default_factory=dict)
     stored_dtypes: dict[str, Dtype] = field(default_factory=dict)
+    shapes: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict, repr=False)
     pickles: tuple[str, ...] = ()
     record: dict[str, object] = field(default_factory=dict)
     eight_bits: tuple[str, ...] = ()
@@ -251,6 +253,8 @@ class GeneratePlan:
 
     def words(self, seed: int) -> tuple[str, str]:
         """Return the prompt and the negative prompt of the picture of `seed`."""
+        if not self.prompts and not self.negative_prompts:
+            return self.prompt, self.negative_prompt
         number = self.seeds.index(seed)
         return (
             self.prompts[number] if self.prompts else self.prompt,

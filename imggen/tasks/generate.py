@@ -6,19 +6,32 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import imggen
-from imggen.engine import adapter_files, environment, probe, store, weights
+from imggen.engine import adapter_files, aliases, environment, ip_adapter_files, probe, store, timings, weights
 from imggen.engine.weights import Terms
-from imggen.errors import ImggenError, ModelError, PictureError, RequestError
+from imggen.errors import ImggenError, MachineError, PictureError, RequestError
 from imggen.output import audit, label, metadata, writer
 from imggen.output.means import Means
 from imggen.output.metadata import Facts
 from imggen.output.signing import Relationship
 from imggen.output.writer import Finished, Written
-from imggen.plan import adaptation, destination, naming, policy, resolve, reuse
+from imggen.plan import (
+    adaptation,
+    alteration,
+    catalog,
+    controls,
+    destination,
+    ip_adapters,
+    naming,
+    policy,
+    resolve,
+    reuse,
+)
 from imggen.plan import recipe as recipes
+from imggen.plan.adapter import AdapterFacts, Asked
 from imggen.plan.case import PARENTS
 from imggen.plan.change import Role
 from imggen.plan.given import Given
@@ -27,7 +40,8 @@ from imggen.plan.policy import ModelIdentity, Refusal
 from imggen.plan.progress import Progress, ignore
 from imggen.plan.recipe import Ingredient, Recipe
 from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts, Task
-from imggen.tasks import governance, inputs
+from imggen.tasks import descent, forecast, governance, inputs, prompts
+from imggen.tasks.forecast import Forecast
 from imggen.tasks.given import Opened
 from imggen.tasks.governance import Governance, Source
 from imggen.tasks.inputs import Laid
@@ -65,13 +79,14 @@ class Generated:
 
 @dataclass(frozen=True, kw_only=True)
 class _Prepared:
-    """A plan, the machine it is for and the recipe that it came from.
+    """A plan, the request that it answers, the machine it is for and the recipe that it came from.
 
     `named` has a path per picture, none for standard output; `kept` the numbers of the pictures, counted from 1, whose
     files are there and stay; `means` is who signs them and what is kept to.
     """
 
     plan: GeneratePlan
+    request: GenerateRequest
     machine: Machine
     source: Recipe | None
     named: tuple[Path, ...]
@@ -83,9 +98,22 @@ class _Prepared:
 def plan(request: GenerateRequest, *, fetch: bool = True, on_event: Report = ignore) -> GeneratePlan:
     """Return what `generate` would do, everything that can fail without weights having been checked; write no picture.
 
-    Without `fetch`, a model that would have to come from the hub first is a ModelError.
+    Without `fetch`, a model that would have to come from the hub first is a ModelError; with it, its descriptions and
+    headers are asked for, and no weights.
     """
-    return _prepare(request, on_event, fetch=fetch).plan
+    return foresee(request, fetch=fetch, on_event=on_event)[0]
+
+
+def foresee(
+    request: GenerateRequest, *, fetch: bool = True, on_event: Report = ignore
+) -> tuple[GeneratePlan, Forecast]:
+    """Return what `plan` does, and what it will cost."""
+    with TemporaryDirectory(prefix="imggen-", ignore_cleanup_errors=True) as name:
+        # Not what a link of the system's stands for, so that paths within compare.
+        sketch = Path(os.path.realpath(name)) if fetch else None
+        prepared = _prepare(request, on_event, fetch=fetch, sketch=sketch)
+        costs = forecast.foresee(prepared.plan, prepared.machine, sketch=sketch)
+        return (forecast.settled(prepared.plan, sketch) if sketch else prepared.plan), costs
 
 
 def generate(
@@ -103,54 +131,86 @@ def generate(
     failed.
     """
     prepared = _prepare(request, on_event)
+    on_event = watch = timings.Stopwatch(on_event)
     on_plan(prepared.plan)
     for note in prepared.plan.notes:
         on_note(note)
     if len(prepared.kept) == len(prepared.plan.seeds):
         yield from (_kept(prepared, number) for number in sorted(prepared.kept))
         return
-    files = [path for each in store.files(prepared.plan.model, prepared.plan.dtype).values() for path in each.files]
+    files = store.paths(prepared.plan.model, prepared.plan.dtype)
     files += [path for each in prepared.plan.adapters for path in each.files]
     with weights.ReadAhead(files, budget_bytes=prepared.machine.free_bytes // 2):
         on_event(Progress(stage="load"))
         # The one import that waits: torch and diffusers take seconds, `--dry-run` shall not pay for them, and the disk
         # can deliver the weights meanwhile.
         with environment.importing():
-            from imggen.engine import loader, methods, sampler
+            from imggen.engine import loader, sampler
 
             loader.import_classes(prepared.plan)
-        pipeline = (load or loader.load)(prepared.plan, on_event=on_event)
-    prepared = _with_adapter(prepared, pipeline)
+        held = descent.Descent(
+            prepared.plan,
+            prepared.request,
+            descent.Means(
+                load=lambda decided, report: (load or loader.load)(decided, on_event=report),
+                enter=partial(_enter, prepared.laid),
+            ),
+            on_event=on_event,
+            on_note=on_note,
+        )
+        pipeline = held.pipeline()
+    prepared = replace(prepared, plan=held.plan)
     digest = store.weights_sha256(prepared.plan.model, prepared.plan.dtype)
     for note in _late_notes(prepared, digest, sampler.cut_prompt(pipeline, prepared.plan)):
         on_note(note)
-    laid = prepared.laid
-    given = methods.Pictures(images=laid.images, mask=laid.mask, style=laid.style)
-    entrance = methods.prepare(pipeline, prepared.plan, given)
-    draw = partial(sampler.draw, pipeline, prepared.plan, entrance=entrance, on_event=on_event)
-    yield from _pictures(prepared, digest, draw, on_event)
+    # Where memory runs out, another one takes its place.
+    del pipeline
+    yield from _pictures(prepared, digest, held)
+    timings.keep(prepared.plan, watch.taken(prepared.plan.steps))
 
 
-def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) -> _Prepared:
+def _enter(laid: Laid, pipeline: Any, decided: GeneratePlan, report: Report) -> Callable[[int], Any]:
+    """Return what draws picture N of `decided`, with the pictures that it starts from."""
+    from imggen.engine import failures, methods, sampler
+
+    given = methods.Pictures(
+        images=laid.images, mask=laid.mask, style=laid.style, controls=laid.controls, shown=laid.shown
+    )
+    with failures.memory_explained(decided):
+        entrance = methods.prepare(pipeline, decided, given)
+    return partial(sampler.draw, pipeline, decided, entrance=entrance, on_event=report)
+
+
+def _prepare(
+    request: GenerateRequest, on_event: Report, *, fetch: bool = True, sketch: Path | None = None
+) -> _Prepared:
     environment.prepare(offline=bool(request.offline))
     governed = governance.read(request.policy, _ACTIONS[request.task], sign=request.sign)
-    request, source = _from_file(request)
+    request, source = _from_file(prompts.with_loras(request))
+    request = alteration.of_task(request)
     opened = inputs.read(request)
     given = inputs.facts(opened)
     request = governance.govern(reuse.adopt(request, given), governed)
     governance.check_asked(governed, request, given=bool(opened))
-    governance.check_name(governed, request.model or store.BUILTIN)
+    files = prompts.wildcards(request)
+    governance.check_name(governed, aliases.real(request.model or store.BUILTIN))
+    if request.base is not None:
+        governance.check_name(governed, aliases.real(request.base))
     machine = probe.machine()
     half = request.dtype not in ("float32", "fp32") and (machine.cpu_bfloat16 or bool(machine.accelerators))
-    terms = Terms(offline=bool(request.offline) or not fetch, allow_pickle=bool(request.allow_pickle), half=half)
-    asked = adaptation.asked(request)
+    terms = Terms(
+        offline=bool(request.offline) or not fetch, allow_pickle=bool(request.allow_pickle), half=half, sketch=sketch
+    )
+    asked = tuple(replace(each, reference=aliases.real(each.reference)) for each in adaptation.asked(request))
     for each in asked:
         governance.check_name(governed, adaptation.repository(each.reference))
     facts = _find(request, terms, on_event)
     found = tuple(adapter_files.find(each, terms=terms, on_event=on_event) for each in asked)
-    decided = resolve.resolve(request, facts, machine, given, found, draw_seed=secrets.randbelow)
-    _check_adapter(decided)
+    found = (*found, *_beside(request, facts, governed, terms, on_event))
+    decided = resolve.resolve(request, facts, machine, given, found, wildcards=files, draw_seed=secrets.randbelow)
+    _check_quantize(decided)
     decided = _keeping(governed, decided, opened)
+    governance.check_words(governed, decided)
     means = _means(governed, decided, opened)
     laid = inputs.lay(decided, opened)
     named = _names(decided)
@@ -158,13 +218,58 @@ def _prepare(request: GenerateRequest, on_event: Report, *, fetch: bool = True) 
         named,
         decided.output,
         size=(decided.width, decided.height),
-        text=decided.prompt + decided.negative_prompt,
+        text=_longest(decided),
     )
     governance.check_places(governed, paths)
     kept = frozenset(number for number, path in enumerate(paths, start=1) if path is None)
     decided = replace(decided, notes=(*_early_notes(decided, opened, source), *decided.notes))
     means = replace(means, where=laid.kept if decided.change and decided.change.paste else None)
-    return _Prepared(plan=decided, machine=machine, source=source, named=named, kept=kept, laid=laid, means=means)
+    return _Prepared(
+        plan=decided,
+        request=request,
+        machine=machine,
+        source=source,
+        named=named,
+        kept=kept,
+        laid=laid,
+        means=means,
+    )
+
+
+def _check_quantize(decided: GeneratePlan) -> None:
+    package = {"int8": "torchao", "nf4": "bitsandbytes"}.get(decided.quantize)
+    if package is not None and probe.version(package) == "missing":
+        raise MachineError(
+            f"--quantize {decided.quantize} needs the package {package}, which is not installed",
+            hint="pip install 'imggen[quantize]'",
+        )
+
+
+def _beside(
+    request: GenerateRequest, facts: ModelFacts, governed: Governance, terms: Terms, on_event: Report
+) -> Iterator[AdapterFacts]:
+    """Yield the weights that read pictures beside the words; which ones are usual, the model's family says."""
+    family = catalog.find(facts)
+    for each in controls.asked(request, family):
+        found = _allowed(each, governed)
+        yield adapter_files.find(found, terms=terms, on_event=on_event)
+    shown = ip_adapters.asked(request, family)
+    if shown is not None:
+        unet = facts.configs.get(family.denoiser, {})
+        yield ip_adapter_files.find(_allowed(shown, governed), unet, terms=terms, on_event=on_event)
+
+
+def _allowed(asked: Asked, governed: Governance) -> Asked:
+    """Return what is asked for under its real name; raise CheckError where the policy refuses it by that."""
+    real = replace(asked, reference=aliases.real(asked.reference))
+    governance.check_name(governed, adaptation.repository(real.reference))
+    return real
+
+
+def _longest(decided: GeneratePlan) -> str:
+    """Return all words that the longest of the pictures' recipes holds."""
+    said = max(("".join(decided.words(seed)) for seed in decided.seeds), key=len)
+    return said + decided.template + decided.negative_template
 
 
 def _keeping(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]) -> GeneratePlan:
@@ -188,22 +293,34 @@ def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]
     if governed.policy is None:
         return replace(governed.means(asked), parents=governance.parents(sources))
     digest = store.weights_sha256(facts, decided.dtype) if policy.needs_hash(governed.policy) else None
-    model = ModelIdentity(
+    model = _identity(facts, digest)
+    logged = audit.Model(reference=facts.reference, revision=facts.revision, sha256=digest, license=model.license)
+    given = tuple(audit.Input(sha256=each.sha256, source_type=each.source_type) for each in sources)
+    entry = replace(asked, model=logged, inputs=given)
+    added = [governance.of_adapter(each) for each in decided.adapters]
+    governance.check_weights(governed, [model, *_lent(facts, decided, digest), *added], entry)
+    return replace(governed.means(entry), parents=governance.parents(sources))
+
+
+def _lent(facts: ModelFacts, decided: GeneratePlan, digest: str | None) -> list[ModelIdentity]:
+    """Return the base whose weights complete a single file, which a policy may refuse as any other model."""
+    if facts.single is None or not facts.single.base.weight_bytes:
+        return []
+    base = facts.single.base
+    return [_identity(base, digest and store.weights_sha256(base, decided.dtype))]
+
+
+def _identity(facts: ModelFacts, digest: str | None) -> ModelIdentity:
+    places = {"file": facts.single.path if facts.single else facts.folder, "folder": facts.folder}
+    place = places.get(facts.source)
+    return ModelIdentity(
         reference=facts.reference,
-        folder=facts.folder.resolve().as_posix() if facts.source == "folder" else None,
+        folder=place.resolve().as_posix() if place else None,
         revision=facts.revision,
         sha256=digest,
         license=store.licence(facts),
         pickles=bool(facts.pickles),
     )
-    logged = audit.Model(reference=facts.reference, revision=facts.revision, sha256=digest, license=model.license)
-    given = tuple(audit.Input(sha256=each.sha256, source_type=each.source_type) for each in sources)
-    entry = replace(asked, model=logged, inputs=given)
-    adapter = decided.change.adapter if decided.change else None
-    added = [governance.of_adapter(each) for each in decided.adapters]
-    added += [governance.of_file(Path(adapter))] if adapter else []
-    governance.check_weights(governed, [model, *added], entry)
-    return replace(governed.means(entry), parents=governance.parents(sources))
 
 
 def _sources(opened: Sequence[Opened]) -> tuple[Source, ...]:
@@ -213,6 +330,8 @@ def _sources(opened: Sequence[Opened]) -> tuple[Source, ...]:
         "image": "parentOf",
         "parent": "parentOf" if len(parents) == 1 else "componentOf",
         "style": "inputTo",
+        "control": "inputTo",
+        "shown": "inputTo",
         "mask": None,
     }
     return tuple(
@@ -227,29 +346,9 @@ def _sources(opened: Sequence[Opened]) -> tuple[Source, ...]:
     )
 
 
-def _check_adapter(decided: GeneratePlan) -> None:
-    reference = decided.change.adapter if decided.change else None
-    if reference is not None and not Path(reference).expanduser().exists():
-        raise ModelError(
-            f"--ip-adapter-weights {reference}: there is no such file or folder",
-            hint="a safetensors file with image_encoder/ beside it, or a folder as h94/IP-Adapter has",
-        )
-
-
-def _with_adapter(prepared: _Prepared, pipeline: Any) -> _Prepared:
-    """Return what is prepared with the hash of the IP-Adapter: only the loaded U-Net could say which of them fits."""
-    change = prepared.plan.change
-    if change is None or change.adapter is None:
-        return prepared
-    from imggen.engine import adapters
-
-    change = replace(change, adapter_hash=adapters.sha256(pipeline))
-    return replace(prepared, plan=replace(prepared.plan, change=change))
-
-
 def _find(request: GenerateRequest, terms: Terms, on_event: Report) -> ModelFacts:
     try:
-        return store.find(request.model or store.BUILTIN, terms=terms, on_event=on_event)
+        return store.find(request.model or store.BUILTIN, base=request.base, terms=terms, on_event=on_event)
     except ImggenError as error:
         if request.origin.get("model") != PARENTS:
             raise
@@ -310,13 +409,20 @@ def _late_notes(prepared: _Prepared, digest: str, cut: str | None) -> Iterator[s
 
 
 def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:
+    prompt, negative = decided.words(seed)
     made = Recipe(
         task=decided.task,
-        prompt=decided.prompt,
-        negative_prompt=decided.negative_prompt,
+        prompt=prompt,
+        negative_prompt=negative,
+        reading=decided.reading,
+        template=decided.template,
+        negative_template=decided.negative_template,
         model=decided.model.reference,
         model_revision=decided.model.revision,
         model_hash=digest,
+        base=decided.model.single.base.reference if decided.model.single else None,
+        base_revision=decided.model.single.base.revision if decided.model.single else None,
+        stored=", ".join(sorted(set(decided.model.quantised.values()))),
         family=decided.family,
         width=decided.width,
         height=decided.height,
@@ -329,11 +435,12 @@ def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:
         attention_slicing=decided.attention_slicing,
         vae_tile=decided.vae_tile,
         offload=decided.offload,
+        quantize=decided.quantize,
         versions={"imggen": imggen.__version__} | {name: probe.version(name) for name in ("torch", "diffusers")},
         tile=decided.tile,
         change=decided.change,
         ingredients=_ingredients(decided),
-        adapters=tuple(adaptation.record(each) for each in decided.adapters),
+        adapters=adaptation.recorded(decided.adapters, decided.given),
     )
     return recipes.bounded(made)
 
@@ -356,7 +463,7 @@ def _ingredient(given: Given, weight: float | None) -> Ingredient:
     )
 
 
-def _pictures(prepared: _Prepared, digest: str, draw: Callable[[int], Any], on_event: Report) -> Iterator[Generated]:
+def _pictures(prepared: _Prepared, digest: str, held: descent.Descent) -> Iterator[Generated]:
     seeds = prepared.plan.seeds
     failures: list[str] = []
     done = 0
@@ -365,10 +472,10 @@ def _pictures(prepared: _Prepared, digest: str, draw: Callable[[int], Any], on_e
             yield _kept(prepared, number)
             continue
         try:
-            drawn = draw(number)
-            image = inputs.finish(prepared.plan, prepared.laid, drawn.image)
-            on_event(Progress(stage="write", image=number, images=len(seeds)))
-            made = _written(prepared, number, image, _recipe(prepared.plan, seed, digest))
+            drawn = held.draw(number)
+            image = inputs.finish(held.plan, prepared.laid, drawn.image)
+            held.report(Progress(stage="write", image=number, images=len(seeds)))
+            made = _written(prepared, number, image, _recipe(held.plan, seed, digest))
         except ImggenError as error:
             # One seed may fail by itself; a machine without memory or disk would only fail again, minutes later.
             if len(seeds) == 1:
@@ -385,12 +492,13 @@ def _pictures(prepared: _Prepared, digest: str, draw: Callable[[int], Any], on_e
 
 def _written(prepared: _Prepared, number: int, image: Any, recipe: Recipe) -> Generated:
     output = prepared.plan.output
+    means = governance.worded(prepared.means, recipe.prompt, recipe.negative_prompt)
     if not prepared.named:
-        finished = writer.emit(image, recipe, output, by=prepared.means)
+        finished = writer.emit(image, recipe, output, by=means)
         return Generated(
             seed=recipe.seed, index=number, recipe=_told(finished), data=finished.data, notes=finished.notes
         )
-    written = writer.write(image, recipe, output, prepared.named[number - 1], by=prepared.means)
+    written = writer.write(image, recipe, output, prepared.named[number - 1], by=means)
     return Generated(
         seed=recipe.seed,
         index=number,

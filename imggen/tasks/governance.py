@@ -15,14 +15,14 @@ from imggen.output.audit import Entry
 from imggen.output.keys import Identity
 from imggen.output.means import Journal, Means
 from imggen.output.signing import Parent, Relationship
-from imggen.plan import adaptation
+from imggen.plan import adaptation, words
 from imggen.plan import policy as policies
 from imggen.plan.adapter import AdapterFacts
 from imggen.plan.case import COMMAND_LINE
 from imggen.plan.enlargement import UpscaleRequest
 from imggen.plan.marking import Signing
 from imggen.plan.policy import ModelIdentity, Policy, Refusal
-from imggen.plan.request import GenerateRequest, OutputPlan
+from imggen.plan.request import GeneratePlan, GenerateRequest, OutputPlan
 
 VARIABLE: Final = "IMGGEN_POLICY"
 
@@ -254,6 +254,33 @@ def check_asked(governed: Governance, request: GenerateRequest | UpscaleRequest,
     means = governed.means(governed.entry(request.prompt or "", negative))
     means.refuse(policies.check_prompt(policy, request.prompt or "", negative))
     means.refuse(policies.check_inputs(policy, given=given, consent=bool(request.consent)))
+
+
+def check_words(governed: Governance, decided: GeneratePlan) -> None:
+    """Raise CheckError for words that the policy denies in any picture's prompt, as it came out and as it is read."""
+    policy = governed.policy
+    if policy is None:
+        return
+    for prompt, negative in dict.fromkeys(map(decided.words, decided.seeds)):
+        means = governed.means(governed.entry(prompt, negative))
+        read = (words.as_read(prompt, decided.reading), words.as_read(negative, decided.reading))
+        for said in dict.fromkeys(((prompt, negative), read)):
+            means.refuse(policies.check_prompt(policy, *said))
+
+
+def worded(means: Means, prompt: str, negative_prompt: str) -> Means:
+    """Return the means of a run for the picture with these words, which the log tells as far as the policy says."""
+    if means.journal is None or means.policy is None:
+        return means
+    said = _words(policies.logged(means.policy), prompt, negative_prompt)
+    entry = replace(
+        means.journal.entry,
+        prompt=said.get("prompt"),
+        prompt_sha256=said.get("prompt_sha256"),
+        negative_prompt=said.get("negative_prompt"),
+        negative_prompt_sha256=said.get("negative_prompt_sha256"),
+    )
+    return replace(means, journal=replace(means.journal, entry=entry))
 
 
 def check_name(governed: Governance, reference: str) -> None:
