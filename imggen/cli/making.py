@@ -9,6 +9,7 @@ from typing import Any
 from imggen.cli import console, layers, preview, prompts
 from imggen.plan import resolve, settings
 from imggen.plan.request import GeneratePlan, GenerateRequest, Task
+from imggen.tasks import forecast
 from imggen.tasks import generate as task
 from imggen.tasks.generate import Generated
 
@@ -47,11 +48,11 @@ def show_plan(request: GenerateRequest, *, quiet: bool, verbose: bool) -> None:
     """Print what would be done, and why."""
     console.require_output()
     with console.progress(quiet=quiet) as bar:
-        plan = task.plan(request, on_event=bar.report)
+        plan, costs = task.foresee(request, on_event=bar.report)
     console.notes(plan.notes, quiet=quiet)
     if verbose:
-        console.lines(resolve.explain(plan))
-    console.result(resolve.to_json(plan))
+        console.lines((*resolve.explain(plan), *forecast.lines(costs)))
+    console.result(resolve.to_json(plan, forecast=asdict(costs)))
 
 
 def make(request: GenerateRequest, manner: Manner) -> None:

@@ -1,7 +1,9 @@
 """The Hugging Face hub: what its cache on this machine holds, and how more gets into it."""
 
+import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,12 +21,20 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import tqdm
 
+from imggen.engine import download, weights
+from imggen.engine.download import Count, Offer, RemoteFile
 from imggen.engine.weights import HALF_VARIANT, PICKLE_SUFFIXES, STEMS, Terms
 from imggen.errors import ImggenError, ModelError
+from imggen.plan.nearest import nearest
 from imggen.plan.progress import Progress
+
+Report = Callable[[Progress], None]
 
 TEXT_SUFFIXES = (".json", ".txt", ".model", ".md")
 SHARD = re.compile(r"-\d{5}-of-\d{5}")
+# How many names the hub is asked for when one is misspelt, and how alike one must be to be offered.
+MANY = 100
+LIKE = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,28 +83,197 @@ def models() -> list[Cached]:
     return sorted(found, key=lambda each: (each.repository, each.revision))
 
 
-def fetch(
-    repository: str,
-    revision: str | None,
-    *,
-    terms: Terms,
-    on_event: Callable[[Progress], None],
-    api: HfApi | None = None,
-) -> Path:
-    """Download what a diffusers pipeline needs of `repository` and return the snapshot's folder.
+Chooser = Callable[[list[str]], list[str]]
+"""Which of a repository's files are wanted, by their names; raises ModelError where they will not do."""
+
+
+def pipeline_files(repository: str, terms: Terms) -> Chooser:
+    """Return what chooses the files that a diffusers pipeline needs.
 
     Weights come as safetensors, in the `fp16` variant where half precision is wanted and there is one; code,
     single-file checkpoints and other frameworks' weights stay where they are.
     """
-    try:
-        names = [each.rfilename for each in (api or HfApi()).model_info(repository, revision=revision).siblings or ()]
+
+    def choose(names: list[str]) -> list[str]:
         files = wanted(names, terms)
         _refuse(repository, names, files, terms)
-        return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=files, tqdm_class=_counter(on_event))
+        return files
+
+    return choose
+
+
+def ask(repository: str, revision: str | None, *, choose: Chooser, api: HfApi | None = None) -> Offer:
+    """Return what the hub has of `repository` now: the commit, and the files that `choose` picks."""
+    api = api or HfApi()
+    with explaining(repository, revision, api=api):
+        info = api.model_info(repository, revision=revision, files_metadata=True)
+        found = {each.rfilename: each for each in info.siblings or ()}
+        return Offer(
+            repository=repository,
+            revision=revision,
+            commit=str(info.sha),
+            files=tuple(_file(found[each]) for each in choose(list(found))),
+            place=download.place(place(), repository),
+            licence=_licence(info),
+            gated=bool(getattr(info, "gated", False)),
         )
-    except (OSError, ValueError, HTTPError) as error:
-        raise explained(error, repository, revision) from error
+
+
+def _file(sibling: Any) -> RemoteFile:
+    large = getattr(sibling, "lfs", None)
+    return RemoteFile(
+        name=sibling.rfilename,
+        size=int(getattr(sibling, "size", None) or 0),
+        sha256=str(large.sha256) if large is not None else None,
+    )
+
+
+def _licence(info: Any) -> str | None:
+    card = getattr(info, "card_data", None)
+    for name in ("license", "license_name"):
+        # A card says `other` where it gives its own name beside it.
+        found = getattr(card, name, None)
+        if isinstance(found, str) and found and found != "other":
+            return found
+    tags = (str(each).partition("license:")[2] for each in getattr(info, "tags", None) or ())
+    return next((each for each in tags if each), None)
+
+
+def fetch(repository: str, revision: str | None, *, terms: Terms, on_event: Report, api: HfApi | None = None) -> Path:
+    """Download what a diffusers pipeline needs of `repository` and return the snapshot's folder; see `bring`."""
+    return bring(ask(repository, revision, choose=pipeline_files(repository, terms), api=api), on_event=on_event)
+
+
+def fetch_chosen(
+    repository: str, revision: str | None, *, choose: Chooser, on_event: Report, api: HfApi | None = None
+) -> Path:
+    """Download the files of `repository` that `choose` picks and return the snapshot's folder; see `bring`."""
+    return bring(ask(repository, revision, choose=choose, api=api), on_event=on_event)
+
+
+def bring(offer: Offer, *, on_event: Report) -> Path:
+    """Download what is offered and return the snapshot's folder.
+
+    What came in an earlier try is gone on with. Raise ModelError where the hub does not give it, MachineError where
+    the disk has no room for it.
+    """
+    download.check_room(offer)
+    with explaining(offer.repository, offer.revision, offer=offer):
+        return _bring(offer, Count(offer, on_event))
+
+
+def _bring(offer: Offer, count: Count) -> Path:
+    _name(offer, only_new=True)
+    large = [each for each in offer.files if download.is_large(offer, each)]
+    small = [each for each in offer.files if each not in large]
+    if small:
+        # The descriptions first: they tell what a download was for that was cut short.
+        _snapshot(offer, small)
+    for each in small:
+        count.tell(each.name, each.size)
+    download.bring(offer, large, count)
+    folder = _snapshot(offer, offer.files)
+    _name(offer)
+    return folder
+
+
+def _snapshot(offer: Offer, files: Iterable[RemoteFile], *, cache: Path | None = None) -> Path:
+    names = [each.name for each in files]
+    folder = snapshot_download(
+        offer.repository,
+        revision=offer.commit,
+        allow_patterns=names,
+        tqdm_class=_Silent,
+        cache_dir=cache or place(),
+    )
+    return Path(folder)
+
+
+class _Silent(tqdm):  # type: ignore[misc]
+    """huggingface_hub's bars, not drawn: imggen counts by itself."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options | {"disable": True})
+
+
+def _name(offer: Offer, *, only_new: bool = False) -> None:
+    """Note which commit the revision stands for, as huggingface_hub does; it reads that where nothing can be asked."""
+    revision = offer.revision or constants.DEFAULT_REVISION
+    path = offer.place / "refs" / revision
+    if revision == offer.commit or (only_new and path.exists()):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(offer.commit)
+    fresh.replace(path)
+
+
+def sketch(repository: str, revision: str | None, *, choose: Chooser, folder: Path) -> Path:
+    """Lay out in `folder` what is known of a model without its weights, and return the sketch of its snapshot.
+
+    Descriptions are fetched, and the headers of the weights; the weights are holes of their size in files that take no
+    room. So everything that reads names, shapes and sizes reads the sketch as it reads the model.
+    """
+    offer = ask(repository, revision, choose=choose)
+    described = [each for each in offer.files if each.sha256 is None]
+    with explaining(repository, revision, offer=offer):
+        snapshot = download.place(folder, repository) / "snapshots" / offer.commit
+        if described:
+            _snapshot(offer, described, cache=folder)
+        for each in offer.files:
+            if each not in described:
+                _sketch(offer, each, snapshot)
+    return snapshot
+
+
+def missing_bytes(sketched: Path) -> int:
+    """Return the bytes that would be fetched for the snapshot of which `sketched` is the sketch."""
+    folder = place() / sketched.parent.parent.name
+    here = replace(_unasked(sketched), place=folder)
+    return here.size_bytes - here.present_bytes()
+
+
+def snapshot_of(path: Path) -> Path | None:
+    """Return the snapshot of a hub's cache that `path` is or lies in, None where it is in none."""
+    return next((each for each in (path, *path.parents) if each.parent.name == "snapshots"), None)
+
+
+def home(sketched: Path) -> Path:
+    """Return the folder that the snapshot of which `sketched` is the sketch will have once it is fetched."""
+    return place() / sketched.parent.parent.name / "snapshots" / sketched.name
+
+
+def _unasked(snapshot: Path) -> Offer:
+    """Return the files of a snapshot, large ones by the names of their blobs, as if the hub had been asked."""
+    files = [each for each in sorted(snapshot.rglob("*")) if each.is_file()]
+    return Offer(
+        repository=snapshot.parent.parent.name.removeprefix("models--").replace("--", "/"),
+        revision=snapshot.name,
+        commit=snapshot.name,
+        files=tuple(
+            RemoteFile(
+                name=each.relative_to(snapshot).as_posix(), size=each.stat().st_size, sha256=weights.blob_sha256(each)
+            )
+            for each in files
+        ),
+        place=snapshot.parent.parent,
+    )
+
+
+def _sketch(offer: Offer, file: RemoteFile, snapshot: Path) -> None:
+    path, blob = snapshot / file.name, snapshot.parent.parent / "blobs" / str(file.sha256)
+    for each in (path, blob):
+        each.parent.mkdir(parents=True, exist_ok=True)
+    if not blob.exists():
+        safe = file.name.endswith(".safetensors")
+        with blob.open("wb") as out:
+            out.write(download.safetensors_head(offer, file) if safe else b"")
+            out.truncate(file.size)
+    try:
+        path.symlink_to(blob)
+    except OSError:
+        # Windows makes links for some users only.
+        blob.replace(path)
 
 
 def _refuse(repository: str, names: list[str], files: list[str], terms: Terms) -> None:
@@ -115,13 +294,17 @@ def wanted(names: Iterable[str], terms: Terms) -> list[str]:
     """Return which of a repository's files a pipeline needs: texts, and one set of weights per component folder."""
     paths = [PurePosixPath(each) for each in names]
     texts = [each for each in paths if len(each.parts) <= 2 and each.suffix in TEXT_SUFFIXES]
-    folders = sorted({each.parts[0] for each in paths if len(each.parts) == 2})
+    folders = sorted({each.parts[0] for each in paths if len(each.parts) == 2} - set(terms.without))
     weights = [name for folder in folders for name in _weights(paths, folder, terms)]
     return sorted(each.as_posix() for each in (*texts, *weights))
 
 
 def _weights(paths: list[PurePosixPath], folder: str, terms: Terms) -> list[PurePosixPath]:
-    inside = [each for each in paths if each.parts[0] == folder and len(each.parts) == 2]
+    return weights_of([each for each in paths if each.parts[0] == folder and len(each.parts) == 2], terms)
+
+
+def weights_of(inside: list[PurePosixPath], terms: Terms) -> list[PurePosixPath]:
+    """Return the weights among the files of one component's folder: one set of them."""
     by_variant: dict[str, list[PurePosixPath]] = {}
     for each in inside:
         stem, _, variant = SHARD.sub("", each.stem).partition(".")
@@ -133,45 +316,55 @@ def _weights(paths: list[PurePosixPath], folder: str, terms: Terms) -> list[Pure
     return [each for each in inside if terms.allow_pickle and each.suffix in PICKLE_SUFFIXES]
 
 
-def explained(error: Exception, repository: str, revision: str | None) -> ImggenError:
-    """Return what the hub's `error` means for the user, as a ModelError that says what to do."""
-    wanted_revision = f"@{revision}" if revision else ""
-    get = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
+@contextmanager
+def explaining(
+    repository: str, revision: str | None, *, offer: Offer | None = None, api: HfApi | None = None
+) -> Iterator[None]:
+    """Turn what the hub and the disk raise within into errors that say what to do."""
+    try:
+        yield
+    except ImggenError:
+        raise
+    except (OSError, ValueError, HTTPError) as error:
+        if offer is not None and download.is_full(error):
+            raise download.full(offer) from error
+        raise explained(error, repository, revision, api=api) from error
+
+
+def explained(error: Exception, repository: str, revision: str | None, *, api: HfApi | None = None) -> ImggenError:
+    """Return what the hub's `error` means for the user, as a ModelError that says what to do.
+
+    With an `api` at hand, a model that is not there gets the nearest name that is.
+    """
+    reference = f"{repository}@{revision}" if revision else repository
+    get = f"imggen models pull {reference}"
     if isinstance(error, GatedRepoError):
         return ModelError(
             f"{repository} is gated: its owner wants you to accept a licence first",
             hint=f"accept it at {constants.ENDPOINT}/{repository}, then `hf auth login`, then `{get}`",
         )
     if isinstance(error, RevisionNotFoundError):
-        return ModelError(f"{repository} has no revision {revision!r}", hint=f"imggen models show {repository}")
+        return ModelError(f"{repository} has no revision {revision!r}", hint=f"imggen models pull {repository}")
     if isinstance(error, RepositoryNotFoundError):
+        near = _near(repository, api) if api else None
         return ModelError(
-            f"the hub has no model {repository!r} that you may see",
-            hint="check the spelling; for a private model: hf auth login",
+            f"the hub has no model {repository!r} that you may see" + (f" (did you mean {near}?)" if near else ""),
+            hint=f"imggen models pull {near}" if near else "check the spelling; for a private model: hf auth login",
         )
     if isinstance(error, HFValidationError):
-        return ModelError(f"{repository + wanted_revision!r} is not a model's id: {error}", hint="imggen models list")
+        return ModelError(f"{reference!r} is not a model's id: {error}", hint="imggen models list")
     return ModelError(
-        f"{repository}{wanted_revision} could not be fetched from the hub: {error}",
-        hint=f"once the network is there: {get}",
+        f"{reference} could not be fetched from the hub: {error}", hint=f"once the network is there: {get}"
     )
 
 
-def _counter(on_event: Callable[[Progress], None]) -> type[Any]:
-    class Counter(tqdm):  # type: ignore[misc]
-        """Bytes fetched so far, reported as progress instead of drawn."""
-
-        def __init__(self, *args: Any, **options: Any) -> None:
-            # One bar counts bytes on the wire, one bytes on the disk and one files: the second is what people wait for.
-            self._bytes = "Reconstructing" in str(options.get("desc"))
-            self._done = 0.0
-            super().__init__(*args, **options | {"disable": True})
-
-        def update(self, n: float | None = 1) -> None:
-            self._done += n or 0
-            if self._bytes:
-                on_event(
-                    Progress(stage="download", step=int(self._done), steps=max(int(self.total or 0), int(self._done)))
-                )
-
-    return Counter
+def _near(repository: str, api: HfApi) -> str | None:
+    """Return the model of the hub whose id is spelt most like `repository`: of that owner, or of that name."""
+    owner, _, name = repository.rpartition("/")
+    found: list[str] = []
+    for words in ({"author": owner}, {"search": name}):
+        # A guess is a courtesy, so nothing that goes wrong with it is worth telling.
+        with suppress(OSError, ValueError, HTTPError, AttributeError):
+            found += [each.id for each in api.list_models(**words, filter="diffusers", sort="downloads", limit=MANY)]
+    guess = nearest(repository, found, likeness=LIKE)
+    return guess[0] if guess else None

@@ -5,15 +5,16 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import imggen.builtin
-from imggen.engine import weights
+from imggen.engine import aliases, checkpoint, weights
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
+from imggen.plan.checkpoint import usual_base
 from imggen.plan.machine import Dtype
 from imggen.plan.nearest import nearest
 from imggen.plan.progress import Progress, ignore
@@ -24,9 +25,15 @@ INDEX = "model_index.json"
 RECORD = "imggen.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 MAX_JSON_BYTES = 32 << 20
-CONFIG_NAMES = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
+CONFIG_NAMES = (
+    "config.json",
+    "scheduler_config.json",
+    "tokenizer_config.json",
+    "preprocessor_config.json",
+    "guider_config.json",
+)
 # Components that come as small text files: everything else must bring weights.
-TEXT_ENDINGS = ("Tokenizer", "TokenizerFast", "Scheduler", "Processor", "FeatureExtractor")
+TEXT_ENDINGS = ("Tokenizer", "TokenizerFast", "Scheduler", "Processor", "FeatureExtractor", "Guidance")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "merges.txt")
 DEFAULT_TERMS = Terms()
 
@@ -42,13 +49,73 @@ class Installed:
     size_bytes: int
 
 
-def find(reference: str, *, terms: Terms = DEFAULT_TERMS, on_event: Callable[[Progress], None] = ignore) -> ModelFacts:
-    """Return the facts of the model that `reference` names: `builtin`, a folder, or `org/name[@revision]` of the hub.
+def find(
+    reference: str,
+    *,
+    base: str | None = None,
+    terms: Terms = DEFAULT_TERMS,
+    on_event: Callable[[Progress], None] = ignore,
+) -> ModelFacts:
+    """Return the facts of the model that `reference` names: `builtin`, a folder, a file or `org/name[@revision]`.
 
-    What is cached is used as it is; what is not is fetched where `terms` allow it. A model that is missing, damaged or
-    wants to run code or pickles is a ModelError.
+    An alias stands for one of these, and is not recorded. What a single file lacks comes from `base`, another such
+    reference, by default the usual one of its kind.
+
+    What is cached is used as it is; what is not is fetched from the hub where `terms` allow it. A model that is
+    missing, damaged or wants to run code or pickles is a ModelError.
     """
-    name, revision = _split(reference)
+    real = aliases.real(reference)
+    file = single_file(real)
+    if file is not None:
+        return _from_file(file, real, base, terms, on_event)
+    if base is not None:
+        raise RequestError(f"--base {base}: only a single file has a base, and {reference} is whole", hint="no --base")
+    return _find_whole(real, terms, on_event)
+
+
+def single_file(reference: str) -> Path | None:
+    """Return the file of weights that `reference` names, or that is the only one in the folder it names; else None."""
+    place = _at_home(reference)
+    if reference == BUILTIN or not reference.strip() or not _is_there(place):
+        return None
+    if not place.is_dir():
+        return place
+    if (place / INDEX).is_file() or (place / "config.json").is_file() or HUB_ID.fullmatch(reference):
+        return None
+    inside = _weight_files(place)
+    return inside[0] if len(inside) == 1 else None
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return [each for each in sorted(folder.iterdir()) if each.suffix.lower() in checkpoint.SUFFIXES and each.is_file()]
+
+
+def _from_file(
+    file: Path, reference: str, base: str | None, terms: Terms, on_event: Callable[[Progress], None]
+) -> ModelFacts:
+    if file.suffix.lower() not in checkpoint.SUFFIXES:
+        raise ModelError(
+            f"{file} is no model: imggen reads {', '.join(checkpoint.SUFFIXES[:2])} files and diffusers folders",
+            hint="imggen models list",
+        )
+    opened = checkpoint.read(file, reference, terms)
+    wanted = aliases.real(base or usual_base(opened.reference, opened.kind))
+    if single_file(wanted) is not None:
+        raise RequestError(f"--base {wanted} is a single file itself", hint="--base FOLDER, or ORGANISATION/NAME")
+    less = replace(terms, without=(*opened.parts, *checkpoint.LEFT_OUT))
+    try:
+        lent = _find_whole(wanted, less, on_event)
+    except ModelError as error:
+        whose = "its base" if base else f"the usual base of a {opened.kind.title}"
+        raise ModelError(
+            f"{reference} holds no configs, and {whose}, {wanted}, cannot be had: {error.message}",
+            hint=f"{error.hint}; or --base FOLDER" if error.hint else "--base FOLDER",
+        ) from error
+    return checkpoint.combine(opened, lent)
+
+
+def _find_whole(reference: str, terms: Terms, on_event: Callable[[Progress], None]) -> ModelFacts:
+    name, revision = split(reference)
     if name == BUILTIN:
         return read(builtin_folder(), reference=name, source="builtin", terms=terms)
     folder = _at_home(name)
@@ -59,7 +126,8 @@ def find(reference: str, *, terms: Terms = DEFAULT_TERMS, on_event: Callable[[Pr
     return _from_hub(name, revision, terms, on_event)
 
 
-def _split(reference: str) -> tuple[str, str | None]:
+def split(reference: str) -> tuple[str, str | None]:
+    """Return a reference's name and its revision, None where it has none."""
     if not reference.strip():
         raise RequestError("the model reference is empty", hint=f"--model {BUILTIN}")
     # A folder may have an @ in its name; only what is not there can carry a revision.
@@ -98,8 +166,6 @@ def builtin_folder() -> Path:
 
 
 def _local(name: str, folder: Path) -> Path:
-    if folder.is_file():
-        raise _single_file(folder)
     if (folder / INDEX).is_file():
         return folder
     if HUB_ID.fullmatch(name):
@@ -110,28 +176,32 @@ def _local(name: str, folder: Path) -> Path:
     inside = sorted(each.name for each in folder.iterdir() if (each / INDEX).is_file())
     if inside:
         raise ModelError(f"{folder} has no {INDEX}, but {inside[0]} in it has", hint=f"--model {folder / inside[0]}")
-    single = next(
-        (each for each in sorted(folder.iterdir()) if each.suffix in {".safetensors", *weights.PICKLE_SUFFIXES}), None
+    files = _weight_files(folder)
+    if len(files) > 1:
+        raise ModelError(f"{folder} has no {INDEX}, but {len(files)} files of weights", hint=f"--model {files[0]}")
+    raise ModelError(
+        f"{folder} is not a diffusers model: it has no {INDEX}{_other_layout(folder)}", hint=_whole_hint(folder)
     )
-    if single is not None:
-        raise _single_file(single)
-    raise ModelError(f"{folder} is not a diffusers model: it has no {INDEX}", hint="imggen models list")
 
 
-def _single_file(path: Path) -> ModelError:
-    if path.suffix in weights.PICKLE_SUFFIXES:
-        return ModelError(
-            f"{path} is a pickle, which can run any code when it is read; imggen reads models as safetensors folders",
-            hint="look for the same model in the diffusers format with safetensors weights",
-        )
-    return ModelError(
-        f"{path} is a single file; imggen reads models as diffusers folders with a {INDEX}",
-        hint="look for the same model in the diffusers format",
-    )
+def _other_layout(folder: Path) -> str:
+    """Return what the folder looks like instead, as the end of a sentence: a part of a model, or one's parts."""
+    if (folder / "config.json").is_file():
+        config = _read_json(folder / "config.json")
+        named = config.get("architectures")
+        told = config.get("_class_name") or (named[0] if isinstance(named, list) and named else "another library's")
+        return f"; it is one component, {told}"
+    parts = [f"{each.name}/" for each in sorted(folder.iterdir()) if (each / "config.json").is_file()]
+    return f", only {', '.join(parts[:3])}" if parts else ""
+
+
+def _whole_hint(folder: Path) -> str:
+    parent = folder.absolute().parent
+    return f"--model {parent}" if (parent / INDEX).is_file() else "imggen models list"
 
 
 def _unknown(name: str) -> ModelError:
-    guess = nearest(name, {BUILTIN, *(each.reference for each in installed())})
+    guess = nearest(name, {BUILTIN, *aliases.read(), *(each.reference for each in installed())})
     hint = (
         f"--model {guess[0]}" if guess else "imggen models list; --model takes builtin, a folder or ORGANISATION/NAME"
     )
@@ -143,14 +213,16 @@ def _from_hub(name: str, revision: str | None, terms: Terms, on_event: Callable[
     from imggen.engine import hub
 
     folder = hub.cached(name, revision)
-    whole = folder is not None and not missing(folder)
+    whole = folder is not None and not missing(folder, without=terms.without)
     if not whole and is_offline(asked=terms.offline):
-        get = f"hf download {name}" + (f" --revision {revision}" if revision else "")
+        get = f"imggen models pull {name}" + (f"@{revision}" if revision else "")
         what = "is not complete in the cache" if folder else "is not on this machine"
         raise ModelError(
             f"{name} {what}, and nothing is to be fetched now{_perhaps(name, folder)}", hint=f"while online: {get}"
         )
-    if folder is None or not whole:
+    if not whole and terms.sketch:
+        folder = hub.sketch(name, revision, choose=hub.pipeline_files(name, terms), folder=terms.sketch)
+    elif folder is None or not whole:
         folder = hub.fetch(name, revision, terms=terms, on_event=on_event)
     return read(folder, reference=name, source="hub", revision=folder.name, terms=terms)
 
@@ -160,20 +232,21 @@ def _perhaps(name: str, folder: Path | None) -> str:
     return f" (did you mean {guess[0]}?)" if guess else ""
 
 
-def missing(folder: Path) -> list[str]:
+def missing(folder: Path, *, without: tuple[str, ...] = ()) -> list[str]:
     """Return the components of the model in `folder` that are not whole; the index where even that is missing.
 
-    Pickles count as weights here: whether they may be read is another question.
+    Pickles count as weights here: whether they may be read is another question. Of those in `without` only the small
+    files are wanted.
     """
     if not (folder / INDEX).is_file():
         return [INDEX]
     components = _components(folder, _read_json(folder / INDEX))
-    return [name for name, (_, class_name) in components.items() if not _is_whole(folder, name, class_name)]
+    return [name for name, (_, class_name) in components.items() if not _is_whole(folder, name, class_name, without)]
 
 
-def _is_whole(folder: Path, name: str, class_name: str) -> bool:
+def _is_whole(folder: Path, name: str, class_name: str, without: tuple[str, ...]) -> bool:
     try:
-        _choice(folder, name, class_name)
+        _choice(folder, name, class_name, without)
     except ModelError:
         return False
     return True
@@ -190,7 +263,7 @@ def read(
     index = _read_json(folder / INDEX)
     _refuse_code(folder, index)
     components = _components(folder, index)
-    choices = {name: _choice(folder, name, class_name) for name, (_, class_name) in components.items()}
+    choices = {name: _choice(folder, name, class_name, terms.without) for name, (_, class_name) in components.items()}
     pickles = tuple(
         path.relative_to(folder).as_posix() for each in choices.values() if each and each.pickle for path in each.files
     )
@@ -217,6 +290,10 @@ def read(
         configs={name: config for name in components if (config := _config(folder / name))},
         weight_bytes={name: _bytes(each, headers.get(name)) for name, each in choices.items() if each},
         stored_dtypes={name: dtype for name, each in headers.items() if (dtype := _dtype(each))},
+        shapes={
+            name: {tensor: shape for one in each for tensor, shape in one.shapes.items()}
+            for name, each in headers.items()
+        },
         pickles=pickles,
         record=_read_json(folder / RECORD) if (folder / RECORD).is_file() else {},
     )
@@ -298,10 +375,12 @@ def _has_weights(class_name: str) -> bool:
     return not class_name.endswith(TEXT_ENDINGS)
 
 
-def _choice(folder: Path, name: str, class_name: str) -> weights.Choice | None:
+def _choice(folder: Path, name: str, class_name: str, without: tuple[str, ...] = ()) -> weights.Choice | None:
     place = folder / name
+    if name in without and name in checkpoint.LEFT_OUT:
+        return None
     _check_texts(place, class_name)
-    if not _has_weights(class_name):
+    if name in without or not _has_weights(class_name):
         return None
     choice = weights.choose(place, half=False)
     if choice is None:
@@ -327,18 +406,29 @@ def _config(place: Path) -> dict[str, object]:
 def files(facts: ModelFacts, dtype: Dtype) -> dict[str, weights.Choice]:
     """Return the weight files that a run in `dtype` reads, by component."""
     half = weights.is_half(dtype)
-    chosen = {name: weights.choose(facts.folder / name, half=half) for name in facts.weight_bytes}
-    return {name: each for name, each in chosen.items() if each is not None}
+    held = facts.single.parts if facts.single else {}
+    chosen = {name: weights.choose(facts.folder / name, half=half) for name in facts.weight_bytes if name not in held}
+    found = {name: each for name, each in chosen.items() if each is not None}
+    if facts.single is None:
+        return found
+    file = weights.Choice(files=(facts.single.path,), pickle=facts.single.path.name in facts.pickles)
+    return {**found, **dict.fromkeys(held, file)}
+
+
+def paths(facts: ModelFacts, dtype: Dtype) -> list[Path]:
+    """Return the weight files that a run in `dtype` reads, each once."""
+    return sorted({path for each in files(facts, dtype).values() for path in each.files})
 
 
 def weights_sha256(facts: ModelFacts, dtype: Dtype, *, memory: Path | None = None) -> str:
     """Return the model's hash for the recipe: over the names and contents of the weight files that `dtype` reads."""
-    paths = [path for each in files(facts, dtype).values() for path in each.files]
-    return weights.sha256(facts.folder, paths, memory=memory)
+    return weights.sha256(facts.folder, paths(facts, dtype), memory=memory)
 
 
 def licence(facts: ModelFacts) -> str | None:
-    """Return the licence that the model's record or, in its first lines, its card names."""
+    """Return the licence that the model's record or, in its first lines, its card names; single files have neither."""
+    if facts.single is not None:
+        return None
     named = facts.record.get("licence") or facts.record.get("license")
     if isinstance(named, str):
         return named

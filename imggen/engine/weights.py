@@ -39,13 +39,15 @@ class Terms:
 
     `offline` forbids fetching; `allow_pickle` permits weights that can run code when they are read; `half` prefers
     half-precision files where a model has both kinds. Of the components in `without` only the small files count: their
-    weights come from elsewhere.
+    weights come from elsewhere. With a `sketch`, what is not here is not fetched but sketched in that folder, so that
+    a plan can be made.
     """
 
     offline: bool = False
     allow_pickle: bool = False
     half: bool = True
     without: tuple[str, ...] = ()
+    sketch: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,15 +252,21 @@ def is_half(dtype: Dtype) -> bool:
 def sha256(root: Path, files: Iterable[Path], *, memory: Path | None = None) -> str:
     """Return the hex SHA-256 over the sorted (name relative to `root`, SHA-256 of the file) of `files`.
 
+    A file that is not in `root` counts by its own name.
+
     A file of the hub's cache is named after its hash and is not read; a big file that was hashed before and has kept
     its size and time is not read again (`memory`, a JSON file in the user's cache folder by default).
     """
     known = _Memory(memory or Path(platformdirs.user_cache_dir("imggen")) / "weights.json")
     total = hashlib.sha256()
-    for path in sorted(files, key=lambda each: each.relative_to(root).as_posix()):
-        total.update(f"{path.relative_to(root).as_posix()}\0{_file_sha256(path, known)}\n".encode())
+    for name, path in sorted((_name(each, root), each) for each in files):
+        total.update(f"{name}\0{_file_sha256(path, known)}\n".encode())
     known.save()
     return total.hexdigest()
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def file_sha256(path: Path, *, memory: Path | None = None) -> str:
@@ -269,10 +277,18 @@ def file_sha256(path: Path, *, memory: Path | None = None) -> str:
     return found
 
 
+def blob_sha256(path: Path) -> str | None:
+    """Return the SHA-256 that the hub's cache gives a file by what its link leads to; None for other files."""
+    blob = path.readlink() if path.is_symlink() else path
+    is_hash = len(blob.name) == 64 and set(blob.name) <= set("0123456789abcdef")
+    return blob.name if is_hash and blob.parent.name == "blobs" else None
+
+
 def _file_sha256(path: Path, known: "_Memory") -> str:
+    named = blob_sha256(path)
+    if named is not None:
+        return named
     blob = path.resolve()
-    if blob.parent.name == "blobs" and len(blob.name) == 64 and set(blob.name) <= set("0123456789abcdef"):
-        return blob.name
     found = known.recall(blob)
     if found is None:
         with blob.open("rb") as file:

@@ -14,6 +14,7 @@ from imggen.plan import (
     borders,
     canvas,
     catalog,
+    checkpoint,
     controlnets,
     destination,
     dtypes,
@@ -121,7 +122,7 @@ def resolve(  # noqa: PLR0913 - the last two are for tests to put something else
             adapters=adapters,
             wildcards=wildcards or {},
         )
-        adaptation.check(case)
+        adaptation.check(case, facts)
         controlnets.check(case)
         decided = _decide(case, draw_seed)
     except RequestError as error:
@@ -192,9 +193,11 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
             *fallbacks,
             *_told(way),
             *record.unknown_words(_read(said), case.record),
+            *adaptation.notes(case, _read(said), steered.negative_prompt),
             *_size_notes(size, case),
             *_twin_notes(changed.change, len(chosen)),
             *levers.notes,
+            *checkpoint.notes(case.facts),
         ),
     )
 
@@ -317,7 +320,7 @@ def to_json(plan: GeneratePlan, **beside: object) -> str:
 
     What is passed `beside` it stands there under its own key.
     """
-    values = asdict(replace(plan, adapters=()))
+    values = asdict(replace(plan, adapters=(), model=replace(plan.model, shapes={}, single=None)))
     values["adapters"] = [adaptation.summary(each) for each in plan.adapters]
     values["model"] = {
         "reference": plan.model.reference,
@@ -326,8 +329,26 @@ def to_json(plan: GeneratePlan, **beside: object) -> str:
         "folder": str(plan.model.folder),
         "pipeline": plan.model.pipeline,
         "weight_bytes": sum(plan.model.weight_bytes.values()),
+        **_single(plan.model),
     }
     return json.dumps({"schema": SCHEMA, **values, **beside}, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _single(facts: ModelFacts) -> dict[str, object]:
+    if facts.single is None:
+        return {}
+    base = facts.single.base
+    return {
+        "kind": facts.single.kind,
+        "from_file": sorted(facts.single.parts),
+        "stored": dict(facts.quantised),
+        "base": {
+            "reference": base.reference,
+            "revision": base.revision,
+            "source": base.source,
+            "from_base": sorted(base.weight_bytes),
+        },
+    }
 
 
 def explain(plan: GeneratePlan) -> list[str]:
@@ -342,6 +363,7 @@ def explain(plan: GeneratePlan) -> list[str]:
         "seeds": _shortened(plan.seeds),
     }
     decided = [f"{name}: {value} ({plan.reasons[name]})" for name, value in values.items()]
+    decided.extend(checkpoint.lines(plan.model))
     decided.extend(adaptation.line(each) for each in plan.adapters)
     return [*decided, *(f"{each.name}: {each.value} ({each.reason})" for each in plan.levers)]
 
@@ -387,6 +409,7 @@ def limits(case: Case) -> sizes.Limits:
         multiple_of=catalog.multiple_of(family, case.facts),
         smallest=own.min_size or min(family.min_size, *native),
         largest=own.max_size or max(family.max_size, *native),
+        listed=family.sizes,
     )
 
 

@@ -88,10 +88,10 @@ def test_allowed_pickles_are_fetched_only_where_there_is_nothing_else():
 
 
 def api(names=(), error=None):
-    def model_info(repository, revision=None):
+    def model_info(repository, **_):
         if error is not None:
             raise error
-        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=each) for each in names])
+        return SimpleNamespace(sha="0" * 40, siblings=[SimpleNamespace(rfilename=each) for each in names])
 
     return SimpleNamespace(model_info=model_info)
 
@@ -115,15 +115,15 @@ RESPONSE = httpx2.Response(403, request=httpx2.Request("GET", "http://localhost"
 ERRORS = [
     (GatedRepoError("x", response=RESPONSE), "org/name is gated", "hf auth login"),
     (RepositoryNotFoundError("x", response=RESPONSE), "has no model 'org/name'", "check the spelling"),
-    (RevisionNotFoundError("x", response=RESPONSE), "has no revision 'v1'", "models show"),
+    (RevisionNotFoundError("x", response=RESPONSE), "has no revision 'v1'", "models pull org/name"),
     (
         HfHubHTTPError("502 Bad Gateway", response=RESPONSE),
         "could not be fetched",
-        "hf download org/name --revision v1",
+        "imggen models pull org/name@v1",
     ),
     (HFValidationError("bad id"), "is not a model's id", "models list"),
-    (ConnectionError("no route"), "could not be fetched from the hub: no route", "hf download org/name --revision v1"),
-    (httpx2.ConnectError("no route"), "could not be fetched", "hf download org/name"),
+    (ConnectionError("no route"), "could not be fetched from the hub: no route", "imggen models pull org/name@v1"),
+    (httpx2.ConnectError("no route"), "could not be fetched", "imggen models pull org/name"),
 ]
 
 
@@ -133,19 +133,6 @@ def test_what_the_hub_raises_becomes_a_model_error_that_says_what_to_do(error, m
         fetch(error=error)
     assert hint in caught.value.hint
     assert caught.value.__cause__ is error
-
-
-def test_fetched_bytes_are_reported_as_progress():
-    events = []
-    bar = hub._counter(events.append)(total=0, desc="Reconstructing (incomplete total...)", unit="B")
-    bar.total = 10
-    bar.update(4)
-    bar.update(6)
-    bar.refresh()
-    bar.set_description("done")
-    other = hub._counter(events.append)(total=3, desc="Fetching 3 files")
-    other.update(1)
-    assert [(each.stage, each.step, each.steps) for each in events] == [("download", 4, 10), ("download", 10, 10)]
 
 
 def test_an_empty_or_missing_cache_has_no_models(tmp_path, monkeypatch):
