@@ -2,8 +2,8 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import diffusers
@@ -11,7 +11,20 @@ import torch
 import transformers
 from diffusers.utils import logging as diffusers_logging
 
-from imggen.engine import adapters, autoencoders, embeddings, failures, loras, store, threads
+from imggen.engine import (
+    adapters,
+    autoencoders,
+    checkpoint,
+    checkpoint_loader,
+    controlnets,
+    embeddings,
+    failures,
+    loras,
+    placement,
+    quantization,
+    store,
+    threads,
+)
 from imggen.engine.environment import quiet
 from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import ModelError, RequestError
@@ -40,16 +53,18 @@ def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = ignore) -
     _quieten()
     threads.limit()
     with quiet():
-        pipeline = switch(_assemble(plan, on_event), plan)
+        added = loras.read(plan)
+        pipeline = switch(_assemble(plan, on_event), plan, controlnets.load(plan))
         _check(pipeline, plan)
-        _adapt(pipeline, plan)
+        _adapt(pipeline, plan, added)
         with failures.explained(plan, "the model"):
             _schedule(pipeline, plan)
             _format(pipeline, plan)
             _tile(pipeline, plan)
             _slice_attention(pipeline, plan)
+            quantization.store(pipeline, plan)
         with failures.placing(plan):
-            _place(pipeline, plan)
+            placement.place(pipeline, plan)
     return pipeline
 
 
@@ -79,6 +94,7 @@ def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
             local_files_only=True,
             **modules,
             **_initial(pipeline_class, plan),
+            **_left_out(pipeline_class, plan),
         )
     on_event(Progress(stage="load", step=len(choices), steps=len(choices)))
     return pipeline
@@ -89,8 +105,10 @@ def _own_class(plan: GeneratePlan) -> str:
     return plan.model.pipeline
 
 
-def switch(pipeline: Any, plan: GeneratePlan) -> Any:
+def switch(pipeline: Any, plan: GeneratePlan, added: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """Return a pipeline of the class that `plan` names, made of the parts that `pipeline` has, none of them copied.
+
+    `added` are components that the class has besides, by name.
 
     diffusers' own `from_pipe` would cast them to float32. Raises ModelError where the class needs a part that the model
     does not have.
@@ -100,7 +118,7 @@ def switch(pipeline: Any, plan: GeneratePlan) -> Any:
     with failures.explained(plan, plan.pipeline):
         pipeline_class = getattr(diffusers, plan.pipeline)
     takes = inspect.signature(pipeline_class.__init__).parameters
-    known = {**pipeline.config, **pipeline.components, **_initial(pipeline_class, plan)}
+    known = {**pipeline.config, **pipeline.components, **added, **_initial(pipeline_class, plan)}
     lacking = sorted(
         name
         for name, each in takes.items()
@@ -124,9 +142,20 @@ def _initial(pipeline_class: Any, plan: GeneratePlan) -> dict[str, object]:
     return initial
 
 
+def _left_out(pipeline_class: Any, plan: GeneratePlan) -> dict[str, None]:
+    """Return the parts of a base that do not come along with a single file."""
+    takes = inspect.signature(pipeline_class.__init__).parameters
+    left = checkpoint.LEFT_OUT if plan.model.single is not None else ()
+    return {name: None for name in left if name in takes}
+
+
 def _component(plan: GeneratePlan, name: str, variant: str | None) -> Any:
     library, class_name = plan.model.components[name]
-    options: dict[str, object] = {} if variant is None else {"variant": variant}
+    if plan.model.single is not None and name in plan.model.single.parts:
+        with failures.explained(plan, f"{name} ({class_name})"):
+            component_class = getattr(_library(library), class_name)
+            return checkpoint_loader.component(plan, name, component_class, quantization.options(plan, name))
+    options = quantization.options(plan, name) | ({} if variant is None else {"variant": variant})
     with failures.explained(plan, f"{name} ({class_name})"):
         component_class = getattr(_library(library), class_name)
         module, report = component_class.from_pretrained(
@@ -192,14 +221,13 @@ def _check_tokenizer(plan: GeneratePlan, name: str, tokenizer: Any, encoder: Any
         )
 
 
-def _adapt(pipeline: Any, plan: GeneratePlan) -> None:
+def _adapt(pipeline: Any, plan: GeneratePlan, added: tuple[loras.Ready, ...] | None) -> None:
     """Add the plan's adapters: before offloading, whose hooks they would have to be moved through."""
-    loras.add(pipeline, plan)
+    loras.add(pipeline, loras.read_for(pipeline, plan) if added is None else added)
     embeddings.add(pipeline, plan)
-    if plan.change is None or plan.change.adapter is None:
-        return
-    reference, scale = Path(plan.change.adapter).expanduser(), plan.change.adapter_scale
-    adapters.load_ip_adapter(pipeline, reference, 1.0 if scale is None else scale, allow_pickle=plan.allow_pickle)
+    shown = next((each for each in plan.adapters if each.asked.kind == "ip-adapter"), None)
+    if shown is not None:
+        adapters.load_ip_adapter(pipeline, shown, allow_pickle=plan.allow_pickle)
 
 
 def _schedule(pipeline: Any, plan: GeneratePlan) -> None:
@@ -212,7 +240,7 @@ def _schedule(pipeline: Any, plan: GeneratePlan) -> None:
 def _format(pipeline: Any, plan: GeneratePlan) -> None:
     if not plan.channels_last:
         return
-    for name in ("unet", "vae"):
+    for name in ("unet", "vae", "controlnet"):
         module = getattr(pipeline, name, None)
         if module is not None:
             module.to(memory_format=torch.channels_last)
@@ -272,13 +300,3 @@ def _slice_attention(pipeline: Any, plan: GeneratePlan) -> None:
             hint="--attention-slicing auto",
         )
     pipeline.enable_attention_slicing("auto")
-
-
-def _place(pipeline: Any, plan: GeneratePlan) -> None:
-    if plan.offload == "model":
-        pipeline.enable_model_cpu_offload(device=plan.device)
-        return
-    if plan.offload == "sequential":
-        pipeline.enable_sequential_cpu_offload(device=plan.device)
-        return
-    pipeline.to(plan.device)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
@@ -40,13 +41,20 @@ DEFAULT_TERMS = Terms()
 
 @dataclass(frozen=True, kw_only=True)
 class Installed:
-    """A model that is on this machine: how to ask for it, where it lies and the bytes that it takes."""
+    """A model that is on this machine: how to ask for it, where it lies and the bytes that it takes.
+
+    `aliases` stand for it, `last_used` is when a picture was made with it or its files were read (ISO 8601, UTC), as
+    far as that is known, and `incomplete` says that parts of it are still to be fetched.
+    """
 
     reference: str
     source: Source
     folder: Path
     revision: str | None
     size_bytes: int
+    aliases: tuple[str, ...] = ()
+    last_used: str | None = None
+    incomplete: bool = False
 
 
 def find(
@@ -242,6 +250,21 @@ def missing(folder: Path, *, without: tuple[str, ...] = ()) -> list[str]:
         return [INDEX]
     components = _components(folder, _read_json(folder / INDEX))
     return [name for name, (_, class_name) in components.items() if not _is_whole(folder, name, class_name, without)]
+
+
+def faults(folder: Path) -> list[tuple[str, str]]:
+    """Return what keeps the model in `folder` from being loaded: the component or file, and what is wrong with it."""
+    found = []
+    try:
+        components = _components(folder, _read_json(folder / INDEX))
+    except ModelError as error:
+        return [(INDEX, error.message)]
+    for name, (_, class_name) in components.items():
+        try:
+            _choice(folder, name, class_name)
+        except ModelError as error:
+            found.append((name, error.message))
+    return found
 
 
 def _is_whole(folder: Path, name: str, class_name: str, without: tuple[str, ...]) -> bool:
@@ -459,6 +482,7 @@ def installed() -> list[Installed]:
             folder=each.folder,
             revision=each.revision,
             size_bytes=each.size_bytes,
+            last_used=datetime.fromtimestamp(each.accessed, UTC).isoformat(timespec="seconds"),
         )
         for each in hub.models()
     ]

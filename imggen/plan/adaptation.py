@@ -6,8 +6,11 @@ from dataclasses import replace
 from typing import Final
 
 from imggen.errors import RequestError
+from imggen.plan import autoencoder, embedding, lora
 from imggen.plan.adapter import Adapter, AdapterFacts, Asked, Kind
 from imggen.plan.case import Case
+from imggen.plan.change import Role
+from imggen.plan.given import Given
 from imggen.plan.recipe import Recipe
 from imggen.plan.request import GenerateRequest, ModelFacts
 
@@ -119,8 +122,24 @@ def with_revision(reference: str, revision: str | None) -> str:
     return f"{repository}@{revision}" + (f"/{file}" if file else "")
 
 
-def check(case: Case) -> None:
-    """Raise ModelError for the first adapter that is not one for the model, by what the headers of both say."""
+def check(case: Case, model: ModelFacts) -> None:
+    """Raise ModelError for the first adapter that is not one for the model, by what the headers of both say.
+
+    `model` are the facts of the model as it is stored: those of the case may be `changed`.
+    """
+    for each in case.adapters:
+        if each.asked.kind == "lora":
+            lora.check(each, case.facts, case.family)
+        elif each.asked.kind == "embedding":
+            embedding.check(each, case)
+        elif each.asked.kind == "vae":
+            autoencoder.check(each, case, model)
+
+
+def notes(case: Case, *prompts: str) -> tuple[str, ...]:
+    """Return what the user should know of the adapters before the pictures are there."""
+    found = [embedding.unused(each, *prompts) for each in case.adapters if each.asked.kind == "embedding"]
+    return tuple(each for each in found if each is not None)
 
 
 def changed(model: ModelFacts, adapters: tuple[AdapterFacts, ...]) -> ModelFacts:
@@ -128,6 +147,8 @@ def changed(model: ModelFacts, adapters: tuple[AdapterFacts, ...]) -> ModelFacts
     vae = next((each for each in adapters if each.asked.kind == "vae"), None)
     if vae is None:
         return model
+    if not vae.config:
+        return replace(model, weight_bytes=model.weight_bytes | {"vae": vae.weight_bytes})
     stored = {} if vae.stored_dtype is None else {"vae": vae.stored_dtype}
     kept = {name: dtype for name, dtype in model.stored_dtypes.items() if name != "vae"}
     return replace(
@@ -139,8 +160,8 @@ def changed(model: ModelFacts, adapters: tuple[AdapterFacts, ...]) -> ModelFacts
     )
 
 
-def record(facts: AdapterFacts) -> Adapter:
-    """Return what a recipe records of an adapter."""
+def record(facts: AdapterFacts, image: str | None = None) -> Adapter:
+    """Return what a recipe records of an adapter; `image` is the SHA-256 of the picture that goes with it."""
     return Adapter(
         kind=facts.asked.kind,
         reference=facts.reference,
@@ -148,7 +169,18 @@ def record(facts: AdapterFacts) -> Adapter:
         revision=facts.revision,
         scale=facts.asked.scale,
         token=facts.asked.token,
+        image=image,
+        preprocessor=facts.asked.preprocessor,
     )
+
+
+def recorded(adapters: tuple[AdapterFacts, ...], given: tuple[Given, ...]) -> tuple[Adapter, ...]:
+    """Return what a recipe records of `adapters`, each with its picture out of `given`, which stand in their order."""
+    pictures = {kind: iter([each.sha256 for each in given if each.role in roles]) for kind, roles in _PICTURES.items()}
+    return tuple(record(each, next(pictures.get(each.asked.kind, iter(())), None)) for each in adapters)
+
+
+_PICTURES: Final[dict[Kind, tuple[Role, ...]]] = {"controlnet": ("control",), "ip-adapter": ("shown", "style")}
 
 
 def again(recipe: Recipe) -> dict[str, object]:
@@ -158,6 +190,8 @@ def again(recipe: Recipe) -> dict[str, object]:
         "lora": _written(recipe, "lora") or None,
         "embedding": _written(recipe, "embedding") or None,
         "vae": vaes[0] if vaes else None,
+        "ip_adapter_weights": next(iter(_written(recipe, "ip-adapter")), None),
+        "preprocess": any(each.preprocessor for each in recipe.adapters) or None,
     }
 
 
