@@ -40,6 +40,10 @@ class MachineError(ImggenError):
     exit_code = EXIT_MACHINE
 
 
+class MemoryShortageError(MachineError):
+    """Memory ran out while a picture was made: a plan that takes less may still make it."""
+
+
 class ModelError(ImggenError):
     """The model cannot be had: missing, gated, corrupt or refused."""
 

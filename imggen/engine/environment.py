@@ -1,6 +1,7 @@
 """The process around the libraries: variables that they read at import, and their noise."""
 
 import gc
+import logging
 import os
 import sys
 import warnings
@@ -25,6 +26,9 @@ DEFAULTS = {
     "PYTORCH_ENABLE_MPS_FALLBACK": "1",
 }
 
+# What they say of each other when they are imported: which of their parts are old, and what could be faster.
+CHATTERING_LOGGERS = ("torch.utils._pytree", "bitsandbytes")
+
 # Not defaults but promises: no code that comes with a model is ever run.
 PROMISES = {"DIFFUSERS_DISABLE_REMOTE_CODE": "1", "HF_HUB_DISABLE_EXPERIMENTAL_WARNING": "1"}
 
@@ -43,6 +47,9 @@ def prepare(*, offline: bool = False) -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.update(PROMISES)
+    for name in CHATTERING_LOGGERS:
+        if logging.getLogger(name).level == logging.NOTSET:
+            logging.getLogger(name).setLevel(logging.ERROR)
     if is_offline(asked=offline):
         os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from safetensors import SafetensorError
 
-from imggen.errors import ImggenError, MachineError, ModelError
+from imggen.errors import ImggenError, MachineError, MemoryShortageError, ModelError
 from imggen.plan import catalog
 from imggen.plan.request import GeneratePlan
 
@@ -56,7 +56,7 @@ def placing(plan: GeneratePlan) -> Iterator[None]:
 
 @contextmanager
 def memory_explained(plan: GeneratePlan) -> Iterator[None]:
-    """Turn running out of memory into a MachineError whose hint is the next thing to try."""
+    """Turn running out of memory into a MemoryShortageError whose hint is the next thing to try."""
     try:
         yield
     except ImggenError:
@@ -64,7 +64,7 @@ def memory_explained(plan: GeneratePlan) -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise MachineError(
+        raise MemoryShortageError(
             f"out of memory on {plan.device} with {plan.model.reference} at {plan.width}x{plan.height} in {plan.dtype}",
             hint=next_lever(plan),
         ) from error
@@ -94,13 +94,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def next_lever(plan: GeneratePlan) -> str:
-    """Return the cheapest option that `plan` has not used yet and that takes less memory."""
-    if plan.vae_tile == 0:
-        return "--vae-tiling on"
-    if plan.device != "cpu" and plan.offload == "none":
-        return "--offload model"
-    if plan.device != "cpu" and plan.offload == "model":
-        return "--offload sequential"
+    """Return the option that takes less memory than `plan` does, which has every lever pulled."""
     return f"--size {max(64, plan.width // 2)}x{max(64, plan.height // 2)}"
 
 

@@ -65,10 +65,10 @@ def choose_dtype(wanted: str | None, family: Family, device: Device, machine: Ma
     if name == "auto":
         return _best_dtype(family, device, machine)
     dtype = _DTYPES[name]
-    refusal = _refusal(dtype, family, device, machine)
-    if refusal:
+    reason = refusal(dtype, family, device, machine)
+    if reason:
         best = _best_dtype(family, device, machine)
-        raise RequestError(f"--dtype {wanted} on {device}: {refusal}", hint=f"--dtype {best.value}: {best.reason}")
+        raise RequestError(f"--dtype {wanted} on {device}: {reason}", hint=f"--dtype {best.value}: {best.reason}")
     return Chosen(value=dtype, reason=ASKED)
 
 
@@ -112,7 +112,7 @@ def _cuda_has(dtype: Dtype, family: Family, gpu: Accelerator) -> bool:
     return gpu.bfloat16 if dtype == "bfloat16" else family.fp16_safe
 
 
-def _refusal(dtype: Dtype, family: Family, device: Device, machine: Machine) -> str | None:
+def refusal(dtype: Dtype, family: Family, device: Device, machine: Machine) -> str | None:
     """Return why `dtype` is not to be had there; None where it is."""
     if dtype == "float16" and device == "cpu":
         return "processors compute float16 slower than float32, and some not at all"

@@ -1,75 +1,58 @@
-"""Memory: what a run needs, what is free, and which levers make it fit, in order of what they cost.
+"""The memory ladder: which levers make a picture fit, in order of what they cost.
 
-The order: attention in chunks (about a tenth slower, same pixels), decoding in tiles (a little slower, seams are
-possible), one component at a time on the accelerator (slower), one layer at a time (very slow).
-The estimates are for choosing levers, not for promising: they lean to the high side.
+The order: everything on the device; decoding in tiles (a little slower, seams are possible); one part of the model at a
+time on the accelerator (slower); one layer at a time, the next one on its way; the same from the disk; one layer at a
+time and nothing ahead (very slow). Storing the denoiser smaller changes the picture, so it is done only when asked for.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from imggen.errors import MachineError, RequestError
-from imggen.plan import catalog
-from imggen.plan.catalog import Family
-from imggen.plan.dtypes import BYTES
-from imggen.plan.machine import Device, Dtype, Machine
-from imggen.plan.request import GenerateRequest, Lever, ModelFacts
+from imggen.plan import catalog, dtypes, estimates
+from imggen.plan.estimates import GIB, MIB, Job, Need, text
+from imggen.plan.machine import Device
+from imggen.plan.progress import Stage
+from imggen.plan.request import (
+    GeneratePlan,
+    GenerateRequest,
+    Lever,
+    MemoryNeed,
+    ModelFacts,
+    Offloaded,
+    Quantize,
+)
 
-GIB: Final = 2**30
-MIB: Final = 2**20
+__all__ = ["GIB", "MIB", "Job", "Levers", "Step", "choose", "step_down", "text"]
 
 TILE: Final = 512
 """The edge of a decoding tile in pixels: large enough that a tile's tone has context, small enough to matter."""
 
 SMALL_TILE: Final = 256
 
-_RESERVE: Final = 0.9
-"""The share of free memory that a plan may use; the rest is for fragments and for what others take meanwhile."""
+_SMALLEST_CHUNK: Final = 64 * MIB
+_LARGEST_RESERVE: Final = GIB
+_RESERVE: Final = 0.1
+"""The share of free memory, up to `_LARGEST_RESERVE`, that stays free: for fragments and for what others take."""
 
 _METAL_CHUNK: Final = GIB
 """Metal goes wrong from 2**31 attention scores or 2**32 bytes in one buffer on (pytorch #149261); far below is safe."""
 
-# Bytes per pixel, channel of the autoencoder's last level, and byte of precision: an AutoencoderKL with 128 channels
-# was measured to take 2.47 GB for 1024x1024 pixels in bfloat16.
-_DECODE_COPIES: Final = 9.2
-# Copies of the first level's activations that a U-Net keeps for its way up, and that attention and its projections
-# hold at the same time; and the same for a transformer block.
-_UNET_COPIES: Final = 40
-_TRANSFORMER_COPIES: Final = 20
-
+_RUNGS: Final[dict[Device, tuple[Offloaded, ...]]] = {
+    "cuda": ("none", "model", "group", "disk", "sequential"),
+    "mps": ("none",),
+    "cpu": ("none",),
+}
+_MEANING: Final[dict[Offloaded, str]] = {
+    "none": "everything on the device",
+    "model": "one part of the model on it at a time",
+    "group": "one layer on it at a time and the next one on its way",
+    "disk": "one layer on it at a time, read from the disk",
+    "sequential": "one layer on it at a time, very slow",
+}
 _TILING_VAES: Final = ("AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderTiny")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is to be made, as far as memory is concerned.
-
-    `passes` is 2 with classifier-free guidance; `seamless` says that the picture's edges shall meet. `seen` are the
-    pixels of each picture that the denoiser sees beside the one that it draws.
-    """
-
-    family: Family
-    facts: ModelFacts
-    machine: Machine
-    device: Device
-    dtype: Dtype
-    width: int
-    height: int
-    pictures: int
-    passes: int
-    seamless: bool = False
-    seen: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Need:
-    """Estimated bytes, by what takes them. `largest` is the largest component's weights."""
-
-    weights: int
-    largest: int
-    denoising: int
-    scores: int
-    decoding: int
+_LOSSY: Final = "loses some of the model's precision, so the picture is another one than without"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,68 +61,29 @@ class Levers:
 
     attention_slicing: Literal["chunked", "diffusers", "off"]
     attention_chunk_bytes: int
-    offload: Literal["none", "model", "sequential"]
+    offload: Offloaded
     vae_slicing: bool
     vae_tile: int
+    quantize: Quantize
+    memory: MemoryNeed
     reasons: tuple[Lever, ...]
-
-
-def choose(request: GenerateRequest, job: Job) -> Levers:
-    """Return the levers for `job`: what `request` insists on, and for the rest the cheapest that fit.
-
-    Raise RequestError for a lever that this model or device does not have, and MachineError where nothing fits.
-    """
-    need = estimate(job)
-    free = _free(job)
-    tile = _choose_tile(request, job, need, free)
-    decoding = need.decoding if tile.number == 0 else _decoding(job, tile.number, tile.number)
-    working = max(need.denoising, decoding)
-    offload = _choose_offload(request, job, need, working, free)
-    attention = _choose_attention(request, job, need, free)
-    slicing = job.pictures > 1
-    return Levers(
-        attention_slicing=attention.mode,
-        attention_chunk_bytes=attention.chunk_bytes,
-        offload=offload.mode,
-        vae_slicing=slicing,
-        vae_tile=tile.number,
-        reasons=(
-            Lever(name="attention_slicing", value=attention.mode, reason=attention.reason),
-            Lever(name="vae_slicing", value="on" if slicing else "off", reason=_slicing_reason(job)),
-            Lever(name="vae_tiling", value=f"{tile.number} px" if tile.number else "off", reason=tile.reason),
-            Lever(name="offload", value=offload.mode, reason=offload.reason),
-        ),
-    )
-
-
-def estimate(job: Job) -> Need:
-    """Return what `job` needs with every lever off."""
-    weights = [_scaled(name, size, job) for name, size in job.facts.weight_bytes.items()]
-    return Need(
-        weights=sum(weights),
-        largest=max(weights, default=0),
-        denoising=_denoising(job),
-        scores=_scores(job),
-        # Encoding what is seen takes no more than decoding as much.
-        decoding=max(_decoding(job, pixels, 1) for pixels in (job.width * job.height, *job.seen)),
-    )
-
-
-def text(size: int) -> str:
-    """Return `size` bytes for people: `1.5 GiB`, `80 MiB`."""
-    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{-(-size // MIB)} MiB"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Tile:
-    number: int
-    reason: str
+class Step:
+    """One rung down: the plan that takes less, and a line that says what it does."""
+
+    plan: GeneratePlan
+    line: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Offload:
-    mode: Literal["none", "model", "sequential"]
-    reason: str
+class _Rung:
+    """One place on the ladder: where the parts rest, and the edge of a tile, 0 for a picture that is decoded whole."""
+
+    offload: Offloaded
+    tile: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,100 +93,216 @@ class _Attention:
     reason: str
 
 
-def _choose_tile(request: GenerateRequest, job: Job, need: Need, free: int) -> _Tile:
-    if request.vae_tile is not None:
-        return _recorded_tile(request.vae_tile, job)
-    wanted = request.vae_tiling or "auto"
-    if wanted == "off":
-        return _Tile(number=0, reason="asked for")
-    if job.seamless:
-        if wanted == "on":
-            raise RequestError(
-                "--tile and --vae-tiling on contradict each other: tiles do not see the other edge",
-                hint="leave --vae-tiling out",
-            )
-        return _Tile(number=0, reason="tiles would not see the other edge of a seamless picture")
-    vae = job.facts.components.get("vae", ("", "no autoencoder"))[1]
-    if wanted == "on":
-        if vae not in _TILING_VAES:
-            raise RequestError(f"--vae-tiling on: {vae} cannot decode in tiles", hint="--vae-tiling auto")
-        return _Tile(number=_tile_for(job, TILE), reason="asked for")
-    return _fitting_tile(job, need, free, vae)
+def decodes_in_tiles(vae: str) -> bool:
+    """Return whether autoencoders of the class `vae` can decode a picture in tiles."""
+    return vae in _TILING_VAES
 
 
-def _fitting_tile(job: Job, need: Need, free: int, vae: str) -> _Tile:
-    spare = _spare(job, need, free)
-    if need.decoding <= spare:
-        return _Tile(number=0, reason=f"decoding whole takes about {text(need.decoding)}, and {text(spare)} are spare")
-    if vae not in _TILING_VAES:
-        return _Tile(number=0, reason=f"{vae} cannot decode in tiles")
-    edge = TILE if _decoding(job, TILE, TILE) <= spare else SMALL_TILE
-    tile = _tile_for(job, edge)
-    return _Tile(
-        number=tile, reason=f"decoding whole takes about {text(need.decoding)}; {text(max(spare, 0))} are spare"
+def choose(request: GenerateRequest, job: Job) -> Levers:
+    """Return the levers for `job`: what `request` insists on, and for the rest the cheapest that fit.
+
+    Raise RequestError for a lever that this model or device does not have, and MachineError where nothing fits, which
+    names what would.
+    """
+    quantize = _quantize(request, job)
+    job = replace(job, quantize=quantize)
+    attention = _choose_attention(request, job)
+    ladder = list(_ladder(request, job))
+    need = estimates.estimate(job)
+    rung = _fitting(ladder, job, need)
+    if rung is None:
+        if request.offload in (None, "auto"):
+            raise _too_little(request, job, ladder[-1])
+        rung = ladder[-1]
+    memory = _memory(job, need, rung)
+    slicing = job.pictures > 1
+    return Levers(
+        attention_slicing=attention.mode,
+        attention_chunk_bytes=attention.chunk_bytes,
+        offload=rung.offload,
+        vae_slicing=slicing,
+        vae_tile=rung.tile,
+        quantize=quantize,
+        memory=memory,
+        reasons=(
+            Lever(name="memory", value=_memory_value(memory), reason=_memory_reason(memory, job)),
+            Lever(name="attention_slicing", value=attention.mode, reason=attention.reason),
+            Lever(name="vae_slicing", value="on" if slicing else "off", reason=_slicing_reason(job)),
+            Lever(
+                name="vae_tiling",
+                value=f"{rung.tile} px" if rung.tile else "off",
+                reason=_tile_reason(request, job, need, rung),
+            ),
+            Lever(name="offload", value=rung.offload, reason=_offload_reason(request, job, need, rung)),
+            *_quantize_lever(quantize),
+        ),
+        notes=_notes(job, need, rung),
     )
 
 
-def _recorded_tile(tile: int, job: Job) -> _Tile:
+def _ladder(request: GenerateRequest, job: Job) -> Iterator[_Rung]:
+    """Yield the rungs that `request`, the model and the device leave open, the cheapest first."""
+    tiles = _tiles(request, job)
+    for offload in _offloads(request, job):
+        for tile in tiles:
+            yield _Rung(offload=offload, tile=tile)
+
+
+def _fitting(ladder: list[_Rung], job: Job, need: Need) -> _Rung | None:
+    """Return the first rung that fits with something to spare, or else the first that fits at all."""
+    for reserve in (True, False):
+        found = next((each for each in ladder if _fits(each, job, need, reserve=reserve)), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _fits(rung: _Rung, job: Job, need: Need, *, reserve: bool) -> bool:
+    free, host = _free(job), job.machine.free_bytes
+    if job.device == "mps" and not reserve:
+        # Metal's memory is main memory, which the system makes room in.
+        free = max(free, job.machine.memory_bytes)
+    if reserve:
+        free, host = _usable(free), _usable(host)
+    return _held(rung, job, need) <= free and (job.device != "cuda" or _on_host(rung, need) <= host)
+
+
+def _held(rung: _Rung, job: Job, need: Need) -> int:
+    """Return the most bytes that are held at a time where the picture is computed."""
+    decoding = estimates.decoding(job, rung.tile, rung.tile) if rung.tile else need.decoding
+    working = max(need.denoising, decoding)
+    if job.device == "cpu":
+        return need.base + need.private + working
+    held: dict[Offloaded, int] = {
+        "none": need.weights + working,
+        "model": max(need.largest + need.denoising, need.rest + decoding),
+        "group": need.rest + 2 * need.layer + working,
+        "disk": need.rest + 2 * need.layer + working,
+        "sequential": need.layer + working,
+    }
+    return held[rung.offload]
+
+
+def _on_host(rung: _Rung, need: Need) -> int:
+    """Return the bytes of main memory that rest there while an accelerator computes."""
+    return need.weights if rung.offload in ("model", "group") else need.private
+
+
+def _usable(free: int) -> int:
+    return free - min(int(free * _RESERVE), _LARGEST_RESERVE)
+
+
+def _free(job: Job) -> int:
+    gpu = job.machine.accelerator(job.device)
+    return gpu.free_bytes if gpu else job.machine.free_bytes
+
+
+def _tiles(request: GenerateRequest, job: Job) -> tuple[int, ...]:
+    """Return the edges of the tiles that may be decoded in, 0 for the picture as a whole."""
+    if request.vae_tile is not None:
+        return (_recorded_tile(request.vae_tile, job),)
+    wanted = request.vae_tiling or "auto"
+    if job.seamless and wanted == "on":
+        raise RequestError(
+            "--tile and --vae-tiling on contradict each other: tiles do not see the other edge",
+            hint="leave --vae-tiling out",
+        )
+    vae = _vae(job.facts)
+    if wanted == "on":
+        if vae not in _TILING_VAES:
+            raise RequestError(f"--vae-tiling on: {vae} cannot decode in tiles", hint="--vae-tiling auto")
+        return (_tile_for(job.facts, job.width, job.height, TILE),)
+    if wanted == "off" or job.seamless or vae not in _TILING_VAES:
+        return (0,)
+    tiles = (_tile_for(job.facts, job.width, job.height, edge) for edge in (TILE, SMALL_TILE))
+    return (0, *dict.fromkeys(tiles))
+
+
+def _recorded_tile(tile: int, job: Job) -> int:
     scale = catalog.vae_scale(job.facts)
     if tile and (tile % scale or not 2 * scale <= tile <= job.family.max_size):
         raise RequestError(
             f"the recipe's tile of {tile} px is none that this model can decode in", hint="--vae-tiling auto"
         )
-    return _Tile(number=tile, reason="as the recipe records")
+    return tile
 
 
-def _spare(job: Job, need: Need, free: int) -> int:
-    """Return the bytes that decoding may take; where parts are put off anyway, only the largest is in the way."""
-    usable = int(free * _RESERVE)
-    crowded = need.weights + need.denoising > usable
-    return usable - (need.largest if crowded and job.device == "cuda" else need.weights)
+def _vae(facts: ModelFacts) -> str:
+    return facts.components.get("vae", ("", "no autoencoder"))[1]
 
 
-def _tile_for(job: Job, edge: int) -> int:
+def _tile_for(facts: ModelFacts, width: int, height: int, edge: int) -> int:
     """Return a tile edge that takes effect: smaller than the picture, whole latents, at least two of them."""
-    scale = catalog.vae_scale(job.facts)
-    half = max(job.width, job.height) // 2 // scale * scale
+    scale = catalog.vae_scale(facts)
+    half = max(width, height) // 2 // scale * scale
     return max(min(edge, half) // scale * scale, 2 * scale)
 
 
-def _choose_offload(request: GenerateRequest, job: Job, need: Need, working: int, free: int) -> _Offload:
+def _tile_reason(request: GenerateRequest, job: Job, need: Need, rung: _Rung) -> str:
+    if request.vae_tile is not None:
+        return "as the recipe records"
+    if request.vae_tiling in ("on", "off"):
+        return "asked for"
+    if job.seamless:
+        return "tiles would not see the other edge of a seamless picture"
+    if not rung.tile:
+        whole = f"decoding whole takes about {text(need.decoding)}"
+        return whole if _vae(job.facts) in _TILING_VAES else f"{whole}, and {_vae(job.facts)} cannot decode in tiles"
+    tiled = estimates.decoding(job, rung.tile, rung.tile)
+    return f"decoding whole takes about {text(need.decoding)}, in tiles {text(tiled)}"
+
+
+def _offloads(request: GenerateRequest, job: Job) -> tuple[Offloaded, ...]:
     wanted = request.offload or "auto"
-    if job.device == "cpu":
-        return _without_accelerator(wanted, job, need)
-    if wanted != "auto":
-        return _Offload(mode=wanted, reason="asked for")
-    usable = int(free * _RESERVE)
-    all_of_it = need.weights + working
-    if all_of_it <= usable:
-        return _Offload(mode="none", reason=f"about {text(all_of_it)} are needed and {text(free)} are free")
-    if job.device == "mps":
-        return _Offload(
-            mode="none", reason="processor and GPU share one memory, so there is nowhere to put things off to"
-        )
-    if need.largest + working <= usable:
-        return _Offload(mode="model", reason=f"about {text(all_of_it)} are needed and {text(free)} are free")
-    return _Offload(
-        mode="sequential",
-        reason=f"the largest part alone needs about {text(need.largest + working)}, {text(free)} are free; very slow",
-    )
-
-
-def _without_accelerator(wanted: str, job: Job, need: Need) -> _Offload:
-    if wanted not in ("auto", "none"):
+    possible = tuple(each for each in _RUNGS[job.device] if _refusal(each, job.quantize) is None)
+    if wanted == "auto":
+        return possible
+    if job.device == "cpu" and wanted != "none":
         raise RequestError(
             f"--offload {wanted} moves parts between main memory and an accelerator, and this run is on the cpu",
             hint="leave --offload out",
         )
-    if need.weights > job.machine.memory_bytes:
-        raise MachineError(
-            f"the model needs {text(need.weights)} in {job.dtype}; this machine has {text(job.machine.memory_bytes)}",
-            hint="a smaller model, or a machine with more memory",
+    if job.device == "mps" and wanted not in ("none", "model"):
+        raise RequestError(
+            f"--offload {wanted} moves layers between two memories, and processor and GPU share one here",
+            hint="leave --offload out",
         )
-    return _Offload(mode="none", reason="everything is in main memory already")
+    refusal = _refusal(wanted, job.quantize)
+    if refusal is not None:
+        raise RequestError(
+            f"--offload {wanted} and --quantize {job.quantize}: {refusal}", hint=f"--offload {possible[-1]}"
+        )
+    return (wanted,)
 
 
-def _choose_attention(request: GenerateRequest, job: Job, need: Need, free: int) -> _Attention:
+def _refusal(offload: Offloaded, quantize: Quantize) -> str | None:
+    """Return why quantised weights cannot rest like that, None where they can."""
+    if quantize == "none":
+        return None
+    if offload == "sequential":
+        return "layers are moved by a way that knows plain weights only"
+    if offload == "disk" and quantize in ("int8", "nf4"):
+        return "quantised weights cannot be written to the disk and read again"
+    if offload == "group" and quantize == "nf4":
+        return "weights of four bits move as whole parts only"
+    return None
+
+
+def _offload_reason(request: GenerateRequest, job: Job, need: Need, rung: _Rung) -> str:
+    if job.device == "cpu":
+        return "everything is in main memory already"
+    if request.offload not in (None, "auto"):
+        return "asked for"
+    if job.device == "mps":
+        return "processor and GPU share one memory, so there is nowhere to put things off to"
+    whole = _held(_Rung(offload="none", tile=rung.tile), job, need)
+    told = f"{text(_free(job))} are free, and everything takes about {text(whole)}"
+    if rung.offload == "none":
+        return told
+    return f"{told}; {_MEANING[rung.offload]} takes {text(_held(rung, job, need))}"
+
+
+def _choose_attention(request: GenerateRequest, job: Job) -> _Attention:
     wanted = request.attention_slicing or "auto"
     if wanted == "off":
         return _Attention(mode="off", chunk_bytes=0, reason="asked for")
@@ -250,14 +310,9 @@ def _choose_attention(request: GenerateRequest, job: Job, need: Need, free: int)
         _check_slicing(job)
         return _Attention(mode="diffusers", chunk_bytes=0, reason="asked for")
     if job.device == "mps":
-        chunk = max(64 * MIB, min(_METAL_CHUNK, free // 8))
+        chunk = max(_SMALLEST_CHUNK, min(_METAL_CHUNK, _free(job) // 8))
         return _Attention(mode="chunked", chunk_bytes=chunk, reason="Metal keeps the whole matrix of scores in memory")
-    if need.scores <= free * _RESERVE:
-        return _Attention(mode="off", chunk_bytes=0, reason=f"all scores at once are {text(need.scores)}, which fit")
-    chunk = max(64 * MIB, free // 8)
-    return _Attention(
-        mode="chunked", chunk_bytes=chunk, reason=f"all scores at once are {text(need.scores)}, more than fit"
-    )
+    return _Attention(mode="off", chunk_bytes=0, reason=f"on {job.device} torch never keeps all scores at once")
 
 
 def _check_slicing(job: Job) -> None:
@@ -283,81 +338,159 @@ def _slicing_reason(job: Job) -> str:
     return "each picture is decoded by itself" if job.pictures > 1 else "there is one picture"
 
 
-def _free(job: Job) -> int:
-    gpu = job.machine.accelerator(job.device)
-    return gpu.free_bytes if gpu else job.machine.free_bytes
+def _quantize(request: GenerateRequest, job: Job) -> Quantize:
+    wanted = request.quantize or "none"
+    if wanted != "none" and job.facts.quantised:
+        raise RequestError(
+            f"--quantize {wanted}: {job.facts.reference} stores its weights smaller already, as "
+            f"{', '.join(sorted(set(job.facts.quantised.values())))}",
+            hint="leave --quantize out",
+        )
+    if job.device == "mps" and wanted in ("fp8", "nf4"):
+        raise RequestError(f"--quantize {wanted}: Metal has no such numbers", hint="--quantize int8")
+    return wanted
 
 
-def _scaled(component: str, size: int, job: Job) -> int:
-    """Return the bytes of a component's weights in the run's dtype; weights of unknown dtype never count as smaller."""
-    stored = job.facts.stored_dtypes.get(component)
-    if stored is None:
-        return size * BYTES[job.dtype] // 2
-    return size * BYTES[job.dtype] // BYTES[stored]
+def _quantize_lever(quantize: Quantize) -> tuple[Lever, ...]:
+    return () if quantize == "none" else (Lever(name="quantize", value=quantize, reason=f"asked for; it {_LOSSY}"),)
 
 
-def _latents(job: Job) -> tuple[int, int]:
-    scale = catalog.vae_scale(job.facts)
-    return max(1, job.height // scale), max(1, job.width // scale)
+def _notes(job: Job, need: Need, rung: _Rung) -> tuple[str, ...]:
+    notes = [] if job.quantize == "none" else [f"--quantize {job.quantize} {_LOSSY}"]
+    mapped = need.weights - need.private
+    if job.device == "cpu" and _held(rung, job, need) + mapped > job.machine.free_bytes:
+        notes.append(
+            f"the weights ({text(mapped)}) do not stay in the {text(job.machine.free_bytes)} that are free, so each "
+            "step reads them from the disk again"
+        )
+    return tuple(notes)
 
 
-def _denoising(job: Job) -> int:
-    config = job.facts.configs.get(job.family.denoiser, {})
-    rows, columns = _latents(job)
-    if job.family.denoiser == "unet":
-        channels = _first(config.get("block_out_channels"), 320)
-        return rows * columns * channels * BYTES[job.dtype] * job.passes * _UNET_COPIES
-    tokens = _tokens(job)
-    hidden = _whole(config.get("num_attention_heads"), 24) * _whole(config.get("attention_head_dim"), 128)
-    return tokens * hidden * BYTES[job.dtype] * job.passes * _TRANSFORMER_COPIES
+def _memory(job: Job, need: Need, rung: _Rung) -> MemoryNeed:
+    return MemoryNeed(
+        weights_bytes=need.weights,
+        private_bytes=need.private,
+        denoising_bytes=need.denoising,
+        decoding_bytes=estimates.decoding(job, rung.tile, rung.tile) if rung.tile else need.decoding,
+        peak_bytes=_held(rung, job, need),
+        free_bytes=_free(job),
+    )
 
 
-def _tokens(job: Job) -> int:
-    """Return how many tokens a transformer sees: of the picture, of those that it looks at, and of the prompt."""
-    rows, columns = _latents(job)
-    others = sum(job.seen) // catalog.vae_scale(job.facts) ** 2
-    return (rows * columns + others) // job.family.patch**2 + job.family.max_tokens
+def _memory_value(memory: MemoryNeed) -> str:
+    return f"about {text(memory.peak_bytes)} of {text(memory.free_bytes)}"
 
 
-def _scores(job: Job) -> int:
-    """Return the bytes of the largest matrix of attention scores in float32, were it kept whole."""
-    config = job.facts.configs.get(job.family.denoiser, {})
-    rows, columns = _latents(job)
-    if job.family.denoiser == "unet":
-        level = _first_attention(config)
-        tokens = (rows >> level) * (columns >> level)
-        # A U-Net's config calls the number of heads `attention_head_dim`, one for all levels or one per level.
-        heads = _at(config.get("num_attention_heads") or config.get("attention_head_dim"), level, 8)
-    else:
-        tokens = _tokens(job)
-        heads = _whole(config.get("num_attention_heads"), 24)
-    return job.passes * heads * tokens * tokens * 4
+def _memory_reason(memory: MemoryNeed, job: Job) -> str:
+    mapped = memory.weights_bytes - memory.private_bytes
+    files = f", of which {text(mapped)} stay in their files" if job.device == "cpu" and mapped else ""
+    return (
+        f"weights {text(memory.weights_bytes)}{files}; a step {text(memory.denoising_bytes)}; "
+        f"decoding {text(memory.decoding_bytes)}"
+    )
 
 
-def _first_attention(config: dict[str, object]) -> int:
-    """Return the index of the first level of a U-Net that has attention."""
-    blocks = config.get("down_block_types")
-    if not isinstance(blocks, list):
-        return 0
-    return next((index for index, name in enumerate(blocks) if "Attn" in str(name)), 0)
+def _too_little(request: GenerateRequest, job: Job, last: _Rung) -> MachineError:
+    need = estimates.estimate(job)
+    host = "" if _held(last, job, need) > _free(job) else " of main memory"
+    least = _on_host(last, need) if host else _held(last, job, need)
+    free = job.machine.free_bytes if host else _free(job)
+    return MachineError(
+        f"{job.facts.reference} at {job.width}x{job.height} in {job.dtype} needs at least about {text(least)}"
+        f"{host}, and {text(free)} are free",
+        hint=" or ".join(_alternatives(request, job)) or "a smaller model, or a machine with more memory",
+    )
 
 
-def _decoding(job: Job, width: int, height: int) -> int:
-    vae = job.facts.configs.get("vae", {})
-    channels = _first(vae.get("block_out_channels") or vae.get("decoder_block_out_channels"), 128)
-    bytes_each = 4 if job.family.force_upcast_vae and job.dtype == "float16" else BYTES[job.dtype]
-    return int(width * height * channels * bytes_each * _DECODE_COPIES)
+def _alternatives(request: GenerateRequest, job: Job) -> Iterator[str]:
+    """Yield what to ask for instead, by the same estimate: a smaller size, quantised weights, half the precision."""
+    sized = _largest_size(request, job)
+    if sized:
+        yield f"--size {sized}"
+    smaller = [each for each in ("int8", "fp8", "nf4") if job.quantize == "none" and _would_fit(request, job, each)]
+    if smaller:
+        yield f"--quantize {smaller[0]}"
+    half = replace(job, dtype="bfloat16")
+    if job.dtype == "float32" and _has_bfloat16(job) and _would_fit(request, half, job.quantize):
+        yield "--dtype bfloat16"
+    if sized or smaller or job.quantize != "none":
+        return
+    both = _largest_size(request, replace(job, quantize="nf4" if job.device == "cuda" else "int8"))
+    if both:
+        yield f"--quantize {'nf4' if job.device == 'cuda' else 'int8'} --size {both}"
 
 
-def _first(value: object, default: int) -> int:
-    return _at(value, 0, default)
+def _largest_size(request: GenerateRequest, job: Job) -> str | None:
+    """Return the largest size of the same shape that fits, None where none does that the model can make."""
+    if request.task == "outpaint":
+        return None
+    step = catalog.multiple_of(job.family, job.facts)
+    for height in range(job.height - step, 0, -step):
+        width = max(step, round(job.width * height / job.height / step) * step)
+        if min(width, height) < min(job.family.min_size, job.width, job.height):
+            return None
+        if _would_fit(request, replace(job, width=width, height=height), job.quantize):
+            return f"{width}x{height}"
+    return None
 
 
-def _at(value: object, index: int, default: int) -> int:
-    if isinstance(value, list):
-        return _whole(value[min(index, len(value) - 1)], default) if value else default
-    return _whole(value, default)
+def _would_fit(request: GenerateRequest, job: Job, quantize: Quantize) -> bool:
+    if job.device == "mps" and quantize in ("fp8", "nf4"):
+        return False
+    job = replace(job, quantize=quantize)
+    ladder = list(_ladder(replace(request, vae_tile=None), job))
+    return _fitting(ladder, job, estimates.estimate(job)) is not None
 
 
-def _whole(value: object, default: int) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
+def _has_bfloat16(job: Job) -> bool:
+    return dtypes.refusal("bfloat16", job.family, job.device, job.machine) is None
+
+
+def step_down(plan: GeneratePlan, request: GenerateRequest, stage: Stage) -> Step | None:
+    """Return the plan that takes less memory than `plan`, which ran out of it in `stage`; None where there is none.
+
+    What `request` insists on stays. Tiles help where the autoencoder works; putting parts off helps everywhere.
+    """
+    return _smaller_tile(plan, request, stage) or _further_off(plan, request) or _smaller_chunk(plan)
+
+
+def _smaller_tile(plan: GeneratePlan, request: GenerateRequest, stage: Stage) -> Step | None:
+    decodes = stage in ("decode", "write") or (stage == "encode" and bool(plan.given))
+    asked = request.vae_tiling == "off" or plan.tile is not None
+    if not decodes or asked or _vae(plan.model) not in _TILING_VAES:
+        return None
+    width, height = plan.canvas
+    for edge in (TILE, SMALL_TILE):
+        tile = _tile_for(plan.model, width, height, edge)
+        if not plan.vae_tile or tile < plan.vae_tile:
+            lever = Lever(name="vae_tiling", value=f"{tile} px", reason="memory ran out")
+            return Step(plan=_with_lever(plan, lever, vae_tile=tile), line=f"decoding in tiles of {tile} px")
+    return None
+
+
+def _further_off(plan: GeneratePlan, request: GenerateRequest) -> Step | None:
+    if request.offload not in (None, "auto"):
+        return None
+    # Weights that rest on the disk take as much of the accelerator as those in main memory.
+    rungs = [each for each in _RUNGS[plan.device] if each != "disk" and _refusal(each, plan.quantize) is None]
+    position = rungs.index("group" if plan.offload == "disk" else plan.offload)
+    if position + 1 == len(rungs):
+        return None
+    offload = rungs[position + 1]
+    lever = Lever(name="offload", value=offload, reason="memory ran out")
+    return Step(plan=_with_lever(plan, lever, offload=offload), line=f"--offload {offload}, {_MEANING[offload]}")
+
+
+def _smaller_chunk(plan: GeneratePlan) -> Step | None:
+    if plan.attention_slicing != "chunked" or plan.attention_chunk_bytes <= _SMALLEST_CHUNK:
+        return None
+    chunk = max(_SMALLEST_CHUNK, plan.attention_chunk_bytes // 4)
+    lever = Lever(name="attention_slicing", value="chunked", reason=f"memory ran out; {text(chunk)} at a time")
+    return Step(
+        plan=_with_lever(plan, lever, attention_chunk_bytes=chunk), line=f"attention in chunks of {text(chunk)}"
+    )
+
+
+def _with_lever(plan: GeneratePlan, lever: Lever, **changes: object) -> GeneratePlan:
+    levers = tuple(lever if each.name == lever.name else each for each in plan.levers)
+    return replace(plan, levers=levers, **changes)  # type: ignore[arg-type]  # the names are the plan's own

@@ -23,7 +23,7 @@ LINEAGE_CHARACTERS = 24_000
 _SINCE = {
     2: ("tile", "change", "ingredients", "edits"),
     3: ("watermark", "label"),
-    4: ("adapters", "reading", "template", "negative_template"),
+    4: ("base", "base_revision", "stored", "adapters", "quantize", "reading", "template", "negative_template"),
 }
 _SHA256 = Limit(pattern="[0-9a-f]{64}", called="a SHA-256 in hexadecimal")
 _LIMITS = {
@@ -78,10 +78,12 @@ class Recipe:
     One recipe makes one picture. `model` is the reference to ask for again; `model_hash` is the sha256 over the
     model's weight files (see `engine/store.py`); `versions` names imggen, torch and diffusers. `width` and `height` are
     those of the picture as it was made; the last of `edits` says what it was enlarged to. `watermark` says that the
-    pixels carry one, `label` which text is drawn into a corner; `adapters` were added to the model. `reading` says how
-    the words of both prompts are read; `template` and `negative_template` are what was typed, where something else came
-    out of it. A recipe that was read keeps the `schema` that it was written with, so that it stays the same recipe
-    under the same hash.
+    pixels carry one, `label` which text is drawn into a corner; `base` is what a single file was completed with, and
+    `stored` how that file stores the denoiser, where something of its precision is lost (`Q4_K`); `adapters` were added
+    to the model; `quantize` is how
+    its denoiser's weights were stored. `reading` says how the words of both prompts are read; `template` and
+    `negative_template` are what was typed, where something else came out of it. A recipe that was read keeps the
+    `schema` that it was written with, so that it stays the same recipe under the same hash.
     """
 
     task: str
@@ -110,9 +112,13 @@ class Recipe:
     watermark: bool = False
     label: str = ""
     adapters: tuple[Adapter, ...] = ()
+    quantize: str = "none"
     reading: Reading = "cut"
     template: str = ""
     negative_template: str = ""
+    base: str | None = None
+    base_revision: str | None = None
+    stored: str = ""
     schema: int = SCHEMA
 
     def to_json(self) -> str:

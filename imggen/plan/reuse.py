@@ -6,6 +6,7 @@ from typing import Final
 
 from imggen.errors import RequestError
 from imggen.plan import adaptation, alteration, catalog, prompt, words
+from imggen.plan.adapter import Adapter
 from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE
 from imggen.plan.given import Given
 from imggen.plan.prompt import Reading
@@ -33,18 +34,21 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
             f"the recipe is one for {recipe.task!r}; this command does {request.task}", hint=_COMMANDS.get(recipe.task)
         )
     family = catalog.named(recipe.family)
+    _check_beside(recipe, request)
     recorded: dict[str, object] = {
         "prompt": recipe.prompt,
         "negative_prompt": recipe.negative_prompt or None,
         "model": _reference(recipe),
+        "base": None if _was_said(request, "model") else _base(recipe),
         "steps": recipe.steps,
-        "guidance": recipe.guidance if family.guidance_argument else None,
+        "guidance": recipe.guidance if family.guidance_refusal is None else None,
         "seed": str(recipe.seed),
         "num_images": None,
         "sampler": recipe.sampler,
         "device": recipe.device,
         "dtype": recipe.dtype,
         "attention_slicing": {"off": "off", "diffusers": "on"}.get(recipe.attention_slicing, "auto"),
+        "quantize": recipe.quantize,
         "tile": recipe.tile,
         "watermark": "on" if recipe.watermark else "off",
         "label": recipe.label,
@@ -56,6 +60,25 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
     filled = _filled(request, recorded, RECIPE)
     recalled = [name for name in words.FIELDS if filled.origin.get(name) == RECIPE]
     return replace(filled, reading=filled.reading | dict.fromkeys(recalled, recipe.reading))
+
+
+def _check_beside(recipe: Recipe, request: GenerateRequest) -> None:
+    """Raise RequestError for pictures beside the words that a recipe cannot hold, and that nobody names again."""
+    for kind, name, option in (("controlnet", "control", "--control"), ("ip-adapter", "ip_adapter", "--ip-adapter")):
+        found = [each for each in recipe.adapters if each.kind == kind]
+        if not found or request.task == "style" or _was_said(request, name):
+            continue
+        many = f"{len(found)} pictures" if len(found) > 1 else "a picture"
+        raise RequestError(
+            f"it was made with {many} beside the words ({option}), and a recipe holds no pictures",
+            hint=" ".join(_named_again(each, option) for each in found),
+        )
+
+
+def _named_again(adapter: Adapter, option: str) -> str:
+    scale = "" if adapter.scale is None else f":{adapter.scale:g}"
+    reference = f"{adaptation.with_revision(adapter.reference, adapter.revision)}:" if option == "--control" else ""
+    return f"{option} {reference}PICTURE{scale}"
 
 
 def adopt(request: GenerateRequest, given: tuple[Given, ...]) -> GenerateRequest:
@@ -95,9 +118,10 @@ def _is_blank(request: GenerateRequest, name: str) -> bool:
 
 
 def _making(recipe: Recipe) -> dict[str, object]:
-    guided = catalog.named(recipe.family).guidance_argument is not None
+    guided = catalog.named(recipe.family).guidance_refusal is None
     return {
         "model": _reference(recipe),
+        "base": _base(recipe),
         "steps": recipe.steps,
         "guidance": recipe.guidance if guided else None,
         "sampler": recipe.sampler,
@@ -107,6 +131,10 @@ def _making(recipe: Recipe) -> dict[str, object]:
 
 def _reference(recipe: Recipe) -> str:
     return f"{recipe.model}@{recipe.model_revision}" if recipe.model_revision else recipe.model
+
+
+def _base(recipe: Recipe) -> str | None:
+    return f"{recipe.base}@{recipe.base_revision}" if recipe.base and recipe.base_revision else recipe.base
 
 
 def _filled(request: GenerateRequest, values: dict[str, object], origin: str) -> GenerateRequest:
@@ -133,14 +161,14 @@ def _recorded_change(recipe: Recipe, request: GenerateRequest) -> dict[str, obje
     if request.task == "blend":
         weights = [each.weight for each in recipe.ingredients if each.weight is not None]
         recorded |= {"mutate": change.mutation, "weights": ",".join(f"{each:.17g}" for each in weights)}
-    if request.task == "style":
-        recorded["ip_adapter_weights"] = change.adapter and f"{change.adapter}:{change.adapter_scale:.17g}"
+    if request.task == "style" and change.adapter:
+        recorded["ip_adapter_weights"] = f"{change.adapter}:{change.adapter_scale:.17g}"
     return recorded
 
 
 def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
     """Return what a picture made from `recipe` was made with that changes pixels and that `recipe` did not say."""
-    names = ("model_hash", "device", "dtype", "attention_slicing", "vae_tile")
+    names = ("model_hash", "device", "dtype", "attention_slicing", "vae_tile", "quantize")
     changed = [name for name in names if getattr(recipe, name) != getattr(made, name)]
     found = [f"{name} {getattr(recipe, name)} is now {getattr(made, name)}" for name in changed]
     hashes = [each.change.adapter_hash if each.change else None for each in (recipe, made)]

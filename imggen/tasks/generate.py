@@ -197,7 +197,7 @@ def _prepare(
     if request.base is not None:
         governance.check_name(governed, aliases.real(request.base))
     machine = probe.machine()
-    half = request.dtype not in ("float32", "fp32") and (machine.cpu_bfloat16 or bool(machine.accelerators))
+    half = probe.prefers_half(request.dtype, machine)
     terms = Terms(
         offline=bool(request.offline) or not fetch, allow_pickle=bool(request.allow_pickle), half=half, sketch=sketch
     )

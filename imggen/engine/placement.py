@@ -1,0 +1,88 @@
+"""Where the parts of a pipeline rest while they wait, and where they compute."""
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import psutil
+import torch
+from diffusers.hooks import apply_group_offloading
+
+from imggen.errors import MachineError
+from imggen.plan.memory import text
+from imggen.plan.request import GeneratePlan
+
+_PREFIX = "imggen-layers-"
+
+
+def place(pipeline: Any, plan: GeneratePlan, *, root: Path | None = None) -> None:
+    """Put the parts of `pipeline` where `plan` wants them; `root` is the folder for those that rest on the disk."""
+    if plan.offload == "model":
+        pipeline.enable_model_cpu_offload(device=plan.device)
+    elif plan.offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=plan.device)
+    elif plan.offload == "group":
+        _offload_layers(pipeline, plan, None)
+    elif plan.offload == "disk":
+        _offload_layers(
+            pipeline, plan, _own_folder(pipeline, root or platformdirs.user_cache_path("imggen") / "layers")
+        )
+    else:
+        pipeline.to(plan.device)
+
+
+def _offload_layers(pipeline: Any, plan: GeneratePlan, folder: Path | None) -> None:
+    device = torch.device(plan.device)
+    for name, module in _modules(pipeline):
+        # The autoencoder is small, and its tiles would confuse the order in which streams fetch layers. A class that
+        # says no is taken at its word.
+        if name == "vae" or not getattr(module, "_supports_group_offloading", True):
+            module.to(device)
+            continue
+        # Not the pipeline's own `enable_group_offload`: it gives all parts one folder, in which those with layers of
+        # the same name (two text encoders) overwrite each other's files.
+        place_of = None if folder is None else folder / name
+        if place_of is not None:
+            place_of.mkdir()
+        apply_group_offloading(
+            module,
+            onload_device=device,
+            offload_type="leaf_level",
+            use_stream=device.type == "cuda",
+            offload_to_disk_path=None if place_of is None else str(place_of),
+        )
+
+
+def _modules(pipeline: Any) -> Iterator[tuple[str, torch.nn.Module]]:
+    for name, each in pipeline.components.items():
+        if isinstance(each, torch.nn.Module):
+            yield name, each
+
+
+def _own_folder(pipeline: Any, root: Path) -> Path:
+    """Return a new folder in `root` with room for all layers, which goes when the pipeline goes."""
+    root.mkdir(parents=True, exist_ok=True)
+    _sweep(root)
+    needed = sum(each.nbytes for name, module in _modules(pipeline) if name != "vae" for each in module.parameters())
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        raise MachineError(
+            f"--offload disk writes {text(needed)} of layers to {root}, and {text(free)} are free there",
+            hint="free some of the disk, or --offload sequential",
+        )
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=root))
+    weakref.finalize(pipeline, shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _sweep(root: Path) -> None:
+    """Remove what runs that were killed have left behind."""
+    for each in root.glob(f"{_PREFIX}*"):
+        number = each.name.removeprefix(_PREFIX).partition("-")[0]
+        if number.isdigit() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(each, ignore_errors=True)

@@ -1,0 +1,222 @@
+"""How many bytes a picture takes, by what takes them, before anything is loaded.
+
+The numbers of copies below were fitted to what `tests/benchmarks/memory.py` measured on a CPU; docs/memory.md has the
+table. On a GPU the same counts stand for the same tensors, and nobody has measured there yet.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from imggen.plan import catalog
+from imggen.plan.adapter import AdapterFacts
+from imggen.plan.dtypes import BYTES
+from imggen.plan.family import Family
+from imggen.plan.machine import Device, Dtype, Machine
+from imggen.plan.request import ModelFacts, Quantize
+
+GIB: Final = 2**30
+MIB: Final = 2**20
+
+LIBRARIES: Final = 440 * MIB
+"""What Python and the libraries take by themselves once they are imported."""
+
+# The share of a denoiser's weights in linear layers, the only ones that int8 and nf4 store smaller. The rest of a U-Net
+# are convolutions: 31 % of Stable Diffusion 1.5 is linear, 87 % of SDXL, which says so (`use_linear_projection`).
+_LINEAR: Final = 0.98
+_LINEAR_OF_UNETS: Final[dict[bool, float]] = {False: 0.31, True: 0.87}
+# Bytes per number: nf4 keeps one scale in float32 per 64 of them.
+_QUANTIZED: Final[dict[Quantize, float]] = {"int8": 1.0, "fp8": 1.0, "nf4": 0.5 + 4 / 64}
+# The share of a U-Net's, and of an autoencoder's, weights that a change to channels-last copies: the convolutions of
+# more than one pixel.
+_CONVOLUTIONS: Final[dict[bool, float]] = {False: 0.63, True: 0.125}
+# The largest layer that group offload moves at a time, as a share of its component: an embedding of words, or the
+# widest of some fifty blocks.
+_LAYER: Final = 1 / 32
+
+# Bytes per pixel, channel of the autoencoder's last level, and byte of precision: an AutoencoderKL with 128 channels
+# was measured to take 2.47 GB for 1024x1024 pixels in bfloat16.
+_DECODE_COPIES: Final = 9.2
+# Copies of the first level's activations that a U-Net keeps for its way up, and that attention and its projections
+# hold at the same time; and the same for a transformer block.
+_UNET_COPIES: Final = 40
+_TRANSFORMER_COPIES: Final = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be made, as far as memory is concerned.
+
+    `passes` is 2 with classifier-free guidance; `seamless` says that the picture's edges shall meet. `seen` are the
+    pixels of each picture that the denoiser sees beside the one that it draws, `adapters` what is added to the model.
+    `channels_last` says that convolutions are turned, which copies them.
+    """
+
+    family: Family
+    facts: ModelFacts
+    machine: Machine
+    device: Device
+    dtype: Dtype
+    width: int
+    height: int
+    pictures: int
+    passes: int
+    seamless: bool = False
+    seen: tuple[int, ...] = ()
+    quantize: Quantize = "none"
+    channels_last: bool = False
+    adapters: tuple[AdapterFacts, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Estimated bytes, by what takes them.
+
+    `base` are the libraries, where they share the memory with the model; `weights` are all of them, in the run's dtype
+    or quantised; `largest` is the largest component's, `rest` those of the autoencoder; `layer` is what group offload
+    moves at a time. `private` are the weights that do not stay mapped from their file: the kernel cannot drop them.
+    `scores` is the largest matrix of attention scores, where the device keeps it whole.
+    """
+
+    base: int
+    weights: int
+    largest: int
+    rest: int
+    layer: int
+    private: int
+    denoising: int
+    scores: int
+    decoding: int
+
+
+def estimate(job: Job) -> Need:
+    """Return what `job` needs with every lever off."""
+    weights = {name: _weights(name, size, job) for name, size in job.facts.weight_bytes.items()}
+    added = sum(_added(each, job) for each in job.adapters)
+    largest = max(weights.values(), default=0)
+    return Need(
+        base=LIBRARIES if job.device == "cpu" else 0,
+        weights=sum(weights.values()) + added,
+        largest=largest + added,
+        rest=weights.get("vae", 0),
+        layer=int(largest * _LAYER),
+        private=sum(_private(name, size, job) for name, size in weights.items()) + added,
+        denoising=denoising(job),
+        scores=scores(job) if job.device == "mps" else 0,
+        # Encoding what is seen takes no more than decoding as much.
+        decoding=max(decoding(job, pixels, 1) for pixels in (job.width * job.height, *job.seen)),
+    )
+
+
+def text(size: int) -> str:
+    """Return `size` bytes for people: `1.5 GiB`, `80 MiB`."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{-(-size // MIB)} MiB"
+
+
+def _weights(component: str, size: int, job: Job) -> int:
+    """Return the bytes of a component's weights as the run holds them; unknown dtypes never count as smaller."""
+    if component in job.facts.quantised:
+        return size
+    stored = job.facts.stored_dtypes.get(component)
+    numbers = size if component in job.facts.eight_bits else size // (2 if stored is None else BYTES[stored])
+    if component != job.family.denoiser or job.quantize == "none":
+        return numbers * BYTES[job.dtype]
+    smaller = 1.0 if job.quantize == "fp8" else _linear(job)
+    return int(numbers * (smaller * _QUANTIZED[job.quantize] + (1 - smaller) * BYTES[job.dtype]))
+
+
+def _linear(job: Job) -> float:
+    if job.family.denoiser != "unet":
+        return _LINEAR
+    return _LINEAR_OF_UNETS[_has_linear_projections(job)]
+
+
+def _has_linear_projections(job: Job) -> bool:
+    return bool(job.facts.configs.get("unet", {}).get("use_linear_projection"))
+
+
+def _private(component: str, size: int, job: Job) -> int:
+    """Return how many of a component's bytes are copies that the kernel cannot drop and read again from the file."""
+    quantized = component == job.family.denoiser and job.quantize != "none"
+    if quantized or job.facts.pickles or job.facts.stored_dtypes.get(component) != job.dtype:
+        return size
+    if not job.channels_last:
+        return 0
+    if component == "unet":
+        return int(size * _CONVOLUTIONS[_has_linear_projections(job)])
+    return size if component == "vae" else 0
+
+
+def _added(adapter: AdapterFacts, job: Job) -> int:
+    stored = adapter.stored_dtype
+    # An autoencoder takes the place of the model's own, which is counted already.
+    if adapter.asked.kind == "vae":
+        return 0
+    return adapter.weight_bytes * BYTES[job.dtype] // (2 if stored is None else BYTES[stored])
+
+
+def denoising(job: Job) -> int:
+    """Return what one step of the denoiser takes beside its weights, with the scores never whole."""
+    config = job.facts.configs.get(job.family.denoiser, {})
+    rows, columns = _latents(job)
+    if job.family.denoiser == "unet":
+        channels = _first(config.get("block_out_channels"), 320)
+        return rows * columns * channels * BYTES[job.dtype] * job.passes * _UNET_COPIES
+    hidden = _whole(config.get("num_attention_heads"), 24) * _whole(config.get("attention_head_dim"), 128)
+    return _tokens(job) * hidden * BYTES[job.dtype] * job.passes * _TRANSFORMER_COPIES
+
+
+def decoding(job: Job, width: int, height: int) -> int:
+    """Return what the autoencoder takes beside its weights to decode, or to encode, so many pixels at a time."""
+    vae = job.facts.configs.get("vae", {})
+    channels = _first(vae.get("block_out_channels") or vae.get("decoder_block_out_channels"), 128)
+    bytes_each = 4 if job.family.force_upcast_vae and job.dtype == "float16" else BYTES[job.dtype]
+    return int(width * height * channels * bytes_each * _DECODE_COPIES)
+
+
+def scores(job: Job) -> int:
+    """Return the bytes of the largest matrix of attention scores in float32, were it kept whole."""
+    config = job.facts.configs.get(job.family.denoiser, {})
+    rows, columns = _latents(job)
+    if job.family.denoiser == "unet":
+        level = _first_attention(config)
+        tokens = (rows >> level) * (columns >> level)
+        # A U-Net's config calls the number of heads `attention_head_dim`, one for all levels or one per level.
+        heads = _at(config.get("num_attention_heads") or config.get("attention_head_dim"), level, 8)
+    else:
+        tokens = _tokens(job)
+        heads = _whole(config.get("num_attention_heads"), 24)
+    return job.passes * heads * tokens * tokens * 4
+
+
+def _latents(job: Job) -> tuple[int, int]:
+    scale = catalog.vae_scale(job.facts)
+    return max(1, job.height // scale), max(1, job.width // scale)
+
+
+def _tokens(job: Job) -> int:
+    """Return how many tokens a transformer sees: of the picture, of those that it looks at, and of the prompt."""
+    rows, columns = _latents(job)
+    others = sum(job.seen) // catalog.vae_scale(job.facts) ** 2
+    return (rows * columns + others) // job.family.patch**2 + job.family.max_tokens
+
+
+def _first_attention(config: dict[str, object]) -> int:
+    """Return the index of the first level of a U-Net that has attention."""
+    blocks = config.get("down_block_types")
+    if not isinstance(blocks, list):
+        return 0
+    return next((index for index, name in enumerate(blocks) if "Attn" in str(name)), 0)
+
+
+def _first(value: object, default: int) -> int:
+    return _at(value, 0, default)
+
+
+def _at(value: object, index: int, default: int) -> int:
+    if isinstance(value, list):
+        return _whole(value[min(index, len(value) - 1)], default) if value else default
+    return _whole(value, default)
+
+
+def _whole(value: object, default: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
