@@ -16,7 +16,14 @@ _PROMPT_CHARACTERS = 40
 _COMMANDS = {"text-to-image": "generate", "image-to-image": "img2img"}
 _STEP = re.compile(r"upscale to ([0-9]+x[0-9]+) px by (.+)", re.ASCII | re.DOTALL)
 _HASH = re.compile(rf"\b([0-9a-f]{{{_HASH_CHARACTERS}}})[0-9a-f]{{{64 - _HASH_CHARACTERS}}}\b")
-_OPERANDS = {"image": "PICTURE", "parent": "PARENT", "mask": "--mask MASK", "style": "--like STYLE"}
+_OPERANDS = {
+    "image": "PICTURE",
+    "parent": "PARENT",
+    "mask": "--mask MASK",
+    "style": "--like STYLE",
+    "control": "--control NAME:PICTURE",
+    "shown": "--ip-adapter PICTURE",
+}
 
 
 def rows(picture: Ingredient) -> Iterator[tuple[str, ...]]:

@@ -200,12 +200,16 @@ def source_type(recipe: Recipe) -> str:
     """Return the IPTC digital source type of the recipe's picture, a URI.
 
     It is a composite where a picture that shows in it does not itself say that a model made all of it. What shows are
-    the picture that was changed, the parents of a child, and a style picture that the model was shown; not a mask, and
-    not a style picture of which only the statistics were taken.
+    the picture that was changed, the parents of a child, and a picture that the model was shown; not a mask, not a
+    style picture of which only the statistics were taken, and not a control picture, of which only lines are followed.
     """
     copying = recipe.change is not None and recipe.change.method in _COPYING
-    shown = [each for each in recipe.ingredients if each.role in _BASES or (copying and each.role == "style")]
+    shown = [each for each in recipe.ingredients if each.role in _BASES or _is_copied(each, copying=copying)]
     return GENERATED if all(is_generated(each.source_type) for each in shown) else COMPOSITE
+
+
+def _is_copied(ingredient: Ingredient, *, copying: bool) -> bool:
+    return ingredient.role == "shown" or (copying and ingredient.role == "style")
 
 
 def is_generated(stated: object) -> bool:

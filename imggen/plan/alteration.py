@@ -17,6 +17,9 @@ _REPAINTING: Final = ("inpaint", "outpaint")
 
 _OF_ANY_SIZE: Final = tuple(each for each in get_args(Task) if each != "outpaint")
 
+BESIDE: Final[tuple[Task, ...]] = ("text-to-image", "image-to-image", "inpaint", "outpaint")
+"""The tasks in which pictures may stand beside the words: one that is shown, and those of ControlNets."""
+
 TASKS_OF: Final[dict[str, tuple[str, ...]]] = {
     "size": _OF_ANY_SIZE,
     "aspect": _OF_ANY_SIZE,
@@ -35,7 +38,10 @@ TASKS_OF: Final[dict[str, tuple[str, ...]]] = {
     "weights": ("blend",),
     "mutate": ("blend",),
     "like": ("style",),
-    "ip_adapter_weights": ("style",),
+    "control": BESIDE,
+    "preprocess": BESIDE,
+    "ip_adapter": BESIDE,
+    "ip_adapter_weights": (*BESIDE, "style"),
 }
 """The fields of a request that only some tasks have."""
 
@@ -47,7 +53,6 @@ WORDLESS: Final = ("blend", "style")
 
 _SUM_TOLERANCE: Final = 1e-3
 MOST_PARENTS: Final = 16
-_STRONGEST_ADAPTER: Final = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +97,6 @@ def choose(case: Case, approach: Approach) -> Alteration:
         return Alteration(change=_repainting(case, change), weights=())
     if request.task == "blend":
         return Alteration(change=replace(change, mutation=_mutation(case, change)), weights=_weights(case))
-    if request.task == "style":
-        adapter, scale = _adapter(request.ip_adapter_weights)
-        return Alteration(change=replace(change, adapter=adapter, adapter_scale=scale), weights=())
     return Alteration(change=change, weights=())
 
 
@@ -180,19 +182,3 @@ def _scaled(weights: tuple[float, ...]) -> str:
         return _even(len(weights))
     shares = [round(each / total, 3) for each in weights[:-1]]
     return "--weights " + ",".join(f"{each:g}" for each in (*shares, round(1 - sum(shares), 3)))
-
-
-def _adapter(text: str | None) -> tuple[str | None, float | None]:
-    """Return the reference and the scale of `REF[:scale]`, scale 1 where none is said."""
-    if text is None:
-        return None, None
-    reference, _, written = text.rpartition(":")
-    try:
-        scale = float(written) if reference else 1.0
-    except ValueError:
-        return text, 1.0
-    if not math.isfinite(scale) or not 0 <= scale <= _STRONGEST_ADAPTER:
-        raise RequestError(
-            f"--ip-adapter-weights {text}: the scale {written} is not in 0 to 4", hint=f"{reference}:0.8"
-        )
-    return reference or text, scale

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from imggen.errors import RequestError
-from imggen.plan import catalog, references
+from imggen.plan import catalog, controlnets, ip_adapters, references
 from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE, Case
 from imggen.plan.change import Method
 from imggen.plan.recipe import Recipe
@@ -33,7 +33,8 @@ class Approach:
 
     `strength` is the share of the noising that is done and undone, None where the method starts from noise. `words` is
     what the model is told because nobody says anything that it could do, None where that is not needed; `seen` are the
-    pixels of each picture that its denoiser sees beside the one that it draws.
+    pixels of each picture that its denoiser sees beside the one that it draws. `control_argument` is the pipeline's
+    argument for control pictures, None where there are none.
     """
 
     method: Method | None
@@ -42,6 +43,7 @@ class Approach:
     strength: float | None = None
     words: str | None = None
     seen: tuple[int, ...] = ()
+    control_argument: str | None = None
 
 
 def choose(case: Case, size: Size, steps: int) -> Approach:
@@ -56,9 +58,23 @@ def choose(case: Case, size: Size, steps: int) -> Approach:
             f"{case.facts.reference} is an inpainting model: it repaints pictures and cannot {_CALLED[task]}",
             hint='imggen inpaint PICTURE "..." --mask MASK, or another --model',
         )
-    approach = _WAYS[task](case, size)
+    approach = _controlled(case, _WAYS[task](case, size))
     seen = references.seen(case, approach.method, size)
     return replace(approach, strength=_strength(case, approach, steps), seen=seen)
+
+
+def _controlled(case: Case, approach: Approach) -> Approach:
+    """Return the approach by the pipeline that follows control pictures, where there are any."""
+    controls = controlnets.of(case.family)
+    if controls is None or all(each.asked.kind != "controlnet" for each in case.adapters):
+        return approach
+    task = next((task for task, name in case.family.pipelines.items() if name == approach.pipeline), case.request.task)
+    if task not in controls.pipelines:
+        raise RequestError(
+            f"--control: {case.family.title} follows no control picture where it shall {_CALLED[case.request.task]}",
+            hint="leave --control out, or another --model",
+        )
+    return replace(approach, pipeline=controls.pipelines[task], control_argument=controls.image_argument(task))
 
 
 def _strength(case: Case, approach: Approach, steps: int) -> float | None:
@@ -121,6 +137,12 @@ def _repaint(case: Case, _: Size) -> Approach:
         if "inpaint" in family.pipelines
         else f"{family.title} has no inpainting pipeline"
     )
+    if family.unlisted:
+        raise RequestError(
+            f"{case.facts.reference} cannot {_CALLED[case.request.task]}: {lacks}, and where its latents lie is not "
+            "known",
+            hint="another --model",
+        )
     return Approach(
         method="latent-blending",
         pipeline=_starting(case, lacks),
@@ -129,7 +151,8 @@ def _repaint(case: Case, _: Size) -> Approach:
 
 
 def _breed(case: Case, size: Size) -> Approach:
-    lacks = _not_by_recipe(case, size)
+    unknown = f"how {case.family.title} takes noise and words is not known" if case.family.unlisted else None
+    lacks = unknown or _not_by_recipe(case, size)
     if lacks is None:
         return Approach(
             method="noise-and-words",
@@ -187,11 +210,7 @@ def is_heritable(recipe: Recipe) -> bool:
 def _stylise(case: Case, _: Size) -> Approach:
     family = case.family
     if case.request.ip_adapter_weights is not None:
-        if family.adapter_refusal:
-            raise RequestError(
-                f"--ip-adapter-weights: {family.title} takes none; {family.adapter_refusal}",
-                hint="leave --ip-adapter-weights out",
-            )
+        ip_adapters.check_family(family, ip_adapters.WEIGHTS)
         return Approach(
             method="ip-adapter",
             pipeline=_starting(case, "an adapter only helps"),

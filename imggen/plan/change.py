@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["image", "mask", "parent", "style"]
+Role = Literal["image", "mask", "parent", "style", "control", "shown"]
+"""What a given picture is for: changed, a mask, mixed, its style taken; followed by a ControlNet; or shown to the model
+beside the words."""
+
 Fit = Literal["crop", "pad", "stretch"]
 Axes = Literal["x", "y", "xy"]
 Method = Literal[

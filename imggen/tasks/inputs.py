@@ -1,15 +1,15 @@
 """The given pictures of a request: read, laid out for a model, and put together with what it drew."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
-from imggen.data import layout
+from imggen.data import layout, preprocessing
 from imggen.errors import RequestError
-from imggen.plan import alteration, catalog
-from imggen.plan.change import Change, Role
+from imggen.plan import alteration, catalog, controls, ip_adapters
+from imggen.plan.change import Change, Fit, Role
 from imggen.plan.given import Given
 from imggen.plan.request import GeneratePlan, GenerateRequest
 from imggen.tasks import given
@@ -21,13 +21,16 @@ class Laid:
     """The given pictures as a plan wants them.
 
     `images` (RGB) and `mask` (L) have the size of the plan's canvas; `style` (RGB, or RGBA where some of it does not
-    show) has its own shape, and no more pixels than are of use. `original` has the picture's own size and transparency;
+    show) has its own shape, and no more pixels than are of use, and so has `shown`; `controls` (RGB) have the canvas's
+    size. `original` has the picture's own size and transparency;
     `kept` (L), of the same size, says how much of what was drawn shows: 0 none of it.
     """
 
     images: tuple[Image.Image, ...] = ()
     mask: Image.Image | None = None
     style: Image.Image | None = None
+    controls: tuple[Image.Image, ...] = ()
+    shown: Image.Image | None = None
     original: Image.Image | None = None
     kept: Image.Image | None = None
 
@@ -56,6 +59,11 @@ def _wanted(request: GenerateRequest) -> Iterator[tuple[Role, str]]:
         if request.like is None:
             raise RequestError("style needs a picture that has it", hint="--like painting.png")
         yield "style", request.like
+    for each in controls.of(request):
+        yield "control", each.image
+    shown = ip_adapters.image(request)
+    if shown is not None:
+        yield "shown", shown
 
 
 def facts(opened: Sequence[Opened]) -> tuple[Given, ...]:
@@ -65,6 +73,32 @@ def facts(opened: Sequence[Opened]) -> tuple[Given, ...]:
 
 def lay(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
     """Return the opened pictures as `plan` wants them; raise RequestError for a mask that does not fit its picture."""
+    return replace(_lay_changed(plan, opened), controls=_controls(plan, opened), shown=_shown(plan, opened))
+
+
+def _controls(plan: GeneratePlan, opened: Sequence[Opened]) -> tuple[Image.Image, ...]:
+    """Return the control pictures as large as what is computed; those of photographs are made here."""
+    fit = (plan.change.fit if plan.change else None) or "crop"
+    networks = [each for each in plan.adapters if each.asked.kind == "controlnet"]
+    pictures = [each for each in opened if each.given.role == "control"]
+    return tuple(
+        layout.extend(_control(network.asked.preprocessor, picture.image, plan, fit), plan.canvas)
+        for network, picture in zip(networks, pictures, strict=True)
+    )
+
+
+def _control(preprocessor: str | None, image: Image.Image, plan: GeneratePlan, fit: Fit) -> Image.Image:
+    # On black, which is where nothing is in edges, depths and poses alike.
+    laid = layout.flatten(layout.fit(image, (plan.width, plan.height), fit), (0, 0, 0))
+    return laid if preprocessor is None else preprocessing.make(preprocessor, laid)
+
+
+def _shown(plan: GeneratePlan, opened: Sequence[Opened]) -> Image.Image | None:
+    pixels = plan.canvas[0] * plan.canvas[1]
+    return next((layout.shrunk(each.image, pixels) for each in opened if each.given.role == "shown"), None)
+
+
+def _lay_changed(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
     change = plan.change
     changed = [each.image for each in opened if each.given.role in ("image", "parent")]
     if change is None or not changed:
@@ -135,7 +169,19 @@ def notes(plan: GeneratePlan, opened: Sequence[Opened]) -> tuple[str, ...]:
         fate = _transparency(plan, each.given.role) if each.image.mode == "RGBA" else None
         if fate:
             found.append(f"{each.given.name}: what is transparent in it {fate}")
+        if each.given.role == "control":
+            found.extend(_control_notes(plan, each.given))
     return tuple(found)
+
+
+def _control_notes(plan: GeneratePlan, given: Given) -> Iterator[str]:
+    shapes = (given.width * plan.height, given.height * plan.width)
+    how = (plan.change.fit if plan.change else None) or "crop"
+    if abs(shapes[0] - shapes[1]) > max(plan.width, plan.height):
+        yield (
+            f"{given.name} is {given.width}x{given.height}, which is no shape for {plan.width}x{plan.height}: it is "
+            f"fitted by --fit {how}"
+        )
 
 
 def _transparency(plan: GeneratePlan, role: Role) -> str | None:
@@ -143,5 +189,8 @@ def _transparency(plan: GeneratePlan, role: Role) -> str | None:
     change = plan.change
     if role == "style" and change is not None and change.method == "statistics":
         return "counts as little as it shows"
-    repaints = change is not None and change.method in ("inpainting", "latent-blending") and change.paste
-    return None if role == "mask" or repaints else "was laid on white"
+    if role == "control":
+        return "was laid on black"
+    repaints = role == "image" and change is not None and change.method in ("inpainting", "latent-blending")
+    kept = repaints and change is not None and change.paste
+    return None if role == "mask" or kept else "was laid on white"

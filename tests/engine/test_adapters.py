@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -5,8 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from imggen.engine import adapters, environment
+from imggen.engine import adapters, environment, hub, ip_adapter_files
+from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
+from imggen.plan import ip_adapters
+from imggen.plan.adapter import Asked
 from tests.engine import pipelines
 from tests.tiny_adapters import HIDDEN, PROJECTED, attentions, plain, save_encoder
 
@@ -72,9 +76,13 @@ def drawn(pipeline, **options):
     return pipelines.pixels(pipelines.drawn(pipeline, width=64, height=64, **options))
 
 
-def load(pipeline, reference, scale=1.0, **options):
+def load(pipeline, reference, scale=1.0, *, allow_pickle=False):
+    """Find the adapter that fits the pipeline's U-Net, add it, and return its file."""
+    asked = Asked(kind="ip-adapter", option="--ip-adapter-weights", reference=str(reference), scale=scale)
+    found = ip_adapter_files.find(asked, dict(pipeline.unet.config), terms=Terms(allow_pickle=allow_pickle))
     with environment.quiet():
-        return adapters.load_ip_adapter(pipeline, reference, scale, **options)
+        adapters.load_ip_adapter(pipeline, found, allow_pickle=allow_pickle)
+    return found.files[0]
 
 
 @pytest.mark.parametrize("kind", [plain, plus])
@@ -251,10 +259,57 @@ def test_an_encoder_that_is_a_pickle_is_refused(pristine, lay_out):
 
 
 def test_a_place_without_an_adapter_is_named(tmp_path, pristine, lay_out):
-    refused(pristine, tmp_path / "nowhere", "there is no IP-Adapter at .*nowhere")
+    refused(pristine, tmp_path / "nowhere", "nowhere: there is no such file or folder")
     refused(pristine, lay_out({}), "holds no IP-Adapter")
 
 
-def test_a_pipeline_without_a_unet_is_refused(tmp_path):
-    with pytest.raises(RequestError, match="FluxPipeline takes no IP-Adapter"):
-        load(pipelines.tiny("flux", tmp_path), tmp_path)
+@pytest.mark.parametrize("family", ["sd", "sdxl", "builtin"])
+def test_the_config_of_a_unet_tells_its_cross_attentions(tmp_path, family):
+    unet = pipelines.builtin().unet if family == "builtin" else pipelines.tiny(family, tmp_path).unet
+    names = [each.removesuffix(".processor") for each in unet.attn_processors if each.endswith("attn2.processor")]
+    assert ip_adapters.attentions(dict(unet.config)) == tuple(unet.get_submodule(each).inner_dim for each in names)
+
+
+def test_a_unet_that_is_built_otherwise_is_not_guessed_at():
+    assert ip_adapters.attentions({"block_out_channels": [32], "down_block_types": ["KDownBlock2D"]}) is None
+
+
+class Hub:
+    """A repository of the hub in a folder, from which files are fetched one choice at a time."""
+
+    def __init__(self, monkeypatch, root, commit):
+        self.root, self.snapshot, self.fetched = root, commit, []
+        monkeypatch.setattr(hub, "cached", lambda repository, revision: commit if commit.exists() else None)
+        monkeypatch.setattr(hub, "fetch_chosen", self.fetch)
+
+    def fetch(self, repository, revision, *, choose, on_event):
+        names = [each.relative_to(self.root).as_posix() for each in sorted(self.root.rglob("*")) if each.is_file()]
+        chosen = choose(names)
+        self.fetched.append(chosen)
+        for each in chosen:
+            (self.snapshot / each).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.root / each, self.snapshot / each)
+        return self.snapshot
+
+
+def test_of_a_repository_the_adapter_and_the_encoder_that_it_wants_are_fetched(
+    tmp_path, pristine, encoder, monkeypatch
+):
+    root, commit = tmp_path / "hub", tmp_path / "snapshots" / "abc"
+    for place in ("models", "sdxl_models"):
+        shutil.copytree(encoder, root / place / "image_encoder")
+    other = json.loads((root / "sdxl_models/image_encoder/config.json").read_text())
+    (root / "sdxl_models/image_encoder/config.json").write_text(json.dumps(other | {"projection_dim": 99}))
+    save_file(plain(pristine.unet), root / "sdxl_models" / "one.safetensors")
+    served = Hub(monkeypatch, root, commit)
+    asked = Asked(kind="ip-adapter", option="--ip-adapter", reference="h94/IP-Adapter@main/sdxl_models/one.safetensors")
+    unet = dict(pristine.unet.config)
+    with pytest.raises(ModelError, match="it is not on this machine, and nothing is to be fetched now"):
+        ip_adapter_files.find(asked, unet, terms=Terms(offline=True))
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    found = ip_adapter_files.find(asked, unet, terms=Terms())
+    assert found.files == (commit / "sdxl_models/one.safetensors", commit / "models/image_encoder/model.safetensors")
+    assert (found.reference, found.revision) == ("h94/IP-Adapter/sdxl_models/one.safetensors", "abc")
+    assert "sdxl_models/image_encoder/model.safetensors" not in [each for names in served.fetched for each in names]
+    again = ip_adapter_files.find(asked, unet, terms=Terms(offline=True))
+    assert (again, len(served.fetched)) == (found, 2)

@@ -77,7 +77,7 @@ def with_channels(model, channels, latents=4):
         ("inpaint", {"mask_box": "0,0,64,64"}, "StableDiffusionInpaintPipeline", "inpainting"),
         ("outpaint", {"pad": "64"}, "StableDiffusionInpaintPipeline", "inpainting"),
         ("style", {"like": "s.png"}, "StableDiffusionImg2ImgPipeline", "statistics"),
-        ("style", {"like": "s.png", "ip_adapter": "a:0.5"}, "StableDiffusionImg2ImgPipeline", "ip-adapter"),
+        ("style", {"like": "s.png", "ip_adapter_weights": "a:0.5"}, "StableDiffusionImg2ImgPipeline", "ip-adapter"),
     ],
 )
 def test_each_task_has_its_pipeline_and_method(task, said, pipeline, method):
@@ -173,19 +173,6 @@ def test_what_a_task_does_not_have_is_refused_when_typed_and_left_out_when_a_pre
         decide("text-to-image", (), strength=0.5)
     plan = decide("text-to-image", (), strength=0.5, origin={"strength": "preset soft"})
     assert plan.change is None
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"), [("weights.safetensors", 1.0), ("weights:0.5", 0.5), ("C:/w.safetensors", 1.0)]
-)
-def test_an_adapter_has_a_scale(text, kept):
-    plan = decide("style", like="s.png", ip_adapter=text)
-    assert plan.change.adapter_scale == kept
-
-
-def test_an_adapter_scale_out_of_range_is_refused():
-    with pytest.raises(RequestError, match="not in 0 to 4"):
-        decide("style", like="s.png", ip_adapter_weights="weights:9")
 
 
 def test_a_picture_too_large_for_the_model_gets_the_size_of_its_shape_that_is_not():

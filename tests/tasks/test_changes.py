@@ -375,12 +375,14 @@ def test_an_ip_adapter_shows_the_style_picture_to_the_model(tiny_models, tmp_pat
     with environment.quiet():
         tiny_adapters.save_encoder(tmp_path / "adapter" / "image_encoder")
     save_file(tiny_adapters.plain(unet), tmp_path / "adapter" / "style.safetensors")
-    said = {"model": model, "steps": 2, "ip_adapter": f"{tmp_path}/adapter:0.5"}
+    said = {"model": model, "steps": 2, "ip_adapter_weights": f"{tmp_path}/adapter:0.5"}
     (made,) = make("style", like="other.png", output="other-style.png", **said)
     make("style", like="mask.png", output="mask-style.png", **said)
-    assert (made.recipe.change.method, made.recipe.change.adapter_scale) == ("ip-adapter", 0.5)
+    (adapter,) = made.recipe.adapters
+    assert (made.recipe.change.method, adapter.kind, adapter.scale) == ("ip-adapter", "ip-adapter", 0.5)
     weights = (tmp_path / "adapter" / "style.safetensors").read_bytes()
-    assert made.recipe.change.adapter_hash == hashlib.sha256(weights).hexdigest()
+    assert adapter.sha256 == hashlib.sha256(weights).hexdigest()
+    assert adapter.image == made.recipe.ingredients[1].sha256
     assert metadata.read(made.path).found.recipe == made.recipe
     assert (pixels("other-style.png") != pixels("mask-style.png")).any()
     with pytest.raises(ModelError, match="there is no such file or folder"):
@@ -468,21 +470,9 @@ def test_a_seamless_picture_has_a_size_that_need_not_be_cut():
     assert caught.value.hint == "--size 104x72"
 
 
-def test_an_adapter_and_sliced_attention_are_refused_together(tiny_models):
-    with pytest.raises(RequestError, match="both replace the way"):
-        planned(
-            "style",
-            like="other.png",
-            model=str(tiny_models("sd")),
-            ip_adapter_weights="x",
-            attention_slicing="on",
-            output="x.png",
-        )
-
-
 def test_a_recipe_without_an_adapter_keeps_a_presets_adapter_out():
     make("style", like="other.png", steps=2, output="first.png")
-    origin = {"ip_adapter": "preset fancy"}
+    origin = {"ip_adapter_weights": "preset fancy"}
     plan = planned(
         "style",
         prompt=None,

@@ -1,0 +1,203 @@
+"""Control pictures in a request: for which ControlNet, how strongly each is followed, and what it is made of."""
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from imggen.errors import RequestError
+from imggen.plan import controlnets
+from imggen.plan.adapter import Asked
+from imggen.plan.family import Family
+from imggen.plan.nearest import nearest
+from imggen.plan.request import GenerateRequest
+
+OPTION: Final = "--control"
+KINDS: Final = ("canny", "depth", "pose", "scribble", "lineart", "softedge", "tile", "normal", "seg")
+"""What a control picture can be, by the names that people use for it."""
+
+OTHER_NAMES: Final[dict[str, str]] = {"openpose": "pose", "hed": "softedge", "segmentation": "seg"}
+STRONGEST: Final = 2.0
+PREPROCESSED: Final = ("canny", "tile")
+"""The kinds whose picture imggen makes out of a photograph."""
+
+_INPAINT: Final = "inpaint"
+# A drive's colon parts nothing: C:\nets\canny
+_DRIVE: Final = re.compile(r"(?:^|(?<=:))[A-Za-z]$")
+
+Exists = Callable[[str], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """One `--control`: a kind or the reference of a ControlNet, its picture's file, and how strongly it is followed."""
+
+    name: str
+    image: str
+    scale: float
+
+    @property
+    def kind(self) -> str | None:
+        """Return which of the usual kinds is meant, None for a reference."""
+        name = OTHER_NAMES.get(self.name, self.name)
+        return name if name in KINDS else None
+
+
+def of(request: GenerateRequest) -> tuple[Control, ...]:
+    """Return the controls of `request`, in their order; raise RequestError for one that says no such thing."""
+    found = tuple(parse(each) for each in request.control or ())
+    if request.preprocess:
+        _check_preprocessing(found)
+    return found
+
+
+def parse(written: str, *, exists: Exists = os.path.exists) -> Control:
+    """Return what `NAME:IMAGE[:SCALE]` says; raise RequestError where a part is missing or out of range.
+
+    Names and files may have colons themselves: a drive's letter keeps its own, what stands behind the last one is the
+    scale where it is a number, and of several ways to part the rest that one is taken in which the picture `exists`.
+    """
+    rest, scale = _scale(written)
+    if not rest.strip():
+        raise RequestError(f"{OPTION} is empty", hint=f"{OPTION} canny:edges.png")
+    ways = [(rest[:place], rest[place + 1 :]) for place in _colons(rest)]
+    whole = [(name, image) for name, image in ways if name.strip() and image.strip()]
+    if rest.startswith(":"):
+        raise RequestError(f"{OPTION} {written} names no ControlNet before its picture", hint=f"{OPTION} canny{rest}")
+    if not whole:
+        raise _imageless(written, rest.rstrip(":"))
+    name, image = next((each for each in whole if exists(os.path.expanduser(each[1]))), _likeliest(whole))  # noqa: PTH111
+    if not exists(os.path.expanduser(image)):  # noqa: PTH111 - ~nobody is a name
+        _refuse_wordy_scale(written, name, image, exists)
+    return Control(name=name.strip(), image=image, scale=scale)
+
+
+def _likeliest(ways: list[tuple[str, str]]) -> tuple[str, str]:
+    """Return the way to part a name from its picture where no file helps: kinds come first, else the last colon."""
+    return next((each for each in ways if OTHER_NAMES.get(each[0], each[0]) in KINDS), ways[-1])
+
+
+def _colons(text: str) -> list[int]:
+    return [
+        each.start()
+        for each in re.finditer(":", text)
+        if not (_DRIVE.search(text[: each.start()]) and text[each.start() + 1 : each.start() + 2] in ("\\", "/"))
+    ]
+
+
+def _scale(written: str) -> tuple[str, float]:
+    rest, colon, last = written.rpartition(":")
+    try:
+        scale = float(last) if colon else None
+    except ValueError:
+        scale = None
+    if scale is None:
+        return written, 1.0
+    if not math.isfinite(scale) or not 0 <= scale <= STRONGEST:
+        raise RequestError(
+            f"{OPTION} {written}: the scale {last} is not in 0 to {STRONGEST:g}", hint=f"{OPTION} {rest}:0.8"
+        )
+    return rest, scale
+
+
+def _imageless(written: str, name: str) -> RequestError:
+    if name == _INPAINT:
+        return RequestError(f"{OPTION} {written}: {_NO_INPAINT}", hint='imggen inpaint PICTURE "..." --mask MASK')
+    return RequestError(
+        f"{OPTION} {written} needs its picture", hint=f"{OPTION} {name or 'canny'}:{_EXAMPLES.get(name, 'picture.png')}"
+    )
+
+
+def _refuse_wordy_scale(written: str, name: str, image: str, exists: Exists) -> None:
+    file, colon, last = image.rpartition(":")
+    if colon and exists(os.path.expanduser(file)):  # noqa: PTH111
+        raise RequestError(f"{OPTION} {written}: {last!r} is not a scale", hint=f"{OPTION} {name}:{file}:0.8")
+
+
+_EXAMPLES: Final[dict[str, str]] = {"canny": "edges.png", "depth": "depth.png", "pose": "pose.png"}
+_NO_INPAINT: Final = (
+    "the picture of an inpainting ControlNet has holes, which no file can hold; imggen inpaint repaints without one"
+)
+
+
+def _check_preprocessing(controls: tuple[Control, ...]) -> None:
+    if not controls:
+        raise RequestError("--preprocess: there is no control picture to make", hint=f"{OPTION} canny:photo.png")
+    for each in controls:
+        if each.kind not in PREPROCESSED:
+            what = f"a picture for {each.name}" if each.kind is None else f"{each.name} pictures"
+            raise RequestError(
+                f"--preprocess: imggen cannot make {what}; it makes {' and '.join(PREPROCESSED)}",
+                hint=f"leave --preprocess out, and name a finished picture: {OPTION} {each.name}:{each.name}.png"
+                if each.kind
+                else "leave --preprocess out, and name finished pictures",
+            )
+
+
+def asked(request: GenerateRequest, family: Family) -> tuple[Asked, ...]:
+    """Return which ControlNets are to be found for `family`, in the order of their pictures.
+
+    Raise RequestError where the family has none, or no usual one of a kind that is meant, or takes one at a time.
+    """
+    controls, taken = of(request), controlnets.of(family)
+    if not controls:
+        return ()
+    if taken is None:
+        known = ", ".join(controlnets.CONTROLS)
+        raise RequestError(
+            f"{OPTION}: imggen knows no ControlNets for {family.title}",
+            hint=f"leave {OPTION} out, or a --model of one of these families: {known}",
+        )
+    wanted = "inpaint" if request.task == "outpaint" else request.task
+    if wanted not in taken.pipelines:
+        raise RequestError(
+            f"{OPTION}: {family.title} follows control pictures for {', '.join(taken.pipelines)} only, not for "
+            f"{request.task}",
+            hint=f"leave {OPTION} out, or another --model",
+        )
+    if len(controls) > 1 and not taken.several:
+        raise RequestError(
+            f"{OPTION}: {family.title} follows one picture at a time, and {len(controls)} are given",
+            hint=f"{OPTION} {controls[0].name}:{controls[0].image}",
+        )
+    return tuple(
+        Asked(
+            kind="controlnet",
+            option=OPTION,
+            reference=_reference(each, family, taken.published),
+            scale=each.scale,
+            image=each.image,
+            preprocessor=each.kind if request.preprocess else None,
+        )
+        for each in controls
+    )
+
+
+def _reference(control: Control, family: Family, published: Mapping[str, str]) -> str:
+    if control.name == _INPAINT:
+        raise RequestError(f"{OPTION} {control.name}: {_NO_INPAINT}", hint='imggen inpaint PICTURE "..." --mask MASK')
+    if control.kind is None:
+        return _plausible(control)
+    found = published.get(control.kind)
+    if found is None:
+        known = f"of those that it knows there are {', '.join(published)}" if published else "it knows none"
+        raise RequestError(
+            f"{OPTION} {control.name}: imggen knows no usual ControlNet of this kind for {family.title}; {known}",
+            hint=f"name one: {OPTION} ORGANISATION/NAME:{control.image}",
+        )
+    return found
+
+
+def _plausible(control: Control) -> str:
+    """Return the reference; raise RequestError for a word that is neither a kind nor looks like a place."""
+    if re.search(r"[./\\]", control.name) or os.path.exists(control.name):  # noqa: PTH110
+        return control.name
+    guess = nearest(control.name, (*KINDS, *OTHER_NAMES))
+    raise RequestError(
+        f"{OPTION} {control.name}: there is no such kind of control, and no such file or folder",
+        hint=f"{OPTION} {guess[0]}:{control.image}"
+        if guess
+        else f"one of {', '.join(KINDS)}, or a ControlNet's folder",
+    )

@@ -1,0 +1,116 @@
+"""Control pictures as they are typed: names, files and scales, however many colons they have."""
+
+import pytest
+
+from imggen.errors import RequestError
+from imggen.plan import catalog, controlnets, controls
+from imggen.plan.controls import Control
+from imggen.plan.request import GenerateRequest
+
+SD = catalog.named("sd")
+
+
+def parse(written, *there):
+    return controls.parse(written, exists=lambda name: name in there)
+
+
+@pytest.mark.parametrize(
+    ("written", "there", "wanted"),
+    [
+        ("canny:edges.png", (), ("canny", "edges.png", 1.0)),
+        ("canny:edges.png:0.8", (), ("canny", "edges.png", 0.8)),
+        ("canny:-", (), ("canny", "-", 1.0)),
+        ("org/name@rev:a.png:0", (), ("org/name@rev", "a.png", 0.0)),
+        ("C:\\nets\\canny:D:\\p\\e.png:0.5", (), ("C:\\nets\\canny", "D:\\p\\e.png", 0.5)),
+        ("canny:C:/p/e.png", (), ("canny", "C:/p/e.png", 1.0)),
+        ("a:b:c.png", ("c.png",), ("a:b", "c.png", 1.0)),
+        ("a:b:c.png", ("b:c.png",), ("a", "b:c.png", 1.0)),
+        ("canny:x:y.png:1.5", (), ("canny", "x:y.png", 1.5)),
+        ("net:x:y.png", (), ("net:x", "y.png", 1.0)),
+    ],
+)
+def test_a_control_is_parted_from_both_ends(written, there, wanted):
+    name, image, scale = wanted
+    assert parse(written, *there) == Control(name=name, image=image, scale=scale)
+
+
+@pytest.mark.parametrize(
+    ("written", "message", "hint"),
+    [
+        ("canny", "--control canny needs its picture", "--control canny:edges.png"),
+        ("canny:0.8", "--control canny:0.8 needs its picture", "--control canny:edges.png"),
+        ("canny:", "--control canny: needs its picture", "--control canny:edges.png"),
+        ("./net", "--control ./net needs its picture", "--control ./net:picture.png"),
+        (":e.png", "--control :e.png names no ControlNet before its picture", "--control canny:e.png"),
+        ("", "--control is empty", "--control canny:edges.png"),
+        ("canny:e.png:2.5", "the scale 2.5 is not in 0 to 2", "--control canny:e.png:0.8"),
+        ("canny:e.png:-1", "the scale -1 is not in 0 to 2", "--control canny:e.png:0.8"),
+        ("canny:e.png:nan", "the scale nan is not in 0 to 2", "--control canny:e.png:0.8"),
+        ("canny:e.png:strong", "'strong' is not a scale", "--control canny:e.png:0.8"),
+        ("inpaint", "has holes, which no file can hold", 'imggen inpaint PICTURE "..." --mask MASK'),
+    ],
+)
+def test_a_control_that_says_no_such_thing_is_refused_with_one_that_does(written, message, hint):
+    with pytest.raises(RequestError, match=message) as caught:
+        parse(written, "e.png")
+    assert (caught.value.exit_code, caught.value.hint) == (2, hint)
+
+
+def asked(*written, family=SD, **said):
+    return controls.asked(GenerateRequest(control=written, **said), family)
+
+
+def test_a_kind_is_the_familys_usual_network_and_another_name_for_it_too():
+    assert [each.reference for each in asked("canny:a.png", "openpose:b.png:0.4")] == [
+        "lllyasviel/control_v11p_sd15_canny",
+        "lllyasviel/control_v11p_sd15_openpose",
+    ]
+    assert [each.scale for each in asked("canny:a.png", "openpose:b.png:0.4")] == [1.0, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("written", "family", "message", "hint"),
+    [
+        ("cany:e.png", "sd", "there is no such kind of control, and no such file or folder", "--control canny:e.png"),
+        (
+            "scribble:e.png",
+            "flux",
+            "no usual ControlNet of this kind for FLUX.1; of those that it knows there are canny",
+            None,
+        ),
+        (
+            "canny:e.png",
+            "flux-schnell",
+            "for FLUX.1 schnell; it knows none",
+            "name one: --control ORGANISATION/NAME:e.png",
+        ),
+        ("inpaint:e.png", "sd", "has holes, which no file can hold", 'imggen inpaint PICTURE "..." --mask MASK'),
+        ("canny:e.png", "auraflow", "imggen knows no ControlNets for AuraFlow", None),
+    ],
+)
+def test_what_a_family_has_not_is_refused_with_what_it_has(written, family, message, hint):
+    with pytest.raises(RequestError, match=message) as caught:
+        asked(written, family=catalog.named(family))
+    assert hint is None or caught.value.hint == hint
+
+
+@pytest.mark.parametrize("kind", ["depth", "pose", "lineart"])
+def test_a_picture_that_imggen_cannot_make_is_refused_by_its_kind(kind):
+    with pytest.raises(
+        RequestError, match=f"--preprocess: imggen cannot make {kind} pictures; it makes canny and tile"
+    ):
+        asked(f"{kind}:photo.png", preprocess=True)
+
+
+def test_there_must_be_something_to_preprocess():
+    with pytest.raises(RequestError, match="there is no control picture to make"):
+        asked(preprocess=True)
+    assert asked("canny:photo.png", preprocess=True)[0].preprocessor == "canny"
+    assert asked("canny:photo.png")[0].preprocessor is None
+
+
+def test_the_table_names_families_kinds_and_places_on_the_hub():
+    for name, row in controlnets.CONTROLS.items():
+        assert row.pipelines.keys() <= catalog.named(name).pipelines.keys()
+        assert set(row.published) <= set(controls.KINDS)
+        assert all(len(each.split("/")) == 2 for each in row.published.values())

@@ -1,0 +1,324 @@
+"""Pictures that stand beside the words: those that ControlNets follow, through the flow of every command."""
+
+import hashlib
+import inspect
+import json
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from imggen.engine import environment
+from imggen.errors import CheckError, ModelError, RequestError
+from imggen.output import metadata
+from imggen.plan.request import GenerateRequest
+from imggen.tasks import generate
+from tests import tiny_controls, tiny_models
+from tests.tiny_models import tiny_models as tiny_models_fixture
+
+tiny_models_ = tiny_models
+tiny_models = tiny_models_fixture
+
+SMALL = ("sd",)
+"""Families that draw small pictures; those of the others are as large as they take."""
+CHANGING = dict.fromkeys(("sd", "sdxl", "flux"), ("image-to-image", "inpaint"))
+BY_CHANCE = ("flux", "qwen-image")
+TASKS = [(family, task) for family in tiny_controls.BUILDERS for task in ("text-to-image", *CHANGING.get(family, ()))]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_with_pictures(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for seed, name in enumerate(("edges.png", "other.png", "photo.png")):
+        levels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(levels).resize((64, 64), Image.Resampling.BICUBIC).save(name)
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (16, 16, 48, 56))
+    mask.save("mask.png")
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory, tiny_models):
+    """Return a function from a family and the changes to its config to the folder of a tiny random ControlNet."""
+    root = tmp_path_factory.mktemp("controls")
+
+    def folder(family, **changes):
+        name = family + "".join(f"-{key}-{value}" for key, value in changes.items()).replace(" ", "")
+        if not (root / name).exists():
+            with environment.quiet():
+                pipeline = tiny_models_.BUILDERS[family](root)
+                tiny_controls.save(root / name, family, pipeline, **changes)
+        return str(root / name)
+
+    return folder
+
+
+def request(**said):
+    plain = {"prompt": "a star", "seed": "7", "dtype": "float32", "device": "cpu", "watermark": "off"}
+    return GenerateRequest(**plain | said)
+
+
+def make(**said):
+    return list(generate.generate(request(**said)))
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def enlarge(edge):
+    for path in Path().glob("*.png"):
+        with Image.open(path) as picture:
+            picture.resize((edge, edge), Image.Resampling.NEAREST).save(path)
+
+
+def asked(family, task, model):
+    """What is asked for of a task: for a small picture where the family can, else a larger one."""
+    edge = 64 if family in SMALL else 256
+    if edge != 64:
+        enlarge(edge)
+    said = {"task": task, "model": model, "steps": 2, "size": f"{edge}x{edge}"}
+    if task == "image-to-image":
+        return said | {"images": ("photo.png",), "steps": 3, "strength": 0.7}
+    if task == "inpaint":
+        return said | {"images": ("photo.png",), "mask": "mask.png", "steps": 3, "strength": 0.7, "paste": False}
+    return said
+
+
+def plainly(plan, networks, pictures):
+    """The picture that a script without imggen makes with ControlNets."""
+    with environment.quiet():
+        loaded = diffusers.DiffusionPipeline.from_pretrained(plan.model.folder, dtype=torch.float32)
+        nets = [
+            getattr(diffusers, json.loads((Path(each) / "config.json").read_text())["_class_name"]).from_pretrained(
+                each, dtype=torch.float32
+            )
+            for each in networks
+        ]
+        options = {"requires_safety_checker": False} if plan.family == "sd" else dict(plan.initial)
+        nets = nets[0] if len(nets) == 1 else nets
+        task_class = getattr(diffusers, plan.pipeline)
+        taken = inspect.signature(task_class).parameters
+        parts = {name: each for name, each in loaded.components.items() if name in taken}
+        task = task_class(**parts, controlnet=nets, **options)
+        task.set_progress_bar_config(disable=True)
+        shown = {}
+        for name, file in pictures.items():
+            files = file if isinstance(file, list) else [file]
+            opened = [Image.open(each).convert("L" if name == "mask_image" else "RGB") for each in files]
+            shown[name] = opened if isinstance(file, list) else opened[0]
+        torch.manual_seed(7)
+        return np.asarray(task(**plan.arguments, **shown, generator=torch.Generator("cpu").manual_seed(7)).images[0])
+
+
+def given(task):
+    return {
+        "text-to-image": {},
+        "image-to-image": {"image": "photo.png"},
+        "inpaint": {"image": "photo.png", "mask_image": "mask.png"},
+    }[task]
+
+
+@pytest.mark.parametrize(("family", "task"), TASKS)
+def test_pixels_are_those_of_a_plain_diffusers_script_and_no_scale_is_no_control(tiny_models, control, family, task):
+    said, network = asked(family, task, str(tiny_models(family))), control(family)
+    plan = generate.plan(request(**said, control=(f"{network}:edges.png:0.8",), output="x.png"))
+    assert "ControlNet" in plan.pipeline
+    make(**said, control=(f"{network}:edges.png:0.8",), output="out.png")
+    shown = {plan.control_argument: "edges.png", **given(task)}
+    np.testing.assert_array_equal(pixels("out.png"), plainly(plan, [network], shown))
+    make(**said, control=(f"{network}:edges.png:0",), output="nothing.png")
+    # Encoding a control picture by chance takes noise from the seed, so there it is not the picture without control.
+    other = {"control": (f"{network}:other.png:0",)} if family in BY_CHANCE else {}
+    make(**said, **other, output="without.png")
+    assert (pixels("out.png") != pixels("nothing.png")).any()
+    assert abs(pixels("nothing.png").astype(int) - pixels("without.png")).max() <= 1
+
+
+@pytest.mark.parametrize("family", ["sd", "flux", "sd3"])
+def test_two_controls_are_those_of_a_plain_diffusers_script(tiny_models, control, family):
+    said = asked(family, "text-to-image", str(tiny_models(family)))
+    networks = [control(family), control(family, seed=1)]
+    wanted = (f"{networks[0]}:edges.png:0.8", f"{networks[1]}:other.png:0.5")
+    plan = generate.plan(request(**said, control=wanted, output="x.png"))
+    make(**said, control=wanted, output="out.png")
+    shown = {plan.control_argument: ["edges.png", "other.png"]}
+    np.testing.assert_array_equal(pixels("out.png"), plainly(plan, networks, shown))
+    make(**said, control=wanted[:1], output="one.png")
+    assert (pixels("out.png") != pixels("one.png")).any()
+
+
+@pytest.mark.parametrize("family", ["qwen-image", "sana", "z-image"])
+def test_a_family_that_follows_one_picture_refuses_two(tiny_models, control, family):
+    networks = (f"{control(family)}:edges.png", f"{control(family)}:other.png")
+    with pytest.raises(RequestError, match="follows one picture at a time, and 2 are given"):
+        generate.plan(request(model=str(tiny_models(family)), control=networks, output="x.png"))
+
+
+def test_outpainting_and_the_built_in_models_way_of_repainting_follow_a_picture_too(tiny_models, control):
+    said = {"model": str(tiny_models("sd")), "images": ("photo.png",), "steps": 2}
+    network = control("sd")
+    for scale, name in (("1", "followed"), ("0", "free")):
+        make(task="outpaint", pad="0,8", control=(f"{network}:edges.png:{scale}",), output=f"{name}.png", **said)
+    assert pixels("followed.png").shape == (64, 80, 3)
+    np.testing.assert_array_equal(pixels("followed.png")[:, 8:72], pixels("photo.png"))
+    assert (pixels("followed.png") != pixels("free.png")).any()
+
+
+def test_a_control_is_recorded_with_its_picture_and_comes_back_when_that_is_named(tiny_models, control):
+    network, model = control("sd"), str(tiny_models("sd"))
+    (made,) = make(model=model, steps=2, control=(f"{network}:edges.png:0.8",), output="first.png")
+    recipe = metadata.read(Path("first.png")).found.recipe
+    assert recipe == made.recipe
+    (adapter,), (picture,) = recipe.adapters, recipe.ingredients
+    digest = hashlib.sha256(Path("edges.png").read_bytes()).hexdigest()
+    weights = hashlib.sha256((Path(network) / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
+    assert (adapter.kind, adapter.reference, adapter.scale) == ("controlnet", network, 0.8)
+    assert (adapter.image, adapter.sha256) == (digest, weights)
+    assert (picture.role, picture.sha256) == ("control", digest)
+    with pytest.raises(RequestError, match="a recipe holds no pictures") as caught:
+        list(generate.generate(GenerateRequest(from_file="first.png", output="again.png")))
+    assert caught.value.hint == f"--control {network}:PICTURE:0.8"
+    wanted = caught.value.hint.removeprefix("--control ").replace("PICTURE", "edges.png")
+    list(generate.generate(GenerateRequest(from_file="first.png", control=(wanted,), output="again.png")))
+    np.testing.assert_array_equal(pixels("first.png"), pixels("again.png"))
+    heard = []
+    other = GenerateRequest(from_file="first.png", control=(f"{network}:other.png:0.8",), output="other-again.png")
+    list(generate.generate(other, on_note=heard.append))
+    assert any("the control is another file" in each for each in heard)
+
+
+def test_a_picture_that_only_follows_lines_is_still_one_that_a_model_made(tiny_models, control):
+    make(model=str(tiny_models("sd")), steps=2, control=(f"{control('sd')}:edges.png",), output="out.png")
+    assert metadata.read(Path("out.png")).xmp[metadata.SOURCE_TYPE] == metadata.GENERATED
+
+
+def test_a_policy_wants_consent_for_a_control_picture_and_knows_its_network(tiny_models, control):
+    network, model = control("sd"), str(tiny_models("sd"))
+    Path("policy.toml").write_text("schema = 1\n[inputs]\nrequire_consent = true\n")
+    said = {
+        "model": model,
+        "steps": 2,
+        "control": (f"{network}:edges.png",),
+        "policy": "policy.toml",
+        "output": "x.png",
+    }
+    with pytest.raises(CheckError, match=r"inputs\.require_consent"):
+        generate.plan(request(**said))
+    assert generate.plan(request(**said, consent=True)).adapters
+    Path("policy.toml").write_text(f'schema = 1\n[models]\ndeny = ["folder:{Path(network).parent}/**"]\n')
+    with pytest.raises(CheckError, match=r"models\.deny"):
+        generate.plan(request(**said))
+
+
+def test_a_control_of_another_shape_is_fitted_and_told(tiny_models, control):
+    with Image.open("edges.png") as edges:
+        edges.resize((96, 64)).save("wide.png")
+        edges.resize((96, 64)).crop((16, 0, 80, 64)).save("cut.png")
+    said = {"model": str(tiny_models("sd")), "steps": 2, "size": "64x64"}
+    plan = generate.plan(request(**said, control=(f"{control('sd')}:wide.png",), output="x.png"))
+    assert any(
+        "wide.png is 96x64, which is no shape for 64x64: it is fitted by --fit crop" in each for each in plan.notes
+    )
+    for name in ("wide", "cut"):
+        make(**said, control=(f"{control('sd')}:{name}.png",), output=f"{name}-out.png")
+    np.testing.assert_array_equal(pixels("wide-out.png"), pixels("cut-out.png"))
+
+
+def test_a_single_file_with_its_config_is_a_control_net_too(tiny_models, control, tmp_path):
+    (tmp_path / "one").mkdir()
+    network = Path(control("sd"))
+    (tmp_path / "one" / "lines.safetensors").write_bytes((network / "diffusion_pytorch_model.safetensors").read_bytes())
+    said = {"model": str(tiny_models("sd")), "steps": 2}
+    alone = f"{tmp_path}/one/lines.safetensors:edges.png"
+    with pytest.raises(ModelError, match=r"lines\.safetensors has no config\.json beside it"):
+        generate.plan(request(**said, control=(alone,), output="x.png"))
+    (tmp_path / "one" / "config.json").write_text((network / "config.json").read_text())
+    make(**said, control=(alone,), output="file.png")
+    make(**said, control=(f"{network}:edges.png",), output="folder.png")
+    np.testing.assert_array_equal(pixels("file.png"), pixels("folder.png"))
+
+
+@pytest.mark.parametrize(
+    ("model", "network", "changes", "message"),
+    [
+        ("sd", "sdxl", {}, "its cross_attention_dim is 64, and that of .* is 32"),
+        ("sd", "sd", {"block_out_channels": (16, 64)}, "its block_out_channels is 16, 64, and that of .* is 32, 64"),
+        ("sd", "flux", {}, "is a FluxControlNetModel; Stable Diffusion 1.x and 2.x takes a ControlNetModel"),
+        ("flux", "flux", {"num_mode": 3}, "holds several ControlNets"),
+        ("flux", "flux", {"joint_attention_dim": 48}, "its joint_attention_dim is 48"),
+        ("qwen-image", "qwen-image", {"extra_condition_channels": 4}, "is for repainting"),
+    ],
+)
+def test_a_control_net_for_another_model_is_refused_by_its_config(
+    tiny_models, control, monkeypatch, model, network, changes, message
+):
+    folder = control(network, **changes)
+    with pytest.raises(ModelError, match=message) as caught:
+        generate.plan(request(model=str(tiny_models(model)), control=(f"{folder}:edges.png",), output="x.png"))
+    assert caught.value.exit_code == 4
+
+
+def test_networks_of_unlike_depth_are_not_added_up(tiny_models, control):
+    wanted = (f"{control('flux')}:edges.png", f"{control('flux', num_layers=2)}:other.png")
+    with pytest.raises(ModelError, match=r"does not go with .*: its num_layers is 2, and that of the other 1"):
+        generate.plan(request(model=str(tiny_models("flux")), control=wanted, output="x.png"))
+
+
+@pytest.mark.parametrize(("family", "title"), [("lumina2", "Lumina-Image 2.0"), ("chroma", "Chroma")])
+def test_a_family_without_control_nets_says_so(tiny_models, family, title):
+    with pytest.raises(RequestError, match=f"--control: imggen knows no ControlNets for {title}"):
+        generate.plan(request(model=str(tiny_models(family)), control=("canny:edges.png",), output="x.png"))
+
+
+def test_a_task_that_the_family_does_not_do_with_control_is_refused(tiny_models, control):
+    said = {"task": "image-to-image", "images": ("photo.png",), "model": str(tiny_models("sd3")), "output": "x.png"}
+    with pytest.raises(RequestError, match="follows control pictures for text-to-image only, not for image-to-image"):
+        generate.plan(request(**said, control=(f"{control('sd3')}:edges.png",)))
+    with pytest.raises(RequestError, match=r"--control .*: blend has no such thing"):
+        generate.plan(request(task="blend", images=("photo.png",), control=("canny:edges.png",), output="x.png"))
+
+
+def test_a_control_picture_that_is_not_there_is_named_with_the_nearest(tiny_models, control):
+    with pytest.raises(RequestError, match=r"there is no file edgs\.png") as caught:
+        generate.plan(request(model=str(tiny_models("sd")), control=(f"{control('sd')}:edgs.png",), output="x.png"))
+    assert "edges.png" in caught.value.hint
+
+
+def test_a_network_with_weights_missing_is_refused(tiny_models, control, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    network = Path(control("sd"))
+    (tmp_path / "gap").mkdir()
+    tensors = load_file(network / "diffusion_pytorch_model.safetensors")
+    tensors.pop("conv_in.weight")
+    save_file(tensors, tmp_path / "gap" / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "gap" / "config.json").write_text((network / "config.json").read_text())
+    with pytest.raises(ModelError, match=r"--control .*gap lacks 1 of its weights, conv_in.weight among them"):
+        make(model=str(tiny_models("sd")), steps=2, control=(f"{tmp_path}/gap:edges.png",), output="x.png")
+
+
+def test_edges_of_a_photograph_are_made_before_they_are_followed(tiny_models, control):
+    cv2 = pytest.importorskip("cv2")
+    said = {"model": str(tiny_models("sd")), "steps": 2, "size": "64x64"}
+    with pytest.raises(RequestError, match="--preprocess: imggen cannot make a picture for"):
+        generate.plan(request(**said, preprocess=True, control=(f"{control('sd')}:photo.png",), output="x.png"))
+    with Image.open("photo.png") as photo:
+        Image.fromarray(cv2.Canny(np.asarray(photo.convert("RGB")), 100, 200)).save("lines.png")
+    from imggen.plan import controlnets
+
+    table = dict(controlnets.CONTROLS["sd"].published)
+    published = controlnets.CONTROLS["sd"].published
+    published["canny"] = control("sd")
+    try:
+        (made,) = make(**said, preprocess=True, control=("canny:photo.png",), output="made.png")
+        make(**said, control=("canny:lines.png",), output="given.png")
+        np.testing.assert_array_equal(pixels("made.png"), pixels("given.png"))
+        assert made.recipe.adapters[0].preprocessor == "canny"
+    finally:
+        published.update(table)
