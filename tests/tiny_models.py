@@ -20,6 +20,7 @@ from diffusers import (  # noqa: E402
     ChromaTransformer2DModel,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
@@ -27,6 +28,8 @@ from diffusers import (  # noqa: E402
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
     PixArtAlphaPipeline,
@@ -164,7 +167,25 @@ def stable_diffusion_xl(root: Path):
     )
 
 
-def flux(root: Path):
+def stable_diffusion_xl_turbo(root: Path):
+    parts = stable_diffusion_xl(root).components
+    scheduler = EulerAncestralDiscreteScheduler(beta_schedule="scaled_linear", timestep_spacing="trailing")
+    return StableDiffusionXLPipeline(**parts | {"scheduler": scheduler}, add_watermarker=False)
+
+
+def stable_diffusion_turbo(root: Path):
+    parts = stable_diffusion(root).components
+    scheduler = EulerDiscreteScheduler(beta_schedule="scaled_linear", timestep_spacing="trailing")
+    return StableDiffusionPipeline(**parts | {"scheduler": scheduler}, requires_safety_checker=False)
+
+
+def latent_consistency(root: Path):
+    parts = stable_diffusion(root).components
+    changes = {"unet": unet(time_cond_proj_dim=16), "scheduler": LCMScheduler()}
+    return LatentConsistencyModelPipeline(**parts | changes, requires_safety_checker=False)
+
+
+def flux(root: Path, *, guidance_embeds=True, use_dynamic_shifting=True):
     torch.manual_seed(0)
     return FluxPipeline(
         transformer=FluxTransformer2DModel(
@@ -177,15 +198,19 @@ def flux(root: Path):
             joint_attention_dim=32,
             pooled_projection_dim=32,
             axes_dims_rope=(4, 4, 8),
-            guidance_embeds=True,
+            guidance_embeds=guidance_embeds,
         ).eval(),
         vae=shifted_autoencoder(),
         text_encoder=CLIPTextModel(clip_config()).eval(),
         text_encoder_2=t5_encoder(),
         tokenizer=clip_tokenizer(root),
         tokenizer_2=t5_tokenizer(),
-        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=use_dynamic_shifting),
     )
+
+
+def flux_schnell(root: Path):
+    return flux(root, guidance_embeds=False, use_dynamic_shifting=False)
 
 
 def flux_kontext(root: Path):
@@ -492,7 +517,11 @@ BUILDERS = {
     **tiny_families.BUILDERS,
     "sd": stable_diffusion,
     "sdxl": stable_diffusion_xl,
+    "sdxl-turbo": stable_diffusion_xl_turbo,
+    "sd-turbo": stable_diffusion_turbo,
+    "lcm": latent_consistency,
     "flux": flux,
+    "flux-schnell": flux_schnell,
     "flux-kontext": flux_kontext,
     "flux2-klein": flux2_klein,
     "flux2-klein-base": flux2_klein_base,

@@ -94,7 +94,7 @@ def gemma_encoder(tokenizer, layers=1):
     return Gemma2Model(config).eval()
 
 
-def clip_config():
+def clip_config(**changes):
     return CLIPTextConfig(
         hidden_size=32,
         intermediate_size=37,
@@ -105,6 +105,7 @@ def clip_config():
         bos_token_id=VOCABULARY - 2,
         eos_token_id=VOCABULARY - 1,
         pad_token_id=VOCABULARY - 1,
+        **changes,
     )
 
 

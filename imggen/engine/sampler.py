@@ -1,5 +1,6 @@
 """From a pipeline and a plan to pictures, one at a time."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -74,10 +75,8 @@ def _draw(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance, repo
             stack.enter_context(attention.chunked(plan.attention_chunk_bytes))
             stack.enter_context(_guarded(pipeline, plan, entrance, report))
             arguments = stack.enter_context(_worded(pipeline, plan, seed, entrance))
-            for name in catalog.named(plan.family).guiders:
-                # A distilled model has none, and its own argument instead.
-                if getattr(pipeline, name, None) is not None:
-                    stack.enter_context(substitution.replaced(getattr(pipeline, name), guidance_scale=plan.guidance))
+            stack.enter_context(_guided(pipeline, plan))
+            stack.enter_context(_seeded(pipeline.scheduler, generator))
             shown = stack.enter_context(entrance.enter(generator))
             drawn = pipeline(**arguments, **shown, generator=generator)
     except BaseException:
@@ -109,6 +108,30 @@ def _worded(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance) ->
     }
     with conditioning.conditioned(pipeline, family.clip, entrance.texts or said.values()):
         yield arguments | said
+
+
+@contextmanager
+def _guided(pipeline: Any, plan: GeneratePlan) -> Iterator[None]:
+    """Let the parts of `pipeline` that keep the guidance have that of `plan` within the block."""
+    found = [getattr(pipeline, name, None) for name in catalog.named(plan.family).guiders]
+    with ExitStack() as stack:
+        for each in found:
+            if each is not None:
+                stack.enter_context(substitution.replaced(each, guidance_scale=plan.guidance))
+        yield
+
+
+@contextmanager
+def _seeded(scheduler: Any, generator: torch.Generator) -> Iterator[None]:
+    """Let the noise that `scheduler` lays on between steps come from `generator`, which some pipelines do not hand on."""
+    if "generator" not in inspect.signature(scheduler.step).parameters:
+        yield
+        return
+    step = scheduler.step
+    with substitution.replaced(
+        scheduler, step=lambda *given, **named: step(*given, **{"generator": generator} | named)
+    ):
+        yield
 
 
 def _guarded(

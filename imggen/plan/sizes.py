@@ -39,7 +39,7 @@ _RATIO = re.compile(r"\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*[:/xX]\s*([0-9]{1,5}(?:
 class Limits:
     """What sizes a model takes: `native` (width, height), edges in [`smallest`, `largest`], multiples of `multiple_of`.
 
-    All in pixels. Where `listed` is not empty, it makes pictures of these sizes (width, height) only. `model` is its name
+    All in pixels. `listed` are the only sizes (width, height) that it makes, () for any. `model` is its name
     for messages.
     """
 

@@ -55,12 +55,18 @@ def _steps(case: Case, sampler: str) -> int:
         steps = case.record.steps or case.family.steps
     trained = case.facts.configs.get("scheduler", {}).get("num_train_timesteps")
     most = trained if isinstance(trained, int) and trained > 0 else _MOST_STEPS
-    limit = samplers.max_steps(sampler)
-    taker = "this model" if limit is None else f"sampler {sampler!r}"
+    limit = _most_steps(case) if sampler == samplers.DEFAULT else samplers.max_steps(sampler)
+    taker = "this model" if limit is None or sampler == samplers.DEFAULT else f"sampler {sampler!r}"
     most = most if limit is None else min(most, limit)
     if not 1 <= steps <= most:
         raise RequestError(f"--steps {steps}: {taker} takes 1 to {most}", hint=f"--steps {min(max(steps, 1), most)}")
     return steps
+
+
+def _most_steps(case: Case) -> int | None:
+    """Return how many steps a consistency model was distilled at, of which its own scheduler takes some, else None."""
+    distilled = case.facts.configs.get("scheduler", {}).get("original_inference_steps")
+    return distilled if isinstance(distilled, int) and distilled > 0 else None
 
 
 def _guidance(case: Case) -> float:
