@@ -1,0 +1,215 @@
+"""A picture that is shown to the model beside the words, through the flow of every command."""
+
+import hashlib
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionModelWithProjection
+
+from imggen.engine import environment
+from imggen.errors import CheckError, ModelError, RequestError
+from imggen.output import metadata
+from imggen.plan import ip_adapters
+from imggen.plan.request import GenerateRequest
+from imggen.tasks import generate
+from tests import tiny_adapters, tiny_controls, tiny_loras, tiny_models
+from tests.tiny_models import tiny_models as tiny_models_fixture
+
+builders = tiny_models.BUILDERS
+tiny_models = tiny_models_fixture
+
+TASKS = {
+    "text-to-image": {"size": "64x64"},
+    "image-to-image": {"images": ("photo.png",), "strength": 0.7, "size": "64x64"},
+    "inpaint": {"images": ("photo.png",), "mask": "mask.png", "paste": False},
+}
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_with_pictures(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for seed, name in enumerate(("ref.png", "other.png", "photo.png", "edges.png")):
+        levels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(levels).resize((64, 64), Image.Resampling.BICUBIC).save(name)
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (16, 16, 48, 56))
+    mask.save("mask.png")
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory):
+    """Return a function from a family to a folder with an adapter, a ControlNet and a LoRA for its tiny model."""
+    root = tmp_path_factory.mktemp("beside")
+
+    def folder(family):
+        place = root / family
+        if not place.exists():
+            with environment.quiet():
+                pipeline = builders[family](root)
+                tiny_adapters.save_encoder(place / "adapter" / "image_encoder")
+                tiny_controls.save(place / "control", family, pipeline)
+            save_file(tiny_adapters.plain(pipeline.unet), place / "adapter" / "shown.safetensors")
+            drawn = tiny_loras.draw(pipeline, components=["unet"], strong=0.2)
+            save_file(tiny_loras.diffusers(drawn), place / "lora.safetensors")
+        return place
+
+    return folder
+
+
+def request(**said):
+    plain = {"prompt": "a star", "seed": "7", "dtype": "float32", "device": "cpu", "watermark": "off", "steps": 3}
+    return GenerateRequest(**plain | said)
+
+
+def make(**said):
+    return list(generate.generate(request(**said)))
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def plainly(plan, place, *, scale, beside=()):
+    """The picture that a script without imggen makes with an IP-Adapter, and with a ControlNet and a LoRA besides."""
+    with environment.quiet():
+        loaded = diffusers.DiffusionPipeline.from_pretrained(plan.model.folder, dtype=torch.float32)
+        options = {"requires_safety_checker": False} if plan.family == "sd" else dict(plan.initial)
+        if "control" in beside:
+            options["controlnet"] = diffusers.ControlNetModel.from_pretrained(place / "control")
+        encoder = CLIPVisionModelWithProjection.from_pretrained(place / "adapter" / "image_encoder").eval()
+        parts = loaded.components | {"image_encoder": encoder}
+        task = getattr(diffusers, plan.pipeline)(**parts, **options)
+        if "lora" in beside:
+            task.load_lora_weights(load_file(place / "lora.safetensors"), adapter_name="one")
+            task.set_adapters(["one"], adapter_weights=[0.6])
+        task.load_ip_adapter(str(place / "adapter"), subfolder="", weight_name="shown.safetensors")
+        task.set_ip_adapter_scale(scale)
+        task.set_progress_bar_config(disable=True)
+        images = {} if plan.task == "text-to-image" else {"image": Image.open("photo.png").convert("RGB")}
+        images |= {"mask_image": Image.open("mask.png")} if plan.task == "inpaint" else {}
+        if "control" in beside:
+            images[plan.control_argument] = Image.open("edges.png").convert("RGB")
+        drawn = task(
+            **plan.arguments,
+            **images,
+            ip_adapter_image=Image.open("ref.png").convert("RGB"),
+            generator=torch.Generator("cpu").manual_seed(7),
+        )
+        return np.asarray(drawn.images[0])
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
+def test_pixels_are_those_of_a_plain_diffusers_script(tiny_models, beside, family, task):
+    place = beside(family)
+    said = {"task": task, "model": str(tiny_models(family)), "ip_adapter_weights": f"{place}/adapter", **TASKS[task]}
+    if family == "sdxl" and task != "inpaint":
+        said["size"] = "256x256"
+        with Image.open("photo.png") as photo:
+            photo.resize((256, 256), Image.Resampling.NEAREST).save("photo.png")
+    if family == "sdxl" and task == "inpaint":
+        for name in ("photo.png", "mask.png"):
+            with Image.open(name) as picture:
+                picture.resize((256, 256), Image.Resampling.NEAREST).save(name)
+    plan = generate.plan(request(**said, ip_adapter="ref.png:0.5", output="x.png"))
+    make(**said, ip_adapter="ref.png:0.5", output="out.png")
+    np.testing.assert_array_equal(pixels("out.png"), plainly(plan, place, scale=0.5))
+
+
+def test_a_scale_of_nothing_shows_nothing_and_another_picture_gives_another(tiny_models, beside):
+    place = beside("sd")
+    said = {"model": str(tiny_models("sd")), "ip_adapter_weights": f"{place}/adapter", "size": "64x64"}
+    for name, shown in (("nothing", "ref.png:0"), ("one", "ref.png"), ("two", "other.png")):
+        make(**said, ip_adapter=shown, output=f"{name}.png")
+    make(model=said["model"], size="64x64", output="without.png")
+    np.testing.assert_array_equal(pixels("nothing.png"), pixels("without.png"))
+    assert (pixels("one.png") != pixels("two.png")).any()
+
+
+@pytest.mark.parametrize("task", ["text-to-image", "image-to-image"])
+def test_an_adapter_a_control_net_and_a_lora_work_together(tiny_models, beside, task):
+    place = beside("sd")
+    said = {
+        "task": task,
+        "model": str(tiny_models("sd")),
+        "lora": (f"{place}/lora.safetensors:0.6",),
+        "control": (f"{place}/control:edges.png:0.8",),
+        "ip_adapter": "ref.png:0.5",
+        "ip_adapter_weights": f"{place}/adapter",
+        **TASKS[task],
+    }
+    plan = generate.plan(request(**said, output="x.png"))
+    (made,) = make(**said, output="out.png")
+    wanted = plainly(plan, place, scale=0.5, beside=("control", "lora"))
+    assert abs(pixels("out.png").astype(int) - wanted).max() <= 1
+    assert [each.kind for each in made.recipe.adapters] == ["lora", "controlnet", "ip-adapter"]
+    roles = {"text-to-image": ["control", "shown"], "image-to-image": ["image", "control", "shown"]}
+    assert [each.role for each in made.recipe.ingredients] == roles[task]
+    images = ("photo.png",) if task == "image-to-image" else ()
+    again = GenerateRequest(
+        task=task,
+        images=images,
+        from_file="out.png",
+        control=said["control"],
+        ip_adapter="ref.png",
+        output="again.png",
+    )
+    list(generate.generate(again))
+    np.testing.assert_array_equal(pixels("out.png"), pixels("again.png"))
+
+
+def test_what_was_shown_is_recorded_and_must_be_named_again(tiny_models, beside):
+    place = beside("sd")
+    said = {"model": str(tiny_models("sd")), "ip_adapter_weights": f"{place}/adapter"}
+    (made,) = make(**said, ip_adapter="ref.png:0.5", output="first.png")
+    (adapter,), (picture,) = made.recipe.adapters, made.recipe.ingredients
+    digest = hashlib.sha256(Path("ref.png").read_bytes()).hexdigest()
+    weights = hashlib.sha256((place / "adapter" / "shown.safetensors").read_bytes()).hexdigest()
+    assert (adapter.kind, adapter.scale, adapter.image, adapter.sha256) == ("ip-adapter", 0.5, digest, weights)
+    assert (picture.role, picture.sha256) == ("shown", digest)
+    facts = metadata.read(Path("first.png"))
+    assert facts.found.recipe == made.recipe
+    assert facts.xmp[metadata.SOURCE_TYPE] == metadata.COMPOSITE
+    with pytest.raises(RequestError, match="made with a picture beside the words \\(--ip-adapter\\)") as caught:
+        list(generate.generate(GenerateRequest(from_file="first.png", output="again.png")))
+    assert caught.value.hint == "--ip-adapter PICTURE:0.5"
+
+
+def test_a_policy_wants_consent_for_a_picture_that_is_shown(tiny_models, beside):
+    Path("policy.toml").write_text("schema = 1\n[inputs]\nrequire_consent = true\n")
+    said = {"model": str(tiny_models("sd")), "ip_adapter_weights": f"{beside('sd')}/adapter", "output": "x.png"}
+    with pytest.raises(CheckError, match=r"inputs\.require_consent"):
+        generate.plan(request(**said, ip_adapter="ref.png", policy="policy.toml"))
+    assert generate.plan(request(**said, ip_adapter="ref.png", policy="policy.toml", consent=True)).adapters
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "message"),
+    [
+        ("sd", "sdxl", "was made for a model whose text has 64 channels; this one's has 32"),
+        ("sdxl", "sd", "was made for a model whose text has 32 channels; this one's has 64"),
+    ],
+)
+def test_an_adapter_for_another_model_is_refused_by_its_header(tiny_models, beside, model, weights, message):
+    said = {"model": str(tiny_models(model)), "ip_adapter_weights": f"{beside(weights)}/adapter", "output": "x.png"}
+    with pytest.raises(ModelError, match=message) as caught:
+        generate.plan(request(**said, ip_adapter="ref.png"))
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("family", ["flux", "sd3", "chroma"])
+def test_a_family_without_adapters_is_refused_without_its_weights_being_read(tiny_models, family):
+    with pytest.raises(RequestError, match=r"takes none; imggen adds IP-Adapters to U-Nets only"):
+        generate.plan(request(model=str(tiny_models(family)), ip_adapter="ref.png", output="x.png"))
+
+
+def test_the_usual_weights_are_looked_for_on_the_hub(tiny_models):
+    with pytest.raises(ModelError, match=f"--ip-adapter {ip_adapters.USUAL['sd']}: it is not on this machine"):
+        generate.plan(request(model=str(tiny_models("sd")), ip_adapter="ref.png", offline=True, output="x.png"))
