@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import imggen
-from imggen.cli import audit, console, keys, models, pictures, provenance, training, upscale
+from imggen.cli import audit, console, keys, library, models, pictures, provenance, training, upscale
 from imggen.errors import EXIT_INTERRUPTED, ImggenError
 
 _TERMINATED = 128 + signal.SIGTERM
@@ -35,6 +35,11 @@ app.command("upscale")(upscale.upscale)
 app.command("inspect")(provenance.inspect)
 app.command("verify")(provenance.verify)
 app.command("embed-metadata")(provenance.embed_metadata)
+models.models.command("pull")(library.pull)
+models.models.command("verify")(library.verify)
+models.models.command("rm")(library.remove)
+models.models.command("alias")(library.alias)
+models.models.command("convert")(library.convert)
 app.add_typer(models.models, name="models")
 app.add_typer(models.presets, name="presets")
 app.add_typer(keys.keys, name="keys")

@@ -22,6 +22,8 @@ _MIB = 2**20
 
 _TITLES: dict[Stage, str] = {
     "download": "downloading",
+    "check": "checking",
+    "convert": "converting",
     "load": "loading",
     "encode": "reading the prompt",
     "denoise": "drawing",
@@ -223,7 +225,7 @@ def _title(event: Progress) -> str:
 def _amount(event: Progress) -> str:
     if not event.steps:
         return ""
-    if event.stage == "download":
+    if event.stage in ("download", "check", "convert"):
         return f"{event.step / _MIB:,.0f} of {event.steps / _MIB:,.0f} MiB"
     return f"{event.step}/{event.steps}"
 

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -77,17 +77,42 @@ def _said(found: "Preset") -> dict[str, object]:
 
 @models.command("list")
 def list_models(as_json: options.Json = False) -> None:
-    """List the models on this machine: the built-in one and what the hub's cache holds."""
+    """List the models on this machine: built in, in the hub's cache, and what has an alias."""
     console.require_output()
     from imggen.plan import memory
-    from imggen.tasks import models as task
+    from imggen.tasks import library as task
 
-    found = task.list_models()
+    found = task.list_all()
     if as_json:
         for each in found:
             console.result_json(asdict(each) | {"folder": str(each.folder)})
         return
-    console.table((each.reference, each.source, memory.text(each.size_bytes), each.revision or "") for each in found)
+    console.table(
+        (
+            each.reference,
+            each.source,
+            memory.text(each.size_bytes) + (", incomplete" if each.incomplete else ""),
+            each.revision or "",
+            f"used {each.last_used[:10]}" if each.last_used else "",
+            ", ".join(each.aliases),
+        )
+        for each in found
+    )
+
+
+@models.command("families")
+def list_families(as_json: options.Json = False) -> None:
+    """List the families of models that imggen knows: what each can do, and what suits it."""
+    console.require_output()
+    from imggen.plan import ability, catalog
+
+    found = [ability.described(each) for each in catalog.FAMILIES]
+    if as_json:
+        for each in found:
+            console.result_json(each)
+        return
+    console.table([_FAMILY_HEAD, *(_family_row(each) for each in found)])
+    console.result("size is the native edge in px; - is not possible, ~ a stand-in; --json tells more")
 
 
 @models.command("show")
@@ -103,6 +128,41 @@ def show_model(reference: Reference, as_json: options.Json = False, offline: opt
         return
     for line in _described(facts):
         console.result(console.printable(line))
+
+
+_FAMILY_HEAD: Final = (
+    "FAMILY",
+    "WORDS",
+    "IMG2IMG",
+    "INPAINT",
+    "OUTPAINT",
+    "BLEND",
+    "STYLE",
+    "SIZE",
+    "STEPS",
+    "GUIDANCE",
+    "LICENCE",
+    "MODEL",
+)
+
+
+def _family_row(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    guidance = "-" if facts["guidance"] is None else f"{facts['guidance']:g} {facts['guidance_kind']}"
+    return (
+        facts["family"],
+        *(_possible(each) for each in facts["tasks"].values()),
+        str(facts["native_size"]),
+        str(facts["steps"]),
+        guidance,
+        facts["licence"] or "-",
+        facts["model"] or "-",
+    )
+
+
+def _possible(task: Mapping[str, Any]) -> str:
+    if not task["possible"]:
+        return "-"
+    return "~" if task["stand_in"] else "yes"
 
 
 def doctor(as_json: options.Json = False) -> None:

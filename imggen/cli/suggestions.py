@@ -44,7 +44,19 @@ def upscalers(incomplete: str) -> list[str]:
 
 def models(incomplete: str) -> list[str]:
     """Return the models on this machine whose names begin with `incomplete`; the shell itself offers folders."""
-    return _beginning(incomplete, ("builtin", *_cached()))
+    return _beginning(incomplete, ("builtin", *aliases(""), *_cached()))
+
+
+def aliases(incomplete: str) -> list[str]:
+    """Return the user's own names of models that begin with `incomplete`."""
+    from imggen.engine import aliases as names
+    from imggen.errors import ImggenError
+
+    try:
+        return _beginning(incomplete, sorted(names.read()))
+    except ImggenError:
+        # A shell that completes a word has no place for an error.
+        return []
 
 
 def _cached() -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ Report = Callable[[Progress], None]
 
 TEXT_SUFFIXES = (".json", ".txt", ".model", ".md")
 SHARD = re.compile(r"-\d{5}-of-\d{5}")
+# git itself takes no shorter beginning of a commit.
+LEAST_COMMIT = 4
 # How many names the hub is asked for when one is misspelt, and how alike one must be to be offered.
 MANY = 100
 LIKE = 0.75
@@ -39,12 +42,16 @@ LIKE = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class Cached:
-    """A diffusers model in the hub's cache: its id, the commit, where it lies and the bytes that it takes."""
+    """A diffusers model in the hub's cache: its id, the commit, where it lies and the bytes that it takes.
+
+    `accessed` is when its files were last read, in seconds since 1970, as far as the disk keeps that.
+    """
 
     repository: str
     revision: str
     folder: Path
     size_bytes: int
+    accessed: float = 0.0
 
 
 def place() -> Path:
@@ -74,6 +81,7 @@ def models() -> list[Cached]:
             revision=revision.commit_hash,
             folder=revision.snapshot_path,
             size_bytes=revision.size_on_disk,
+            accessed=each.last_accessed,
         )
         for each in repositories
         if each.repo_type == "model"
@@ -81,6 +89,77 @@ def models() -> list[Cached]:
         if (revision.snapshot_path / "model_index.json").is_file()
     ]
     return sorted(found, key=lambda each: (each.repository, each.revision))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """What would be deleted from the cache: commits of a model, what that frees, and the act itself."""
+
+    repository: str
+    commits: tuple[str, ...]
+    freed_bytes: int
+    execute: Callable[[], None]
+
+
+def removal(repository: str, revision: str | None) -> Removal:
+    """Return what deleting a model, or one revision of it, would delete; nothing is deleted yet.
+
+    `revision` is a branch, a tag or the beginning of a commit. Raise ModelError where the cache has none of it.
+    """
+    folder = download.place(place(), repository)
+    if not folder.is_dir():
+        known = sorted({each.repository for each in models()})
+        guess = nearest(repository, known)
+        raise ModelError(
+            f"{repository} is not in the hub's cache {place()}",
+            hint=f"imggen models rm {guess[0]}" if guess else "imggen models list",
+        )
+    cache = scan_cache_dir(place())
+    found = next((each for each in cache.repos if each.repo_path == folder), None)
+    if found is None or not found.revisions:
+        # What huggingface_hub cannot make sense of, it does not delete either.
+        return Removal(
+            repository=repository, commits=(), freed_bytes=_taken(folder), execute=lambda: shutil.rmtree(folder)
+        )
+    commits = _commits(found, revision)
+    strategy = cache.delete_revisions(*commits)
+    is_all = len(commits) == len(found.revisions)
+    partial = sum(each.stat().st_size for each in (folder / "blobs").glob("*.incomplete")) if is_all else 0
+    return Removal(
+        repository=repository,
+        commits=commits,
+        freed_bytes=strategy.expected_freed_size + partial,
+        execute=strategy.execute,
+    )
+
+
+def _commits(found: Any, revision: str | None) -> tuple[str, ...]:
+    commits = {each.commit_hash: each.refs for each in found.revisions}
+    if revision is None:
+        return tuple(sorted(commits))
+    chosen = [commit for commit, refs in commits.items() if revision in refs]
+    chosen = chosen or [commit for commit in commits if len(revision) >= LEAST_COMMIT and commit.startswith(revision)]
+    if len(chosen) != 1:
+        listed = ", ".join(sorted(commits))
+        raise ModelError(
+            f"{found.repo_id} has no revision {revision!r} here; it has {listed}",
+            hint=f"imggen models rm {found.repo_id}@{min(commits)}",
+        )
+    return tuple(chosen)
+
+
+def _taken(folder: Path) -> int:
+    return sum(each.lstat().st_size for each in folder.rglob("*") if each.is_file() and not each.is_symlink())
+
+
+def incomplete() -> dict[str, int]:
+    """Return the bytes of downloads that were cut short, by model."""
+    found: dict[str, int] = {}
+    for path in place().glob("models--*/blobs/*.incomplete"):
+        name = path.parent.parent.name.removeprefix("models--").replace("--", "/")
+        with suppress(OSError):
+            found[name] = found.get(name, 0) + path.stat().st_size
+    return found
 
 
 Chooser = Callable[[list[str]], list[str]]

@@ -40,6 +40,11 @@ def machine(*, root: Path = Path("/")) -> Machine:
     )
 
 
+def prefers_half(dtype: str | None, machine: Machine) -> bool:
+    """Return whether half-precision weights serve a run best: in `dtype`, or in what `machine` would choose."""
+    return dtype not in ("float32", "fp32") and (machine.cpu_bfloat16 or bool(machine.accelerators))
+
+
 def version(package: str) -> str:
     """Return the installed version of `package` without importing it, or `missing`."""
     try:

@@ -415,7 +415,8 @@ def _check_texts(place: Path, class_name: str) -> None:
     if not place.is_dir():
         raise ModelError(f"{place.parent} is incomplete: the folder {place.name} is missing")
     # Without its files a tokenizer loads all the same, empty, and every prompt becomes the same picture.
-    if "Tokenizer" in class_name and not any((place / each).is_file() for each in TOKENIZER_FILES):
+    reads_bytes = class_name == "ByT5Tokenizer"
+    if "Tokenizer" in class_name and not reads_bytes and not any((place / each).is_file() for each in TOKENIZER_FILES):
         raise ModelError(f"{place} has no vocabulary: none of {', '.join(TOKENIZER_FILES)} is there")
     if not any((place / each).is_file() for each in CONFIG_NAMES):
         raise ModelError(f"{place} has no config: none of {', '.join(CONFIG_NAMES)} is there")

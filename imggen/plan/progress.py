@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["download", "load", "encode", "denoise", "decode", "enlarge", "write"]
+Stage = Literal["download", "check", "convert", "load", "encode", "denoise", "decode", "enlarge", "write"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,7 +11,7 @@ class Progress:
     """One event: `step` of `steps` in `stage`, for picture `image` of `images`, both counted from 1.
 
     `step` 0 says that the stage begins; a stage whose length is unknown has `steps` 0. The steps of
-    `download` are bytes.
+    `download`, `check` and `convert` are bytes.
     """
 
     stage: Stage

@@ -4,19 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 from imggen.engine import environment, store
-from imggen.engine.store import Installed
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError
-from imggen.plan import catalog, record, samplers
+from imggen.plan import ability, catalog, record, samplers
 from imggen.plan.request import ModelFacts
 
 SCHEMA = 1
-
-
-def list_models() -> list[Installed]:
-    """Return the models that are on this machine: the built-in one first, then those in the hub's cache."""
-    environment.prepare()
-    return store.installed()
 
 
 def show(reference: str, *, terms: Terms = store.DEFAULT_TERMS) -> dict[str, object]:
@@ -69,11 +62,13 @@ def _abilities(facts: ModelFacts) -> dict[str, object]:
         "sampler": own.sampler or samplers.DEFAULT,
     }
     prediction = catalog.prediction(family, facts)
+    can = [each for each in ability.abilities(family, facts) if each.refusal is None]
     return {
         "family": family.name,
         "title": family.title,
         "note": family.unlisted,
-        "tasks": list(family.pipelines),
+        "tasks": [each.task for each in can],
+        "methods": {each.task: each.method for each in can if each.method},
         "defaults": limits,
         "multiple_of": catalog.multiple_of(family, facts),
         "samplers": [each.name for each in samplers.SAMPLERS if prediction in each.schedulers],

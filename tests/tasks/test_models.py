@@ -79,7 +79,3 @@ def test_a_model_that_is_not_here_is_not_fetched_to_be_shown(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")
     with pytest.raises(ModelError, match="org/name is not on this machine"):
         models.show("org/name")
-
-
-def test_the_built_in_model_is_listed_first():
-    assert models.list_models()[0].reference == "builtin"

@@ -1,0 +1,185 @@
+"""The commands that change which models are here: they are part of `imggen models`."""
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imggen.cli import console, options, suggestions
+from imggen.cli.models import Reference
+from imggen.errors import RequestError
+
+if TYPE_CHECKING:
+    from imggen.tasks.library import Offered, Removed
+
+HubReference = Annotated[
+    str,
+    typer.Argument(metavar="REF", help="A hub id, with @revision, or an alias.", autocompletion=suggestions.models),
+]
+PullDtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype", metavar="float32|bfloat16|float16", help="For which precision; by the machine if left out."
+    ),
+]
+Repair = Annotated[bool, typer.Option("--repair", help="Check what is here, and fetch again what is damaged.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+AliasName = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="The name to give.", autocompletion=suggestions.aliases)
+]
+Meaning = Annotated[
+    str | None,
+    typer.Argument(metavar="REF", help="What it stands for: a model or an adapter.", autocompletion=suggestions.models),
+]
+Remove = Annotated[bool, typer.Option("--remove", help="Forget the name.")]
+Folder = Annotated[str, typer.Option("-o", "--output", metavar="FOLDER", help="The new folder.")]
+ConvertDtype = Annotated[str, typer.Option("--dtype", metavar="bfloat16|float16|float32", help="Store it in this.")]
+
+
+def pull(
+    reference: HubReference,
+    dtype: PullDtype = None,
+    repair: Repair = False,
+    allow_pickle: options.AllowPickle = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fetch a model from the hub; what an earlier try left is gone on with."""
+    from imggen.tasks import library as task
+
+    asked = task.Asked(reference=reference, dtype=dtype, allow_pickle=bool(allow_pickle), repair=repair)
+    with console.progress(quiet=quiet) as bar:
+
+        def tell(offered: "Offered") -> None:
+            with bar.hidden():
+                console.notes([_offered(offered)], quiet=quiet)
+
+        pulled = task.pull(asked, on_event=bar.report, on_offer=tell)
+    if as_json:
+        console.result_json(asdict(pulled) | {"folder": str(pulled.folder)})
+        return
+    console.result(f"{pulled.reference}@{pulled.revision}")
+
+
+def _offered(offered: "Offered") -> str:
+    from imggen.plan import memory
+
+    missing = offered.size_bytes - offered.present_bytes
+    come = f"{memory.text(missing)} of {memory.text(offered.size_bytes)} to fetch" if missing else "all of it is here"
+    licence = f"licence {offered.licence or 'not stated'}"
+    gated = ", gated" if offered.gated else ""
+    return f"{offered.reference}@{offered.revision[:12]}: {come}, {licence}{gated}"
+
+
+def verify(reference: Reference, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+    """Check a model's files against their hashes, and that none is missing; exits with 5 where one is bad."""
+    console.require_output()
+    from imggen.tasks import library as task
+
+    counts: dict[str, int] = {}
+    with console.progress(quiet=quiet) as bar:
+        for each in task.verify(reference, on_event=bar.report):
+            counts[each.status] = counts.get(each.status, 0) + 1
+            with bar.hidden():
+                if as_json:
+                    console.result_json(asdict(each))
+                elif each.status in ("damaged", "missing"):
+                    reason = f" ({each.reason})" if each.reason else ""
+                    console.result(console.printable(f"{each.status}: {each.file}{reason}"))
+    if not as_json:
+        same, sound = counts.get("same", 0), counts.get("sound", 0)
+        rest = f", {sound} make sense and have no recorded hash" if sound else ""
+        console.result(f"{reference}: {same} files are as recorded{rest}")
+
+
+def remove(reference: HubReference, yes: Yes = False, as_json: options.Json = False) -> None:
+    """Delete a model, or one @revision of it, from the hub's cache."""
+    from imggen.plan import memory
+    from imggen.tasks import library as task
+
+    def confirm(removed: "Removed") -> bool:
+        return yes or _agreed(f"delete {_named(removed)}, {memory.text(removed.freed_bytes)}?")
+
+    removed = task.remove(reference, confirm=confirm)
+    if removed is None:
+        console.note("nothing was deleted")
+        return
+    if as_json:
+        console.result_json(asdict(removed))
+        return
+    console.result(f"{_named(removed)}: {memory.text(removed.freed_bytes)} freed")
+
+
+def _named(removed: "Removed") -> str:
+    return f"{removed.reference} ({', '.join(each[:12] for each in removed.revisions) or 'incomplete'})"
+
+
+def _agreed(question: str) -> bool:
+    if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
+        raise RequestError(f"nobody is there to answer: {question}", hint="--yes")
+    return typer.confirm(question, err=True)
+
+
+def alias(
+    name: AliasName = None, reference: Meaning = None, remove: Remove = False, as_json: options.Json = False
+) -> None:
+    """Give a model or an adapter a name of your own; without arguments, list the names."""
+    from imggen.engine import aliases
+    from imggen.tasks import library as task
+
+    if name is None:
+        _list_aliases(as_json=as_json, remove=remove)
+        return
+    if remove and reference is not None:
+        raise RequestError(
+            f"--remove and {reference} contradict each other", hint=f"imggen models alias {name} --remove"
+        )
+    if not remove and reference is None:
+        raise RequestError(f"what {name} stands for is not said", hint=f"imggen models alias {name} REF")
+    meaning = aliases.remove(name) if remove else task.add_alias(name, str(reference))
+    if as_json:
+        console.result_json({"name": name, "reference": meaning, "action": "removed" if remove else "added"})
+        return
+    console.result(f"{name} no longer stands for {meaning}" if remove else f"{name} stands for {meaning}")
+
+
+def _list_aliases(*, as_json: bool, remove: bool) -> None:
+    if remove:
+        raise RequestError("--remove needs the name to forget", hint="imggen models alias NAME --remove")
+    from imggen.engine import aliases
+
+    console.require_output()
+    known = sorted(aliases.read().items())
+    if as_json:
+        for name, meaning in known:
+            console.result_json({"name": name, "reference": meaning})
+        return
+    console.table(known)
+
+
+def convert(
+    reference: Reference,
+    output: Folder,
+    dtype: ConvertDtype,
+    allow_pickle: options.AllowPickle = None,
+    offline: options.Offline = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write a model anew as a folder of safetensors in one precision, which loads faster and takes less disk."""
+    from imggen.tasks import convert as task
+
+    wanted = task.Wanted(
+        reference=reference,
+        folder=output,
+        dtype=dtype,
+        allow_pickle=bool(allow_pickle),
+        offline=bool(offline),
+    )
+    with console.progress(quiet=quiet) as bar:
+        made = task.convert(wanted, on_event=bar.report)
+    if as_json:
+        console.result_json(asdict(made) | {"folder": str(made.folder)})
+        return
+    console.result(str(made.folder))

@@ -1,0 +1,218 @@
+"""A model written anew in one precision: a diffusers folder of safetensors."""
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, get_args
+
+import imggen
+from imggen.engine import aliases, environment, integrity, store, weights
+from imggen.engine.weights import Terms
+from imggen.errors import ImggenError, MachineError, ModelError, RequestError
+from imggen.plan import memory
+from imggen.plan.machine import Dtype
+from imggen.plan.nearest import nearest
+from imggen.plan.progress import Progress, ignore
+from imggen.plan.request import ModelFacts
+from imggen.tasks import governance
+
+Report = Callable[[Progress], None]
+
+_SHORT: Final[dict[str, Dtype]] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_TEXTS: Final = (".json", ".txt", ".model", ".md", ".jinja")
+_LICENCES: Final = ("license", "licence", "notice", "copying", "use_policy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which model is to be written anew, where to and how, as it was typed."""
+
+    reference: str
+    folder: str
+    dtype: str
+    allow_pickle: bool = False
+    offline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """The new folder: what it was made of, and its bytes of weights before and after."""
+
+    folder: Path
+    reference: str
+    revision: str | None
+    dtype: Dtype
+    bytes_before: int
+    bytes_after: int
+
+
+def convert(wanted: Wanted, *, on_event: Report = ignore) -> Converted:
+    """Write the model as a new folder, whole or not at all, and read it again to be sure.
+
+    Raise RequestError where the folder is there, MachineError where the disk has no room, ModelError for numbers that
+    the precision cannot hold.
+    """
+    dtype = _dtype(wanted.dtype)
+    target = Path(os.path.abspath(os.path.expanduser(wanted.folder)))  # noqa: PTH100, PTH111 - ~nobody is a name
+    if os.path.lexists(target):
+        raise RequestError(f"{target} exists, and nothing is overwritten", hint=f"-o {target}-{dtype}")
+    environment.prepare(offline=wanted.offline)
+    governance.check_name(governance.read(None, "convert"), aliases.real(wanted.reference))
+    terms = Terms(offline=wanted.offline, allow_pickle=wanted.allow_pickle, half=weights.is_half(dtype))
+    facts = store.find(wanted.reference, terms=terms, on_event=on_event)
+    _check(facts, wanted.reference)
+    with _making(target) as place:
+        hashes = _write(facts, dtype, place, on_event)
+        _copy(facts, dtype, place)
+        _sign(place, hashes)
+        made = _read_again(facts, place, on_event)
+    return Converted(
+        folder=target,
+        reference=facts.reference,
+        revision=facts.revision,
+        dtype=dtype,
+        bytes_before=sum(facts.weight_bytes.values()),
+        bytes_after=sum(made.weight_bytes.values()),
+    )
+
+
+def _dtype(text: str) -> Dtype:
+    known: tuple[Dtype, ...] = get_args(Dtype)
+    name = _SHORT.get(text.lower(), text.lower())
+    found = next((each for each in known if each == name), None)
+    if found is None:
+        guess = nearest(name, known)
+        raise RequestError(f"unknown dtype {text!r}", hint=f"--dtype {guess[0] if guess else 'bfloat16'}")
+    return found
+
+
+def _check(facts: ModelFacts, reference: str) -> None:
+    """Raise RequestError for a model that is not a folder of plain numbers."""
+    if facts.single is not None:
+        raise RequestError(
+            f"{reference} is a single file, which imggen can read and not convert",
+            hint="convert the model in the diffusers format that it was made from",
+        )
+    quantised = [*facts.quantised, *facts.eight_bits]
+    quantised += [name for name, config in facts.configs.items() if "quantization_config" in config]
+    if quantised:
+        raise RequestError(
+            f"{reference}: {quantised[0]} is quantised, and what that lost does not come back",
+            hint="convert the model that it was made from",
+        )
+
+
+@contextmanager
+def _making(target: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes `target` where all goes well, and goes where it does not."""
+    place = target.parent / f".{target.name}.imggen-{secrets.token_hex(4)}"
+    try:
+        place.mkdir(parents=True)
+        yield place
+        if os.path.lexists(target):
+            raise RequestError(f"{target} exists by now, and nothing is overwritten")
+        place.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise MachineError(f"the disk of {target.parent} is full", hint="-o /a/larger/disk/NAME") from error
+        raise RequestError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _write(facts: ModelFacts, dtype: Dtype, place: Path, on_event: Report) -> dict[str, str]:
+    """Write the weights of each component and return the hash of each file, by its name below `place`."""
+    on_event(Progress(stage="load"))
+    with environment.importing():
+        from imggen.engine import conversion
+    chosen = store.files(facts, dtype)
+    tensors = {name: conversion.entries(each, dtype) for name, each in chosen.items()}
+    total = sum(each.size for part in tensors.values() for each in part)
+    free = shutil.disk_usage(place).free
+    if total > free:
+        raise MachineError(
+            f"{facts.reference} takes {memory.text(total)} in {dtype}, and {place.parent} has {memory.text(free)} free",
+            hint="-o /a/larger/disk/NAME",
+        )
+    done = 0
+
+    def tell(size: int) -> None:
+        nonlocal done
+        done += size
+        on_event(Progress(stage="convert", step=done, steps=total))
+
+    hashes = {}
+    for name, part in tensors.items():
+        (place / name).mkdir()
+        for each in conversion.write(place / name, _stem(chosen[name]), part, tell=tell):
+            hashes[each.path.relative_to(place).as_posix()] = each.sha256
+    return hashes
+
+
+def _stem(choice: weights.Choice) -> str:
+    """Return how the library that reads the component calls its files: transformers has `pytorch_model` for pickles."""
+    return next((each for each in weights.STEMS if choice.files[0].name.startswith(each)), weights.STEMS[-1])
+
+
+def _copy(facts: ModelFacts, dtype: Dtype, place: Path) -> None:
+    """Copy all that is no weights: descriptions, vocabularies, the licence and the card."""
+    folders = [facts.folder, *(facts.folder / name for name in facts.components)]
+    for folder in folders:
+        for path in sorted(each for each in folder.iterdir() if each.is_file() and _is_kept(each)):
+            copied = place / path.relative_to(facts.folder)
+            copied.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copied)
+    for name in facts.components:
+        config = place / name / "config.json"
+        if config.is_file():
+            _state(config, dtype)
+    _note(facts, dtype, place / "README.md")
+
+
+def _is_kept(path: Path) -> bool:
+    name = path.name.lower()
+    is_index = ".index." in name and name.endswith(".json")
+    return not is_index and (path.suffix in _TEXTS or name.startswith(_LICENCES))
+
+
+def _state(config: Path, dtype: Dtype) -> None:
+    """Let a config that says how its weights are stored say it of the new ones."""
+    values = json.loads(config.read_bytes())
+    stated = [each for each in ("dtype", "torch_dtype") if isinstance(values, dict) and each in values]
+    if stated:
+        config.write_text(json.dumps(values | dict.fromkeys(stated, dtype), indent=2) + "\n")
+
+
+def _note(facts: ModelFacts, dtype: Dtype, card: Path) -> None:
+    source = f"{facts.reference}@{facts.revision}" if facts.revision else facts.reference
+    line = f"Converted by imggen {imggen.__version__} from {source}: the weights are stored in {dtype}.\n"
+    before = card.read_text(encoding="utf-8", errors="surrogateescape") if card.is_file() else ""
+    ending = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+    card.write_text(before + ending + line, encoding="utf-8", errors="surrogateescape")
+
+
+def _sign(place: Path, hashes: Mapping[str, str]) -> None:
+    """Write down the hash of every file: of the weights what they should be, of the rest what it is."""
+    lines = []
+    for path in sorted(each for each in place.rglob("*") if each.is_file()):
+        name = path.relative_to(place).as_posix()
+        lines.append(f"{hashes.get(name) or hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n")
+    (place / integrity.SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _read_again(facts: ModelFacts, place: Path, on_event: Report) -> ModelFacts:
+    bad = next((each for each in integrity.check(place, on_event=on_event) if each.status != "same"), None)
+    if bad:
+        raise ImggenError(f"what was written cannot be read again: {bad.file} is {bad.status} ({bad.reason})")
+    made = store.read(place, reference=facts.reference, source="folder")
+    lacking = facts.components.keys() - made.components.keys()
+    if lacking:
+        raise ModelError(f"the new folder lacks {', '.join(sorted(lacking))}")
+    return made

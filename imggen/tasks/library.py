@@ -1,0 +1,236 @@
+"""The models on this machine: how they come, whether they are whole, how they go, and what they are called."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imggen.engine import aliases, environment, integrity, probe, store, timings
+from imggen.engine.integrity import Checked
+from imggen.engine.store import Installed
+from imggen.engine.weights import Terms
+from imggen.errors import CheckError, ModelError, RequestError
+from imggen.plan.progress import Progress, ignore
+from imggen.tasks import governance
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be fetched: `dtype` says for which precision, None for what a run here would take.
+
+    `repair` looks at what is here first, and fetches again what is damaged.
+    """
+
+    reference: str
+    dtype: str | None = None
+    allow_pickle: bool = False
+    repair: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offered:
+    """What is about to be fetched: the model, its bytes and those of them that are here, and its licence."""
+
+    reference: str
+    revision: str
+    size_bytes: int
+    present_bytes: int
+    licence: str | None
+    gated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """A model that is here now. `fetched_bytes` came in this run."""
+
+    reference: str
+    revision: str
+    folder: Path
+    size_bytes: int
+    fetched_bytes: int
+    licence: str | None
+
+
+def pull(asked: Asked, *, on_event: Report = ignore, on_offer: Callable[[Offered], None] = lambda _: None) -> Pulled:
+    """Fetch a model of the hub, or what is not here of it; `on_offer` hears what will come before its first byte."""
+    environment.prepare()
+    name, revision = _of_hub(asked.reference, "only models of the hub are fetched")
+    governance.check_name(governance.read(None, "pull"), name)
+    if environment.is_offline():
+        raise ModelError(f"{name} cannot be fetched: HF_HUB_OFFLINE is set", hint=f"HF_HUB_OFFLINE=0 {_pull(asked)}")
+    # See the store for why this import waits.
+    from imggen.engine import hub
+
+    half = probe.prefers_half(asked.dtype, probe.machine())
+    terms = Terms(allow_pickle=asked.allow_pickle, half=half)
+    offer = hub.ask(name, revision, choose=hub.pipeline_files(name, terms))
+    if asked.repair and offer.snapshot.is_dir():
+        _drop_damaged(offer.snapshot, on_event)
+    before = offer.present_bytes()
+    on_offer(
+        Offered(
+            reference=name,
+            revision=offer.commit,
+            size_bytes=offer.size_bytes,
+            present_bytes=before,
+            licence=offer.licence,
+            gated=offer.gated,
+        )
+    )
+    folder = hub.bring(offer, on_event=on_event)
+    return Pulled(
+        reference=name,
+        revision=offer.commit,
+        folder=folder,
+        size_bytes=offer.size_bytes,
+        fetched_bytes=offer.size_bytes - before,
+        licence=offer.licence,
+    )
+
+
+def _pull(asked: Asked) -> str:
+    return f"imggen models pull {asked.reference}"
+
+
+def _drop_damaged(snapshot: Path, on_event: Report) -> None:
+    for each in integrity.check(snapshot, on_event=on_event):
+        path = snapshot / each.file
+        if each.status == "damaged" and not path.is_dir():
+            # The link stays until its bytes are gone, so that a run that is killed here leaves no bad file behind.
+            Path(os.path.realpath(path)).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _of_hub(reference: str, why: str) -> tuple[str, str | None]:
+    """Return the id and the revision of a model of the hub; raise RequestError for what is none."""
+    real = aliases.real(reference)
+    if store.single_file(real) is not None or os.path.isdir(os.path.expanduser(real)):  # noqa: PTH111, PTH112 - ~nobody
+        raise RequestError(f"{real} is a file or folder here, and {why}", hint="imggen models list")
+    name, revision = store.split(real)
+    if name == store.BUILTIN:
+        raise RequestError(f"the built-in model came with imggen, and {why}", hint="imggen models list")
+    if not store.HUB_ID.fullmatch(name):
+        raise RequestError(f"{reference!r} is no id of the hub, and {why}", hint="ORGANISATION/NAME, or an alias")
+    return name, revision
+
+
+def list_all() -> list[Installed]:
+    """Return the models that are on this machine: built in, in the hub's cache, and folders and files with an alias."""
+    environment.prepare()
+    known = aliases.read()
+    found = [_described(each, known) for each in store.installed()]
+    there = {each.reference for each in found} | {f"{each.reference}@{each.revision}" for each in found}
+    others = sorted({meaning for meaning in known.values() if meaning not in there})
+    return found + [_described(each, known) for each in map(_elsewhere, others) if each is not None]
+
+
+def _described(found: Installed, known: dict[str, str]) -> Installed:
+    names = (found.reference, f"{found.reference}@{found.revision}")
+    return replace(
+        found,
+        aliases=tuple(sorted(name for name, meaning in known.items() if meaning in names)),
+        last_used=timings.last_used(found.reference, found.revision) or found.last_used,
+        incomplete=found.folder.is_dir() and bool(store.missing(found.folder)),
+    )
+
+
+def _elsewhere(reference: str) -> Installed | None:
+    """Return what an alias stands for where that is a folder or a file; None for models that are not here."""
+    path = Path(os.path.expanduser(reference))  # noqa: PTH111 - ~nobody is a name
+    if not path.exists():
+        return None
+    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    return Installed(
+        reference=reference,
+        source="folder",
+        folder=path,
+        revision=None,
+        size_bytes=sum(each.stat().st_size for each in files),
+    )
+
+
+def verify(reference: str, *, on_event: Report = ignore) -> Iterator[Checked]:
+    """Look at every file of a model and yield how it is; at the end raise CheckError where one is not as it should be.
+
+    Files of the hub's cache are held to the hashes that the hub gave, a folder to its SHA256SUMS where it has them,
+    and all else to what is in it.
+    """
+    environment.prepare(offline=True)
+    folder, mend = _place(reference)
+    bad: list[Checked] = []
+    for each in integrity.check(folder, on_event=on_event):
+        if each.status in ("damaged", "missing"):
+            bad.append(each)
+        yield each
+    if bad:
+        first = f"{bad[0].file} is {bad[0].status}" + (f": {bad[0].reason}" if bad[0].reason else "")
+        more = f" ({len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise CheckError(f"{reference}: {first}{more}", hint=mend)
+
+
+def _place(reference: str) -> tuple[Path, str]:
+    """Return where the model lies, whole or not, and what mends it."""
+    real = aliases.real(reference)
+    if real == store.BUILTIN:
+        return store.builtin_folder(), "pip install --force-reinstall imggen"
+    path = Path(os.path.expanduser(real))  # noqa: PTH111 - ~nobody is a name
+    if path.is_dir():
+        return path, "copy or fetch what is named there again"
+    if path.is_file():
+        raise RequestError(f"{real} is a single file", hint=f"imggen models show {real}")
+    from imggen.engine import hub
+
+    name, revision = _of_hub(reference, "there is no such model here")
+    folder = hub.cached(name, revision)
+    if folder is None:
+        raise ModelError(f"{name} is not on this machine", hint=f"imggen models pull {reference}")
+    return folder, f"imggen models pull {name}@{folder.name} --repair"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """What was, or would be, deleted from the hub's cache."""
+
+    reference: str
+    revisions: tuple[str, ...]
+    freed_bytes: int
+
+
+def remove(reference: str, *, confirm: Callable[[Removed], bool]) -> Removed | None:
+    """Delete a model, or one revision of it, from the hub's cache where `confirm` agrees; None where it does not.
+
+    A folder or file of the user's is never deleted.
+    """
+    environment.prepare(offline=True)
+    name, revision = _of_hub(reference, "imggen deletes from the hub's cache alone")
+    from imggen.engine import hub
+
+    removal = hub.removal(name, revision)
+    removed = Removed(reference=name, revisions=removal.commits, freed_bytes=removal.freed_bytes)
+    if not confirm(removed):
+        return None
+    removal.execute()
+    return removed
+
+
+def add_alias(name: str, reference: str) -> str:
+    """Let `name` stand for `reference`, and return what that is in full; it may be a model or an adapter."""
+    aliases.check_name(name)
+    real = aliases.real(reference)
+    path = Path(os.path.expanduser(real))  # noqa: PTH111 - ~nobody is a name
+    if path.exists():
+        # An alias means the same from every folder.
+        real = str(Path(os.path.abspath(path)))  # noqa: PTH100 - links stay as they are
+    elif real != store.BUILTIN and not store.HUB_ID.fullmatch(_repository(real)):
+        raise RequestError(
+            f"{reference!r} is neither here, nor an id of the hub", hint="imggen models alias NAME ORGANISATION/NAME"
+        )
+    aliases.add(name, real)
+    return real
+
+
+def _repository(reference: str) -> str:
+    """Return the `organisation/name` of `organisation/name[@revision][/file]`."""
+    return "/".join(reference.split("/")[:2]).partition("@")[0]

@@ -1,0 +1,254 @@
+"""Models as a person keeps them: fetched, listed, checked, deleted, named."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from imggen.engine import aliases, store
+from tests.hub_server import COMMIT, fake_hub, hub_cache, small_model
+
+__all__ = ["fake_hub", "hub_cache"]
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def small(fake_hub, tmp_path):
+    return fake_hub.add("org/small", small_model(tmp_path / "original"))
+
+
+@pytest.fixture
+def pulled(run, small, hub_cache):
+    assert run("models", "pull", "org/small", "-q").code == 0
+    return hub_cache / "models--org--small" / "snapshots" / COMMIT
+
+
+def spoil(path: Path) -> None:
+    real = Path(os.path.realpath(path))
+    data = bytearray(real.read_bytes())
+    data[-1] ^= 1
+    real.write_bytes(data)
+
+
+def test_pull_tells_what_comes_before_and_prints_what_is_here_then(run, small):
+    first = run("models", "pull", "org/small@v1")
+    assert (first.code, first.lines) == (0, [f"org/small@{COMMIT}"])
+    assert "2 MiB of 2 MiB to fetch, licence mit" in first.err
+    again = run("models", "pull", "org/small@v1", "--json")
+    facts = json.loads(again.out)
+    assert (facts["fetched_bytes"], facts["licence"], facts["revision"]) == (0, "mit", COMMIT)
+    assert "all of it is here" in again.err
+
+
+def test_only_models_of_the_hub_are_pulled(run, small, tmp_path):
+    small_model(tmp_path / "mine")
+    for name, words in {
+        "mine": "is a file or folder here",
+        "builtin": "came with imggen",
+        "nope": "no id of the hub",
+    }.items():
+        ended = run("models", "pull", name)
+        assert (ended.code, ended.out) == (2, b"")
+        assert words in ended.err
+
+
+def test_nothing_is_pulled_offline(run, small, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ended = run("models", "pull", "org/small")
+    assert ended.code == 4
+    assert "hint: HF_HUB_OFFLINE=0 imggen models pull org/small" in ended.err
+
+
+def test_a_policy_refuses_a_model_before_it_is_pulled(run, small, hub_cache, tmp_path, monkeypatch):
+    policy = tmp_path / "policy.toml"
+    policy.write_text('schema = 1\n[models]\ndeny = ["org/*"]\n')
+    monkeypatch.setenv("IMGGEN_POLICY", str(policy))
+    run("models", "alias", "mine", "org/small")
+    for name in ("org/small", "mine"):
+        assert run("models", "pull", name).code == 5
+    assert not list(hub_cache.iterdir())
+
+
+def test_models_are_listed_with_their_names_and_how_whole_they_are(run, pulled, tmp_path):
+    (tmp_path / "mine").mkdir()
+    small_model(tmp_path / "mine" / "folder")
+    run("models", "alias", "tiny", "org/small")
+    run("models", "alias", "folder", "mine/folder")
+    listed = {each["reference"]: each for each in map(json.loads, run("models", "list", "--json").lines)}
+    folder = str(tmp_path / "mine" / "folder")
+    assert set(listed) == {"builtin", "org/small", folder}
+    assert (listed["org/small"]["aliases"], listed[folder]["aliases"]) == (["tiny"], ["folder"])
+    assert listed["org/small"]["last_used"]
+    assert not listed["org/small"]["incomplete"]
+    (pulled / UNET).unlink()
+    line = next(each for each in run("models", "list").lines if each.startswith("org/small"))
+    assert "incomplete" in line
+    assert "tiny" in line
+
+
+def test_verify_holds_cached_files_to_the_hashes_of_the_hub_and_repair_mends_them(run, pulled, fake_hub):
+    assert run("models", "verify", "org/small").lines == ["org/small: 11 files are as recorded"]
+    spoil(pulled / UNET)
+    spoil(pulled / "README.md")
+    ended = run("models", "verify", "org/small")
+    assert ended.code == 5
+    assert [each.split(" (")[0] for each in ended.lines] == ["damaged: README.md", f"damaged: {UNET}"]
+    assert f"hint: imggen models pull org/small@{COMMIT} --repair" in ended.err
+    mended = run("models", "pull", f"org/small@{COMMIT}", "--repair", "-q")
+    assert mended.code == 0
+    assert run("models", "verify", "org/small").code == 0
+    assert len(fake_hub.gets(UNET)) == 2
+    assert len(fake_hub.gets("vae/diffusion_pytorch_model.safetensors")) == 1
+
+
+def test_verify_names_what_is_cut_short_or_missing_in_a_folder(run, tmp_path):
+    folder = small_model(tmp_path / "mine")
+    assert run("models", "verify", "mine").code == 0
+    data = (folder / UNET).read_bytes()
+    (folder / UNET).write_bytes(data[:-5])
+    ended = run("models", "verify", "mine")
+    assert ended.code == 5
+    assert "is cut short" in ended.lines[0]
+    (folder / UNET).unlink()
+    (folder / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "diffusion_pytorch_model-00001-of-00001.safetensors"}})
+    )
+    ended = run("models", "verify", "mine", "--json")
+    assert ended.code == 5
+    bad = [each for each in map(json.loads, ended.lines) if each["status"] == "missing"]
+    assert bad[0]["file"] == "unet"
+    assert "diffusion_pytorch_model-00001-of-00001.safetensors" in bad[0]["reason"]
+
+
+def test_verify_knows_the_built_in_model_and_says_what_is_not_here(run):
+    assert run("models", "verify", "builtin").code == 0
+    ended = run("models", "verify", "org/none")
+    assert ended.code == 4
+    assert "hint: imggen models pull org/none" in ended.err
+
+
+def test_rm_asks_and_then_frees_what_it_said(run, pulled, hub_cache):
+    ended = run("models", "rm", "org/small")
+    assert ended.code == 2
+    assert "nobody is there to answer: delete org/small" in ended.err
+    assert "hint: --yes" in ended.err
+    assert pulled.exists()
+    size = sum(each.stat().st_size for each in (hub_cache / "models--org--small" / "blobs").iterdir())
+    facts = json.loads(run("models", "rm", "org/small", "--yes", "--json").out)
+    assert (facts["freed_bytes"], facts["revisions"]) == (size, [COMMIT])
+    assert not (hub_cache / "models--org--small").exists()
+
+
+def test_rm_deletes_one_revision_and_leaves_what_the_other_needs(run, pulled, small, hub_cache):
+    other = "f" * 40
+    small.commit = other
+    small.files["README.md"] = b"# Another\n"
+    assert run("models", "pull", "org/small", "-q").code == 0
+    ended = run("models", "rm", f"org/small@{COMMIT[:8]}", "-y")
+    assert ended.code == 0
+    assert not pulled.exists()
+    assert run("models", "verify", "org/small").code == 0
+    wrong = run("models", "rm", "org/small@v7", "-y")
+    assert wrong.code == 4
+    assert other in wrong.err
+
+
+def test_rm_also_takes_what_a_download_left(run, hub_cache):
+    blobs = hub_cache / "models--org--part" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / ("a" * 64 + ".incomplete")).write_bytes(b"12345")
+    assert json.loads(run("models", "rm", "org/part", "-y", "--json").out)["freed_bytes"] == 5
+    assert not blobs.exists()
+
+
+@pytest.mark.parametrize("name", ["./mine", "mine", "builtin"])
+def test_rm_never_touches_what_is_not_in_the_cache(run, hub_cache, tmp_path, name):
+    folder = small_model(tmp_path / "mine")
+    ended = run("models", "rm", name, "--yes")
+    assert ended.code == 2
+    assert (folder / "model_index.json").exists()
+
+
+def test_rm_of_what_is_not_here_names_the_nearest(run, pulled):
+    ended = run("models", "rm", "org/smal", "-y")
+    assert ended.code == 4
+    assert "hint: imggen models rm org/small" in ended.err
+
+
+def test_an_alias_stands_for_a_model_and_is_not_what_is_recorded(run, pulled):
+    added = run("models", "alias", "tiny", f"org/small@{COMMIT}")
+    assert added.lines == [f"tiny stands for org/small@{COMMIT}"]
+    facts = store.find("tiny")
+    assert (facts.reference, facts.revision) == ("org/small", COMMIT)
+    assert run("models", "alias").lines == [f"tiny  org/small@{COMMIT}"]
+    assert json.loads(run("models", "alias", "tiny", "--remove", "--json").out)["action"] == "removed"
+    assert run("models", "alias").lines == []
+    ended = run("models", "show", "tiny")
+    assert (ended.code, "no model 'tiny'" in ended.err) == (4, True)
+
+
+def test_an_alias_of_a_folder_means_the_same_from_everywhere(run, tmp_path, monkeypatch):
+    small_model(tmp_path / "mine")
+    run("models", "alias", "own", "./mine")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert store.find("own").folder == tmp_path / "mine"
+
+
+def test_an_alias_of_an_alias_stands_for_what_that_did(run):
+    run("models", "alias", "one", "org/small@v1")
+    run("models", "alias", "two", "one")
+    assert aliases.read() == {"one": "org/small@v1", "two": "org/small@v1"}
+
+
+def test_a_name_that_is_also_a_folder_here_is_refused(run, tmp_path):
+    run("models", "alias", "tiny", "builtin")
+    assert store.find("tiny").reference == "builtin"
+    small_model(tmp_path / "tiny")
+    ended = run("models", "show", "tiny")
+    assert ended.code == 2
+    assert "'tiny' is an alias of builtin, and also a file or folder here" in ended.err
+    assert run("models", "show", "./tiny").code == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["org/name", "./here", "builtin", "Builtin", "a b", "~x", "x@1", "x:1", "x.safetensors", ""]
+)
+def test_a_name_that_could_be_something_else_is_no_alias(run, name):
+    ended = run("models", "alias", name, "builtin")
+    assert (ended.code, ended.out) == (2, b"")
+    assert f"{name!r} cannot be an alias" in ended.err
+
+
+def test_an_alias_stands_for_something_that_could_be_there(run):
+    assert run("models", "alias", "x", "nowhere").code == 2
+    assert run("models", "alias", "x").code == 2
+    assert run("models", "alias", "x", "builtin", "--remove").code == 2
+    ended = run("models", "alias", "x", "--remove")
+    assert (ended.code, "there is no alias 'x'" in ended.err) == (2, True)
+    assert run("models", "alias", "style", "org/lora/file.safetensors").code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "not JSON"),
+        ("[]", "its schema is not 1"),
+        ('{"schema": 2, "aliases": {}}', "its schema is not 1"),
+        ('{"schema": 1, "aliasses": {}}', "did you mean 'aliases'"),
+        ('{"schema": 1, "aliases": {"a b": "builtin"}}', "'a b' stands for 'builtin'"),
+        ('{"schema": 1, "aliases": {"a": 1}}', "'a' stands for 1"),
+    ],
+)
+def test_a_damaged_file_of_aliases_is_named_and_never_overwritten(run, text, words):
+    file = aliases.path()
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    for arguments in (("alias",), ("alias", "new", "builtin")):
+        ended = run("models", *arguments)
+        assert ended.code == 2
+        assert words in ended.err
+    assert file.read_text() == text
+    assert [each.name for each in file.parent.iterdir() if each.suffix != ".lock"] == ["aliases.json"]
