@@ -68,15 +68,17 @@ def conditioned(pipeline: Any, clip: Clip, texts: Iterable[Text]) -> Iterator[No
 def weigh(hidden: Tensor, weights: Tensor, *, keep_mean: bool) -> Tensor:
     """Return hidden states (chunks, tokens, channels) times the weights (chunks, tokens) of their tokens.
 
-    With `keep_mean`, each chunk is then scaled to the mean that it had, where that is possible: where both means have
-    one sign, and the new one is not so near 0 that nothing but its rounding would be left.
+    With `keep_mean`, each weighed chunk is then scaled to the mean that it had. That means something where the means of
+    its tokens have one sign, as those of trained models do: the mean then changes by no more than its weights. Where it
+    changes by more, tokens cancel each other out, and nothing is scaled.
     """
-    full = hidden.float()
-    weighed = full * weights[..., None].to(full)
+    full, w = hidden.float(), weights[..., None].to(hidden.device)
+    weighed = full * w
     if keep_mean:
-        gain = full.mean((1, 2), keepdim=True) / weighed.mean((1, 2), keepdim=True)
-        possible = (gain > 0) & (gain <= hidden.shape[1]) & (weights != 1).any(1)[:, None, None].to(gain.device)
-        weighed = torch.where(possible, weighed * gain, weighed)
+        change = weighed.mean((1, 2), keepdim=True) / full.mean((1, 2), keepdim=True)
+        least, most = w.amin((1, 2), keepdim=True), w.amax((1, 2), keepdim=True)
+        meant = (least < most) & (change > 0) & (change >= least) & (change <= most)
+        weighed = torch.where(meant, weighed / change, weighed)
     return weighed.to(hidden.dtype)
 
 

@@ -118,7 +118,7 @@ def expand(template: Template, files: Files, *, seed: int, stream: str) -> str:
     Each place has a random number of its own, which follows from the seed, from `stream` (the prompt's and the negative
     prompt's are not alike) and from how many places stand before it, but not from the words between.
     """
-    return _Expansion(files, f"{stream}:{seed}").text(template.nodes)
+    return _Expansion(files, f"{stream} {seed}").text(template.nodes)
 
 
 def _wildcards(nodes: Iterable[Node]) -> Iterator[Wildcard]:
@@ -289,7 +289,7 @@ class _Expansion:
         return "".join(made)
 
     def _chosen(self, options: tuple[Option, ...], place: str) -> int:
-        digest = hashlib.sha256(f"{self._stream}:{place}".encode()).digest()
+        digest = hashlib.sha256(f"{self._stream} {place}".encode()).digest()
         point = int.from_bytes(digest[:6]) / 2**48 * sum(each.weight for each in options)
         for number, each in enumerate(options):
             point -= each.weight
