@@ -116,13 +116,18 @@ def list_families(as_json: options.Json = False) -> None:
 
 
 @models.command("show")
-def show_model(reference: Reference, as_json: options.Json = False, offline: options.Offline = None) -> None:
+def show_model(
+    reference: Reference,
+    base: options.Base = None,
+    as_json: options.Json = False,
+    offline: options.Offline = None,
+) -> None:
     """Show what a model is, what it can take and which words it was taught."""
     console.require_output()
     from imggen.engine.weights import Terms
     from imggen.tasks import models as task
 
-    facts = task.show(reference, terms=Terms(offline=bool(offline)))
+    facts = task.show(reference, base=base, terms=Terms(offline=bool(offline)))
     if as_json:
         console.result_json(facts)
         return

@@ -112,6 +112,8 @@ def _install(error: ImportError) -> str:
 
 
 def _again(plan: GeneratePlan) -> str | None:
+    if plan.model.single is not None:
+        return "--base FOLDER, of the same kind as the file"
     if plan.model.source != "hub":
         return "imggen doctor"
     revision = f" --revision {plan.model.revision}" if plan.model.revision else ""

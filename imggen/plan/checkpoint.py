@@ -511,6 +511,24 @@ def notes(facts: ModelFacts) -> tuple[str, ...]:
     return tuple(told)
 
 
+def summary(facts: ModelFacts) -> dict[str, object]:
+    """Return what a record says of a single file and of its base, as values that JSON can hold; {} for other models."""
+    if facts.single is None:
+        return {}
+    base = facts.single.base
+    return {
+        "kind": facts.single.kind,
+        "from_file": sorted(facts.single.parts),
+        "stored": dict(facts.quantised),
+        "base": {
+            "reference": base.reference,
+            "revision": base.revision,
+            "source": base.source,
+            "from_base": sorted(base.weight_bytes),
+        },
+    }
+
+
 def lines(facts: ModelFacts) -> tuple[str, ...]:
     """Return what a plan says to people of a single file and of its base."""
     if facts.single is None:

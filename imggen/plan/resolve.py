@@ -329,26 +329,9 @@ def to_json(plan: GeneratePlan, **beside: object) -> str:
         "folder": str(plan.model.folder),
         "pipeline": plan.model.pipeline,
         "weight_bytes": sum(plan.model.weight_bytes.values()),
-        **_single(plan.model),
+        **checkpoint.summary(plan.model),
     }
     return json.dumps({"schema": SCHEMA, **values, **beside}, indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _single(facts: ModelFacts) -> dict[str, object]:
-    if facts.single is None:
-        return {}
-    base = facts.single.base
-    return {
-        "kind": facts.single.kind,
-        "from_file": sorted(facts.single.parts),
-        "stored": dict(facts.quantised),
-        "base": {
-            "reference": base.reference,
-            "revision": base.revision,
-            "source": base.source,
-            "from_base": sorted(base.weight_bytes),
-        },
-    }
 
 
 def explain(plan: GeneratePlan) -> list[str]:
@@ -472,6 +455,8 @@ def _arguments(case: Case, way: Approach, said: Words, area: Canvas, steered: St
     sized = [family.pipelines[task] for task in family.sized_by_image if task in family.pipelines]
     if way.pipeline not in sized:
         arguments |= {"width": area.width, "height": area.height}
+    if steered.steps != family.steps:
+        arguments |= family.other_steps_arguments
     if family.area_argument:
         arguments[family.area_argument] = area.width * area.height
     if way.strength is not None:

@@ -6,13 +6,13 @@ from typing import Any
 from imggen.engine import environment, store
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError
-from imggen.plan import ability, catalog, record, samplers
+from imggen.plan import ability, catalog, checkpoint, record, samplers
 from imggen.plan.request import ModelFacts
 
 SCHEMA = 1
 
 
-def show(reference: str, *, terms: Terms = store.DEFAULT_TERMS) -> dict[str, object]:
+def show(reference: str, *, base: str | None = None, terms: Terms = store.DEFAULT_TERMS) -> dict[str, object]:
     """Return what is known of the model that `reference` names, as values that JSON can hold.
 
     Sizes are in pixels and bytes. Nothing is fetched, since a question should not cost gigabytes: a model of the hub
@@ -20,7 +20,7 @@ def show(reference: str, *, terms: Terms = store.DEFAULT_TERMS) -> dict[str, obj
     `vocabulary`, which stands at the top.
     """
     environment.prepare(offline=terms.offline)
-    facts = store.find(reference, terms=replace(terms, offline=True))
+    facts = store.find(reference, base=base, terms=replace(terms, offline=True))
     return {
         "schema": SCHEMA,
         "reference": facts.reference,
@@ -30,6 +30,7 @@ def show(reference: str, *, terms: Terms = store.DEFAULT_TERMS) -> dict[str, obj
         "pipeline": facts.pipeline,
         "licence": store.licence(facts),
         "size_bytes": sum(facts.weight_bytes.values()),
+        **checkpoint.summary(facts),
         "components": {name: _component(facts, name) for name in facts.components},
         **_abilities(facts),
         "vocabulary": facts.record.get("vocabulary", {}),
@@ -43,8 +44,12 @@ def _component(facts: ModelFacts, name: str) -> dict[str, object]:
         "library": library,
         "class": class_name,
         "bytes": facts.weight_bytes.get(name, 0),
-        "dtype": facts.stored_dtypes.get(name),
+        "dtype": facts.quantised.get(name) or facts.stored_dtypes.get(name) or _eight_bits(facts, name),
     }
+
+
+def _eight_bits(facts: ModelFacts, name: str) -> str | None:
+    return "float8" if name in facts.eight_bits else None
 
 
 def _abilities(facts: ModelFacts) -> dict[str, object]:
