@@ -157,7 +157,7 @@ def verify(reference: str, *, on_event: Report = ignore) -> Iterator[Checked]:
     Files of the hub's cache are held to the hashes that the hub gave, a folder to its SHA256SUMS where it has them,
     and all else to what is in it.
     """
-    environment.prepare(offline=True)
+    environment.prepare()
     folder, mend = _place(reference)
     bad: list[Checked] = []
     for each in integrity.check(folder, on_event=on_event):
@@ -203,7 +203,7 @@ def remove(reference: str, *, confirm: Callable[[Removed], bool]) -> Removed | N
 
     A folder or file of the user's is never deleted.
     """
-    environment.prepare(offline=True)
+    environment.prepare()
     name, revision = _of_hub(reference, "imggen deletes from the hub's cache alone")
     from imggen.engine import hub
 
