@@ -253,7 +253,7 @@ Model = Annotated[
         "-m",
         "--model",
         metavar="REF",
-        help="builtin, a folder, or a hub id, with @revision.",
+        help="builtin, a folder, a file, or a hub id, with @revision.",
         rich_help_panel=MODEL,
         autocompletion=suggestions.models,
     ),

@@ -209,6 +209,8 @@ def _whole_hint(folder: Path) -> str:
 
 
 def _unknown(name: str) -> ModelError:
+    if Path(name).suffix.lower() in checkpoint.SUFFIXES:
+        return ModelError(f"there is no file {name}", hint="imggen models list")
     guess = nearest(name, {BUILTIN, *aliases.read(), *(each.reference for each in installed())})
     hint = (
         f"--model {guess[0]}" if guess else "imggen models list; --model takes builtin, a folder or ORGANISATION/NAME"
