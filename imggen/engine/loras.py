@@ -97,14 +97,16 @@ def _read(adapter: AdapterFacts, name: str, plan: GeneratePlan, slots: Slots) ->
         adapter = replace(adapter, shapes={each: tuple(tensor.shape) for each, tensor in tensors.items()})
         lora.check(adapter, plan.model, catalog.named(plan.family))
     layers = lora.read(adapter.shapes)
-    given = _renamed(layers, tensors, slots, plan)
-    if given is not None:
-        translated, strengths = given, _strengths(adapter, layers, tensors)
-    else:
+    given, strengths = _renamed(layers, tensors, slots, plan), _strengths(adapter, layers, tensors)
+    if given is None:
         with _explained(adapter):
             translated, strengths = _translated(tensors, plan)
-        given = tensors if adapter.pickle else None
-    weights = _checked(adapter, plan, translated, slots)
+        weights = _checked(adapter, plan, translated, slots)
+        own = all(each.style == "diffusers" for each in layers) or not weights
+        given = None if own and not adapter.pickle else _respelt(translated, slots, plan)
+    else:
+        weights = _checked(adapter, plan, given, slots)
+    _check_encoders(adapter, layers, weights)
     return Ready(adapter=adapter, name=name, given=given, weights=weights, strengths=strengths)
 
 
@@ -125,13 +127,27 @@ def _renamed(
     None where diffusers knows the file's own names, or has to take its layers apart.
     """
     listed = list(layers)
-    if all(each.style == "diffusers" for each in listed) or lora.compare(listed, slots).strange:
+    if all(each.style == "diffusers" and "alpha" not in each.shapes for each in listed):
+        return None
+    if lora.compare(listed, slots).strange:
         return None
     if any(not {"down", "up"} <= each.shapes.keys() <= {*_NEW, "alpha"} for each in listed):
         return None
+    return _spelt(listed, tensors, slots, plan)
+
+
+def _respelt(translated: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan) -> dict[str, Tensor]:
+    """Return what diffusers translated in names that it reads again: it does not read all of its own."""
+    layers = lora.read({name: tuple(each.shape) for name, each in translated.items()})
+    return _spelt(layers, translated, slots, plan) if layers else dict(translated)
+
+
+def _spelt(
+    layers: Iterable[Layer], tensors: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan
+) -> dict[str, Tensor]:
     denoiser = catalog.named(plan.family).denoiser
     given: dict[str, Tensor] = {}
-    for each in listed:
+    for each in layers:
         parts = _NEW if each.component == DENOISER else _OLD
         component = denoiser if each.component == DENOISER else each.component
         place = f"{component}.{slots[each.component][each.flat].name}"
@@ -184,6 +200,16 @@ def _checked(
     return {
         (each.component, each.flat): (translated[each.names["down"]], translated[each.names["up"]]) for each in layers
     }
+
+
+def _check_encoders(adapter: AdapterFacts, layers: Iterable[Layer], kept: Iterable[Place]) -> None:
+    """Raise ModelError where diffusers' translation drops a text encoder's layers."""
+    lost = {each.component for each in layers} - {component for component, _ in kept} - {DENOISER}
+    if lost and kept:
+        raise ModelError(
+            f"--lora {adapter.asked.reference} also changes the {min(lost)}, to which diffusers adds no LoRA",
+            hint="look for the same without its text encoder",
+        )
 
 
 def _loadable(plan: GeneratePlan) -> tuple[str, ...]:
@@ -282,7 +308,7 @@ def _holds(layer: Any, name: str, pair: tuple[Tensor, Tensor]) -> bool:
 def _explained(adapter: AdapterFacts) -> Iterator[None]:
     try:
         yield
-    except failures.MODEL_FAULTS as error:
+    except (*failures.MODEL_FAULTS, LookupError, AssertionError) as error:
         if failures.is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:_MOST_REASON]
