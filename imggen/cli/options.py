@@ -143,6 +143,18 @@ Preprocess = Annotated[
         rich_help_panel=ADAPTERS,
     ),
 ]
+ControlKind = Annotated[str, typer.Argument(metavar="KIND", help="canny or tile.")]
+Photograph = Annotated[str, typer.Argument(metavar="IMAGE", help="The photograph; - is standard input.")]
+ControlFile = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="A PNG, or - for standard output; IMAGE-KIND.png by default.",
+        rich_help_panel=FILES,
+    ),
+]
 Wildcards = Annotated[
     str | None,
     typer.Option(

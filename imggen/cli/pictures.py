@@ -179,3 +179,21 @@ def style(
     frame: options.Frame = None,
 ) -> None:
     """Give a picture the style of another one."""
+
+
+def preprocess(
+    kind: options.ControlKind,
+    image: options.Photograph,
+    output: options.ControlFile = None,
+    if_exists: options.Exists = None,
+    consent: options.Consent = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make the control picture that --preprocess would follow, to look at it."""
+    from imggen.cli import console
+    from imggen.tasks import preprocess as task
+
+    console.check_output(output, as_json=False)
+    made = task.preprocess(kind, image, output, if_exists=if_exists or "auto", consent=bool(consent))
+    console.notes(made.notes, quiet=quiet)
+    console.picture(console.where(made.path, output) if made.path else "standard output", made.data or None, None)

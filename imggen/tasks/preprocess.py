@@ -1,0 +1,159 @@
+"""From a photograph to a control picture in a file: lines, not a model's work, and marked as no more than that."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePath
+from typing import Final
+
+import imggen
+from imggen.data import layout, preprocessing
+from imggen.errors import RequestError
+from imggen.output import container, encoder, files, metadata, xmp
+from imggen.output import means as logged
+from imggen.output.means import Means
+from imggen.plan import controls, naming, policy
+from imggen.plan.nearest import nearest
+from imggen.plan.request import IfExists, OutputPlan
+from imggen.tasks import given, governance
+from imggen.tasks.given import Opened
+from imggen.tasks.governance import Source
+
+ACTION: Final = "preprocess"
+SUFFIX: Final = ".png"
+
+_ATTEMPTS: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A control picture: where it went, None for standard output; its bytes; what its user should know."""
+
+    path: Path | None
+    data: bytes
+    notes: tuple[str, ...]
+
+
+def preprocess(
+    kind: str,
+    name: str,
+    output: str | None = None,
+    *,
+    if_exists: IfExists = "auto",
+    consent: bool = False,
+) -> Made:
+    """Make the control picture of `kind` (canny, tile) of the picture in the file `name`, and write it as PNG.
+
+    It is what `--preprocess` would make at the picture's own size. It carries no recipe and claims no model's work:
+    what the picture says of its origin is kept, and its file is named as the source. `output` is a file, `-` for
+    standard output, by default the name with the kind behind it. Raise RequestError for kinds that imggen cannot make,
+    and CheckError where the policy refuses.
+    """
+    kind = _known(kind)
+    path = _path(kind, name, output)
+    governed = governance.read(None, ACTION)
+    means = governed.means()
+    if governed.policy is not None:
+        means.refuse(policy.check_inputs(governed.policy, given=True, consent=consent))
+    opened = given.read(name, "control")
+    governance.check_sources(governed, [_source(opened)], _OUTPUT)
+    governance.check_places(governed, [path])
+    image = preprocessing.make(kind, layout.flatten(opened.image, (0, 0, 0)))
+    data = _told(encoder.encode(image, "png", 100), opened)
+    if path is None:
+        means.log(_line(naming.STDOUT, data))
+        return Made(path=None, data=data, notes=opened.notes)
+    return Made(path=_written(path, data, if_exists, means), data=b"", notes=opened.notes)
+
+
+# No signature and no watermark: those say that a model made it.
+_OUTPUT: Final = OutputPlan(template="", format="png", quality=100, if_exists="auto", metadata="full")
+
+
+def _known(kind: str) -> str:
+    name = controls.OTHER_NAMES.get(kind, kind)
+    if name in controls.PREPROCESSED:
+        return name
+    can = " and ".join(controls.PREPROCESSED)
+    if name in controls.KINDS:
+        raise RequestError(f"imggen cannot make {kind} pictures; it makes {can}", hint="imggen preprocess canny IMAGE")
+    guess = nearest(kind, controls.PREPROCESSED) or controls.PREPROCESSED
+    raise RequestError(
+        f"there is no kind of control {kind!r}; imggen makes {can}", hint=f"imggen preprocess {guess[0]}"
+    )
+
+
+def _path(kind: str, name: str, output: str | None) -> Path | None:
+    if output == naming.STDOUT:
+        return None
+    if output is None:
+        stem = "picture" if name == given.STDIN else PurePath(name).stem
+        return Path(f"{stem}-{kind}{SUFFIX}")
+    path = Path(os.path.expanduser(output))  # noqa: PTH111 - ~nobody is a name
+    if path.suffix.lower() != SUFFIX:
+        raise RequestError(
+            f"-o {output}: control pictures are written as PNG, which keeps every line", hint=f"-o {path.stem}{SUFFIX}"
+        )
+    return path
+
+
+def _source(opened: Opened) -> Source:
+    return Source(
+        name=opened.given.name,
+        data=opened.data,
+        sha256=opened.given.sha256,
+        relationship="inputTo",
+        source_type=opened.given.source_type,
+    )
+
+
+def _told(data: bytes, opened: Opened) -> bytes:
+    """Return the file with what is known of it: the program, its picture's hash, and what it was made from."""
+    source = {
+        "stRef:documentID": opened.given.guid or "",
+        "imggen:sha256": opened.given.sha256,
+        "imggen:role": opened.given.role,
+        metadata.SOURCE_TYPE: opened.given.source_type or "",
+    }
+    properties: dict[str, xmp.Value | None] = {
+        metadata.DERIVED: {name: text for name, text in source.items() if text},
+        metadata.IMAGE_HASH: container.read(data).image_sha256,
+        # Lines of what a model made are as much its work as they are of a photograph none.
+        **({metadata.SOURCE_TYPE: opened.given.source_type} if opened.given.source_type else {}),
+    }
+    tool = f"imggen {imggen.__version__}"
+    created = metadata.stamp(metadata.now())
+    said = metadata.Metadata(
+        properties=properties,
+        defaults={metadata.TOOL: tool, metadata.CREATED: created},
+        tag_defaults={"Software": tool},
+    )
+    return metadata.embed(data, said).data
+
+
+def _written(path: Path, data: bytes, if_exists: IfExists, means: Means) -> Path:
+    for _ in range(_ATTEMPTS):
+        place = files.settle(path, if_exists, is_own=metadata.is_own)
+        if place is None:
+            return path
+        told = _line(str(place.path), data)
+        try:
+            files.write(place, data, settled=partial(means.log, told) if means.journal else None)
+        except FileExistsError:
+            # Another process took the name in between: the policy decides again.
+            continue
+        return place.path
+    raise RequestError(f"cannot write {path}: other processes keep taking the name")
+
+
+def _line(path: str, data: bytes) -> logged.Told:
+    return logged.Told(
+        path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        guid="",
+        watermark="",
+        marks=(),
+        unmarked="",
+        recipe_sha256=None,
+    )
