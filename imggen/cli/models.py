@@ -170,11 +170,18 @@ def _possible(task: Mapping[str, Any]) -> str:
     return "~" if task["stand_in"] else "yes"
 
 
-def doctor(as_json: options.Json = False) -> None:
+FixHints = Annotated[bool, typer.Option("--fix-hints", help="Print only the commands that mend what is marked.")]
+
+
+def doctor(fix_hints: FixHints = False, as_json: options.Json = False) -> None:
     """Show what this machine is, and what imggen would choose on it, and why."""
     console.require_output()
     from imggen.tasks import doctor as task
 
+    if fix_hints:
+        for command in task.fixes(task.examine()):
+            console.result_json({"command": command}) if as_json else console.result(console.printable(command))
+        return
     section = ""
     problems = 0
     for found in task.examine():

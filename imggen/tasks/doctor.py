@@ -1,9 +1,12 @@
 """What imggen finds on this machine, what it would choose, and what stands in the way."""
 
+import importlib.metadata
 import os
 import platform
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,8 +14,8 @@ from typing import Literal
 import platformdirs
 
 import imggen
-from imggen.engine import environment, probe, store
-from imggen.errors import ImggenError
+from imggen.engine import aliases, environment, probe, store
+from imggen.errors import ImggenError, MachineError
 from imggen.output import keys, signing
 from imggen.plan import catalog, memory, resolve
 from imggen.plan.catalog import Family
@@ -36,6 +39,17 @@ PACKAGES = (
 # Not needed to draw: without it transformers falls back to slower image processors.
 OPTIONAL = frozenset({"torchvision"})
 LITTLE_BYTES = 2 << 30
+# Reported where signing is.
+ELSEWHERE = frozenset({"dev", "c2pa"})
+USES = {
+    "control": "control pictures cannot be made out of photographs",
+    "gguf": "GGUF files cannot be read",
+    "quantize": "--quantize cannot be used",
+    "upscale": "networks of others cannot enlarge pictures",
+}
+_COMMAND = re.compile(r"(pip install|imggen [a-z]+|hf [a-z]+|chmod [0-7]+) ")
+_PROSE = re.compile(r"[;,`]| or |\b[A-Z]{3,}\b")
+_REQUIREMENT = re.compile(r"(?P<package>[\w.-]+).*;.*extra\s*==\s*['\"](?P<extra>[\w-]+)['\"]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +71,26 @@ def examine(*, machine: Callable[[], Machine] = probe.machine) -> Iterator[Findi
     yield from _machine(here)
     yield from _choices(here)
     yield from packages(probe.version)
+    yield from extras(_requirements(), probe.version)
     yield from _storage()
+    yield from _library()
     yield from signing_state(os.environ)
     yield from _builtin(here)
+
+
+def fixes(findings: Iterable[Finding]) -> Iterator[str]:
+    """Yield the commands that mend what is marked in `findings`, each once; what a person must decide is not there."""
+    given: set[str] = set()
+    for each in findings:
+        command = each.hint if each.status != "ok" and each.hint and _is_command(each.hint) else None
+        if command and command not in given:
+            given.add(command)
+            yield command
+
+
+def _is_command(hint: str) -> bool:
+    # Words for people go on after a comma or a semicolon, and stand for something in capitals.
+    return _COMMAND.match(hint) is not None and not _PROSE.search(hint)
 
 
 def _machine(here: Machine) -> Iterator[Finding]:
@@ -99,7 +130,8 @@ def _without_accelerator(here: Machine) -> Finding:
 
 
 def _choices(here: Machine) -> Iterator[Finding]:
-    for family in catalog.FAMILIES:
+    # What can only edit would need a picture to be planned for.
+    for family in (each for each in catalog.FAMILIES if "text-to-image" in each.pipelines):
         try:
             decided = resolve.resolve(
                 GenerateRequest(prompt="a", seed="1"),
@@ -109,7 +141,9 @@ def _choices(here: Machine) -> Iterator[Finding]:
                 check_call=lambda *_: None,
             )
         except ImggenError as error:
-            yield Finding(section="choices", name=family.name, value=error.message, status="problem", hint=error.hint)
+            # A model that is too large for a machine is nothing that is wrong with it.
+            status: Status = "note" if isinstance(error, MachineError) else "problem"
+            yield Finding(section="choices", name=family.name, value=error.message, status=status, hint=error.hint)
             continue
         reasons = {each.name: each.reason for each in decided.levers}
         layout = "channels last" if decided.channels_last else "channels first"
@@ -148,6 +182,30 @@ def packages(version: Callable[[str], str]) -> Iterator[Finding]:
             hint=f"pip install {name}" if is_bad else None,
         )
     yield from _pair(version("torch"), version("torchvision"))
+
+
+def _requirements() -> list[str]:
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.requires("imggen") or []
+    return []
+
+
+def extras(requirements: Iterable[str], version: Callable[[str], str]) -> Iterator[Finding]:
+    """Yield the extras among imggen's `requirements` of which a package is missing."""
+    lacking: dict[str, list[str]] = {}
+    for each in requirements:
+        found = _REQUIREMENT.match(each)
+        if found and found["extra"] not in ELSEWHERE and version(found["package"]) == "missing":
+            lacking.setdefault(found["extra"], []).append(found["package"])
+    for extra, missing in sorted(lacking.items()):
+        yield Finding(
+            section="packages",
+            name=f"imggen[{extra}]",
+            value=f"{', '.join(missing)} not installed",
+            reason=USES.get(extra, ""),
+            status="note",
+            hint=f"pip install 'imggen[{extra}]'",
+        )
 
 
 def _pair(torch: str, torchvision: str) -> Iterator[Finding]:
@@ -196,6 +254,34 @@ def _storage() -> Iterator[Finding]:
     )
 
 
+def _library() -> Iterator[Finding]:
+    """Yield what is not whole among the models, and names that cannot be read."""
+    from imggen.engine import hub
+
+    for name, size in sorted(hub.incomplete().items()):
+        yield Finding(
+            section="storage",
+            name=name,
+            value=f"a download of it was cut short; {memory.text(size)} of a file are here",
+            status="note",
+            hint=f"imggen models pull {name}",
+        )
+    for each in store.installed():
+        if each.source == "hub" and store.missing(each.folder):
+            reference = f"{each.reference}@{each.revision}"
+            yield Finding(
+                section="storage",
+                name=each.reference,
+                value="parts of it are missing",
+                status="note",
+                hint=f"imggen models pull {reference}",
+            )
+    try:
+        aliases.read()
+    except ImggenError as error:
+        yield Finding(section="storage", name="aliases", value=error.message, status="problem", hint=error.hint)
+
+
 def _free(name: str, place: Path) -> Finding:
     existing = next(each for each in (place, *place.parents) if each.exists())
     free_bytes = shutil.disk_usage(existing).free
@@ -204,6 +290,7 @@ def _free(name: str, place: Path) -> Finding:
         name=name,
         value=f"{place}, {memory.text(free_bytes)} free",
         status="note" if free_bytes < LITTLE_BYTES else "ok",
+        hint="imggen models list, then imggen models rm REF" if free_bytes < LITTLE_BYTES else None,
     )
 
 

@@ -252,3 +252,29 @@ def test_a_damaged_file_of_aliases_is_named_and_never_overwritten(run, text, wor
         assert words in ended.err
     assert file.read_text() == text
     assert [each.name for each in file.parent.iterdir() if each.suffix != ".lock"] == ["aliases.json"]
+
+
+def test_a_dry_run_of_a_model_that_is_not_here_tells_its_costs_and_fetches_no_weights(run, small, hub_cache, fake_hub):
+    ended = run("generate", "an apple", "-m", "org/small@v1", "--dry-run", "-v", "--size", "64x64", "--device", "cpu")
+    assert ended.code == 0, ended.err
+    plan = json.loads(ended.out)
+    costs = plan["forecast"]
+    assert (costs["family"], costs["licence"]) == ("sd", "mit")
+    assert costs["download_bytes"] == sum(map(len, small.files.values()))
+    assert costs["free_bytes"] > 0
+    assert costs["needed_bytes"] > 1_500_000
+    assert (costs["seconds"], "not known yet" in costs["basis"]) == (None, True)
+    assert plan["model"]["folder"] == str(hub_cache / "models--org--small" / "snapshots" / COMMIT)
+    assert "to download: 2 MiB" in ended.err
+    assert "licence: mit" in ended.err
+    assert all(each and each.startswith("bytes=0-") for each in fake_hub.gets(".safetensors"))
+    assert not (hub_cache / "models--org--small").exists()
+    offline = run("generate", "an apple", "-m", "org/small@v1", "--dry-run", "--offline")
+    assert (offline.code, "hint: while online: imggen models pull org/small@v1" in offline.err) == (4, True)
+
+
+def test_a_model_for_a_picture_is_fetched_by_the_same_checks(run, small, fake_hub):
+    fake_hub.sizes[UNET] = 3 << 40
+    ended = run("generate", "an apple", "-m", "org/small")
+    assert ended.code == 3
+    assert "org/small takes 3072.0 GiB more of the disk" in ended.err

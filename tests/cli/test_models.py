@@ -3,6 +3,7 @@ import json
 import pytest
 
 from imggen.cli import layers, models
+from imggen.tasks import doctor
 from imggen.tasks.doctor import Finding
 
 
@@ -75,3 +76,12 @@ def test_the_doctor_tells_what_it_found_and_what_it_would_choose(run):
 )
 def test_problems_are_marked_and_carry_their_hint(finding, line):
     assert models._found(finding) == line
+
+
+def test_fix_hints_are_commands_alone_and_end_well(run, monkeypatch):
+    bad = Finding(section="packages", name="a", value="missing", status="problem", hint="pip install a")
+    monkeypatch.setattr(doctor, "examine", lambda: iter([bad, Finding(section="machine", name="b", value="c")]))
+    ended = run("doctor", "--fix-hints")
+    assert (ended.code, ended.lines, ended.err) == (0, ["pip install a"], "")
+    assert json.loads(run("doctor", "--fix-hints", "--json").out) == {"command": "pip install a"}
+    assert run("doctor").code == 5

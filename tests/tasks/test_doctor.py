@@ -1,12 +1,14 @@
 from dataclasses import replace
 
 import pytest
+from huggingface_hub import constants
 
-from imggen.engine import probe
+from imggen.engine import aliases, probe
 from imggen.output import keys, signing
 from imggen.output.keys import Draft
 from imggen.plan.machine import Accelerator
 from imggen.tasks import doctor
+from imggen.tasks.doctor import Finding
 
 GPU = Accelerator(
     device="cuda", name="Great GPU", total_bytes=80 << 30, free_bytes=70 << 30, capability=(9, 0), bfloat16=True
@@ -101,3 +103,59 @@ def test_why_pictures_are_signed_or_not_is_told(tmp_path):
     (tmp_path / "keys" / "own" / "signing.key").chmod(0o644)
     (found,) = doctor.signing_state(environ)
     assert (found.status, "chmod" in found.hint) == ("problem", True)
+
+
+REQUIREMENTS = [
+    "torch>=2.9",
+    'spandrel<0.5,>=0.4; extra == "upscale"',
+    'bitsandbytes>=0.48 ; extra == "quantize"',
+    'torchao>=0.15; extra == "quantize"',
+    'ruff>=0.9; extra == "dev"',
+]
+
+
+def test_extras_that_are_not_there_are_told_with_what_they_are_for():
+    found = list(doctor.extras(REQUIREMENTS, lambda name: "1.0" if name == "torchao" else "missing"))
+    assert [(each.name, each.value, each.status) for each in found] == [
+        ("imggen[quantize]", "bitsandbytes not installed", "note"),
+        ("imggen[upscale]", "spandrel not installed", "note"),
+    ]
+    assert found[1].hint == "pip install 'imggen[upscale]'"
+    assert "enlarge" in found[1].reason
+
+
+def test_downloads_that_were_cut_short_and_damaged_aliases_are_told(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    blobs = tmp_path / "models--org--part" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / ("a" * 64 + ".incomplete")).write_bytes(b"12345")
+    aliases.path().parent.mkdir(parents=True)
+    aliases.path().write_text("{")
+    findings = examine(here)
+    found = named(findings, "org/part")
+    assert (found.status, found.hint) == ("note", "imggen models pull org/part")
+    assert named(findings, "aliases").status == "problem"
+    assert "imggen models pull org/part" in doctor.fixes(findings)
+
+
+def test_only_commands_that_mend_what_is_marked_are_given():
+    def finding(status, hint):
+        return Finding(section="packages", name="a", value="b", status=status, hint=hint)
+
+    given = doctor.fixes(
+        [
+            finding("problem", "pip install diffusers"),
+            finding("note", "pip install 'imggen[control]'"),
+            finding("problem", "pip install diffusers"),
+            finding("ok", "imggen keys init"),
+            finding("note", "imggen models list, then imggen models rm REF"),
+            finding("problem", "install the torch build for your driver: https://pytorch.org/get-started/locally/"),
+            finding("problem", "chmod 600 /keys/signing.key"),
+            finding("problem", None),
+        ]
+    )
+    assert list(given) == [
+        "pip install diffusers",
+        "pip install 'imggen[control]'",
+        "chmod 600 /keys/signing.key",
+    ]
