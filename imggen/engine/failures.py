@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError
 
 from imggen.errors import ImggenError, MachineError, MemoryShortageError, ModelError
-from imggen.plan import catalog
+from imggen.plan import catalog, memory
 from imggen.plan.request import GeneratePlan
 
 # What loading raises when a model is at fault; see the loader's tests for which fault raises which.
@@ -23,6 +23,7 @@ MODEL_FAULTS = (
 )
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_cpu", "not enough memory")
 MAX_REASON = 300
+_NEXT = {"none": "model", "model": "group", "group": "sequential", "disk": "sequential"}
 
 
 @contextmanager
@@ -94,7 +95,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def next_lever(plan: GeneratePlan) -> str:
-    """Return the option that takes less memory than `plan` does, which has every lever pulled."""
+    """Return the cheapest option that `plan` has not used yet and that takes less memory."""
+    if plan.vae_tile == 0 and plan.tile is None and memory.can_tile(plan.model):
+        return "--vae-tiling on"
+    if plan.device == "cuda" and plan.offload in _NEXT:
+        return f"--offload {_NEXT[plan.offload]}"
     return f"--size {max(64, plan.width // 2)}x{max(64, plan.height // 2)}"
 
 
@@ -115,6 +120,6 @@ def _again(plan: GeneratePlan) -> str | None:
     if plan.model.single is not None:
         return "--base FOLDER, of the same kind as the file"
     if plan.model.source != "hub":
-        return "imggen doctor"
-    revision = f" --revision {plan.model.revision}" if plan.model.revision else ""
-    return f"fetch it again: hf download {plan.model.reference}{revision} --force-download"
+        return f"imggen models verify {plan.model.reference}"
+    revision = f"@{plan.model.revision}" if plan.model.revision else ""
+    return f"imggen models pull {plan.model.reference}{revision} --repair"

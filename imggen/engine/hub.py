@@ -341,6 +341,8 @@ def _unasked(snapshot: Path) -> Offer:
 
 def _sketch(offer: Offer, file: RemoteFile, snapshot: Path) -> None:
     path, blob = snapshot / file.name, snapshot.parent.parent / "blobs" / str(file.sha256)
+    if path.exists():
+        return
     for each in (path, blob):
         each.parent.mkdir(parents=True, exist_ok=True)
     if not blob.exists():

@@ -129,7 +129,7 @@ def _safetensors(folder: Path, variant: str | None) -> tuple[Path, ...]:
 def _exists(path: Path) -> bool:
     # A hub snapshot's file is a link; a link to nothing is a download that was cut short or cleaned away.
     if path.is_symlink() and not path.exists():
-        raise ModelError(f"{path} points at a file that is gone", hint="fetch the model again with `hf download`")
+        raise ModelError(f"{path} points at a file that is gone", hint="imggen models pull REF fetches what is missing")
     return path.is_file()
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import imggen
 from imggen.data import layout, pictures
-from imggen.engine import environment, probe, store, weights
+from imggen.engine import aliases, environment, probe, store, weights
 from imggen.engine.weights import Terms
 from imggen.errors import ImggenError, ModelError, PictureError, RequestError
 from imggen.output import audit, encoder, enlargement, metadata, writer
@@ -164,6 +164,7 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
     environment.prepare(offline=bool(request.offline))
     # Here and not once the pictures are named: a source may be called ~this.
     request = replace(request, output=request.output and _at_home(request.output))
+    request = replace(request, model=request.model and aliases.real(request.model))
     governed = governance.read(request.policy, "upscale", sign=request.sign)
     request = governance.govern(request, governed)
     planning.check(request)
