@@ -213,7 +213,7 @@ class TestDrawing:
         assert (drawn(LONG + "a moon", "chunks") != drawn(LONG + "a star", "chunks")).any()
         assert (drawn(LONG + "a moon", "cut") == drawn(LONG + "a star", "cut")).all()
 
-    @pytest.mark.parametrize("family", ["sd", "sdxl"])
+    @pytest.mark.parametrize("family", ["sd", "sdxl", "lcm"])
     def test_weights_and_chunks_survive_offloading(self, tiny_models, make_plan, family):
         asked = {"prompt": LONG + "(a moon:1.3)", "reading": "weights"}
         (resident,) = self.draw(tiny_models(family), make_plan, **asked)
