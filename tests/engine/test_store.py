@@ -114,7 +114,9 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         read(tmp_path / "empty")
 
 
-@pytest.mark.parametrize(("name", "reason"), [("x.ckpt", "is a pickle"), ("x.safetensors", "is no whole safetensors file")])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("x.ckpt", "is a pickle"), ("x.safetensors", "is no whole safetensors file")]
+)
 @pytest.mark.parametrize("inside", [False, True])
 def test_a_broken_single_file_is_refused_with_the_reason(tmp_path, name, reason, inside):
     (tmp_path / "files").mkdir()
