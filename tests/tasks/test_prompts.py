@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imggen.engine import loader
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.output import metadata
 from imggen.plan.request import GenerateRequest
 from imggen.tasks import generate, prompts
+from tests import tiny_loras
+from tests.tiny_models import tiny_models
+
+__all__ = ["tiny_models"]
 
 CHOICE = "a {red|green|blue|yellow} apple"
 
@@ -137,6 +142,25 @@ def test_tags_ask_for_loras_by_file_and_by_name_in_the_config_folder(config):
     found = prompts.with_loras(request)
     assert found.lora == ("other:0.2", "ink:0.7", "wash.safetensors:-.5", "ink:1")
     assert prompts.with_loras(asked(prompt="a <lora:ink>", prompt_syntax="plain")).lora is None
+
+
+def test_a_tag_draws_what_the_option_draws_and_is_recorded_as_an_adapter(config, tiny_models):
+    folder = tiny_models("sd")
+    plan = generate.plan(asked(prompt="a", model=str(folder), dtype="float32"))
+    layers = tiny_loras.layers_of(loader.load(plan))
+    (config / "loras").mkdir()
+    tiny_loras.save(config / "loras" / "ink.safetensors", tiny_loras.diffusers(tiny_loras.draw(layers)))
+    fields = {"model": str(folder), "dtype": "float32", "steps": 2}
+    made(prompt="a red apple", output="without.png", **fields)
+    made(prompt="a red apple", lora=("ink:0.7",), output="option.png", **fields)
+    (recipe,) = made(prompt="a red <lora:ink:0.7> apple", output="tag.png", **fields)
+    assert (recipe.prompt, recipe.template) == ("a red apple", "a red <lora:ink:0.7> apple")
+    assert [(each.reference, each.scale) for each in recipe.adapters] == [("ink", 0.7)]
+    assert (pixels("tag.png") == pixels("option.png")).all()
+    assert (pixels("tag.png") != pixels("without.png")).any()
+    (again,) = made(from_file="tag.png", prompt=None, seed=None, steps=None, output="again.png")
+    assert len(again.adapters) == 1
+    assert (pixels("again.png") == pixels("tag.png")).all()
 
 
 def test_tags_that_name_nothing_are_refused(config):
