@@ -12,9 +12,7 @@ import torch  # noqa: E402 - reads the environment that was just prepared
 from diffusers import (  # noqa: E402
     AuraFlowPipeline,
     AuraFlowTransformer2DModel,
-    AutoencoderDC,
     AutoencoderKLFlux2,
-    AutoencoderKLQwenImage,
     AutoencoderTiny,
     ChromaPipeline,
     ChromaTransformer2DModel,
@@ -73,6 +71,8 @@ from tests.tiny_parts import (  # noqa: E402
     autoencoder,
     clip_config,
     clip_tokenizer,
+    deep_autoencoder,
+    film_autoencoder,
     gemma_encoder,
     gemma_tokenizer,
     llama_tokenizer,
@@ -313,8 +313,6 @@ def pixart_alpha(root: Path):
 def sana(_: Path):
     torch.manual_seed(0)
     tokenizer = gemma_tokenizer()
-    kinds = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
-    scales = ((), (), (), (5,), (5,), (5,))
     return SanaPipeline(
         transformer=SanaTransformer2DModel(
             sample_size=2,
@@ -329,22 +327,7 @@ def sana(_: Path):
             caption_channels=8,
         ).eval(),
         # Six levels, as the published ones have: 32 pixels to a latent.
-        vae=AutoencoderDC(
-            latent_channels=4,
-            attention_head_dim=4,
-            encoder_block_types=kinds,
-            decoder_block_types=kinds,
-            encoder_block_out_channels=(8,) * 6,
-            decoder_block_out_channels=(8,) * 6,
-            encoder_layers_per_block=(1,) * 6,
-            decoder_layers_per_block=(1,) * 6,
-            encoder_qkv_multiscales=scales,
-            decoder_qkv_multiscales=scales,
-            upsample_block_type="interpolate",
-            downsample_block_type="Conv",
-            encoder_out_shortcut=False,
-            decoder_in_shortcut=False,
-        ).eval(),
+        vae=deep_autoencoder(),
         text_encoder=gemma_encoder(tokenizer),
         tokenizer=tokenizer,
         scheduler=DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
@@ -444,13 +427,7 @@ def qwen_image(_: Path, base_dim=8):
             joint_attention_dim=16,
             axes_dims_rope=(8, 4, 4),
         ).eval(),
-        vae=AutoencoderKLQwenImage(
-            base_dim=base_dim,
-            z_dim=4,
-            num_res_blocks=1,
-            latents_mean=[0.1, -0.2, 0.3, 0.0],
-            latents_std=[0.5, 1.0, 1.5, 2.0],
-        ).eval(),
+        vae=film_autoencoder(base_dim),
         text_encoder=Qwen2_5_VLForConditionalGeneration(encoder).eval(),
         tokenizer=tokenizer,
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),

@@ -7,7 +7,12 @@ from imggen.engine import environment
 
 environment.prepare(offline=True)
 
-from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: E402 - reads the environment that was just prepared
+from diffusers import (  # noqa: E402 - reads the environment that was just prepared
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderKLQwenImage,
+    UNet2DConditionModel,
+)
 from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
 from transformers import (  # noqa: E402
     CLIPTextConfig,
@@ -144,6 +149,39 @@ def shifted_autoencoder(**changes):
     return autoencoder(
         use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5, **changes
     )
+
+
+def deep_autoencoder():
+    """Return an autoencoder of six levels, as those of Sana are: 32 pixels to a latent."""
+    kinds = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
+    scales = ((), (), (), (5,), (5,), (5,))
+    return AutoencoderDC(
+        latent_channels=4,
+        attention_head_dim=4,
+        encoder_block_types=kinds,
+        decoder_block_types=kinds,
+        encoder_block_out_channels=(8,) * 6,
+        decoder_block_out_channels=(8,) * 6,
+        encoder_layers_per_block=(1,) * 6,
+        decoder_layers_per_block=(1,) * 6,
+        encoder_qkv_multiscales=scales,
+        decoder_qkv_multiscales=scales,
+        upsample_block_type="interpolate",
+        downsample_block_type="Conv",
+        encoder_out_shortcut=False,
+        decoder_in_shortcut=False,
+    ).eval()
+
+
+def film_autoencoder(base_dim=8):
+    """Return an autoencoder that draws films, as those of Qwen-Image are."""
+    return AutoencoderKLQwenImage(
+        base_dim=base_dim,
+        z_dim=4,
+        num_res_blocks=1,
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[0.5, 1.0, 1.5, 2.0],
+    ).eval()
 
 
 def t5_encoder(width=32):

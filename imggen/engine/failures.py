@@ -1,5 +1,6 @@
 """Foreign exceptions, translated once: what the libraries raise and what it means for the user."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -113,6 +114,10 @@ def _install(error: ImportError) -> str:
     text = str(error)
     if "torchvision" in text or "nms" in text:
         return "torch and torchvision do not fit each other: pip install --upgrade torch torchvision"
+    # What diffusers has in place of a class whose package is missing says so in its words alone.
+    told = re.search(r"`(pip install [\w.-]+)`", text)
+    if told:
+        return told[1]
     return f"pip install {error.name.split('.')[0]}" if error.name else "imggen doctor"
 
 

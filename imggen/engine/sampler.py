@@ -84,7 +84,8 @@ def _draw(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance, repo
         pipeline.maybe_free_model_hooks()
         raise
     _refuse_blanked(drawn, plan, seed)
-    image: Image.Image = drawn.images[0]
+    # Of Kandinsky's output the pictures have another name.
+    image: Image.Image = (drawn.images if hasattr(drawn, "images") else drawn.image)[0]
     return image
 
 
@@ -123,7 +124,7 @@ def _guided(pipeline: Any, plan: GeneratePlan) -> Iterator[None]:
 
 @contextmanager
 def _seeded(scheduler: Any, generator: torch.Generator) -> Iterator[None]:
-    """Let the noise that `scheduler` lays on between steps come from `generator`, which some pipelines do not hand on."""
+    """Let the noise that `scheduler` lays on come from `generator`, which some pipelines do not hand on."""
     if "generator" not in inspect.signature(scheduler.step).parameters:
         yield
         return
@@ -165,8 +166,11 @@ def cut_prompt(pipeline: Any, plan: GeneratePlan) -> str | None:
         return None
     limit, reader = max(limits, key=lambda each: each[0])
     tokenizer = _tokenizer(reader)
+    # A word that was learnt may be several tokens.
+    convert = getattr(pipeline, "maybe_convert_prompt", lambda text, _: text)
+    prompts = dict.fromkeys((plan.prompt, *plan.prompts))
     with quiet():
-        read = [tokenizer(each, truncation=False)["input_ids"] for each in dict.fromkeys((plan.prompt, *plan.prompts))]
+        read = [tokenizer(convert(each, tokenizer), truncation=False)["input_ids"] for each in prompts]
     tokens = max(read, key=len)
     if len(tokens) <= limit:
         return None
@@ -205,8 +209,8 @@ def _preamble(pipeline: Any, reader: Any) -> int:
         return 0
     messages: list[dict[str, object]] = [{"role": "user", "content": _MARK}]
     if reader is not _tokenizer(reader):
-        told = (("system", pipeline.system_message), ("user", _MARK))
-        messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in told]
+        told = {"system": getattr(pipeline, "system_message", None), "user": _MARK}
+        messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in told.items() if text]
     chat: str = reader.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return len(_tokenizer(reader)(chat.partition(_MARK)[0])["input_ids"])
 

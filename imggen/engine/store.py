@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import TypeGuard, get_args
 
 import imggen.builtin
 from imggen.engine import aliases, checkpoint, weights
@@ -34,7 +34,15 @@ CONFIG_NAMES = (
     "guider_config.json",
 )
 # Components that come as small text files: everything else must bring weights.
-TEXT_ENDINGS = ("Tokenizer", "TokenizerFast", "Scheduler", "Processor", "FeatureExtractor", "Guidance")
+TEXT_ENDINGS = (
+    "Tokenizer",
+    "TokenizerFast",
+    "Scheduler",
+    "Processor",
+    "FeatureExtractor",
+    "Guidance",
+    "TokenizersBackend",
+)
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "merges.txt")
 DEFAULT_TERMS = Terms()
 
@@ -308,9 +316,7 @@ def read(
         folder=folder,
         pipeline=str(index["_class_name"]),
         revision=revision,
-        options={
-            name: value for name, value in index.items() if not isinstance(value, list) and not name.startswith("_")
-        },
+        options={name: value for name, value in index.items() if not _is_component(value) and not name.startswith("_")},
         components=components,
         configs={name: config for name in components if (config := _config(folder / name))},
         weight_bytes={name: _bytes(each, headers.get(name)) for name, each in choices.items() if each},
@@ -364,16 +370,23 @@ def _refuse_code(folder: Path, index: dict[str, object]) -> None:
 def _components(folder: Path, index: dict[str, object]) -> dict[str, tuple[str, str]]:
     components = {}
     for name, value in index.items():
-        if name.startswith("_") or not isinstance(value, list):
+        if name.startswith("_") or not _is_component(value):
             continue
         if value == [None, None]:
             continue
-        if len(value) != 2 or not all(isinstance(each, str) for each in value) or not name.isidentifier():
+        texts = [each for each in value if isinstance(each, str)]
+        if len(value) != 2 or len(texts) != 2 or not name.isidentifier():
             raise ModelError(f"{folder / INDEX}: component {name!r} is {value!r}, not [library, class]")
-        components[name] = _known(folder, name, value[0], value[1])
+        components[name] = _known(folder, name, texts[0], texts[1])
     if not components:
         raise ModelError(f"{folder / INDEX} names no components")
     return components
+
+
+def _is_component(value: object) -> TypeGuard[list[object]]:
+    """Return whether an entry of the index names a part; numbers in a list are an option, as Krea 2 has one."""
+    numbers = isinstance(value, list) and bool(value) and all(type(each) in (int, float) for each in value)
+    return isinstance(value, list) and not numbers
 
 
 def _known(folder: Path, name: str, library: str, class_name: str) -> tuple[str, str]:

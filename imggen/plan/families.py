@@ -6,7 +6,7 @@ from typing import Final
 from imggen.plan.family import Family, Reference
 from imggen.plan.request import Task
 
-ONE_PASS: Final = "it has one pass per step, and nothing to steer away from"
+ONE_PASS: Final = "it has one pass per step, and nothing to steer away from"  # noqa: S105 - no password
 _NO_SLICES = "only U-Nets have it; `auto` cuts attention into chunks where memory asks for it"
 
 _NO_TILES = "its transformer knows where in the picture a token stands, so edges cannot meet"

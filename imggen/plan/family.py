@@ -58,7 +58,8 @@ class Family:
     `base` is the family's usual published model on the hub, and `licence` the one that published weights usually carry,
     as the hub names it; None where there is no usual one, or where it varies.
     `unlisted` is what users are told of a family that is not in the catalogue but read from diffusers, else None.
-    `initial` goes to the pipeline's constructor, `extra_arguments` to every call, before what is asked for.
+    `initial` goes to the pipeline's constructor, `extra_arguments` to every call, before what is asked for,
+    and `other_steps_arguments` to those of another number of steps than the usual.
     """
 
     name: str
@@ -105,3 +106,4 @@ class Family:
     clip: Clip | None = None
     initial: Mapping[str, object] = field(default_factory=dict)
     extra_arguments: Mapping[str, object] = field(default_factory=dict)
+    other_steps_arguments: Mapping[str, object] = field(default_factory=dict)

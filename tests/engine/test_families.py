@@ -20,8 +20,8 @@ FAMILIES = (*tiny_families.BUILDERS, "flux-kontext", "sdxl-turbo", "sd-turbo", "
 # Their pipelines let the scheduler draw noise from torch's own generator, which no seed of theirs reaches.
 UNSEEDED = ("hidream-distilled",)
 # Where smaller is not made.
-SIZES = {"hidream": "1024x1024", "hidream-distilled": "1024x1024"} | dict.fromkeys(
-    ("hunyuan-image", "hunyuan-image-distilled"), "256x256"
+SIZES = {"hidream": "1024x1024", "hidream-distilled": "1024x1024", "kandinsky5": "1024x1024"} | dict.fromkeys(
+    ("hunyuan-image", "hunyuan-image-distilled", "krea2", "krea2-turbo", "longcat-image", "ovis-image"), "256x256"
 )
 
 
@@ -50,7 +50,7 @@ def plain(plan):
         generator = torch.Generator("cpu").manual_seed(7)
         if plan.family in UNSEEDED:
             pipeline.scheduler.step = functools.partial(pipeline.scheduler.step, generator=generator)
-        return np.asarray(pipeline(**plan.arguments, generator=generator).images[0])
+        return np.asarray(pipeline(**plan.arguments, generator=generator)[0][0])
 
 
 @pytest.mark.parametrize("name", FAMILIES)
