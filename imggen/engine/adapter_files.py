@@ -13,16 +13,19 @@ from imggen.engine import weights
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError
-from imggen.plan import adaptation
+from imggen.plan import adaptation, embedding
 from imggen.plan.adapter import AdapterFacts, Asked, Kind
 from imggen.plan.machine import Dtype
 from imggen.plan.progress import Progress, ignore
+from imggen.plan.request import ModelFacts
 
 CONFIG: Final = "config.json"
 MAX_CONFIG_BYTES: Final = 1 << 20
+MAX_VOCABULARY_BYTES: Final = 64 << 20
+PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 _USUAL: Final[dict[Kind, tuple[str, ...]]] = {
-    "lora": ("pytorch_lora_weights.safetensors",),
+    "lora": ("pytorch_lora_weights.safetensors", PEFT_WEIGHTS),
     "embedding": ("learned_embeds.safetensors",),
 }
 """How diffusers calls the one file that is the adapter, where others may lie beside it."""
@@ -60,7 +63,7 @@ def find(asked: Asked, *, terms: Terms = DEFAULT_TERMS, on_event: Report = ignor
     choice = _choice(asked, found.place, terms)
     _allowed(asked, choice.files[0].name, terms)
     headers = [] if choice.pickle else [weights.read_header(each) for each in choice.files]
-    return AdapterFacts(
+    facts = AdapterFacts(
         asked=asked,
         files=choice.files,
         sha256=_sha256(choice.files),
@@ -71,8 +74,24 @@ def find(asked: Asked, *, terms: Terms = DEFAULT_TERMS, on_event: Report = ignor
         stored_dtype=_dtype(headers),
         shapes={name: shape for each in headers for name, shape in each.shapes.items()},
         metadata={name: text for each in headers for name, text in each.metadata.items()},
-        config=_config(choice.files[0].parent) if asked.kind in _MODELS else {},
+        config=_config_of(asked, choice.files[0]),
     )
+    return facts if asked.kind != "embedding" else replace(facts, asked=replace(asked, token=embedding.word(facts)))
+
+
+def check_words(adapters: Iterable[AdapterFacts], model: ModelFacts) -> None:
+    """Raise RequestError for an embedding whose word the model's tokenizer has already."""
+    for each in adapters:
+        if each.asked.kind == "embedding" and each.asked.token:
+            embedding.refuse_known(each, each.asked.token, _vocabulary(model.folder / "tokenizer"))
+
+
+def _vocabulary(folder: Path) -> Iterable[str]:
+    """Return the words of the tokenizer in `folder`, as far as it has files of JSON that tell them."""
+    plain, whole = (_json(folder / name, MAX_VOCABULARY_BYTES) for name in ("vocab.json", "tokenizer.json"))
+    model = whole.get("model")
+    inner = model.get("vocab") if isinstance(model, dict) else None
+    return {*plain, *(inner if isinstance(inner, dict) else ())}
 
 
 def _locate(asked: Asked, terms: Terms, on_event: Report) -> _Found:
@@ -151,9 +170,14 @@ def _wanted(asked: Asked, names: Iterable[str], file: str | None, terms: Terms) 
     if file:
         if file not in listed:
             raise ModelError(f"{asked.option} {asked.reference}: the repository has no {file}", hint=_listing(listed))
-        return [_allowed(asked, file, terms)]
+        # Of a ControlNet nothing but its config tells what it was made for.
+        config = (PurePosixPath(file).parent / CONFIG).as_posix()
+        beside = [config] if asked.kind == "controlnet" and config in listed else []
+        return [_allowed(asked, file, terms), *beside]
     if asked.kind not in _MODELS:
-        return [_allowed(asked, _single(asked, [each for each in listed if "/" not in each]), terms)]
+        beside = [each for each in listed if "/" not in each]
+        found = _allowed(asked, _single(asked, beside), terms)
+        return [found, *(each for each in (PEFT_CONFIG,) if found == PEFT_WEIGHTS and each in beside)]
     root = _model_root(asked, listed)
     # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
     from imggen.engine import hub
@@ -265,13 +289,21 @@ def _dtype(headers: list[weights.Header]) -> Dtype | None:
     return next((each for each in get_args(Dtype) if biggest and each == biggest.dtype), None)
 
 
-def _config(folder: Path) -> dict[str, object]:
-    path = folder / CONFIG
+def _config_of(asked: Asked, file: Path) -> dict[str, object]:
+    """Return what a JSON file beside the weights says of them, nothing where none is about them."""
+    if asked.kind == "controlnet" or (asked.kind in _MODELS and file.name.startswith(weights.STEMS)):
+        return _json(file.parent / CONFIG, MAX_CONFIG_BYTES)
+    if asked.kind == "lora" and file.name == PEFT_WEIGHTS:
+        return _json(file.parent / PEFT_CONFIG, MAX_CONFIG_BYTES)
+    return {}
+
+
+def _json(path: Path, most_bytes: int) -> dict[str, object]:
     if not path.is_file():
         return {}
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ModelError(f"{path} is too big to be a config")
+        if path.stat().st_size > most_bytes:
+            raise ModelError(f"{path} is too big to be what its name says")
         parsed = json.loads(path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error

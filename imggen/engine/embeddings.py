@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from imggen.engine import failures
-from imggen.errors import ModelError, RequestError
+from imggen.errors import ModelError
 from imggen.plan import embedding
 from imggen.plan.adapter import AdapterFacts
 from imggen.plan.request import GeneratePlan
+
+_WRONG_END: Final = 2
 
 
 def add(pipeline: Any, plan: GeneratePlan) -> None:
@@ -37,13 +39,25 @@ def _teach(pipeline: Any, plan: GeneratePlan, adapter: AdapterFacts) -> None:
     for each in found:
         encoder = getattr(pipeline, each.encoder)
         tokenizer = getattr(pipeline, each.encoder.replace("text_encoder", "tokenizer"))
-        _refuse_known(adapter, token, tokenizer)
+        embedding.refuse_known(adapter, token, tokenizer.get_vocab())
         vectors = tensors[each.name].reshape(each.count, each.width)
         with failures.explained(plan, f"--embedding {adapter.asked.reference}"):
             pipeline.load_textual_inversion(
                 {token: vectors.to(encoder.dtype)}, token=token, tokenizer=tokenizer, text_encoder=encoder
             )
+        _mind_end(encoder, tokenizer)
         _check(adapter, token, tokenizer, encoder, vectors)
+
+
+def _mind_end(encoder: Any, tokenizer: Any) -> None:
+    """Let an encoder of CLIP know the end of a prompt by its token.
+
+    The configs of the first published ones have a wrong number for it, for the sake of which transformers takes the
+    token with the highest number for the end: a learnt word has a higher one.
+    """
+    for module in encoder.modules():
+        if getattr(module, "eos_token_id", None) == _WRONG_END:
+            module.eos_token_id = tokenizer.eos_token_id
 
 
 def _tensors(adapter: AdapterFacts) -> Mapping[str, Tensor]:
@@ -66,15 +80,6 @@ def _widths(pipeline: Any) -> dict[str, int | None]:
             with suppress(AttributeError, NotImplementedError):
                 found[name] = int(component.get_input_embeddings().weight.shape[-1])
     return found
-
-
-def _refuse_known(adapter: AdapterFacts, token: str, tokenizer: Any) -> None:
-    vocabulary = tokenizer.get_vocab()
-    if token in vocabulary or f"{token.lower()}</w>" in vocabulary:
-        raise RequestError(
-            f"--embedding {adapter.asked.reference}: {token!r} is a word that the model knows already",
-            hint=f"--embedding {adapter.asked.reference}:my-{token}",
-        )
 
 
 def _check(adapter: AdapterFacts, token: str, tokenizer: Any, encoder: Any, vectors: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Learnt words by their headers: how many vectors they are, for which text encoder, and whether those are as wide."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,6 +93,17 @@ def _told(facts: AdapterFacts) -> str:
 def _width(config: Mapping[str, object]) -> int | None:
     found = config.get("hidden_size")
     return found if isinstance(found, int) else None
+
+
+def refuse_known(facts: AdapterFacts, token: str, vocabulary: Iterable[str]) -> None:
+    """Raise RequestError for a word that the tokenizer with this vocabulary has already."""
+    known = set(vocabulary)
+    # How CLIP marks a whole word, which it reads in lower case.
+    if known & {token, token.lower(), f"{token.lower()}</w>"}:
+        raise RequestError(
+            f"--embedding {facts.asked.reference}: {token!r} is a word that the model knows already",
+            hint=f"--embedding {facts.asked.reference}:my-{token}",
+        )
 
 
 def unused(facts: AdapterFacts, *prompts: str) -> str | None:

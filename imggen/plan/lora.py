@@ -59,6 +59,8 @@ _FOREIGN: Final[dict[str, str]] = {
 }
 # Where diffusers 0.42 has a converter for them.
 _READS_LOKR: Final = ("flux2", "z-image")
+# What PEFT can put into its config that changes how the matrices are multiplied.
+_UNREAD: Final = ("use_rslora", "use_dora", "alpha_pattern")
 _MOST_SHOWN: Final = 3
 
 
@@ -122,13 +124,18 @@ _SIGNS: Final = (
     _sign("Stable Diffusion XL", ("sdxl", "kolors"), rf"{_UNET}.*transformer_blocks_[1-9]"),
     _sign("Stable Diffusion 1.x or 2.x", ("sd",), _UNET),
     _sign("AuraFlow", ("auraflow",), r"^joint_transformer_blocks_"),
-    _sign("Stable Diffusion 3", ("sd3",), r"^joint_blocks_|^transformer_blocks_\d+_(?:ff_context|attn2_add_q)"),
     _sign("FLUX.2", ("flux2",), r"^single_transformer_blocks_\d+_attn_to_qkv_mlp|^(?:double|single)_stream_mod"),
     _sign("FLUX", _ANY_FLUX, r"^(?:double_blocks|single_blocks|single_transformer_blocks)_"),
+    _sign("Stable Diffusion 3", ("sd3",), r"^joint_blocks_"),
+    _sign("Stable Diffusion 3 or FLUX", ("sd3", *_ANY_FLUX), r"^transformer_blocks_\d+_ff_context"),
     _sign("Qwen-Image", ("qwen-image",), r"^transformer_blocks_\d+_(?:img|txt)_m"),
     _sign("Sana", ("sana",), r"^transformer_blocks_\d+_ff_conv"),
     _sign("PixArt or Sana", ("pixart", "sana"), r"^transformer_blocks_\d+_attn2_to_"),
-    _sign("Stable Diffusion 3 or Qwen-Image", ("sd3", "qwen-image"), r"^transformer_blocks_\d+_attn_add_"),
+    _sign(
+        "Stable Diffusion 3, FLUX or Qwen-Image",
+        ("sd3", "qwen-image", *_ANY_FLUX),
+        r"^transformer_blocks_\d+_attn_add_",
+    ),
     _sign("Z-Image", ("z-image",), r"^(?:layers|noise_refiner|context_refiner)_\d+_attention_"),
     _sign("Lumina-Image 2.0", ("lumina2",), r"^(?:layers|noise_refiner|context_refiner)_\d+_attn_"),
     _sign("HiDream", ("hidream",), r"^(?:double|single)_stream_blocks_"),
@@ -245,6 +252,12 @@ def check_kind(facts: AdapterFacts, layers: tuple[Layer, ...], family: Family) -
         raise ModelError(
             f"--lora {facts.asked.reference} is {_FOREIGN[foreign]}, which diffusers does not add to {family.title}",
             hint="look for the same as a plain LoRA",
+        )
+    if any(facts.config.get(each) for each in _UNREAD):
+        raise ModelError(
+            f"--lora {facts.asked.reference}: its {facts.files[0].parent.name}/adapter_config.json asks for what "
+            f"diffusers does not read: {', '.join(each for each in _UNREAD if facts.config.get(each))}",
+            hint="save it again from PEFT with one alpha for all layers",
         )
     half = next((each for each in layers if len([part for part in _PAIR if part in each.shapes]) == 1), None)
     if half is not None:

@@ -46,7 +46,7 @@ def differ(one, other):
 
 @pytest.fixture
 def planned(tiny_models, make_plan):
-    return lambda name: make_plan(tiny_models(name), steps=1)
+    return lambda name: make_plan(tiny_models(name), steps=2)
 
 
 @pytest.mark.parametrize("name", WITH_LOADER)
