@@ -1,13 +1,14 @@
 """The words of each picture: what was typed or recorded, as the picture's seed and the model's encoder have it."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from imggen.errors import RequestError
 from imggen.plan import alteration, prompt, template
-from imggen.plan.case import Case
+from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE, Case
 from imggen.plan.prompt import Reading
 from imggen.plan.request import GenerateRequest
 
@@ -35,6 +36,7 @@ def choose(case: Case, seeds: tuple[int, ...], *, told: str | None, negative: st
     `told` is what the model is told in place of a prompt, `negative` the negative prompt as far as the model takes one.
     """
     asked = {"prompt": case.request.prompt or "" if told is None else told, "negative_prompt": negative}
+    _check_syntax(case.request)
     recorded = case.request.reading | ({} if told is None else {"prompt": "chunks"})
     marked = {name: _marked(case, name, asked[name], recorded.get(name)) for name in FIELDS}
     pairs = [(marked["prompt"](seed), marked["negative_prompt"](seed)) for seed in seeds]
@@ -104,7 +106,27 @@ def _read(pairs: list[tuple[str, str]], reading: Reading) -> tuple[list[tuple[st
 
 
 def _unweighted(case: Case, name: str, text: str) -> str:
-    return prompt.unweighted(text, case.family.title, _CALLED[name])
+    origin = case.request.origin.get(name)
+    # Nobody asked for these weights: they only say what the given pictures show.
+    if origin == PARENTS and name in case.request.reading:
+        return prompt.words(text)
+    try:
+        return prompt.unweighted(text, case.family.title, _CALLED[name])
+    except RequestError as error:
+        if name not in case.request.reading:
+            raise
+        option = "" if name == "prompt" else "--negative-prompt "
+        raise RequestError(error.message, hint=f"{option}{shlex.quote(prompt.words(text))}") from error
+
+
+def _check_syntax(request: GenerateRequest) -> None:
+    said = [name for name in FIELDS if getattr(request, name)]
+    typed = request.prompt_syntax is not None and request.origin.get("prompt_syntax", COMMAND_LINE) == COMMAND_LINE
+    if typed and said and all(request.origin.get(name) == RECIPE for name in said):
+        raise RequestError(
+            f"--prompt-syntax {request.prompt_syntax}: all words come from the recipe, which says how they are read",
+            hint="leave --prompt-syntax out, or type a prompt",
+        )
 
 
 def _check_empty(case: Case, seeds: Iterable[int], texts: Iterable[str], reading: Reading) -> None:

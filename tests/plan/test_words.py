@@ -132,3 +132,27 @@ def test_what_parents_show_is_joined_with_their_marks(make_plan):
     assert adopted.reading["prompt"] == "weights"
     adopted = reuse.adopt(GenerateRequest(task="blend", images=("b.png",)), both[1:])
     assert (adopted.prompt, adopted.reading["prompt"]) == ("a cat (sitting)", "chunks")
+
+
+def test_recorded_weights_are_refused_by_other_encoders_with_the_words_to_type(make_plan):
+    request = reuse.from_recipe(
+        replace(APPLE, family="sd", prompt="a (red:1.2) apple", reading="weights"), GenerateRequest()
+    )
+    fields = {each: getattr(request, each) for each in ("prompt", "reading")}
+    error = fault(make_plan, flux(), ROOMY, origin=request.origin, **fields)
+    assert "the weight 1.2 means nothing to FLUX.1" in error.message
+    assert error.hint == "'a red apple'"
+
+
+def test_weights_that_parents_were_drawn_with_are_only_what_they_show_to_other_encoders(make_plan):
+    fields = {"prompt": "a (red:1.2) apple", "reading": {"prompt": "weights"}}
+    plan = make_plan(flux(), ROOMY, origin={"prompt": "recipe of a given picture"}, **fields)
+    assert plan.prompt == "a red apple"
+
+
+def test_a_syntax_for_words_that_a_recipe_says_is_refused(make_plan):
+    request = reuse.from_recipe(replace(APPLE, family="sd"), GenerateRequest(prompt_syntax="plain"))
+    fields = {each: getattr(request, each) for each in ("prompt", "negative_prompt", "reading", "prompt_syntax")}
+    error = fault(make_plan, origin=request.origin, **fields)
+    assert "--prompt-syntax plain: all words come from the recipe" in error.message
+    assert make_plan(origin=request.origin, **(fields | {"prompt_syntax": None})).prompt == "a red apple"
