@@ -206,6 +206,7 @@ def _prepare(
         governance.check_name(governed, adaptation.repository(each.reference))
     facts = _find(request, terms, on_event)
     found = tuple(adapter_files.find(each, terms=terms, on_event=on_event) for each in asked)
+    adapter_files.check_words(found, facts)
     found = (*found, *_beside(request, facts, governed, terms, on_event))
     decided = resolve.resolve(request, facts, machine, given, found, wildcards=files, draw_seed=secrets.randbelow)
     _check_quantize(decided)
