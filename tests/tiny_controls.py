@@ -4,6 +4,8 @@ import torch
 from diffusers import (
     ControlNetModel,
     FluxControlNetModel,
+    HunyuanDiT2DControlNetModel,
+    HunyuanDiT2DModel,
     QwenImageControlNetModel,
     SanaControlNetModel,
     SD3ControlNetModel,
@@ -78,6 +80,21 @@ def _sana(pipeline, changes):
     return _like(SanaControlNetModel, pipeline.transformer, settings, *names, *more)
 
 
+def deepened(pipeline):
+    """Return the tiny HunyuanDiT with as many layers as a ControlNet needs to have a say."""
+    torch.manual_seed(0)
+    config = dict(pipeline.transformer.config) | {"num_layers": 6}
+    pipeline.register_modules(transformer=HunyuanDiT2DModel.from_config(config).eval())
+    return pipeline
+
+
+def _hunyuan_dit(pipeline, changes):
+    names = ("in_channels", "attention_head_dim", "num_attention_heads", "cross_attention_dim", "hidden_size")
+    more = ("cross_attention_dim_t5", "pooled_projection_dim", "sample_size", "patch_size", "text_len", "text_len_t5")
+    settings = {"transformer_num_layers": 6} | changes
+    return _like(HunyuanDiT2DControlNetModel, pipeline.transformer, settings, *names, *more)
+
+
 BUILDERS = {
     "sd": _unet,
     "sdxl": _unet,
@@ -87,4 +104,5 @@ BUILDERS = {
     "z-image": _z_image,
     "z-image-turbo": _z_image,
     "sana": _sana,
+    "hunyuan-dit": _hunyuan_dit,
 }

@@ -61,48 +61,54 @@ _QWEN_UNION: Final = "InstantX/Qwen-Image-ControlNet-Union"
 _Z_IMAGE_UNION: Final = "hlky/Z-Image-Turbo-Fun-Controlnet-Union-2.1"
 _KINDS_OF_UNIONS: Final = ("canny", "softedge", "depth", "pose")
 
+_SD: Final = Controls(
+    network="ControlNetModel",
+    pipelines={
+        "text-to-image": "StableDiffusionControlNetPipeline",
+        "image-to-image": "StableDiffusionControlNetImg2ImgPipeline",
+        "inpaint": "StableDiffusionControlNetInpaintPipeline",
+    },
+    fits=_UNET_FITS,
+    image_arguments={"text-to-image": "image"},
+    several=True,
+    # ControlNet 1.1 for Stable Diffusion 1.5: github.com/lllyasviel/ControlNet-v1-1-nightly
+    published={
+        "canny": "lllyasviel/control_v11p_sd15_canny",
+        "depth": "lllyasviel/control_v11f1p_sd15_depth",
+        "pose": "lllyasviel/control_v11p_sd15_openpose",
+        "scribble": "lllyasviel/control_v11p_sd15_scribble",
+        "lineart": "lllyasviel/control_v11p_sd15_lineart",
+        "softedge": "lllyasviel/control_v11p_sd15_softedge",
+        "tile": "lllyasviel/control_v11f1e_sd15_tile",
+        "normal": "lllyasviel/control_v11p_sd15_normalbae",
+        "seg": "lllyasviel/control_v11p_sd15_seg",
+    },
+)
+_SDXL: Final = Controls(
+    network="ControlNetModel",
+    pipelines={
+        "text-to-image": "StableDiffusionXLControlNetPipeline",
+        "image-to-image": "StableDiffusionXLControlNetImg2ImgPipeline",
+        "inpaint": "StableDiffusionXLControlNetInpaintPipeline",
+    },
+    fits=_UNET_FITS,
+    image_arguments={"text-to-image": "image"},
+    several=True,
+    published={
+        "canny": "diffusers/controlnet-canny-sdxl-1.0",
+        "depth": "diffusers/controlnet-depth-sdxl-1.0",
+        "pose": "xinsir/controlnet-openpose-sdxl-1.0",
+        "scribble": "xinsir/controlnet-scribble-sdxl-1.0",
+        "tile": "xinsir/controlnet-tile-sdxl-1.0",
+    },
+)
+
 CONTROLS: Final[Mapping[str, Controls]] = {
-    "sd": Controls(
-        network="ControlNetModel",
-        pipelines={
-            "text-to-image": "StableDiffusionControlNetPipeline",
-            "image-to-image": "StableDiffusionControlNetImg2ImgPipeline",
-            "inpaint": "StableDiffusionControlNetInpaintPipeline",
-        },
-        fits=_UNET_FITS,
-        image_arguments={"text-to-image": "image"},
-        several=True,
-        # ControlNet 1.1 for Stable Diffusion 1.5: github.com/lllyasviel/ControlNet-v1-1-nightly
-        published={
-            "canny": "lllyasviel/control_v11p_sd15_canny",
-            "depth": "lllyasviel/control_v11f1p_sd15_depth",
-            "pose": "lllyasviel/control_v11p_sd15_openpose",
-            "scribble": "lllyasviel/control_v11p_sd15_scribble",
-            "lineart": "lllyasviel/control_v11p_sd15_lineart",
-            "softedge": "lllyasviel/control_v11p_sd15_softedge",
-            "tile": "lllyasviel/control_v11f1e_sd15_tile",
-            "normal": "lllyasviel/control_v11p_sd15_normalbae",
-            "seg": "lllyasviel/control_v11p_sd15_seg",
-        },
-    ),
-    "sdxl": Controls(
-        network="ControlNetModel",
-        pipelines={
-            "text-to-image": "StableDiffusionXLControlNetPipeline",
-            "image-to-image": "StableDiffusionXLControlNetImg2ImgPipeline",
-            "inpaint": "StableDiffusionXLControlNetInpaintPipeline",
-        },
-        fits=_UNET_FITS,
-        image_arguments={"text-to-image": "image"},
-        several=True,
-        published={
-            "canny": "diffusers/controlnet-canny-sdxl-1.0",
-            "depth": "diffusers/controlnet-depth-sdxl-1.0",
-            "pose": "xinsir/controlnet-openpose-sdxl-1.0",
-            "scribble": "xinsir/controlnet-scribble-sdxl-1.0",
-            "tile": "xinsir/controlnet-tile-sdxl-1.0",
-        },
-    ),
+    "sd": _SD,
+    # It comes of the second version, for which there is no usual set.
+    "sd-turbo": replace(_SD, published={}),
+    "sdxl": _SDXL,
+    "sdxl-turbo": _SDXL,
     "sd3": Controls(
         network="SD3ControlNetModel",
         # Its inpainting one repaints the picture that it is given as a control, which needs ControlNets of its own.
@@ -134,6 +140,17 @@ CONTROLS: Final[Mapping[str, Controls]] = {
         network="ZImageControlNetModel",
         pipelines={"text-to-image": "ZImageControlNetPipeline"},
         fits=_Z_IMAGE_FITS,
+    ),
+    "hunyuan-dit": Controls(
+        network="HunyuanDiT2DControlNetModel",
+        pipelines={"text-to-image": "HunyuanDiTControlNetPipeline"},
+        fits=("in_channels", *_HEADS, "hidden_size", "cross_attention_dim", "cross_attention_dim_t5", "text_len"),
+        several=True,
+        depth=("transformer_num_layers",),
+        published={
+            "canny": "Tencent-Hunyuan/HunyuanDiT-v1.2-ControlNet-Diffusers-Canny",
+            "depth": "Tencent-Hunyuan/HunyuanDiT-v1.2-ControlNet-Diffusers-Depth",
+        },
     ),
     "sana": Controls(
         network="SanaControlNetModel",

@@ -16,11 +16,11 @@ from imggen.plan.request import GenerateRequest
 OPTION: Final = "--ip-adapter"
 WEIGHTS: Final = "--ip-adapter-weights"
 STRONGEST: Final = 4.0
-USUAL: Final[Mapping[str, str]] = {
-    "sd": "h94/IP-Adapter/models/ip-adapter_sd15.safetensors",
-    "sdxl": "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl_vit-h.safetensors",
-}
-"""The weights that people usually take, by family: those of the paper's authors (arXiv 2308.06721)."""
+_SD: Final = "h94/IP-Adapter/models/ip-adapter_sd15.safetensors"
+_SDXL: Final = "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl_vit-h.safetensors"
+USUAL: Final[Mapping[str, str | None]] = {"sd": _SD, "sd-turbo": None, "lcm": _SD, "sdxl": _SDXL, "sdxl-turbo": _SDXL}
+"""The families that take IP-Adapters, and the weights that people usually take, if there are such: those of the paper's
+authors (arXiv 2308.06721)."""
 
 PROJECTION: Final = "image_proj."
 ATTENTIONS: Final = "ip_adapter."
@@ -95,10 +95,16 @@ def asked(request: GenerateRequest, family: Family, *, exists: Exists = os.path.
     if scale is not None and other is not None and _is_typed(request):
         raise RequestError(f"{OPTION} says the scale {scale:g}, and {WEIGHTS} {other:g}", hint=f"{WEIGHTS} {named}")
     chosen = next((each for each in (scale, other) if each is not None), 1.0)
+    reference = named or USUAL[family.name]
+    if reference is None:
+        raise RequestError(
+            f"{OPTION} {shown}: imggen knows no usual weights for {family.title}",
+            hint=f"{WEIGHTS} FILE, or ORGANISATION/NAME/FILE of the hub",
+        )
     return Asked(
         kind="ip-adapter",
         option=WEIGHTS if named else OPTION,
-        reference=named or USUAL[family.name],
+        reference=reference,
         scale=chosen,
         image=shown,
     )

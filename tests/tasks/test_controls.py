@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from imggen.engine import environment
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.output import metadata
+from imggen.plan import controlnets
 from imggen.plan.request import GenerateRequest
 from imggen.tasks import generate
 from tests import tiny_controls, tiny_models
@@ -22,8 +24,6 @@ from tests.tiny_models import tiny_models as tiny_models_fixture
 tiny_models_ = tiny_models
 tiny_models = tiny_models_fixture
 
-SMALL = ("sd",)
-"""Families that draw small pictures; those of the others are as large as they take."""
 CHANGING = dict.fromkeys(("sd", "sdxl", "flux"), ("image-to-image", "inpaint"))
 BY_CHANCE = ("flux", "qwen-image")
 TASKS = [(family, task) for family in tiny_controls.BUILDERS for task in ("text-to-image", *CHANGING.get(family, ()))]
@@ -57,6 +57,22 @@ def control(tmp_path_factory, tiny_models):
     return folder
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, tiny_models):
+    """Return a function from a family to the folder of its tiny model, of one that control can have an effect on."""
+    root = tmp_path_factory.mktemp("models")
+
+    def folder(family):
+        if family != "hunyuan-dit":
+            return str(tiny_models(family))
+        if not (root / family).exists():
+            with environment.quiet():
+                tiny_controls.deepened(tiny_models_.BUILDERS[family](root)).save_pretrained(root / family)
+        return str(root / family)
+
+    return folder
+
+
 def request(**said):
     plain = {"prompt": "a star", "seed": "7", "dtype": "float32", "device": "cpu", "watermark": "off"}
     return GenerateRequest(**plain | said)
@@ -79,14 +95,14 @@ def enlarge(edge):
 
 def asked(family, task, model):
     """What is asked for of a task: for a small picture where the family can, else a larger one."""
-    edge = 64 if family in SMALL else 256
+    edge = {"sd": 64, "hunyuan-dit": 512}.get(family, 256)
     if edge != 64:
         enlarge(edge)
-    said = {"task": task, "model": model, "steps": 2, "size": f"{edge}x{edge}"}
+    said = {"task": task, "model": model, "steps": 1, "size": f"{edge}x{edge}"}
     if task == "image-to-image":
-        return said | {"images": ("photo.png",), "steps": 3, "strength": 0.7}
+        return said | {"images": ("photo.png",), "steps": 2, "strength": 0.7}
     if task == "inpaint":
-        return said | {"images": ("photo.png",), "mask": "mask.png", "steps": 3, "strength": 0.7, "paste": False}
+        return said | {"images": ("photo.png",), "mask": "mask.png", "steps": 2, "strength": 0.7, "paste": False}
     return said
 
 
@@ -125,13 +141,19 @@ def given(task):
 
 
 @pytest.mark.parametrize(("family", "task"), TASKS)
-def test_pixels_are_those_of_a_plain_diffusers_script_and_no_scale_is_no_control(tiny_models, control, family, task):
-    said, network = asked(family, task, str(tiny_models(family))), control(family)
+def test_pixels_are_those_of_a_plain_diffusers_script(model, control, family, task):
+    said, network = asked(family, task, model(family)), control(family)
     plan = generate.plan(request(**said, control=(f"{network}:edges.png:0.8",), output="x.png"))
     assert "ControlNet" in plan.pipeline
     make(**said, control=(f"{network}:edges.png:0.8",), output="out.png")
     shown = {plan.control_argument: "edges.png", **given(task)}
     np.testing.assert_array_equal(pixels("out.png"), plainly(plan, [network], shown))
+
+
+@pytest.mark.parametrize("family", tiny_controls.BUILDERS)
+def test_a_scale_of_nothing_is_no_control(model, control, family):
+    said, network = asked(family, "text-to-image", model(family)), control(family)
+    make(**said, control=(f"{network}:edges.png",), output="out.png")
     make(**said, control=(f"{network}:edges.png:0",), output="nothing.png")
     # Encoding a control picture by chance takes noise from the seed, so there it is not the picture without control.
     other = {"control": (f"{network}:other.png:0",)} if family in BY_CHANCE else {}
@@ -291,8 +313,6 @@ def test_a_control_picture_that_is_not_there_is_named_with_the_nearest(tiny_mode
 
 
 def test_a_network_with_weights_missing_is_refused(tiny_models, control, tmp_path):
-    from safetensors.torch import load_file, save_file
-
     network = Path(control("sd"))
     (tmp_path / "gap").mkdir()
     tensors = load_file(network / "diffusion_pytorch_model.safetensors")
@@ -303,22 +323,15 @@ def test_a_network_with_weights_missing_is_refused(tiny_models, control, tmp_pat
         make(model=str(tiny_models("sd")), steps=2, control=(f"{tmp_path}/gap:edges.png",), output="x.png")
 
 
-def test_edges_of_a_photograph_are_made_before_they_are_followed(tiny_models, control):
+def test_edges_of_a_photograph_are_made_before_they_are_followed(tiny_models, control, monkeypatch):
     cv2 = pytest.importorskip("cv2")
     said = {"model": str(tiny_models("sd")), "steps": 2, "size": "64x64"}
     with pytest.raises(RequestError, match="--preprocess: imggen cannot make a picture for"):
         generate.plan(request(**said, preprocess=True, control=(f"{control('sd')}:photo.png",), output="x.png"))
     with Image.open("photo.png") as photo:
         Image.fromarray(cv2.Canny(np.asarray(photo.convert("RGB")), 100, 200)).save("lines.png")
-    from imggen.plan import controlnets
-
-    table = dict(controlnets.CONTROLS["sd"].published)
-    published = controlnets.CONTROLS["sd"].published
-    published["canny"] = control("sd")
-    try:
-        (made,) = make(**said, preprocess=True, control=("canny:photo.png",), output="made.png")
-        make(**said, control=("canny:lines.png",), output="given.png")
-        np.testing.assert_array_equal(pixels("made.png"), pixels("given.png"))
-        assert made.recipe.adapters[0].preprocessor == "canny"
-    finally:
-        published.update(table)
+    monkeypatch.setitem(controlnets.CONTROLS["sd"].published, "canny", control("sd"))
+    (made,) = make(**said, preprocess=True, control=("canny:photo.png",), output="made.png")
+    make(**said, control=("canny:lines.png",), output="given.png")
+    np.testing.assert_array_equal(pixels("made.png"), pixels("given.png"))
+    assert made.recipe.adapters[0].preprocessor == "canny"
