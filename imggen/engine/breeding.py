@@ -121,17 +121,20 @@ def mutate_picture(latents: Tensor, share: float, generator: torch.Generator) ->
 
 
 @contextmanager
-def crossed(pipeline: Any, parents: Sequence[Gene], *, mutation: float = 0.0) -> Iterator[None]:
+def crossed(
+    pipeline: Any, parents: Sequence[Gene], *, mutation: float = 0.0, unsaid: str | None = None
+) -> Iterator[None]:
     """Let a text-to-image pipeline start from the mixed noise and the mixed prompts of `parents` within the block.
 
     What the call itself is given says size, steps and guidance; its generator is the child's, which the sampler draws
     from, while each parent's noise comes from a CPU generator of its own seed, and the mutation's from one whose seed
     follows from the child's. With one parent, no mutation and a sampler that draws no noise, the picture is exactly the
-    one that the parent's seed and prompt give.
+    one that the parent's seed and prompt give. `unsaid` is what the pipeline was told for a parent without a negative
+    prompt, by default what its call takes for none.
     Raise RequestError for weights that mean nothing, and where the parents' prompts cannot be mixed.
     """
     _check_share(mutation)
-    crossing = _Crossing(pipeline, parents, mutation)
+    crossing = _Crossing(pipeline, parents, mutation, _unsaid(pipeline) if unsaid is None else unsaid)
     with substitution.replaced(
         pipeline, encode_prompt=crossing.encode_prompt, prepare_latents=crossing.prepare_latents
     ):
@@ -141,10 +144,11 @@ def crossed(pipeline: Any, parents: Sequence[Gene], *, mutation: float = 0.0) ->
 class _Crossing:
     """The two methods of a pipeline through which its prompt and its noise come, for several parents at once."""
 
-    def __init__(self, pipeline: Any, parents: Sequence[Gene], mutation: float) -> None:
+    def __init__(self, pipeline: Any, parents: Sequence[Gene], mutation: float, unsaid: str | None) -> None:
         self._pipeline = pipeline
         self._parents = _contributing(parents)
         self._mutation = mutation
+        self._unsaid = unsaid
         self._encode_prompt = pipeline.encode_prompt
         self._prepare_latents = pipeline.prepare_latents
         self._encoded = 0
@@ -165,8 +169,8 @@ class _Crossing:
                 continue
             words: dict[str, str | None] = dict.fromkeys((*PROMPTS, *(f"negative_{name}" for name in PROMPTS)))
             # None and empty text are not the same to SDXL, which has zeros for the one and an encoding for the other.
-            words["negative_prompt"] = each.negative_prompt or None
-            words["prompt"] = each.negative_prompt if is_negative else each.prompt
+            words["negative_prompt"] = each.negative_prompt or self._unsaid
+            words["prompt"] = (words["negative_prompt"] or "") if is_negative else each.prompt
             encoded.append(substitution.call(self._encode_prompt, bound, words))
         return _mixed(encoded, _weights(parents))
 
@@ -198,6 +202,12 @@ class _Crossing:
 
     def _bind(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> inspect.BoundArguments:
         return substitution.bound(self._pipeline, name, arguments, options)
+
+
+def _unsaid(pipeline: Any) -> str | None:
+    # Most take None for no negative prompt; PixArt and Sana take empty words, and stumble over None.
+    taken = inspect.signature(type(pipeline).__call__).parameters.get("negative_prompt")
+    return taken.default if taken is not None and isinstance(taken.default, str) else None
 
 
 def _mutation_seed(seed: int) -> int:

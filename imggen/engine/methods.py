@@ -13,6 +13,7 @@ from PIL import Image
 from imggen.engine import blending, breeding, controlnets, encoding, stylisation
 from imggen.engine.breeding import Gene
 from imggen.engine.conditioning import Text
+from imggen.plan import catalog
 from imggen.plan.change import Method
 from imggen.plan.recipe import Recipe
 from imggen.plan.request import GeneratePlan
@@ -150,10 +151,12 @@ def _solid(pictures: Pictures) -> Image.Image:
 def _noise_and_words(pipeline: Any, plan: GeneratePlan, _: Pictures) -> Enter:
     genes = _genes(plan)
     mutation = plan.change.mutation if plan.change else 0.0
+    unsaid = catalog.named(plan.family).extra_arguments.get("negative_prompt")
+    words = unsaid if isinstance(unsaid, str) else None
 
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        with breeding.crossed(pipeline, genes, mutation=mutation):
+        with breeding.crossed(pipeline, genes, mutation=mutation, unsaid=words):
             yield {}
 
     return enter
