@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -10,21 +11,22 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from imggen.engine import weights
 from imggen.errors import ModelError
-from imggen.plan.dtypes import BYTES
 from imggen.plan.machine import Dtype
 
 SHARD_BYTES: Final = 5_000_000_000
 """The most bytes of tensors in one file: what diffusers and transformers write, and what other programs expect."""
 
 _KINDS: Final[dict[Dtype, str]] = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-_FLOATS: Final = frozenset(("F64", "F32", "F16", "BF16"))
-_STORED: Final = frozenset(("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"))
-_NARROW_BYTES: Final = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}
+_FLOATS: Final = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_STORED: Final = {
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+_TORCH: Final = _FLOATS | _STORED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,32 +56,24 @@ def entries(choice: weights.Choice, dtype: Dtype) -> list[Entry]:
     found = []
     for path in choice.files:
         for name, (kind, shape) in _stored(path, pickle=choice.pickle).items():
-            if kind not in _FLOATS | _STORED:
+            if kind not in _TORCH:
                 raise ModelError(
                     f"{path}: {name} is stored as {kind}, which is no plain number",
                     hint="convert the model it came from",
                 )
             wanted = _KINDS[dtype] if kind in _FLOATS else kind
-            each = BYTES[dtype] if kind in _FLOATS else _NARROW_BYTES[kind]
-            count = 1
-            for edge in shape:
-                count *= edge
-            found.append(Entry(name=name, source=path, shape=shape, kind=wanted, size=count * each))
+            size = math.prod(shape) * weights.DTYPE_BYTES[wanted]
+            found.append(Entry(name=name, source=path, shape=shape, kind=wanted, size=size))
     return sorted(found, key=lambda each: each.name)
 
 
 def _stored(path: Path, *, pickle: bool) -> Mapping[str, tuple[str, tuple[int, ...]]]:
     if pickle:
-        kinds = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-        whole = {torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8"}
-        known = kinds | whole | {torch.bool: "BOOL"}
-        return {
-            name: (known.get(each.dtype, str(each.dtype)), tuple(each.shape)) for name, each in _unpickled(path).items()
-        }
-    weights.read_header(path)
-    with safe_open(path, framework="pt") as opened:
-        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-        return {name: (each.get_dtype(), tuple(each.get_shape())) for name, each in slices.items()}
+        kinds = {dtype: kind for kind, dtype in _TORCH.items()}
+        tensors = _unpickled(path)
+        return {name: (kinds.get(each.dtype, str(each.dtype)), tuple(each.shape)) for name, each in tensors.items()}
+    header = weights.read_header(path)
+    return {name: (kind, header.shapes[name]) for name, kind in header.dtypes.items()}
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
@@ -154,21 +148,35 @@ def _header(tensors: Sequence[Entry]) -> bytes:
 
 
 def _read(tensors: Sequence[Entry]) -> Iterator[tuple[Entry, Tensor]]:
-    """Yield the tensors, each read when it is wanted."""
+    """Yield the tensors, each read when it is wanted; not mapped, as what was read of a map counts as taken."""
     with ExitStack() as stack:
-        opened: dict[Path, Any] = {}
+        opened: dict[Path, Callable[[str], Tensor]] = {}
         for each in tensors:
             if each.source not in opened:
                 safe = each.source.suffix == ".safetensors"
-                opened[each.source] = (
-                    stack.enter_context(safe_open(each.source, framework="pt")) if safe else _unpickled(each.source)
-                )
-            source = opened[each.source]
-            yield each, source[each.name] if isinstance(source, dict) else source.get_tensor(each.name)
+                opened[each.source] = _safe(each.source, stack) if safe else _unpickled(each.source).__getitem__
+            yield each, opened[each.source](each.name)
+
+
+def _safe(path: Path, stack: ExitStack) -> Callable[[str], Tensor]:
+    header = weights.read_header(path)
+    file = stack.enter_context(path.open("rb"))
+    start = path.stat().st_size - header.tensor_bytes
+
+    def read(name: str) -> Tensor:
+        dtype, shape = _TORCH[header.dtypes[name]], header.shapes[name]
+        if not header.sizes[name]:
+            return torch.empty(shape, dtype=dtype)
+        file.seek(start + header.begins[name])
+        data = bytearray(header.sizes[name])
+        file.readinto(data)
+        return torch.frombuffer(data, dtype=dtype).reshape(shape)
+
+    return read
 
 
 def _bytes(entry: Entry, tensor: Tensor) -> memoryview:
-    wanted = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}.get(entry.kind, tensor.dtype)
+    wanted = _TORCH[entry.kind]
     if not tensor.is_floating_point() or tensor.dtype == wanted:
         return _view(tensor)
     made = tensor.to(wanted)

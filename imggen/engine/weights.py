@@ -54,8 +54,8 @@ class Terms:
 class Header:
     """What a safetensors file says of itself: bytes of tensors, how many of them each dtype takes, each one's shape.
 
-    `dtypes` and `sizes` say each tensor's dtype, in the file's own spelling, and bytes; `metadata` are the texts that
-    whoever wrote the file put in.
+    `dtypes` and `sizes` say each tensor's dtype, in the file's own spelling, and bytes, `begins` after how many bytes
+    of tensors it begins; `metadata` are the texts that whoever wrote the file put in.
     """
 
     tensor_bytes: int
@@ -64,6 +64,7 @@ class Header:
     metadata: dict[str, str]
     dtypes: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    begins: dict[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> frozenset[str]:
@@ -195,9 +196,10 @@ def _checked(path: Path, header: dict[str, object], data_bytes: int) -> Header:
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}
     sizes: dict[str, int] = {}
+    begins: dict[str, int] = {}
     for name, entry in header.items():
         dtype, shapes[name], begin, end = _span(path, name, entry)
-        dtypes[name], sizes[name] = dtype, end - begin
+        dtypes[name], sizes[name], begins[name] = dtype, end - begin, begin
         spans.append((begin, end))
         dtype_bytes[dtype] = dtype_bytes.get(dtype, 0) + end - begin
     position = 0
@@ -216,6 +218,7 @@ def _checked(path: Path, header: dict[str, object], data_bytes: int) -> Header:
         metadata=_texts(metadata),
         dtypes=dtypes,
         sizes=sizes,
+        begins=begins,
     )
 
 
