@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 from imggen.errors import RequestError
 from imggen.plan.prompt import AS_IT_STANDS, Spot, fault
@@ -20,7 +20,7 @@ _MARKS: Final = re.compile(
     r"(?P<kept>\\.)"
     r"|(?P<brace>[{}])"
     r"|(?P<bar>\|)"
-    r"|__(?P<wildcard>[^\s_{}|<>\\][^\s{}|<>\\]*?)__"
+    r"|__(?P<wildcard>[^\s_{}|<>\\][^\n{}|<>\\]*?)__"
     r"|<(?P<kind>lora|lyco|hypernet):(?P<tag>[^<>]*)>"
     r"|(?P<text>[^\\{}|_<]+|.)",
     re.DOTALL,
@@ -231,7 +231,7 @@ class _Parser:
     def _spot(self, at: int) -> Spot:
         return Spot(text=self._text, at=at, name=self._name)
 
-    def _fault(self, message: str, at: int, mark: str) -> None:
+    def _fault(self, message: str, at: int, mark: str) -> NoReturn:
         hint = f"\\{mark} is the mark itself; {AS_IT_STANDS} takes all words as they stand"
         fault(message, self._spot(at), hint=hint)
 

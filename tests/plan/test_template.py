@@ -134,6 +134,7 @@ def test_files_that_multiply_are_stopped():
         ("{<lora:a:1>|b}", 2, "cannot be chosen"),
         ("__../etc/x__", 1, "no name of a wildcard file"),
         ("a __b*__", 3, "no name of a wildcard file"),
+        ("a __warm colours__", 3, "no name of a wildcard file"),
     ],
 )
 def test_what_cannot_be_read_is_shown_with_a_caret_below(text, column, match):
