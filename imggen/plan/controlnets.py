@@ -19,13 +19,14 @@ class Controls:
     picture goes into `image_arguments` of the task, elsewhere into `control_image`. `several` says that it takes more
     than one at a time, whose `depth` in layers must then be the same. `fits` are the keys of a ControlNet's config that
     say the same as those of the denoiser's. `published` maps a kind of picture to the ControlNet that people usually
-    take for it, by its id on the hub.
+    take for it, by its id on the hub; these are for models whose denoiser's config says what `published_for` does.
     """
 
     network: str
     pipelines: Mapping[Task, str]
     fits: tuple[str, ...]
     published: Mapping[str, str] = field(default_factory=dict)
+    published_for: Mapping[str, object] = field(default_factory=dict)
     image_arguments: Mapping[Task, str] = field(default_factory=dict)
     several: bool = False
     depth: tuple[str, ...] = ()
@@ -83,6 +84,7 @@ _SD: Final = Controls(
         "normal": "lllyasviel/control_v11p_sd15_normalbae",
         "seg": "lllyasviel/control_v11p_sd15_seg",
     },
+    published_for={"cross_attention_dim": 768},
 )
 _SDXL: Final = Controls(
     network="ControlNetModel",
@@ -101,6 +103,7 @@ _SDXL: Final = Controls(
         "scribble": "xinsir/controlnet-scribble-sdxl-1.0",
         "tile": "xinsir/controlnet-tile-sdxl-1.0",
     },
+    published_for={"cross_attention_dim": 2048},
 )
 
 CONTROLS: Final[Mapping[str, Controls]] = {
@@ -121,6 +124,8 @@ CONTROLS: Final[Mapping[str, Controls]] = {
             "pose": "InstantX/SD3-Controlnet-Pose",
             "tile": "InstantX/SD3-Controlnet-Tile",
         },
+        # They were made for the first version, of which 3.5 medium has the width too.
+        published_for={"num_attention_heads": 24, "qk_norm": None},
     ),
     "flux": replace(_FLUX, published=dict.fromkeys(_KINDS_OF_UNIONS, _FLUX_DEV_UNION)),
     "flux-schnell": _FLUX,

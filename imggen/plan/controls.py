@@ -12,7 +12,7 @@ from imggen.plan import controlnets
 from imggen.plan.adapter import Asked
 from imggen.plan.family import Family
 from imggen.plan.nearest import nearest
-from imggen.plan.request import GenerateRequest
+from imggen.plan.request import GenerateRequest, ModelFacts
 
 OPTION: Final = "--control"
 KINDS: Final = ("canny", "depth", "pose", "scribble", "lineart", "softedge", "tile", "normal", "seg")
@@ -136,8 +136,8 @@ def _check_preprocessing(controls: tuple[Control, ...]) -> None:
             )
 
 
-def asked(request: GenerateRequest, family: Family) -> tuple[Asked, ...]:
-    """Return which ControlNets are to be found for `family`, in the order of their pictures.
+def asked(request: GenerateRequest, family: Family, facts: ModelFacts) -> tuple[Asked, ...]:
+    """Return which ControlNets are to be found for a model of `family`, in the order of their pictures.
 
     Raise RequestError where the family has none, or no usual one of a kind that is meant, or takes one at a time.
     """
@@ -166,7 +166,7 @@ def asked(request: GenerateRequest, family: Family) -> tuple[Asked, ...]:
         Asked(
             kind="controlnet",
             option=OPTION,
-            reference=_reference(each, family, taken.published),
+            reference=_reference(each, family, facts),
             scale=each.scale,
             image=each.image,
             preprocessor=each.kind if request.preprocess else None,
@@ -175,19 +175,31 @@ def asked(request: GenerateRequest, family: Family) -> tuple[Asked, ...]:
     )
 
 
-def _reference(control: Control, family: Family, published: Mapping[str, str]) -> str:
+def _reference(control: Control, family: Family, facts: ModelFacts) -> str:
     if control.name == _INPAINT:
         raise RequestError(f"{OPTION} {control.name}: {_NO_INPAINT}", hint='imggen inpaint PICTURE "..." --mask MASK')
     if control.kind is None:
         return _plausible(control)
+    published, lacks = _published(family, facts)
     found = published.get(control.kind)
     if found is None:
-        known = f"of those that it knows there are {', '.join(published)}" if published else "it knows none"
+        known = lacks or (f"it knows {', '.join(published)}" if published else "it knows none")
         raise RequestError(
             f"{OPTION} {control.name}: imggen knows no usual ControlNet of this kind for {family.title}; {known}",
             hint=f"name one: {OPTION} ORGANISATION/NAME:{control.image}",
         )
     return found
+
+
+def _published(family: Family, facts: ModelFacts) -> tuple[Mapping[str, str], str | None]:
+    """Return the usual ControlNets for the model, and why the family's are none for it."""
+    controls, denoiser = controlnets.of(family), facts.configs.get(family.denoiser, {})
+    if controls is None:
+        return {}, None
+    for key, value in controls.published_for.items():
+        if denoiser.get(key) != value:
+            return {}, f"those that it knows are for models whose {key} is {value}, and it is {denoiser.get(key)} here"
+    return controls.published, None
 
 
 def _plausible(control: Control) -> str:

@@ -251,7 +251,7 @@ def _beside(
 ) -> Iterator[AdapterFacts]:
     """Yield the weights that read pictures beside the words; which ones are usual, the model's family says."""
     family = catalog.find(facts)
-    for each in controls.asked(request, family):
+    for each in controls.asked(request, family, facts):
         found = _allowed(each, governed)
         yield adapter_files.find(found, terms=terms, on_event=on_event)
     shown = ip_adapters.asked(request, family)

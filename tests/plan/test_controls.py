@@ -1,11 +1,15 @@
 """Control pictures as they are typed: names, files and scales, however many colons they have."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from imggen.errors import RequestError
 from imggen.plan import catalog, controlnets, controls
 from imggen.plan.controls import Control
 from imggen.plan.request import GenerateRequest
+from tests.plan.conftest import stable_diffusion
 
 SD = catalog.named("sd")
 
@@ -56,8 +60,13 @@ def test_a_control_that_says_no_such_thing_is_refused_with_one_that_does(written
     assert (caught.value.exit_code, caught.value.hint) == (2, hint)
 
 
-def asked(*written, family=SD, **said):
-    return controls.asked(GenerateRequest(control=written, **said), family)
+def asked(*written, family=SD, model=None, **said):
+    return controls.asked(GenerateRequest(control=written, **said), family, model or of_width(768))
+
+
+def of_width(width):
+    facts = stable_diffusion()
+    return replace(facts, configs=facts.configs | {"unet": facts.configs["unet"] | {"cross_attention_dim": width}})
 
 
 def test_a_kind_is_the_familys_usual_network_and_another_name_for_it_too():
@@ -75,7 +84,7 @@ def test_a_kind_is_the_familys_usual_network_and_another_name_for_it_too():
         (
             "scribble:e.png",
             "flux",
-            "no usual ControlNet of this kind for FLUX.1; of those that it knows there are canny",
+            "no usual ControlNet of this kind for FLUX.1; it knows canny, softedge, depth, pose",
             None,
         ),
         (
@@ -107,6 +116,17 @@ def test_there_must_be_something_to_preprocess():
         asked(preprocess=True)
     assert asked("canny:photo.png", preprocess=True)[0].preprocessor == "canny"
     assert asked("canny:photo.png")[0].preprocessor is None
+
+
+def test_the_usual_networks_of_one_version_are_none_for_another_and_not_fetched():
+    with pytest.raises(RequestError, match="are for models whose cross_attention_dim is 768, and it is 1024 here"):
+        asked("canny:e.png", model=of_width(1024))
+
+
+def test_the_documents_name_every_usual_network():
+    told = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")
+    for row in controlnets.CONTROLS.values():
+        assert [each for each in row.published.values() if f"`{each}`" not in told] == []
 
 
 def test_the_table_names_families_kinds_and_places_on_the_hub():
