@@ -12,7 +12,7 @@ import torch
 from diffusers.loaders import single_file_utils
 from safetensors import safe_open
 
-from imggen.engine import gguf_header
+from imggen.engine import gguf_header, placement
 from imggen.engine.precision import TORCH_DTYPES
 from imggen.engine.weights import Header
 from imggen.errors import ModelError
@@ -44,7 +44,10 @@ def component(plan: GeneratePlan, name: str, component_class: Any, options: Mapp
     if issubclass(component_class, diffusers.ModelMixin):
         computing = {"quantization_config": _computing_in(dtype)} if _is_gguf(single) else {}
         try:
-            return component_class.from_single_file(tensors, dtype=dtype, **where, **options, **computing)
+            device = plan.device if placement.goes_straight(plan) else None
+            return component_class.from_single_file(
+                tensors, dtype=dtype, device=device, **where, **options, **computing
+            )
         except NotImplementedError as error:
             # What has no weights stays without memory, and cannot be moved.
             if "meta tensor" not in str(error):

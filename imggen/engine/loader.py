@@ -156,6 +156,8 @@ def _component(plan: GeneratePlan, name: str, variant: str | None) -> Any:
             component_class = getattr(_library(library), class_name)
             return checkpoint_loader.component(plan, name, component_class, quantization.options(plan, name))
     options = quantization.options(plan, name) | ({} if variant is None else {"variant": variant})
+    if placement.goes_straight(plan):
+        options["device_map"] = plan.device
     with failures.explained(plan, f"{name} ({class_name})"):
         component_class = getattr(_library(library), class_name)
         module, report = component_class.from_pretrained(

@@ -18,6 +18,7 @@ from imggen.plan.memory import text
 from imggen.plan.request import GeneratePlan
 
 _PREFIX = "imggen-layers-"
+_LARGEST_PID = 2**31 - 1
 
 
 def place(pipeline: Any, plan: GeneratePlan, *, root: Path | None = None) -> None:
@@ -36,6 +37,14 @@ def place(pipeline: Any, plan: GeneratePlan, *, root: Path | None = None) -> Non
         pipeline.to(plan.device)
 
 
+def goes_straight(plan: GeneratePlan) -> bool:
+    """Return whether weights are read straight to the device, without a copy in main memory on the way.
+
+    What is put off or stored smaller is made so in main memory first.
+    """
+    return plan.device == "cuda" and plan.offload == "none" and plan.quantize == "none"
+
+
 def _offload_layers(pipeline: Any, plan: GeneratePlan, folder: Path | None) -> None:
     device = torch.device(plan.device)
     for name, module in _modules(pipeline):
@@ -49,6 +58,7 @@ def _offload_layers(pipeline: Any, plan: GeneratePlan, folder: Path | None) -> N
         place_of = None if folder is None else folder / name
         if place_of is not None:
             place_of.mkdir()
+            _untie(module)
         apply_group_offloading(
             module,
             onload_device=device,
@@ -56,6 +66,19 @@ def _offload_layers(pipeline: Any, plan: GeneratePlan, folder: Path | None) -> N
             use_stream=device.type == "cuda",
             offload_to_disk_path=None if place_of is None else str(place_of),
         )
+
+
+def _untie(module: torch.nn.Module) -> None:
+    """Give layers that share their weights, as T5's two embeddings do, tensors of their own over the same memory.
+
+    Each layer is written and then emptied, so of two that share one the second would write nothing.
+    """
+    seen: set[int] = set()
+    for layer in module.modules():
+        for name, each in layer.named_parameters(recurse=False):
+            if id(each) in seen:
+                setattr(layer, name, torch.nn.Parameter(each.data, requires_grad=each.requires_grad))
+            seen.add(id(each))
 
 
 def _modules(pipeline: Any) -> Iterator[tuple[str, torch.nn.Module]]:
@@ -84,5 +107,5 @@ def _sweep(root: Path) -> None:
     """Remove what runs that were killed have left behind."""
     for each in root.glob(f"{_PREFIX}*"):
         number = each.name.removeprefix(_PREFIX).partition("-")[0]
-        if number.isdigit() and not psutil.pid_exists(int(number)):
+        if number.isdigit() and int(number) <= _LARGEST_PID and not psutil.pid_exists(int(number)):
             shutil.rmtree(each, ignore_errors=True)
