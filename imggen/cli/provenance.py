@@ -261,6 +261,10 @@ def _described(found: "Inspected") -> Iterator[str]:
         yield f"  prompt: {_inside(found.prompt)}"
     if found.negative_prompt:
         yield f"  negative prompt: {_inside(found.negative_prompt)}"
+    if found.recipe and found.recipe.template:
+        yield f"  prompt as typed: {_inside(found.recipe.template)}"
+    if found.recipe and found.recipe.negative_template:
+        yield f"  negative prompt as typed: {_inside(found.recipe.negative_template)}"
     for name, value in found.settings.items():
         yield f"  {_inside(name)}: {_inside(str(value))}"
     yield from told

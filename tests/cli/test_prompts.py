@@ -24,6 +24,7 @@ def test_weights_and_alternatives_give_a_picture_each_that_records_its_words(run
     assert set(words) == {"a (red:1.3) apple, matte", "a (red:1.3) apple, glossy"}
     assert {each["template"] for each in recipes} == {TYPED}
     assert len({pixels(f"{seed}.png") for seed in range(1, 5)}) == 4
+    assert f"  prompt as typed: {TYPED}" in run("inspect", "2.png").lines
     assert run("generate", "--from", "2.png", "-o", "again.png", "-q").code == 0
     assert pixels("again.png") == pixels("2.png")
     assert run("generate", "a (red:0.5) apple, glossy", "-s", 2, "-o", "less.png", *QUICK).code == 0
