@@ -195,6 +195,12 @@ def again(recipe: Recipe) -> dict[str, object]:
     }
 
 
+def weights_of(recipe: Recipe) -> dict[str, object]:
+    """Return those of `again` that need no picture beside them, and that the recipe has."""
+    found = again(recipe)
+    return {name: found[name] for name in ("lora", "embedding", "vae") if found[name] is not None}
+
+
 def _written(recipe: Recipe, kind: Kind) -> tuple[str, ...]:
     return tuple(_option(each) for each in recipe.adapters if each.kind == kind)
 

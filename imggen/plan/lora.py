@@ -22,8 +22,8 @@ DENOISER: Final = "denoiser"
 _ENDINGS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
     (re.compile(pattern), part)
     for pattern, part in (
-        (r"[._]lora\.down\.weight$", "down"),
-        (r"[._]lora\.up\.weight$", "up"),
+        (r"[._]lora(\d?)\.down\.weight$", "down"),
+        (r"[._]lora(\d?)\.up\.weight$", "up"),
         (r"\.lora_linear_layer\.down\.weight$", "down"),
         (r"\.lora_linear_layer\.up\.weight$", "up"),
         (r"\.lora_(?:A|down)(?:\.default)?(?:\.weight)?$", "down"),
@@ -178,7 +178,9 @@ def _place(name: str) -> tuple[str, str, Style, str] | None:
         if found is None:
             continue
         component, module, style = _owner(name[: found.start()])
-        return component, _modern(component, module, found.group().startswith("_")), style, part
+        # The trainer of XLabs counts the two streams of FLUX behind its `_lora`.
+        stream = "".join(found.groups())
+        return component, _modern(component, module, found.group().startswith("_")) + stream, style, part
     return None
 
 
@@ -222,7 +224,7 @@ def check(facts: AdapterFacts, model: ModelFacts, family: Family) -> None:
         return
     _refuse_other(facts, model, family, layers)
     told = tuple(each for each in fit.strange if not _is_untold(each, model, family))
-    if fit.misfit is not None or any(each.style in ("diffusers", "bare") for each in told):
+    if fit.misfit is not None or any(each.style == "diffusers" for each in told):
         raise unfit(facts, model, layers, replace(fit, strange=told))
 
 

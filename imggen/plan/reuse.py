@@ -64,21 +64,33 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
 
 def _check_beside(recipe: Recipe, request: GenerateRequest) -> None:
     """Raise RequestError for pictures beside the words that a recipe cannot hold, and that nobody names again."""
-    for kind, name, option in (("controlnet", "control", "--control"), ("ip-adapter", "ip_adapter", "--ip-adapter")):
-        found = [each for each in recipe.adapters if each.kind == kind]
-        if not found or request.task == "style" or _was_said(request, name):
-            continue
-        many = f"{len(found)} pictures" if len(found) > 1 else "a picture"
+    if request.task == "style":
+        return
+    lacking = [
+        (each, option)
+        for kind, name, option in _BESIDE
+        if not _was_said(request, name)
+        for each in recipe.adapters
+        if each.kind == kind
+    ]
+    if lacking:
+        many = f"{len(lacking)} pictures" if len(lacking) > 1 else "a picture"
+        options = ", ".join(dict.fromkeys(option for _, option in lacking))
         raise RequestError(
-            f"it was made with {many} beside the words ({option}), and a recipe holds no pictures",
-            hint=" ".join(_named_again(each, option) for each in found),
+            f"it was made with {many} beside the words ({options}), and a recipe holds no pictures",
+            hint=" ".join(named_again(each) for each, _ in lacking),
         )
 
 
-def _named_again(adapter: Adapter, option: str) -> str:
+_BESIDE: Final = (("controlnet", "control", "--control"), ("ip-adapter", "ip_adapter", "--ip-adapter"))
+
+
+def named_again(adapter: Adapter) -> str:
+    """Return the option that names the picture of a ControlNet or an IP-Adapter again, PICTURE in place of its file."""
     scale = "" if adapter.scale is None else f":{adapter.scale:g}"
-    reference = f"{adaptation.with_revision(adapter.reference, adapter.revision)}:" if option == "--control" else ""
-    return f"{option} {reference}PICTURE{scale}"
+    if adapter.kind == "ip-adapter":
+        return f"--ip-adapter PICTURE{scale}"
+    return f"--control {adaptation.with_revision(adapter.reference, adapter.revision)}:PICTURE{scale}"
 
 
 def adopt(request: GenerateRequest, given: tuple[Given, ...]) -> GenerateRequest:
@@ -97,6 +109,8 @@ def adopt(request: GenerateRequest, given: tuple[Given, ...]) -> GenerateRequest
     models = {_reference(each) for each in recipes}
     if request.task == "blend" and everyone and len(models) == 1 and request.model in (None, *models):
         adopted |= _making(recipes[0])
+        if all(each.adapters == recipes[0].adapters for each in recipes):
+            adopted |= adaptation.weights_of(recipes[0])
     blanks = {name: value for name, value in adopted.items() if _is_blank(request, name)}
     origin = request.origin | dict.fromkeys(blanks, PARENTS)
     read = request.reading | {name: each for name, each in read.items() if name in blanks}

@@ -12,7 +12,7 @@ from typing import Any, Final
 import imggen
 from imggen.engine import adapter_files, aliases, environment, ip_adapter_files, probe, store, timings, weights
 from imggen.engine.weights import Terms
-from imggen.errors import ImggenError, MachineError, PictureError, RequestError
+from imggen.errors import ImggenError, MachineError, ModelError, PictureError, RequestError
 from imggen.output import audit, label, metadata, writer
 from imggen.output.means import Means
 from imggen.output.metadata import Facts
@@ -32,7 +32,7 @@ from imggen.plan import (
 )
 from imggen.plan import recipe as recipes
 from imggen.plan.adapter import AdapterFacts, Asked
-from imggen.plan.case import PARENTS
+from imggen.plan.case import COMMAND_LINE, PARENTS
 from imggen.plan.change import Role
 from imggen.plan.given import Given
 from imggen.plan.machine import Machine
@@ -205,7 +205,7 @@ def _prepare(
     for each in asked:
         governance.check_name(governed, adaptation.repository(each.reference))
     facts = _find(request, terms, on_event)
-    found = tuple(adapter_files.find(each, terms=terms, on_event=on_event) for each in asked)
+    found = tuple(_find_adapter(each, request, terms, on_event) for each in asked)
     adapter_files.check_words(found, facts)
     found = (*found, *_beside(request, facts, governed, terms, on_event))
     decided = resolve.resolve(request, facts, machine, given, found, wildcards=files, draw_seed=secrets.randbelow)
@@ -345,6 +345,16 @@ def _sources(opened: Sequence[Opened]) -> tuple[Source, ...]:
         )
         for each in opened
     )
+
+
+def _find_adapter(asked: Asked, request: GenerateRequest, terms: Terms, on_event: Report) -> AdapterFacts:
+    try:
+        return adapter_files.find(asked, terms=terms, on_event=on_event)
+    except ModelError as error:
+        origin = request.origin.get(asked.kind, COMMAND_LINE)
+        if origin == COMMAND_LINE:
+            raise
+        raise ModelError(f"{error.message}; {asked.option} comes from the {origin}", hint=error.hint) from error
 
 
 def _find(request: GenerateRequest, terms: Terms, on_event: Report) -> ModelFacts:

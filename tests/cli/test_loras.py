@@ -281,3 +281,45 @@ def test_a_policy_that_names_weights_by_their_hash_refuses_another_lora(run, mod
     Path("policy.toml").write_text(f'schema = 1\n[models]\ndeny = ["sha256:{digest}"]\n')
     ended = planned(run, "-m", model("sd"), "--lora", "style.safetensors", "--policy", "policy.toml")
     refused(ended, "style.safetensors", code=5)
+
+
+@pytest.fixture
+def painted(run, model):
+    """A picture that was made with a LoRA, and the LoRA."""
+    lora = lora_for(model("sd"), Path("style.safetensors"), strong=1.0)
+    assert run("generate", PROMPT, "-m", model("sd"), *QUICK, "--lora", lora, "-o", "a.png").code == 0
+    return lora
+
+
+@pytest.mark.parametrize(
+    "task", [("img2img", "a.png", PROMPT), ("inpaint", "a.png", PROMPT, "--mask-box", "8,8,32,32"), ("blend", "a.png")]
+)
+def test_every_task_draws_with_it(task, run, model, painted, tmp_path):
+    made = (*task, "-m", model("sd"), "--steps", "2", "-s", "7", "--dtype", "float32")
+    for name, lora in (("with", f"{painted}:1"), ("without", f"{painted}:0")):
+        ended = run(*made, "--lora", lora, "-o", f"{name}.png")
+        assert ended.code == 0, ended.err
+    assert Image.open("with.png").tobytes() != Image.open("without.png").tobytes()
+    assert [each.kind for each in metadata.read(tmp_path / "with.png").found.recipe.adapters] == ["lora"]
+
+
+def test_children_are_drawn_with_the_lora_of_their_parents(run, painted, tmp_path):
+    ended = run("blend", "a.png", "-s", "3", "-o", "child.png")
+    assert ended.code == 0, ended.err
+    (told,) = metadata.read(tmp_path / "child.png").found.recipe.adapters
+    assert (told.reference, told.scale) == (str(painted), 1.0)
+
+
+def test_one_that_a_recipe_names_and_that_is_gone_says_who_wants_it(run, painted):
+    painted.unlink()
+    refused(
+        run("generate", "--from", "a.png"),
+        "--lora style.safetensors: there is no such file or folder; --lora comes from the recipe",
+    )
+
+
+def test_a_tag_in_the_prompt_asks_for_one_too(run, model, painted, tmp_path):
+    ended = run("generate", f"{PROMPT} <lora:./style.safetensors:0.5>", "-m", model("sd"), *QUICK, "-o", "b.png")
+    assert ended.code == 0, ended.err
+    (told,) = metadata.read(tmp_path / "b.png").found.recipe.adapters
+    assert (told.kind, told.scale) == ("lora", 0.5)
