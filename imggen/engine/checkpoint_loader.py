@@ -20,7 +20,6 @@ from imggen.plan import checkpoint
 from imggen.plan.request import GeneratePlan, SingleFile
 
 NONE: Final[Mapping[str, object]] = MappingProxyType({})
-_WHOLE: Final = "fetch the file again, or give the base of its kind: --base FOLDER"
 _LDM: Final = "model.diffusion_model."
 _OLD_CLIP: Final = "cond_stage_model.transformer."
 _TYPES: Final = {
@@ -43,16 +42,8 @@ def component(plan: GeneratePlan, name: str, component_class: Any, options: Mapp
     where = {"config": str(plan.model.folder), "subfolder": name, "local_files_only": True}
     if issubclass(component_class, diffusers.ModelMixin):
         computing = {"quantization_config": _computing_in(dtype)} if _is_gguf(single) else {}
-        try:
-            device = plan.device if placement.goes_straight(plan) else None
-            return component_class.from_single_file(
-                tensors, dtype=dtype, device=device, **where, **options, **computing
-            )
-        except NotImplementedError as error:
-            # What has no weights stays without memory, and cannot be moved.
-            if "meta tensor" not in str(error):
-                raise
-            raise ModelError(f"{name} of {plan.model.reference} lacks some of its weights", hint=_WHOLE) from error
+        device = plan.device if placement.goes_straight(plan) else None
+        return component_class.from_single_file(tensors, dtype=dtype, device=device, **where, **options, **computing)
     if component_class.__name__.startswith("CLIP"):
         return single_file_utils.create_diffusers_clip_model_from_ldm(
             component_class, checkpoint=tensors, torch_dtype=dtype, **where

@@ -39,7 +39,7 @@ def explained(plan: GeneratePlan, what: str) -> Iterator[None]:
         ) from error
     except MODEL_FAULTS as error:
         raise ModelError(
-            f"{what} of {plan.model.reference} cannot be loaded: {_reason(error)}", hint=_again(plan)
+            f"{what} of {plan.model.reference} cannot be loaded: {_fault(error)}", hint=_again(plan)
         ) from error
 
 
@@ -108,6 +108,11 @@ def _reason(error: BaseException) -> str:
     # Libraries print whole manuals into their messages; the first paragraph holds the reason.
     text = " ".join(str(error).split("\n\n", 1)[0].split())
     return text if len(text) <= MAX_REASON else text[:MAX_REASON] + "..."
+
+
+def _fault(error: BaseException) -> str:
+    # What has no weights stays without memory, and cannot be moved.
+    return "it lacks some of its weights" if "meta tensor" in str(error) else _reason(error)
 
 
 def _install(error: ImportError) -> str:

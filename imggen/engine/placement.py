@@ -42,7 +42,8 @@ def goes_straight(plan: GeneratePlan) -> bool:
 
     What is put off or stored smaller is made so in main memory first.
     """
-    return plan.device == "cuda" and plan.offload == "none" and plan.quantize == "none"
+    whole = plan.offload == "none" and plan.quantize == "none"
+    return plan.device == "cuda" and whole and torch.cuda.is_available()
 
 
 def _offload_layers(pipeline: Any, plan: GeneratePlan, folder: Path | None) -> None:

@@ -342,8 +342,14 @@ def test_the_hash_is_that_of_the_file_and_of_what_the_base_lends(pipelines, tiny
 
 
 LACKING = {
-    "unet": ("model.diffusion_model.out.2.bias", "unet of .* lacks some of its weights"),
-    "vae": ("first_stage_model.decoder.norm_out.bias", "vae of .* lacks some of its weights"),
+    "unet": (
+        "model.diffusion_model.out.2.bias",
+        r"unet \(UNet2DConditionModel\) of .* cannot be loaded: it lacks some of its weights",
+    ),
+    "vae": (
+        "first_stage_model.decoder.norm_out.bias",
+        r"vae \(AutoencoderKL\) of .* cannot be loaded: it lacks some of its weights",
+    ),
     "text_encoder": (
         "conditioner.embedders.0.transformer.text_model.final_layer_norm.bias",
         r"text_encoder of .* lacks its weights: .*final_layer_norm\.bias was never filled",

@@ -83,7 +83,8 @@ def test_weights_in_another_dtype_are_held_once(taken):
     assert 0.9 * held < anonymous < 1.25 * held
 
 
-def test_only_what_stays_whole_on_an_accelerator_is_read_straight_to_it(make_plan, tiny_models):
+def test_only_what_stays_whole_on_an_accelerator_is_read_straight_to_it(make_plan, tiny_models, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     plan = make_plan(tiny_models("sd"))
     assert not placement.goes_straight(plan)
     assert placement.goes_straight(replace(plan, device="cuda"))
