@@ -8,6 +8,19 @@ from imggen.plan import ability, catalog
 PATH: Final = Path("docs/families.md")
 
 _TASKS: Final = ("words", "picture", "inpaint", "outpaint", "blend", "style")
+_NUMBERS: Final = (
+    "family",
+    "size",
+    "steps",
+    "guidance",
+    "negative prompt",
+    "tokens",
+    "precision",
+    "tiles",
+    "LoRA",
+    "ControlNet",
+    "IP-Adapter",
+)
 _YES: Final = "✅"
 _NO: Final = "–"
 _INTRODUCTION: Final = f"""\
@@ -19,14 +32,17 @@ family and every task, on a tiny random model of the same architecture. Where th
 before any weights are read, with the reason.
 
 - {_YES} by a pipeline of its own, {_YES}\\* by a stand-in that any image-to-image pipeline allows: latents that are
-  blended or mixed (inpaint, outpaint, blend), statistics that are matched (style).
-- *words* is `generate`, *picture* is `img2img`; the others have the names of their commands. Parents that a model made
-  itself can be blended by any model that draws from words.
-- *size* is the native edge, then what edges are multiples of and between which they may be, in pixels.
+  blended (inpaint, outpaint), statistics that are matched (style).
+- *words* is `generate`, *picture* is `img2img`; the others have the names of their commands. A tick for *blend* is for
+  parents that the model made itself; where *picture* is ticked too and starts from noise that is laid on the picture,
+  any pictures can be parents.
+- *size* is the native edge, then what edges are multiples of and between which they may be, in pixels; or how many
+  sizes there are, which `--size` lists where another is asked for.
 - *guidance* is its usual value: *true* with a second pass per step, which is what a negative prompt needs, *distilled*
   as a number that the model was taught. *tokens* is how much of a prompt is read.
 - *precision* is the half precision on a GPU; float32 always works. *tiles* says whether the usual autoencoder decodes
-  in tiles, *LoRA* whether diffusers adds LoRAs.
+  in tiles, *LoRA* whether diffusers adds LoRAs, *ControlNet* and *IP-Adapter* whether `--control` and `--ip-adapter`
+  work.
 - The licence is the one that the usual published weights carry. Read it before you use them.
 
 A pipeline class that is not here is served by what its own signature in diffusers says, with a note, where it draws
@@ -39,7 +55,7 @@ def text() -> str:
     rows = [ability.described(each) for each in catalog.FAMILIES]
     can = _table(("family", *_TASKS), [_tasks(each) for each in rows])
     suits = _table(
-        ("family", "size", "steps", "guidance", "negative prompt", "tokens", "precision", "tiles", "LoRA"),
+        _NUMBERS,
         [_numbers(each) for each in rows],
     )
     models = _table(("family", "usual model", "licence", "pipelines"), [_models(each) for each in rows])
@@ -61,7 +77,7 @@ def _numbers(row: dict[str, Any]) -> tuple[str, ...]:
     guided = _NO if row["guidance_kind"] == "none" else f"{row['guidance']:g} {row['guidance_kind']}"
     return (
         f"`{row['family']}`",
-        f"{row['native_size']}, ×{row['multiple_of']}, {row['min_size']}–{row['max_size']}",
+        _size(row),
         str(row["steps"]),
         guided,
         _mark(row["negative_prompt"]),
@@ -69,7 +85,15 @@ def _numbers(row: dict[str, Any]) -> tuple[str, ...]:
         ", ".join(each for each in row["dtypes"] if each != "float32"),
         _mark(row["tiles"]),
         _mark(row["lora"]),
+        _mark(row["controlnet"]),
+        _mark(row["ip_adapter"]),
     )
+
+
+def _size(row: dict[str, Any]) -> str:
+    if row["sizes"]:
+        return f"{row['native_size']}, one of {len(row['sizes'])}"
+    return f"{row['native_size']}, ×{row['multiple_of']}, {row['min_size']}–{row['max_size']}"
 
 
 def _models(row: dict[str, Any]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from imggen.errors import RequestError
-from imggen.plan import approach, memory, signature
+from imggen.plan import approach, controlnets, ip_adapters, memory, signature
 from imggen.plan.case import Case
 from imggen.plan.change import Method
 from imggen.plan.families import ONE_PASS
@@ -125,6 +125,7 @@ def described(family: Family) -> dict[str, object]:
         "multiple_of": multiple_of(family),
         "min_size": family.min_size,
         "max_size": family.max_size,
+        "sizes": [list(each) for each in family.sizes],
         "steps": family.steps,
         "guidance": family.guidance if guidance(family) != "none" else None,
         "guidance_kind": guidance(family),
@@ -133,6 +134,8 @@ def described(family: Family) -> dict[str, object]:
         "dtypes": ["float32", *family.cuda_dtypes],
         "tiles": memory.decodes_in_tiles(family.vae_class),
         "lora": takes_lora(family),
+        "controlnet": controlnets.of(family) is not None,
+        "ip_adapter": family.name in ip_adapters.USUAL,
     }
 
 

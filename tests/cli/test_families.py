@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imggen.cli import catalogue
 from imggen.engine import environment, store
 from imggen.errors import EXIT_MODEL, EXIT_REQUEST
 from imggen.output import metadata
@@ -112,6 +111,16 @@ def test_a_family_does_a_task_or_says_why_not(run, tmp_path, tiny_models, workpl
     assert recipe.change.method == can[task].method
 
 
+@pytest.mark.parametrize("family", ["qwen-image", "pixart-sigma", "sana", "sd"])
+def test_a_parent_that_nothing_was_said_against_has_itself_as_a_child(run, tmp_path, tiny_models, workplace, family):
+    folder = small(workplace, tiny_models(family), family)
+    bring_up(run, folder, smallest(store.find(str(folder))))
+    done = run("blend", "parent-1.png", "--mutate", 0, "-m", folder, "-s", 9, *SETTINGS, "-o", "out.png")
+    assert (done.code, done.err) == (0, "")
+    pixels = [np.asarray(Image.open(tmp_path / name)) for name in ("parent-1.png", "out.png")]
+    np.testing.assert_array_equal(*pixels)
+
+
 def test_every_family_has_a_tiny_model():
     assert {each.name for each in catalog.FAMILIES} <= models.BUILDERS.keys()
 
@@ -125,20 +134,6 @@ def test_a_tiny_model_is_what_its_familys_row_says(tiny_models, family):
     assert catalog.multiple_of(family, facts) == ability.multiple_of(family)
     usual, tiny = (ability.abilities(family, each) for each in (None, facts))
     assert [(each.task, each.method) for each in usual] == [(each.task, each.method) for each in tiny]
-
-
-def test_the_table_ticks_what_is_tested():
-    head, *rows = [line for line in catalogue.text().split("##")[1].splitlines() if line.startswith("|")][0:1] + [
-        line for line in catalogue.text().split("##")[1].splitlines() if line.startswith("| `")
-    ]
-    assert len(rows) == len(catalog.FAMILIES)
-    assert head.count("|") == len(ability.TASKS) + 2
-    for row, family in zip(rows, catalog.FAMILIES, strict=True):
-        cells = [each.strip() for each in row.strip("|").split("|")]
-        assert cells[0].startswith(f"`{family.name}`")
-        assert [each.startswith("✅") for each in cells[1:]] == [
-            each.refusal is None for each in ability.abilities(family)
-        ]
 
 
 def test_the_families_are_listed(run):
