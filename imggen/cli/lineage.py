@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from imggen.plan import reuse
 from imggen.plan.change import Change, Edit
 from imggen.plan.recipe import Ingredient, Recipe
 
@@ -21,8 +22,6 @@ _OPERANDS = {
     "parent": "PARENT",
     "mask": "--mask MASK",
     "style": "--like STYLE",
-    "control": "--control NAME:PICTURE",
-    "shown": "--ip-adapter PICTURE",
 }
 
 
@@ -103,7 +102,9 @@ def ingredient(each: Ingredient) -> str:
 
 def again(made: Recipe, path: Path) -> str:
     """Return the command line that makes the picture again from the recipe in the file `path`."""
-    given = [_OPERANDS[each.role] for each in made.ingredients]
+    given = [_OPERANDS[each.role] for each in made.ingredients if each.role in _OPERANDS]
+    if made.task != "style":
+        given += [reuse.named_again(each) for each in made.adapters if each.kind in ("controlnet", "ip-adapter")]
     return " ".join(["imggen", _COMMANDS.get(made.task, made.task), *given, "--from", shlex.quote(str(path))])
 
 

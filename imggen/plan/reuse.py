@@ -1,6 +1,7 @@
 """Requests made from what pictures carry: the same picture again, children like their parents."""
 
 from collections.abc import Sequence
+import shlex
 from dataclasses import replace
 from typing import Final
 
@@ -90,7 +91,8 @@ def named_again(adapter: Adapter) -> str:
     scale = "" if adapter.scale is None else f":{adapter.scale:g}"
     if adapter.kind == "ip-adapter":
         return f"--ip-adapter PICTURE{scale}"
-    return f"--control {adaptation.with_revision(adapter.reference, adapter.revision)}:PICTURE{scale}"
+    reference = adaptation.with_revision(adapter.reference, adapter.revision)
+    return f"--control {shlex.quote(f'{reference}:PICTURE{scale}')}"
 
 
 def adopt(request: GenerateRequest, given: tuple[Given, ...]) -> GenerateRequest:

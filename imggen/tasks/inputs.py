@@ -178,10 +178,9 @@ def _control_notes(plan: GeneratePlan, given: Given) -> Iterator[str]:
     shapes = (given.width * plan.height, given.height * plan.width)
     how = (plan.change.fit if plan.change else None) or "crop"
     if abs(shapes[0] - shapes[1]) > max(plan.width, plan.height):
-        yield (
-            f"{given.name} is {given.width}x{given.height}, which is no shape for {plan.width}x{plan.height}: it is "
-            f"fitted by --fit {how}"
-        )
+        fitted = "what stands over is cut off" if how == "crop" else f"it is fitted by --fit {how}"
+        shape = f"{given.width}x{given.height}"
+        yield f"{given.name} is {shape}, which is no shape for {plan.width}x{plan.height}: {fitted}"
 
 
 def _transparency(plan: GeneratePlan, role: Role) -> str | None:

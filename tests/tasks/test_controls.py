@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from imggen.cli import lineage
 from imggen.engine import environment
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.output import metadata
@@ -207,6 +208,7 @@ def test_a_control_is_recorded_with_its_picture_and_comes_back_when_that_is_name
     with pytest.raises(RequestError, match="a recipe holds no pictures") as caught:
         list(generate.generate(GenerateRequest(from_file="first.png", output="again.png")))
     assert caught.value.hint == f"--control {network}:PICTURE:0.8"
+    assert caught.value.hint in lineage.again(recipe, Path("first.png"))
     wanted = caught.value.hint.removeprefix("--control ").replace("PICTURE", "edges.png")
     list(generate.generate(GenerateRequest(from_file="first.png", control=(wanted,), output="again.png")))
     np.testing.assert_array_equal(pixels("first.png"), pixels("again.png"))
@@ -246,7 +248,7 @@ def test_a_control_of_another_shape_is_fitted_and_told(tiny_models, control):
     said = {"model": str(tiny_models("sd")), "steps": 2, "size": "64x64"}
     plan = generate.plan(request(**said, control=(f"{control('sd')}:wide.png",), output="x.png"))
     assert any(
-        "wide.png is 96x64, which is no shape for 64x64: it is fitted by --fit crop" in each for each in plan.notes
+        "wide.png is 96x64, which is no shape for 64x64: what stands over is cut off" in each for each in plan.notes
     )
     for name in ("wide", "cut"):
         make(**said, control=(f"{control('sd')}:{name}.png",), output=f"{name}-out.png")
