@@ -1,7 +1,7 @@
 """Requests made from what pictures carry: the same picture again, children like their parents."""
 
-from collections.abc import Sequence
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
