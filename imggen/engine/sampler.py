@@ -188,7 +188,7 @@ def _readers(pipeline: Any) -> Iterable[Any]:
 
 def _tokenizer(reader: Any) -> Any:
     # Where a model reads pictures too, the part of that name is a processor, which has the tokenizer inside.
-    return getattr(reader, "tokenizer", reader)
+    return reader if hasattr(reader, "model_max_length") else reader.tokenizer
 
 
 def _limit(pipeline: Any, reader: Any, plan: GeneratePlan) -> int:

@@ -92,6 +92,13 @@ def _strength(case: Case, approach: Approach, steps: int) -> float | None:
             f"--strength {chosen:g} is not above 0 and at most 1 (1 makes all of it anew, 0 would change nothing)",
             hint=f"--strength {usual:g}",
         )
+    distilled = case.facts.configs.get("scheduler", {}).get("original_inference_steps")
+    # A consistency model does all the steps, of those that the strength leaves of its own.
+    if case.family.own_sampler and isinstance(distilled, int) and int(distilled * chosen) < steps:
+        raise RequestError(
+            f"--strength {chosen:g} of the {distilled} steps that the model was distilled at are less than {steps}",
+            hint=f"--strength {math.ceil(100 * steps / distilled) / 100:g}",
+        )
     if int(steps * chosen) < 1:
         raise RequestError(
             f"--strength {chosen:g} of {steps} steps leaves no step to make", hint=f"--strength {_least(steps):g}"

@@ -327,7 +327,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         tile_refusal=_NO_TILES,
         adapter_refusal=_LOOKS_ITSELF,
         reference=_LOOKS_AT_ONE,
-        hands_over_mu=True,
+        # Its pipelines shift, but hand over steps of their own besides, which only the models' own scheduler takes.
         area_argument="max_area",
         extra_arguments={"max_sequence_length": 512, "_auto_resize": False},
     ),
@@ -713,7 +713,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         max_size=2048,
         steps=50,
         guidance=5.0,
-        max_tokens=77 + 256,
+        max_tokens=256,
         cuda_dtypes=("bfloat16", "float16"),
         mps_dtype="bfloat16",
         fp16_safe=True,

@@ -11,7 +11,7 @@ import torch
 
 from imggen.engine import environment, loader, sampler
 from imggen.errors import RequestError
-from imggen.plan import catalog
+from imggen.plan import catalog, samplers
 from imggen.plan.request import GenerateRequest
 from imggen.tasks import generate
 from tests import tiny_families
@@ -19,6 +19,7 @@ from tests import tiny_families
 FAMILIES = (*tiny_families.BUILDERS, "flux-kontext", "sdxl-turbo", "sd-turbo", "lcm")
 # Their pipelines let the scheduler draw noise from torch's own generator, which no seed of theirs reaches.
 UNSEEDED = ("hidream-distilled",)
+READS = {"kolors": 256, "hunyuan-image": 1000, "kandinsky5": 512, "longcat-image": 512}
 # Where smaller is not made.
 SIZES = {"hidream": "1024x1024", "hidream-distilled": "1024x1024", "kandinsky5": "1024x1024"} | dict.fromkeys(
     ("hunyuan-image", "hunyuan-image-distilled", "krea2", "krea2-turbo", "longcat-image", "ovis-image"), "256x256"
@@ -102,3 +103,34 @@ def test_what_a_model_is_told_before_the_prompt_counts_against_what_it_reads(tin
     with environment.quiet(), torch.no_grad():
         assert torch.equal(read(limit + 1), read(limit + 2))
         assert not torch.equal(read(limit), read(limit + 1))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [each for each in FAMILIES if not catalog.named(each).own_sampler and not each.startswith(("sd-", "sdxl-", "lcm"))],
+)
+def test_every_sampler_that_is_offered_draws(tiny_models, name):
+    folder = tiny_models(name)
+    family = catalog.named(name)
+    offered = samplers.names(catalog.prediction(family, planned(folder).model))
+    assert samplers.DEFAULT in offered
+    for each in offered[1:]:
+        # In two steps, the ancestral one makes no numbers of what Kolors predicts at random.
+        plan = planned(folder, sampler=each, **({"steps": 4} if each.startswith("dpm2") else {}))
+        assert drawn(loader.load(plan), plan).std() > 1, each
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_prompt_that_is_too_long_is_noted(tiny_models, name):
+    plan = planned(tiny_models(name), prompt="a " * 1200)
+    note = sampler.cut_prompt(loader.load(plan), plan)
+    assert f"the model reads {READS[name]};" in note
+
+
+@pytest.mark.parametrize("prompt", ["a (red:1.3) apple", "apple " * 40])
+def test_a_consistency_model_reads_weights_and_long_prompts(tiny_models, prompt):
+    folder = tiny_models("lcm")
+    pipeline = loader.load(planned(folder))
+    plan = planned(folder, prompt=prompt, prompt_syntax="weights") if "(" in prompt else planned(folder, prompt=prompt)
+    other = planned(folder, prompt=prompt.replace("1.3", "1.0") if "(" in prompt else prompt + "blue")
+    assert (drawn(pipeline, plan) != drawn(pipeline, other)).any()

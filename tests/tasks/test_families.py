@@ -18,7 +18,7 @@ from tests.tiny_models import tiny_models
 __all__ = ["tiny_models"]
 
 LOOKING = ("flux-kontext", "qwen-image-edit", "qwen-image-edit-plus")
-STARTING = ()
+STARTING = ("sdxl-turbo", "sd-turbo", "lcm", "kolors")
 
 
 @pytest.fixture(autouse=True)
@@ -56,15 +56,57 @@ def made(request):
 def plain(plan, **shown):
     """The pixels of a script without imggen: the folder as diffusers loads it, in the class for the task."""
     with environment.quiet():
-        task = getattr(diffusers, plan.pipeline)(**loaded(plan.model.folder).components, **plan.initial)
+        task = getattr(diffusers, plan.pipeline)(
+            **loaded(plan.model.folder).components, **plan.initial, **without_checker(plan)
+        )
         task.set_progress_bar_config(disable=True)
         generator = torch.Generator("cpu").manual_seed(7)
         return np.asarray(task(**plan.arguments, **shown, generator=generator).images[0])
 
 
+def without_checker(plan):
+    return {"requires_safety_checker": False} if plan.family in ("sd-turbo", "lcm") else {}
+
+
 def opened(path, mode="RGB"):
     with Image.open(path) as picture:
         return picture.convert(mode)
+
+
+@pytest.mark.parametrize("family", STARTING)
+def test_a_picture_is_started_from(tiny_models, family):
+    request = asked(tiny_models, family, "image-to-image", steps=4, strength=0.5)
+    recipe, pixels = made(request)
+    assert (recipe.family, recipe.change.method, recipe.change.strength) == (family, "image-to-image", 0.5)
+    np.testing.assert_array_equal(pixels, plain(generate.plan(request), image=opened("photo.png")))
+
+
+@pytest.mark.parametrize("family", ["sdxl-turbo", "sd-turbo"])
+def test_a_part_is_repainted(tiny_models, family):
+    request = asked(tiny_models, family, "inpaint", mask="mask.png")
+    recipe, pixels = made(request)
+    assert recipe.change.method == "inpainting"
+    wanted = plain(generate.plan(request), image=opened("photo.png"), mask_image=opened("mask.png", "L"))
+    inside = np.asarray(opened("mask.png", "L")) > 0
+    np.testing.assert_array_equal(pixels[inside], wanted[inside])
+
+
+@pytest.mark.parametrize("family", ["lcm", "kolors"])
+def test_a_part_is_repainted_by_blending_latents_where_no_pipeline_does_it(tiny_models, family):
+    recipe, pixels = made(asked(tiny_models, family, "inpaint", mask="mask.png"))
+    assert recipe.change.method == "latent-blending"
+    inside = np.asarray(opened("mask.png", "L")) > 0
+    photo = np.asarray(opened("photo.png"))
+    np.testing.assert_array_equal(pixels[~inside], photo[~inside])
+    assert (pixels[inside] != photo[inside]).any()
+
+
+def test_a_consistency_model_is_asked_for_no_more_steps_than_it_was_distilled_at(tiny_models):
+    with pytest.raises(RequestError, match="--steps 60: this model takes 1 to 50"):
+        generate.plan(asked(tiny_models, "lcm", "text-to-image", images=(), steps=60))
+    with pytest.raises(RequestError, match=r"--strength 0\.1 of the 50 steps .* are less than 10") as caught:
+        generate.plan(asked(tiny_models, "lcm", "image-to-image", steps=10, strength=0.1))
+    assert caught.value.hint == "--strength 0.2"
 
 
 @pytest.mark.parametrize("family", LOOKING)
