@@ -1,5 +1,6 @@
 """The Hugging Face hub: what its cache on this machine holds, and how more gets into it."""
 
+import errno
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ from huggingface_hub.utils import tqdm
 from imggen.engine import download, weights
 from imggen.engine.download import Count, Offer, RemoteFile
 from imggen.engine.weights import HALF_VARIANT, PICKLE_SUFFIXES, STEMS, Terms
-from imggen.errors import ImggenError, ModelError
+from imggen.errors import ImggenError, MachineError, ModelError
 from imggen.plan.nearest import nearest
 from imggen.plan.progress import Progress
 
@@ -33,6 +34,7 @@ Report = Callable[[Progress], None]
 
 TEXT_SUFFIXES = (".json", ".txt", ".model", ".md")
 SHARD = re.compile(r"-\d{5}-of-\d{5}")
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # git itself takes no shorter beginning of a commit.
 LEAST_COMMIT = 4
 # How many names the hub is asked for when one is misspelt, and how alike one must be to be offered.
@@ -409,6 +411,10 @@ def explaining(
     except (OSError, ValueError, HTTPError) as error:
         if offer is not None and download.is_full(error):
             raise download.full(offer) from error
+        if isinstance(error, OSError) and error.errno in FORBIDDEN:
+            raise MachineError(
+                f"the hub's cache {place()} cannot be written: {error.strerror}", hint="HF_HUB_CACHE=/a/folder/of/yours"
+            ) from error
         raise explained(error, repository, revision, api=api) from error
 
 

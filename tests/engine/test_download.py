@@ -151,13 +151,14 @@ def test_a_disk_that_fills_up_keeps_what_came_for_the_next_try(fake_hub, reposit
     assert (process.returncode, out) == (3, "")
     assert "is full" in err
     assert "imggen models pull org/small then goes on from there" in err
-    left = sorted((hub_cache / "models--org--small" / "blobs").glob("*.incomplete"))
-    assert left
-    assert all(0 < each.stat().st_size <= 300_000 for each in left)
+    left = {each.name.partition(".")[0]: each.stat().st_size for each in hub_cache.rglob("*.incomplete")}
+    assert 0 < max(left.values()) <= 300_000
     before = len(fake_hub.asked)
     assert same(fetch(), repository)
-    again = [each for method, path, each in fake_hub.asked[before:] if method == "GET" and path.endswith("safetensors")]
-    assert all(each and each != "bytes=0-" for each in again)
+    for path, wanted in ((path, each) for method, path, each in fake_hub.asked[before:] if method == "GET"):
+        if path.endswith(".safetensors"):
+            kept = left.get(repository.etag(path.partition(f"{COMMIT}/")[2]))
+            assert wanted == (f"bytes={kept}-" if kept else None)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -189,6 +190,15 @@ def test_two_pulls_at_once_fetch_each_file_once(fake_hub, repository):
     assert (other.returncode, out) == (0, f"org/small@{COMMIT}\n"), err
     assert len(fake_hub.gets(UNET)) == 1
     assert same(folder, repository)
+
+
+def test_a_cache_that_cannot_be_written_is_named(fake_hub, repository, hub_cache, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(hub, "snapshot_download", refuse)
+    with pytest.raises(MachineError, match=f"the hub's cache {hub_cache} cannot be written: Permission denied"):
+        fetch()
 
 
 def test_a_full_disk_is_told_from_other_faults():
