@@ -1,5 +1,6 @@
 """ControlNets: networks that read a control picture beside the denoiser and add to what it computes (2302.05543)."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,22 @@ def _from_file(network_class: Any, adapter: AdapterFacts, dtype: torch.dtype) ->
     if unexpected:
         raise ValueError(f"its tensors are not called as diffusers calls them, such as {min(unexpected)}")
     return network.to(dtype), sorted(missing)
+
+
+def unshare(pipeline: Any) -> None:
+    """Give a ControlNet that uses layers of the denoiser, as Z-Image's do, copies of its own.
+
+    What is put off layer by layer is emptied, so nobody else may count on it.
+    """
+    network, denoiser = (getattr(pipeline, name, None) for name in ("controlnet", "transformer"))
+    if network is None or denoiser is None:
+        return
+    for name, module in list(network.named_children()):
+        if module is getattr(denoiser, name, None):
+            setattr(network, name, copy.deepcopy(module))
+    for name, each in list(network.named_parameters(recurse=False)):
+        if each is getattr(denoiser, name, None):
+            setattr(network, name, torch.nn.Parameter(each.detach().clone(), requires_grad=False))
 
 
 @contextmanager

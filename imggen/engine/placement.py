@@ -13,6 +13,7 @@ import psutil
 import torch
 from diffusers.hooks import apply_group_offloading
 
+from imggen.engine import controlnets
 from imggen.errors import MachineError
 from imggen.plan.memory import text
 from imggen.plan.request import GeneratePlan
@@ -23,6 +24,8 @@ _LARGEST_PID = 2**31 - 1
 
 def place(pipeline: Any, plan: GeneratePlan, *, root: Path | None = None) -> None:
     """Put the parts of `pipeline` where `plan` wants them; `root` is the folder for those that rest on the disk."""
+    if plan.offload in ("group", "disk", "sequential"):
+        controlnets.unshare(pipeline)
     if plan.offload == "model":
         pipeline.enable_model_cpu_offload(device=plan.device)
     elif plan.offload == "sequential":

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from imggen.cli import lineage
-from imggen.engine import environment
+from imggen.engine import environment, loader, methods, sampler
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.output import metadata
 from imggen.plan import controlnets
@@ -339,3 +339,17 @@ def test_edges_of_a_photograph_are_made_before_they_are_followed(tiny_models, co
     make(**said, control=("canny:lines.png",), output="given.png")
     np.testing.assert_array_equal(pixels("made.png"), pixels("given.png"))
     assert made.recipe.adapters[0].preprocessor == "canny"
+
+
+@pytest.mark.parametrize("offload", ["model", "group", "disk"])
+def test_where_layers_rest_that_a_network_shares_with_the_denoiser_changes_no_pixel(tiny_models, control, offload):
+    said = asked("z-image", "text-to-image", str(tiny_models("z-image")))
+    plan = generate.plan(request(**said, control=(f"{control('z-image')}:edges.png",), output="x.png"))
+    with Image.open("edges.png") as edges:
+        pictures = methods.Pictures(controls=(edges.convert("RGB"),))
+    drawn = []
+    for each in ("none", offload):
+        placed = replace(plan, offload=each)
+        pipeline = loader.load(placed)
+        drawn.append(sampler.draw(pipeline, placed, 1, entrance=methods.prepare(pipeline, placed, pictures)).image)
+    np.testing.assert_array_equal(*map(np.asarray, drawn))
