@@ -102,6 +102,25 @@ def single_file(reference: str) -> Path | None:
     return inside[0] if len(inside) == 1 else None
 
 
+def base_of(reference: str, base: str | None, *, terms: Terms = DEFAULT_TERMS) -> str | None:
+    """Return the reference of what completes the single file that `reference` names; None where it names none."""
+    real = aliases.real(reference)
+    file = single_file(real)
+    if file is None or base is not None:
+        return base and aliases.real(base)
+    opened = checkpoint.read(_checked_suffix(file), real, terms)
+    return usual_base(opened.reference, opened.kind)
+
+
+def _checked_suffix(file: Path) -> Path:
+    if file.suffix.lower() in checkpoint.SUFFIXES:
+        return file
+    raise ModelError(
+        f"{file} is no model: imggen reads {', '.join(checkpoint.SUFFIXES[:2])} files and diffusers folders",
+        hint="imggen models list",
+    )
+
+
 def _weight_files(folder: Path) -> list[Path]:
     return [each for each in sorted(folder.iterdir()) if each.suffix.lower() in checkpoint.SUFFIXES and each.is_file()]
 
@@ -109,12 +128,7 @@ def _weight_files(folder: Path) -> list[Path]:
 def _from_file(
     file: Path, reference: str, base: str | None, terms: Terms, on_event: Callable[[Progress], None]
 ) -> ModelFacts:
-    if file.suffix.lower() not in checkpoint.SUFFIXES:
-        raise ModelError(
-            f"{file} is no model: imggen reads {', '.join(checkpoint.SUFFIXES[:2])} files and diffusers folders",
-            hint="imggen models list",
-        )
-    opened = checkpoint.read(file, reference, terms)
+    opened = checkpoint.read(_checked_suffix(file), reference, terms)
     wanted = aliases.real(base or usual_base(opened.reference, opened.kind))
     if single_file(wanted) is not None:
         raise RequestError(f"--base {wanted} is a single file itself", hint="--base FOLDER, or ORGANISATION/NAME")

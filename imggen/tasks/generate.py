@@ -194,8 +194,6 @@ def _prepare(
     governance.check_asked(governed, request, given=bool(opened))
     files = prompts.wildcards(request)
     governance.check_name(governed, aliases.real(request.model or store.BUILTIN))
-    if request.base is not None:
-        governance.check_name(governed, aliases.real(request.base))
     machine = probe.machine()
     half = probe.prefers_half(request.dtype, machine)
     terms = Terms(
@@ -204,6 +202,7 @@ def _prepare(
     asked = tuple(replace(each, reference=aliases.real(each.reference)) for each in adaptation.asked(request))
     for each in asked:
         governance.check_name(governed, adaptation.repository(each.reference))
+    _check_base(governed, request, terms)
     facts = _find(request, terms, on_event)
     found = tuple(_find_adapter(each, request, terms, on_event) for each in asked)
     adapter_files.check_words(found, facts)
@@ -355,6 +354,15 @@ def _find_adapter(asked: Asked, request: GenerateRequest, terms: Terms, on_event
         if origin == COMMAND_LINE:
             raise
         raise ModelError(f"{error.message}; {asked.option} comes from the {origin}", hint=error.hint) from error
+
+
+def _check_base(governed: Governance, request: GenerateRequest, terms: Terms) -> None:
+    """Raise CheckError for a base that the policy refuses by its name, also for the one that nobody named."""
+    if governed.policy is None:
+        return
+    base = store.base_of(request.model or store.BUILTIN, request.base, terms=terms)
+    if base is not None:
+        governance.check_name(governed, base)
 
 
 def _find(request: GenerateRequest, terms: Terms, on_event: Report) -> ModelFacts:

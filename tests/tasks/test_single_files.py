@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from imggen.engine import environment, loader
 from imggen.errors import CheckError, ModelError, RequestError
@@ -148,3 +151,35 @@ def test_a_dry_run_of_a_single_file_imports_no_torch(files, tiny_models):
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_base_that_nobody_named_is_held_to_the_policy_before_it_is_fetched(files):
+    with pytest.raises(CheckError, match="stable-diffusion-v1-5"):
+        generate.plan(ask(model=str(files["sd"]), output="-", **policy('deny = ["stable-diffusion-v1-5/*"]')))
+
+
+def test_gguf_is_named_as_lossy_in_a_note_in_the_plan_and_in_the_recipe(tiny_models, tmp_path):
+    with environment.quiet():
+        transformer = BUILDERS["flux"](tmp_path).transformer
+    writer = gguf.GGUFWriter("x.gguf", "flux")
+    for name, each in transformer.state_dict().items():
+        is_matrix = each.ndim == 2 and each.shape[-1] % 32 == 0
+        kind = gguf.GGMLQuantizationType.Q8_0 if is_matrix else gguf.GGMLQuantizationType.F32
+        writer.add_tensor(name, gguf.quants.quantize(each.numpy(), kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    asked = {"model": "x.gguf", "base": str(tiny_models("flux")), "size": "256x256", "output": "apple.png"}
+    plan = generate.plan(ask(**asked))
+    assert "x.gguf stores weights as Q8_0, which lost some of their precision" in plan.notes
+    assert "stored: transformer as Q8_0 (in the file; lossy)" in resolve.explain(plan)
+    assert draw(**asked).recipe.stored == "Q8_0"
+    with pytest.raises(RequestError, match=r"--quantize int8: x\.gguf stores its weights smaller already, as Q8_0"):
+        generate.plan(ask(**asked, quantize="int8"))
+
+
+def test_a_pickle_that_is_allowed_is_told_of(tiny_models, files):
+    torch.save(load_file(files["sd"]), "x.ckpt")
+    plan = generate.plan(ask(model="x.ckpt", base=str(tiny_models("sd")), allow_pickle=True, output="-"))
+    assert "x.ckpt is a pickle; only its weights are read, and nothing says whose they are" in plan.notes
