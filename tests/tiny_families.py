@@ -13,9 +13,16 @@ from diffusers import (  # noqa: E402
     AdaptiveProjectedMixGuidance,
     AutoencoderKLFlux2,
     AutoencoderKLHunyuanImage,
+    BriaPipeline,
+    BriaTransformer2DModel,
+    CogVideoXDDIMScheduler,
+    CogView3PlusPipeline,
+    CogView3PlusTransformer2DModel,
     CogView4Pipeline,
     CogView4Transformer2DModel,
     DDPMScheduler,
+    ErnieImagePipeline,
+    ErnieImageTransformer2DModel,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchLCMScheduler,
@@ -54,6 +61,7 @@ from transformers import (  # noqa: E402
     LlamaForCausalLM,
     Mistral3Config,
     Mistral3ForConditionalGeneration,
+    Mistral3Model,
     PixtralImageProcessor,
     PixtralProcessor,
     PreTrainedTokenizerFast,
@@ -111,6 +119,15 @@ def pixtral_processor():
     return PixtralProcessor(image_processor=PixtralImageProcessor(), tokenizer=tokenizer, chat_template=MISTRAL_CHAT)
 
 
+def flux2_autoencoder():
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(16, 16, 16, 32), latent_channels=4, layers_per_block=1, norm_num_groups=8, sample_size=64
+    ).eval()
+    vae.bn.running_mean.normal_()
+    vae.bn.running_var.uniform_(0.5, 2.0)
+    return vae
+
+
 def flux2(_: Path):
     torch.manual_seed(0)
     processor = pixtral_processor()
@@ -136,11 +153,6 @@ def flux2(_: Path):
         "patch_size": 16,
     }
     encoder = Mistral3Config(text_config=text, vision_config=vision, image_token_index=4)
-    vae = AutoencoderKLFlux2(
-        block_out_channels=(16, 16, 16, 32), latent_channels=4, layers_per_block=1, norm_num_groups=8, sample_size=64
-    ).eval()
-    vae.bn.running_mean.normal_()
-    vae.bn.running_var.uniform_(0.5, 2.0)
     return Flux2Pipeline(
         transformer=Flux2Transformer2DModel(
             in_channels=16,
@@ -151,7 +163,7 @@ def flux2(_: Path):
             joint_attention_dim=3 * 16,
             axes_dims_rope=(4, 4, 4, 4),
         ).eval(),
-        vae=vae,
+        vae=flux2_autoencoder(),
         text_encoder=Mistral3ForConditionalGeneration(encoder).eval(),
         tokenizer=processor,
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
@@ -600,7 +612,95 @@ def kolors(root: Path):
     )
 
 
+def cogview3_plus(_: Path):
+    torch.manual_seed(0)
+    return CogView3PlusPipeline(
+        transformer=awaken(
+            CogView3PlusTransformer2DModel(
+                in_channels=4,
+                out_channels=4,
+                num_layers=2,
+                attention_head_dim=8,
+                num_attention_heads=2,
+                text_embed_dim=32,
+                time_embed_dim=8,
+                condition_dim=4,
+                pos_embed_max_size=8,
+                sample_size=8,
+            )
+        ).eval(),
+        vae=autoencoder(),
+        text_encoder=t5_encoder(),
+        tokenizer=t5_tokenizer(),
+        scheduler=CogVideoXDDIMScheduler(),
+    )
+
+
+def bria(_: Path):
+    torch.manual_seed(0)
+    return BriaPipeline(
+        transformer=BriaTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            axes_dims_rope=(4, 4, 8),
+        ).eval(),
+        vae=shifted_autoencoder(),
+        text_encoder=t5_encoder(),
+        tokenizer=t5_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+    )
+
+
+def ernie_image(_: Path):
+    torch.manual_seed(0)
+    tokenizer = glm_tokenizer()
+    text = {
+        "model_type": "mistral",
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+    }
+    vision = {
+        "model_type": "pixtral",
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 16,
+    }
+    return ErnieImagePipeline(
+        transformer=awaken(
+            ErnieImageTransformer2DModel(
+                hidden_size=32,
+                num_attention_heads=2,
+                num_layers=1,
+                ffn_hidden_size=24,
+                in_channels=16,
+                out_channels=16,
+                text_in_dim=16,
+                rope_axes_dim=(4, 6, 6),
+            )
+        ).eval(),
+        vae=flux2_autoencoder(),
+        text_encoder=Mistral3Model(Mistral3Config(text_config=text, vision_config=vision)).eval(),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
 BUILDERS = {
+    "bria": bria,
+    "cogview3-plus": cogview3_plus,
+    "ernie-image": ernie_image,
     "cogview4": cogview4,
     "flux2": flux2,
     "hidream": hidream,

@@ -1,5 +1,6 @@
 """Tiny random models of the real architectures, built in memory and saved as diffusers folders."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from diffusers import (  # noqa: E402
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
+    FluxFillPipeline,
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
@@ -211,6 +213,19 @@ def flux(root: Path, *, guidance_embeds=True, use_dynamic_shifting=True):
 
 def flux_schnell(root: Path):
     return flux(root, guidance_embeds=False, use_dynamic_shifting=False)
+
+
+def flux_fill(root: Path):
+    parts = flux(root).components
+    # It sees the latents, those of what the mask leaves, and the mask with eight by eight pixels to a latent.
+    transformer = FluxTransformer2DModel.from_config(
+        dict(parts["transformer"].config), in_channels=16 + 16 + 4 * 64, out_channels=16
+    ).eval()
+    return FluxFillPipeline(**parts_of(FluxFillPipeline, parts) | {"transformer": transformer})
+
+
+def parts_of(pipeline, parts):
+    return {name: each for name, each in parts.items() if name in inspect.signature(pipeline.__init__).parameters}
 
 
 def flux_kontext(root: Path):
@@ -499,6 +514,7 @@ BUILDERS = {
     "lcm": latent_consistency,
     "flux": flux,
     "flux-schnell": flux_schnell,
+    "flux-fill": flux_fill,
     "flux-kontext": flux_kontext,
     "flux2-klein": flux2_klein,
     "flux2-klein-base": flux2_klein_base,

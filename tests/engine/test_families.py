@@ -22,7 +22,17 @@ UNSEEDED = ("hidream-distilled",)
 READS = {"kolors": 256, "hunyuan-image": 1000, "kandinsky5": 512, "longcat-image": 512}
 # Where smaller is not made.
 SIZES = {"hidream": "1024x1024", "hidream-distilled": "1024x1024", "kandinsky5": "1024x1024"} | dict.fromkeys(
-    ("hunyuan-image", "hunyuan-image-distilled", "krea2", "krea2-turbo", "longcat-image", "ovis-image"), "256x256"
+    (
+        "bria",
+        "ernie-image",
+        "hunyuan-image",
+        "hunyuan-image-distilled",
+        "krea2",
+        "krea2-turbo",
+        "longcat-image",
+        "ovis-image",
+    ),
+    "256x256",
 )
 
 

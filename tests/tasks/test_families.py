@@ -81,7 +81,7 @@ def test_a_picture_is_started_from(tiny_models, family):
     np.testing.assert_array_equal(pixels, plain(generate.plan(request), image=opened("photo.png")))
 
 
-@pytest.mark.parametrize("family", ["sdxl-turbo", "sd-turbo"])
+@pytest.mark.parametrize("family", ["sdxl-turbo", "sd-turbo", "flux-fill"])
 def test_a_part_is_repainted(tiny_models, family):
     request = asked(tiny_models, family, "inpaint", mask="mask.png")
     recipe, pixels = made(request)
@@ -140,6 +140,8 @@ def test_what_is_repainted_is_looked_at_too(tiny_models, family):
 @pytest.mark.parametrize(
     ("family", "task", "said", "message"),
     [
+        ("flux-fill", "text-to-image", {"images": ()}, "has no pipeline that can make a picture from words"),
+        ("flux-fill", "image-to-image", {}, "has no pipeline that can start from a picture"),
         ("qwen-image-edit", "text-to-image", {"images": ()}, "has no pipeline that can make a picture from words"),
         ("qwen-image-edit", "inpaint", {"mask": "mask.png"}, "cannot repaint a part"),
         ("qwen-image-edit", "style", {"like": "style.png"}, "cannot take on a style"),
