@@ -162,6 +162,7 @@ def convert(
     reference: Reference,
     output: Folder,
     dtype: ConvertDtype,
+    base: options.Base = None,
     allow_pickle: options.AllowPickle = None,
     offline: options.Offline = None,
     as_json: options.Json = False,
@@ -174,6 +175,7 @@ def convert(
         reference=reference,
         folder=output,
         dtype=dtype,
+        base=base,
         allow_pickle=bool(allow_pickle),
         offline=bool(offline),
     )

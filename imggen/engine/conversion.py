@@ -1,21 +1,24 @@
 """A component's weights written anew in one precision, tensor by tensor, so that memory never holds more than one."""
 
 import hashlib
+import importlib
 import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import torch
 from torch import Tensor
 
-from imggen.engine import weights
+from imggen.engine import checkpoint_loader, failures, weights
+from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import ModelError
 from imggen.plan.machine import Dtype
+from imggen.plan.request import GeneratePlan
 
 SHARD_BYTES: Final = 5_000_000_000
 """The most bytes of tensors in one file: what diffusers and transformers write, and what other programs expect."""
@@ -175,18 +178,45 @@ def _safe(path: Path, stack: ExitStack) -> Callable[[str], Tensor]:
     return read
 
 
+def save_part(plan: GeneratePlan, name: str, folder: Path) -> list[Written]:
+    """Write a component of the plan's single file into `folder`, in the plan's dtype and under its library's names.
+
+    All of the component is in memory meanwhile, as only its library knows how the names of two formats belong together.
+    """
+    library, class_name = plan.model.components[name]
+    dtype = TORCH_DTYPES[plan.dtype]
+    # In the precision that it is stored in or a wider one, so that what does not fit is seen.
+    wide = replace(plan, dtype="float32" if plan.dtype == "float16" else plan.dtype)
+    with failures.explained(plan, f"{name} ({class_name})"):
+        component_class = getattr(importlib.import_module(library), class_name)
+        module = checkpoint_loader.component(wide, name, component_class)
+    for each, tensor in module.state_dict().items():
+        _check_range(f"{name}: {each}", tensor, dtype)
+    module.to(dtype).save_pretrained(str(folder), safe_serialization=True, max_shard_size=SHARD_BYTES)
+    files = sorted(folder.glob("*.safetensors"))
+    return [Written(path=each, sha256=_hashed(each)) for each in files]
+
+
+def _hashed(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _bytes(entry: Entry, tensor: Tensor) -> memoryview:
     wanted = _TORCH[entry.kind]
     if not tensor.is_floating_point() or tensor.dtype == wanted:
         return _view(tensor)
-    made = tensor.to(wanted)
-    if wanted == torch.float16 and not bool(torch.isfinite(made).all()) and bool(torch.isfinite(tensor).all()):
+    _check_range(f"{entry.source.parent.name}: {entry.name}", tensor, wanted)
+    return _view(tensor.to(wanted))
+
+
+def _check_range(what: str, tensor: Tensor, dtype: torch.dtype) -> None:
+    """Raise ModelError where a number of `tensor` would become infinite in `dtype`."""
+    if dtype != torch.float16 or not tensor.is_floating_point():
+        return
+    if not bool(torch.isfinite(tensor.to(dtype)).all()) and bool(torch.isfinite(tensor).all()):
         largest = float(tensor.abs().max())
-        raise ModelError(
-            f"{entry.source.parent.name}: {entry.name} holds {largest:,.0f}, and float16 ends at 65,504",
-            hint="--dtype bfloat16",
-        )
-    return _view(made)
+        raise ModelError(f"{what} holds {largest:,.0f}, and float16 ends at 65,504", hint="--dtype bfloat16")
 
 
 def _view(tensor: Tensor) -> memoryview:

@@ -6,21 +6,22 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, get_args
 
 import imggen
-from imggen.engine import aliases, environment, integrity, store, weights
+from imggen.engine import aliases, environment, integrity, probe, store, weights
 from imggen.engine.weights import Terms
 from imggen.errors import ImggenError, MachineError, ModelError, RequestError
-from imggen.plan import memory
+from imggen.plan import memory, resolve
+from imggen.plan.dtypes import BYTES
 from imggen.plan.machine import Dtype
 from imggen.plan.nearest import nearest
 from imggen.plan.progress import Progress, ignore
-from imggen.plan.request import ModelFacts
+from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts
 from imggen.tasks import governance
 
 Report = Callable[[Progress], None]
@@ -37,6 +38,7 @@ class Wanted:
     reference: str
     folder: str
     dtype: str
+    base: str | None = None
     allow_pickle: bool = False
     offline: bool = False
 
@@ -64,9 +66,12 @@ def convert(wanted: Wanted, *, on_event: Report = ignore) -> Converted:
     if os.path.lexists(target):
         raise RequestError(f"{target} exists, and nothing is overwritten", hint=f"-o {target}-{dtype}")
     environment.prepare(offline=wanted.offline)
-    governance.check_name(governance.read(None, "convert"), aliases.real(wanted.reference))
+    governed = governance.read(None, "convert")
+    for each in (wanted.reference, wanted.base):
+        if each is not None:
+            governance.check_name(governed, aliases.real(each))
     terms = Terms(offline=wanted.offline, allow_pickle=wanted.allow_pickle, half=weights.is_half(dtype))
-    facts = store.find(wanted.reference, terms=terms, on_event=on_event)
+    facts = store.find(wanted.reference, base=wanted.base, terms=terms, on_event=on_event)
     _check(facts, wanted.reference)
     with _making(target) as place:
         hashes = _write(facts, dtype, place, on_event)
@@ -94,12 +99,7 @@ def _dtype(text: str) -> Dtype:
 
 
 def _check(facts: ModelFacts, reference: str) -> None:
-    """Raise RequestError for a model that is not a folder of plain numbers."""
-    if facts.single is not None:
-        raise RequestError(
-            f"{reference} is a single file, which imggen can read and not convert",
-            hint="convert the model in the diffusers format that it was made from",
-        )
+    """Raise RequestError for a model whose numbers stand for others."""
     quantised = [*facts.quantised, *facts.eight_bits]
     quantised += [name for name, config in facts.configs.items() if "quantization_config" in config]
     if quantised:
@@ -132,9 +132,10 @@ def _write(facts: ModelFacts, dtype: Dtype, place: Path, on_event: Report) -> di
     on_event(Progress(stage="load"))
     with environment.importing():
         from imggen.engine import conversion
-    chosen = store.files(facts, dtype)
+    parts = facts.single.parts if facts.single else {}
+    chosen = {name: each for name, each in store.files(facts, dtype).items() if name not in parts}
     tensors = {name: conversion.entries(each, dtype) for name, each in chosen.items()}
-    total = sum(each.size for part in tensors.values() for each in part)
+    total = sum(each.size for part in tensors.values() for each in part) + _scaled(facts, parts, dtype)
     free = shutil.disk_usage(place).free
     if total > free:
         raise MachineError(
@@ -153,7 +154,27 @@ def _write(facts: ModelFacts, dtype: Dtype, place: Path, on_event: Report) -> di
         (place / name).mkdir()
         for each in conversion.write(place / name, _stem(chosen[name]), part, tell=tell):
             hashes[each.path.relative_to(place).as_posix()] = each.sha256
+    for name in parts:
+        (place / name).mkdir()
+        for each in conversion.save_part(_plan(facts, dtype), name, place / name):
+            hashes[each.path.relative_to(place).as_posix()] = each.sha256
+        tell(_scaled(facts, (name,), dtype))
     return hashes
+
+
+def _scaled(facts: ModelFacts, names: Iterable[str], dtype: Dtype) -> int:
+    """Return about how many bytes the components take in `dtype`."""
+    each = BYTES[dtype]
+    return sum(facts.weight_bytes[name] * each // BYTES[facts.stored_dtypes.get(name, "float16")] for name in names)
+
+
+def _plan(facts: ModelFacts, dtype: Dtype) -> GeneratePlan:
+    """Return a plan that says enough to read the parts of a single file: on the processor, in `dtype`."""
+    request = GenerateRequest(
+        prompt="a", seed="1", device="cpu", dtype="float32", allow_pickle=bool(facts.pickles), metadata="none"
+    )
+    decided = resolve.resolve(request, facts, probe.machine(), draw_seed=lambda _: 1)
+    return replace(decided, dtype=dtype, component_dtypes={})
 
 
 def _stem(choice: weights.Choice) -> str:
@@ -192,6 +213,7 @@ def _state(config: Path, dtype: Dtype) -> None:
 
 def _note(facts: ModelFacts, dtype: Dtype, card: Path) -> None:
     source = f"{facts.reference}@{facts.revision}" if facts.revision else facts.reference
+    source += f", with the rest of {facts.single.base.reference}" if facts.single else ""
     line = f"Converted by imggen {imggen.__version__} from {source}: the weights are stored in {dtype}.\n"
     before = card.read_text(encoding="utf-8", errors="surrogateescape") if card.is_file() else ""
     ending = "" if not before else "\n" if before.endswith("\n") else "\n\n"

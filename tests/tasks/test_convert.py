@@ -6,12 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from imggen.engine import conversion, integrity, store
+from imggen.engine import conversion, environment, integrity, store
 from imggen.errors import MachineError, ModelError, RequestError
 from imggen.plan.request import GenerateRequest
 from imggen.tasks import convert as task
 from imggen.tasks import generate
-from tests.tiny_models import tiny_models
+from tests import single_files
+from tests.tiny_models import BUILDERS, tiny_models
 
 __all__ = ["tiny_models"]
 
@@ -137,3 +138,33 @@ def test_a_disk_without_room_is_refused(model, tmp_path, monkeypatch):
     with pytest.raises(MachineError, match=r"takes .* in bfloat16, and .* has 1 MiB free"):
         convert(model, tmp_path / "new")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["model"]
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
+def test_a_single_file_becomes_a_folder_of_the_same_numbers(name, tiny_models, tmp_path):
+    write = {"sd": single_files.stable_diffusion, "sdxl": single_files.stable_diffusion_xl}[name]
+    with environment.quiet():
+        file = single_files.save(write(BUILDERS[name](tmp_path)), tmp_path / "one.safetensors")
+    made = convert(file, tmp_path / "new", dtype="bfloat16", base=str(tiny_models(name)))
+    whole = convert(tiny_models(name), tmp_path / "whole", dtype="bfloat16")
+    for path in sorted(whole.folder.rglob("*.safetensors")):
+        after = load_file(made.folder / path.relative_to(whole.folder))
+        before = load_file(path)
+        shared = before.keys() & after.keys()
+        # What is no weight, such as the places of words, is not in a single file.
+        assert all("position_ids" in each for each in before.keys() ^ after.keys())
+        assert all(torch.equal(after[each], before[each]) for each in shared)
+    assert f"from {file}, with the rest of {tiny_models(name)}" in (made.folder / "README.md").read_text()
+    assert store.find(str(made.folder)).single is None
+    assert {each.status for each in integrity.check(made.folder, on_event=lambda _: None)} == {"same"}
+
+
+def test_a_single_files_number_beyond_float16_is_refused(tiny_models, tmp_path):
+    with environment.quiet():
+        file = single_files.save(single_files.stable_diffusion(BUILDERS["sd"](tmp_path)), tmp_path / "one.safetensors")
+    tensors = load_file(file)
+    name = next(each for each in tensors if each.startswith("model.diffusion_model.") and each.endswith("bias"))
+    save_file(tensors | {name: torch.full_like(tensors[name], 1e5)}, file)
+    with pytest.raises(ModelError, match="holds 100,000, and float16 ends at 65,504"):
+        convert(file, tmp_path / "new", dtype="float16", base=str(tiny_models("sd")))
+    assert not (tmp_path / "new").exists()
