@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import torch
 
-from imggen.engine import substitution
+from imggen.engine import heap, substitution
 from imggen.errors import PictureError
 
 # By how many of 255 levels the pixels of one colour may differ: rounding alone makes one.
@@ -42,6 +42,8 @@ def guarded(
     plain = vae.decode
 
     def decode(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        if latents.device.type == "cpu":
+            heap.trim()
         on_decode()
         model, own = dtype or latents.dtype, vae.dtype
         if not is_finite(latents):

@@ -87,34 +87,41 @@ def _read(path: Path) -> str:
 
 
 def _cgroups(root: Path) -> list[Path]:
-    # In a container the process's own group is usually mounted as the root, so both places are worth a look.
+    # In a container the process's own group is usually mounted as the root, so both places are worth a look; what holds
+    # for a group holds for those within it.
     places = [root / "sys/fs/cgroup"]
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, group = [*line.split(":", 2), "", "", ""][:3]
         base = root / "sys/fs/cgroup" / controllers if controllers else root / "sys/fs/cgroup"
-        places += [base, base / group.strip().lstrip("/")]
-    return places
+        names = [each for each in group.strip().split("/") if each not in ("", "..")]
+        places += [base.joinpath(*names[:depth]) for depth in range(len(names) + 1)]
+    return list(dict.fromkeys(places))
 
 
 def _cgroup_memory(root: Path) -> tuple[int, int]:
-    """Return the smallest memory limit that holds for this process, and what counts against it now, in bytes."""
+    """Return the smallest memory limit that holds for this process, and what counts against it now, in bytes.
+
+    `memory.high` is no wall, but beyond it the kernel makes a process wait for as long as it takes to push it back.
+    """
     limits = [(NO_LIMIT_BYTES, 0)]
-    for place in [*_cgroups(root), root / "sys/fs/cgroup/memory"]:
-        for limit_name, used_name, cache_name in (
-            ("memory.max", "memory.current", "inactive_file"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    for place in dict.fromkeys([*_cgroups(root), root / "sys/fs/cgroup/memory"]):
+        for limit_name, used_name, prefix in (
+            ("memory.max", "memory.current", ""),
+            ("memory.high", "memory.current", ""),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
         ):
             limit = _read(place / limit_name).strip()
             if limit.isdigit() and int(limit) < NO_LIMIT_BYTES:
                 used = int(_read(place / used_name).strip() or 0)
-                limits.append((int(limit), max(0, used - _stat(place / "memory.stat", cache_name))))
+                limits.append((int(limit), max(0, used - _cached(place / "memory.stat", prefix))))
     return min(limits, key=lambda each: each[0] - each[1])
 
 
-def _stat(path: Path, name: str) -> int:
-    # Page cache that nobody uses counts as used, yet the kernel gives it up first.
-    found = re.search(rf"^{name} (\d+)$", _read(path), re.MULTILINE)
-    return int(found.group(1)) if found else 0
+def _cached(path: Path, prefix: str) -> int:
+    """Return the bytes of files that count as used, yet that the kernel gives up before anything else."""
+    text = _read(path)
+    found = (re.search(rf"^{prefix}{name} (\d+)$", text, re.MULTILINE) for name in ("inactive_file", "active_file"))
+    return sum(int(each.group(1)) for each in found if each)
 
 
 def _cgroup_cores(root: Path) -> float | None:

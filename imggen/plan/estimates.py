@@ -4,6 +4,8 @@ The numbers of copies below were fitted to what `tests/benchmarks/memory.py` mea
 table. On a GPU the same counts stand for the same tensors, and nobody has measured there yet.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +19,7 @@ from imggen.plan.request import ModelFacts, Quantize
 GIB: Final = 2**30
 MIB: Final = 2**20
 
-LIBRARIES: Final = 440 * MIB
+LIBRARIES: Final = 490 * MIB
 """What Python and the libraries take by themselves once they are imported."""
 
 # The share of a denoiser's weights in linear layers, the only ones that int8 and nf4 store smaller. The rest of a U-Net
@@ -33,13 +35,25 @@ _CONVOLUTIONS: Final[dict[bool, float]] = {False: 0.63, True: 0.125}
 # widest of some fifty blocks.
 _LAYER: Final = 1 / 32
 
-# Bytes per pixel, channel of the autoencoder's last level, and byte of precision: an AutoencoderKL with 128 channels
-# was measured to take 2.47 GB for 1024x1024 pixels in bfloat16.
-_DECODE_COPIES: Final = 9.2
-# Copies of the first level's activations that a U-Net keeps for its way up, and that attention and its projections
-# hold at the same time; and the same for a transformer block.
-_UNET_COPIES: Final = 40
-_TRANSFORMER_COPIES: Final = 20
+# All of these are numbers of copies, of the activations that the widest layer reads, at the precision of the run.
+# An autoencoder's, per pixel and channel of its last level; less where convolutions are turned to channels-last.
+_DECODE_COPIES: Final[dict[bool, float]] = {False: 9.8, True: 7.5}
+# A U-Net's, per latent and channel of its first level, by whether that level has attention.
+_UNET_COPIES: Final[dict[bool, float]] = {False: 34.5, True: 48.8}
+# A transformer's, per token and channel, by its class: what a block holds at a time.
+_TRANSFORMER_COPIES: Final[dict[str, float]] = {
+    "FluxTransformer2DModel": 28.0,
+    "SD3Transformer2DModel": 22.0,
+    "PixArtTransformer2DModel": 15.0,
+}
+_OTHER_COPIES: Final = 28.0
+# Families whose prompts are looked at, and do not stand among the tokens of the picture.
+_LOOKED_AT: Final = ("PixArtTransformer2DModel", "SanaTransformer2DModel")
+# Whatever the size: copies of the widest convolutions' weights, which the processor's library puts in an order of its
+# own, and what the C library holds back.
+_UNET_LEAST: Final = 145 * MIB
+_UNET_SCRATCH: Final = 45 * MIB
+_DECODE_SCRATCH: Final = 100 * MIB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +139,24 @@ def _weights(component: str, size: int, job: Job) -> int:
 
 
 def _linear(job: Job) -> float:
-    if job.family.denoiser != "unet":
-        return _LINEAR
-    return _LINEAR_OF_UNETS[_has_linear_projections(job)]
+    """Return the share of the denoiser's weights that are in linear layers, by its header where that is known."""
+    found = _share(job, job.family.denoiser, lambda shape: len(shape) == 2)
+    if found is not None:
+        return found
+    return _LINEAR if job.family.denoiser != "unet" else _LINEAR_OF_UNETS[_has_linear_projections(job)]
+
+
+def _share(job: Job, component: str, counts: Callable[[tuple[int, ...]], bool]) -> float | None:
+    shapes = job.facts.shapes.get(component)
+    if not shapes:
+        return None
+    total = sum(math.prod(each) for each in shapes.values())
+    return sum(math.prod(each) for each in shapes.values() if counts(each)) / max(1, total)
+
+
+def _is_wide(shape: tuple[int, ...]) -> bool:
+    """Return whether a tensor is of a convolution over more than one pixel."""
+    return len(shape) == 4 and shape[-1] > 1
 
 
 def _has_linear_projections(job: Job) -> bool:
@@ -136,14 +165,17 @@ def _has_linear_projections(job: Job) -> bool:
 
 def _private(component: str, size: int, job: Job) -> int:
     """Return how many of a component's bytes are copies that the kernel cannot drop and read again from the file."""
-    quantized = component == job.family.denoiser and job.quantize != "none"
+    quantized = component in job.facts.quantised or (component == job.family.denoiser and job.quantize != "none")
     if quantized or job.facts.pickles or job.facts.stored_dtypes.get(component) != job.dtype:
         return size
     if not job.channels_last:
         return 0
-    if component == "unet":
-        return int(size * _CONVOLUTIONS[_has_linear_projections(job)])
-    return size if component == "vae" else 0
+    if component not in ("unet", "vae"):
+        return 0
+    found = _share(job, component, _is_wide)
+    if found is None:
+        found = _CONVOLUTIONS[_has_linear_projections(job)] if component == "unet" else 1.0
+    return int(size * found)
 
 
 def _added(adapter: AdapterFacts, job: Job) -> int:
@@ -157,12 +189,14 @@ def _added(adapter: AdapterFacts, job: Job) -> int:
 def denoising(job: Job) -> int:
     """Return what one step of the denoiser takes beside its weights, with the scores never whole."""
     config = job.facts.configs.get(job.family.denoiser, {})
-    rows, columns = _latents(job)
     if job.family.denoiser == "unet":
-        channels = _first(config.get("block_out_channels"), 320)
-        return rows * columns * channels * BYTES[job.dtype] * job.passes * _UNET_COPIES
+        rows, columns = _latents(job)
+        values = rows * columns * _first(config.get("block_out_channels"), 320) * job.passes
+        copies = _UNET_COPIES[_first_attention(config) == 0]
+        return max(_UNET_LEAST, int(values * BYTES[job.dtype] * copies) + _UNET_SCRATCH)
     hidden = _whole(config.get("num_attention_heads"), 24) * _whole(config.get("attention_head_dim"), 128)
-    return _tokens(job) * hidden * BYTES[job.dtype] * job.passes * _TRANSFORMER_COPIES
+    values = _tokens(job) * hidden * job.passes
+    return int(values * BYTES[job.dtype] * _TRANSFORMER_COPIES.get(_denoiser(job), _OTHER_COPIES))
 
 
 def decoding(job: Job, width: int, height: int) -> int:
@@ -170,7 +204,7 @@ def decoding(job: Job, width: int, height: int) -> int:
     vae = job.facts.configs.get("vae", {})
     channels = _first(vae.get("block_out_channels") or vae.get("decoder_block_out_channels"), 128)
     bytes_each = 4 if job.family.force_upcast_vae and job.dtype == "float16" else BYTES[job.dtype]
-    return int(width * height * channels * bytes_each * _DECODE_COPIES)
+    return int(width * height * channels * bytes_each * _DECODE_COPIES[job.channels_last]) + _DECODE_SCRATCH
 
 
 def scores(job: Job) -> int:
@@ -197,7 +231,12 @@ def _tokens(job: Job) -> int:
     """Return how many tokens a transformer sees: of the picture, of those that it looks at, and of the prompt."""
     rows, columns = _latents(job)
     others = sum(job.seen) // catalog.vae_scale(job.facts) ** 2
-    return (rows * columns + others) // job.family.patch**2 + job.family.max_tokens
+    words = 0 if _denoiser(job) in _LOOKED_AT else job.family.max_tokens
+    return (rows * columns + others) // job.family.patch**2 + words
+
+
+def _denoiser(job: Job) -> str:
+    return job.facts.components.get(job.family.denoiser, ("", ""))[1]
 
 
 def _first_attention(config: dict[str, object]) -> int:

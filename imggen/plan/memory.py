@@ -24,7 +24,7 @@ from imggen.plan.request import (
     Quantize,
 )
 
-__all__ = ["GIB", "MIB", "Job", "Levers", "Step", "choose", "step_down", "text"]
+__all__ = ["GIB", "MIB", "Job", "Levers", "Step", "can_tile", "choose", "step_down", "text"]
 
 TILE: Final = 512
 """The edge of a decoding tile in pixels: large enough that a tile's tone has context, small enough to matter."""
@@ -212,7 +212,7 @@ def _tiles(request: GenerateRequest, job: Job) -> tuple[int, ...]:
         if vae not in _TILING_VAES:
             raise RequestError(f"--vae-tiling on: {vae} cannot decode in tiles", hint="--vae-tiling auto")
         return (_tile_for(job.facts, job.width, job.height, TILE),)
-    if wanted == "off" or job.seamless or vae not in _TILING_VAES:
+    if wanted == "off" or job.seamless or not can_tile(job.facts):
         return (0,)
     tiles = (_tile_for(job.facts, job.width, job.height, edge) for edge in (TILE, SMALL_TILE))
     return (0, *dict.fromkeys(tiles))
@@ -225,6 +225,11 @@ def _recorded_tile(tile: int, job: Job) -> int:
             f"the recipe's tile of {tile} px is none that this model can decode in", hint="--vae-tiling auto"
         )
     return tile
+
+
+def can_tile(facts: ModelFacts) -> bool:
+    """Return whether the model's autoencoder decodes in tiles."""
+    return _vae(facts) in _TILING_VAES
 
 
 def _vae(facts: ModelFacts) -> str:
@@ -247,7 +252,7 @@ def _tile_reason(request: GenerateRequest, job: Job, need: Need, rung: _Rung) ->
         return "tiles would not see the other edge of a seamless picture"
     if not rung.tile:
         whole = f"decoding whole takes about {text(need.decoding)}"
-        return whole if _vae(job.facts) in _TILING_VAES else f"{whole}, and {_vae(job.facts)} cannot decode in tiles"
+        return whole if can_tile(job.facts) else f"{whole}, and {_vae(job.facts)} cannot decode in tiles"
     tiled = estimates.decoding(job, rung.tile, rung.tile)
     return f"decoding whole takes about {text(need.decoding)}, in tiles {text(tiled)}"
 
@@ -340,15 +345,26 @@ def _slicing_reason(job: Job) -> str:
 
 def _quantize(request: GenerateRequest, job: Job) -> Quantize:
     wanted = request.quantize or "none"
-    if wanted != "none" and job.facts.quantised:
-        raise RequestError(
-            f"--quantize {wanted}: {job.facts.reference} stores its weights smaller already, as "
-            f"{', '.join(sorted(set(job.facts.quantised.values())))}",
-            hint="leave --quantize out",
-        )
-    if job.device == "mps" and wanted in ("fp8", "nf4"):
-        raise RequestError(f"--quantize {wanted}: Metal has no such numbers", hint="--quantize int8")
+    refusal, instead = _quantize_refusal(wanted, job)
+    if refusal is not None:
+        raise RequestError(f"--quantize {wanted}: {refusal}", hint=instead)
     return wanted
+
+
+def _quantize_refusal(wanted: Quantize, job: Job) -> tuple[str | None, str]:
+    """Return why weights cannot be stored so, None where they can, and what to ask for instead."""
+    if wanted == "none":
+        return None, ""
+    if job.facts.quantised:
+        stored = ", ".join(sorted(set(job.facts.quantised.values())))
+        return f"{job.facts.reference} is quantised already ({stored})", "leave --quantize out"
+    if wanted == "fp8" and job.device == "mps":
+        return "Metal has no such numbers", "--quantize int8"
+    if wanted == "nf4" and job.device != "cuda":
+        return f"weights of four bits are for CUDA, and this run is on {job.device}", "--quantize int8"
+    if wanted == "nf4" and any(each.asked.kind == "lora" for each in job.adapters):
+        return "a LoRA is not added to weights of four bits", "--quantize int8"
+    return None, ""
 
 
 def _quantize_lever(quantize: Quantize) -> tuple[Lever, ...]:
@@ -415,9 +431,9 @@ def _alternatives(request: GenerateRequest, job: Job) -> Iterator[str]:
         yield "--dtype bfloat16"
     if sized or smaller or job.quantize != "none":
         return
-    both = _largest_size(request, replace(job, quantize="nf4" if job.device == "cuda" else "int8"))
+    both = _largest_size(request, replace(job, quantize="int8"))
     if both:
-        yield f"--quantize {'nf4' if job.device == 'cuda' else 'int8'} --size {both}"
+        yield f"--quantize int8 --size {both}"
 
 
 def _largest_size(request: GenerateRequest, job: Job) -> str | None:
@@ -435,7 +451,7 @@ def _largest_size(request: GenerateRequest, job: Job) -> str | None:
 
 
 def _would_fit(request: GenerateRequest, job: Job, quantize: Quantize) -> bool:
-    if job.device == "mps" and quantize in ("fp8", "nf4"):
+    if _quantize_refusal(quantize, job)[0] is not None:
         return False
     job = replace(job, quantize=quantize)
     ladder = list(_ladder(replace(request, vae_tile=None), job))
@@ -457,7 +473,7 @@ def step_down(plan: GeneratePlan, request: GenerateRequest, stage: Stage) -> Ste
 def _smaller_tile(plan: GeneratePlan, request: GenerateRequest, stage: Stage) -> Step | None:
     decodes = stage in ("decode", "write") or (stage == "encode" and bool(plan.given))
     asked = request.vae_tiling == "off" or plan.tile is not None
-    if not decodes or asked or _vae(plan.model) not in _TILING_VAES:
+    if not decodes or asked or not can_tile(plan.model):
         return None
     width, height = plan.canvas
     for edge in (TILE, SMALL_TILE):

@@ -5,17 +5,16 @@ the U-Nets and the autoencoders are whole, transformers and text encoders have t
 what a layer leaves behind does not add up. `python -m tests.benchmarks.memory measure FOLDER [NAME...]` then makes one
 picture per case in a process of its own, through `imggen.tasks.generate`, and prints a table.
 
-What is counted is anonymous memory (RssAnon): what the kernel cannot drop and read again from a file. Weights that are
-mapped from their file are not among it. `MALLOC_ARENA_MAX=1` keeps what threads leave behind out of the numbers.
+What is counted is anonymous memory: what the kernel cannot drop and read again from a file. Weights that stay mapped
+from their file are not among it. `MALLOC_ARENA_MAX=1` keeps what threads leave behind out of the numbers.
 """
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -85,9 +84,10 @@ def make(folder: Path, names: list[str]) -> None:
 
 
 def measure(folder: Path, names: list[str]) -> None:
-    """Print a line per case whose name begins with one of `names`."""
-    for case in cases():
-        if (folder / case.model).exists() and (not names or any(case.name.startswith(each) for each in names)):
+    """Print a line per case that `names` name, or whose model they name; all where there are none."""
+    known = {case.name: case for case in cases()}
+    for name in names or known:
+        for case in [known[name]] if name in known else [each for each in cases() if each.model == name]:
             print(json.dumps({"case": case.name, **_in_child(folder, case)}), flush=True)
 
 
@@ -109,13 +109,12 @@ def _in_child(folder: Path, case: Case) -> dict[str, Any]:
 def child(folder: Path, case: Case) -> dict[str, Any]:
     """Make the picture of `case` and return the peak of anonymous memory per stage, in MiB, and the plan's estimate."""
     from imggen.engine import loader, methods, sampler  # noqa: F401 - their memory is the baseline
-    from imggen.plan import memory
     from imggen.plan.request import GenerateRequest
     from imggen.tasks import generate
 
     plans: list[Any] = []
     notes: list[str] = []
-    with tempfile.TemporaryDirectory() as place, sampled() as watch:
+    with tempfile.TemporaryDirectory() as place, watched() as watch:
         size = {"width": case.width, "height": case.height}
         fields = {"prompt": "a red apple", "steps": 1, "seed": "1", "device": "cpu"} | case.fields
         if fields.get("task") == "image-to-image":
@@ -129,12 +128,11 @@ def child(folder: Path, case: Case) -> dict[str, Any]:
         )
         notes += [note for each in made for note in each.notes]
     plan = plans[0]
-    estimate = getattr(memory, "told", lambda _: {})(plan)
     return {
         "dtype": plan.dtype,
         "levers": {each.name: each.value for each in plan.levers},
         "peaks": {stage: peak // MIB for stage, peak in watch.peaks.items()},
-        "estimate": estimate,
+        "estimate": {name: size // MIB for name, size in asdict(plan.memory).items()},
         "notes": notes,
     }
 
@@ -150,44 +148,39 @@ def _noise(place: Path, case: Case) -> str:
 
 
 class Watch:
-    """The highest anonymous memory seen in each stage; the first is `base`, what the libraries take by themselves."""
+    """The highest anonymous memory of each stage; the first is `base`, what the libraries take by themselves.
+
+    The kernel keeps the highest of all resident memory, and starts over when it is told to. What of it is mapped from
+    files only grows within a stage, so what is left is the anonymous peak, or a little less.
+    """
 
     def __init__(self) -> None:
         self.peaks: dict[str, int] = {}
         self._stage = "base"
+        self.enter("base")
 
     def enter(self, stage: str) -> None:
-        self.look()
+        sizes = resident()
+        self.peaks[self._stage] = max(self.peaks.get(self._stage, 0), sizes["VmHWM"] - sizes["RssFile"])
         self._stage = stage
-
-    def look(self) -> None:
-        self.peaks[self._stage] = max(self.peaks.get(self._stage, 0), anonymous())
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 @contextmanager
-def sampled() -> Iterator[Watch]:
-    """Look at this process's memory every millisecond within the block."""
-    watch, stopped = Watch(), threading.Event()
-    watch.look()
-
-    def run() -> None:
-        while not stopped.is_set():
-            watch.look()
-            time.sleep(0.001)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield watch
-    finally:
-        stopped.set()
-        thread.join()
+def watched() -> Iterator[Watch]:
+    """Watch this process's memory within the block."""
+    gc.collect()
+    # The imports' own peak is not of interest.
+    Path("/proc/self/clear_refs").write_text("5")
+    watch = Watch()
+    yield watch
+    watch.enter("end")
 
 
-def anonymous() -> int:
-    """Return this process's anonymous memory in bytes."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("RssAnon:")[2].split(maxsplit=1)[0]) * 1024
+def resident() -> dict[str, int]:
+    """Return this process's resident memory in bytes, by the kernel's names."""
+    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words[-1:] == ["kB"]}
 
 
 def main() -> None:

@@ -246,7 +246,9 @@ def test_levers_come_in_order_of_cost(tiny_models, make_plan):
     assert failures.next_lever(make_plan(folder, vae_tile=64)) == "--size 64x64"
     gpu = {"vae_tile": 64, "device": "cuda"}
     assert failures.next_lever(make_plan(folder, **gpu)) == "--offload model"
-    assert failures.next_lever(make_plan(folder, offload="model", **gpu)) == "--offload sequential"
+    assert failures.next_lever(make_plan(folder, offload="model", **gpu)) == "--offload group"
+    assert failures.next_lever(make_plan(folder, offload="group", **gpu)) == "--offload sequential"
+    assert failures.next_lever(make_plan(folder, offload="sequential", **gpu)) == "--size 64x64"
 
 
 def test_a_missing_package_is_the_machines_fault_and_says_what_to_install(tiny_models, make_plan):

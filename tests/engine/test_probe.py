@@ -76,6 +76,40 @@ def test_a_control_groups_memory_counts_without_its_idle_cache(tmp_path, line, p
     assert (machine.memory_bytes, machine.free_bytes) == (1_000_000, 500_000)
 
 
+@pytest.mark.parametrize(
+    ("version", "place", "limit", "used"),
+    [
+        ("0::{}\n", "sys/fs/cgroup", "memory.max", "memory.current"),
+        ("0::{}\n", "sys/fs/cgroup", "memory.high", "memory.current"),
+        ("4:memory:{}\n", "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ],
+)
+def test_the_limit_of_a_group_above_holds_too(tmp_path, version, place, limit, used):
+    write(tmp_path, "proc/self/cgroup", version.format("/user/job/step"))
+    write(tmp_path, f"{place}/user/job/step/{limit}", "9000000\n")
+    write(tmp_path, f"{place}/user/job/step/{used}", "500000\n")
+    write(tmp_path, f"{place}/user/{limit}", "2000000\n")
+    write(tmp_path, f"{place}/user/{used}", "1500000\n")
+    machine = probe.machine(root=tmp_path)
+    assert (machine.memory_bytes, machine.free_bytes) == (2_000_000, 500_000)
+
+
+def test_files_that_are_in_use_can_be_read_again_too(tmp_path):
+    write(tmp_path, "sys/fs/cgroup/memory.max", "1000000\n")
+    write(tmp_path, "sys/fs/cgroup/memory.current", "900000\n")
+    write(tmp_path, "sys/fs/cgroup/memory.stat", "anon 100000\nfile 800000\ninactive_file 300000\nactive_file 500000\n")
+    assert probe.machine(root=tmp_path).free_bytes == 900_000
+
+
+def test_the_tightest_of_several_limits_is_the_one_with_the_least_left(tmp_path):
+    write(tmp_path, "proc/self/cgroup", "0::/job\n")
+    write(tmp_path, "sys/fs/cgroup/memory.max", "5000000\n")
+    write(tmp_path, "sys/fs/cgroup/memory.current", "4900000\n")
+    write(tmp_path, "sys/fs/cgroup/job/memory.max", "1000000\n")
+    write(tmp_path, "sys/fs/cgroup/job/memory.current", "100000\n")
+    assert probe.machine(root=tmp_path).free_bytes == 100_000
+
+
 @pytest.mark.parametrize("text", ["max", "9223372036854771712", ""])
 def test_no_limit_leaves_the_machines_memory(tmp_path, text):
     write(tmp_path, "sys/fs/cgroup/memory.max", text)

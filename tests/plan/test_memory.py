@@ -64,6 +64,14 @@ def test_weights_that_stay_in_their_files_are_not_counted_as_private():
     assert pickled.private == pickled.weights
 
 
+def test_a_header_says_which_weights_are_turned_and_which_are_quantised():
+    shapes = {"unet": {"linear": (30, 10), "convolution": (10, 10, 3, 3), "pixelwise": (10, 10, 1, 1)}}
+    facts = replace(stored(stable_diffusion(), "bfloat16"), shapes=shapes, weight_bytes={"unet": 2600})
+    plain = job(facts, dtype="bfloat16")
+    assert estimates.estimate(replace(plain, channels_last=True)).private == 1800
+    assert estimates.estimate(replace(plain, quantize="int8")).weights == 2600 - 300
+
+
 @pytest.mark.parametrize(("mode", "share"), [("int8", 0.51), ("fp8", 0.5), ("nf4", 0.3)])
 def test_quantised_weights_are_smaller_and_only_the_denoisers(mode, share):
     plain, small = (
@@ -100,7 +108,7 @@ LADDER = {
     ("sdxl", 24): ("none", 0),
     ("sdxl", 16): ("none", 0),
     ("sdxl", 12): ("none", 0),
-    ("sdxl", 8): ("model", 0),
+    ("sdxl", 8): ("none", 512),
     ("sdxl", 6): ("group", 0),
     ("flux", 48): ("none", 0),
     ("flux", 24): ("model", 0),
@@ -196,10 +204,26 @@ def test_quantised_weights_that_cannot_rest_like_that_are_refused(offload, quant
     assert choose(asked, offload=hint, quantize=quantize).offload == hint
 
 
-@pytest.mark.parametrize("quantize", ["fp8", "nf4"])
-def test_metal_has_no_such_numbers(quantize):
-    with pytest.raises(RequestError, match=f"--quantize {quantize}: Metal"):
-        choose(job(machine=with_mps(), device="mps", dtype="float16"), quantize=quantize)
+@pytest.mark.parametrize(
+    ("quantize", "machine", "device", "facts", "message", "hint"),
+    [
+        ("fp8", with_mps(), "mps", {}, "Metal has no such numbers", "--quantize int8"),
+        ("nf4", with_mps(), "mps", {}, "four bits are for CUDA, and this run is on mps", "--quantize int8"),
+        ("nf4", laptop(), "cpu", {}, "four bits are for CUDA, and this run is on cpu", "--quantize int8"),
+        ("int8", laptop(), "cpu", {"quantised": {"unet": "Q4_K"}}, r"already \(Q4_K\)", "leave --quantize out"),
+    ],
+)
+def test_weights_that_cannot_be_quantised_are_refused(quantize, machine, device, facts, message, hint):
+    with pytest.raises(RequestError, match=f"--quantize {quantize}: .*{message}") as caught:
+        choose(job(stable_diffusion(**facts), machine, device, "bfloat16"), quantize=quantize)
+    assert caught.value.hint == hint
+
+
+def test_a_lora_is_not_added_to_weights_of_four_bits():
+    asked = Asked(kind="lora", option="--lora", reference="a")
+    added = AdapterFacts(asked=asked, files=(Path("a"),), sha256="0" * 64, reference="a")
+    with pytest.raises(RequestError, match="a LoRA is not added"):
+        choose(replace(job(machine=with_cuda(), device="cuda", dtype="bfloat16"), adapters=(added,)), quantize="nf4")
 
 
 def test_what_was_asked_for_is_done_on_an_accelerator():
