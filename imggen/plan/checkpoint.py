@@ -123,6 +123,7 @@ _UNET_SIZES: Final = {
     "cross_attention_dim": (("attn2.to_k.weight", 1),),
 }
 _FLUX_SIZES: Final = {"in_channels": (("img_in.weight", 1), ("x_embedder.weight", 1))}
+_SD3_SIZES: Final = {"caption_projection_dim": (("context_embedder.weight", 0),)}
 _GUIDANCE: Final = {
     "guidance_embeds": ("guidance_in.in_layer.weight", "time_text_embed.guidance_embedder.linear_1.weight")
 }
@@ -302,6 +303,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         class_name="SD3Transformer2DModel",
         base="stabilityai/stable-diffusion-3.5-large",
         parts=_SD3_PARTS,
+        sizes=_SD3_SIZES,
     ),
     Kind(
         title="Stable Diffusion 3.5 medium",
@@ -313,6 +315,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         class_name="SD3Transformer2DModel",
         base="stabilityai/stable-diffusion-3.5-medium",
         parts=_SD3_PARTS,
+        sizes=_SD3_SIZES,
     ),
     Kind(
         title="Stable Diffusion 3",
@@ -321,6 +324,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         class_name="SD3Transformer2DModel",
         base="stabilityai/stable-diffusion-3-medium-diffusers",
         parts=_SD3_PARTS,
+        sizes=_SD3_SIZES,
     ),
     Kind(
         title="AuraFlow",
@@ -330,6 +334,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         ),
         family="auraflow",
         class_name="AuraFlowTransformer2DModel",
+        sizes={"caption_projection_dim": (("cond_seq_linear.weight", 0), ("context_embedder.weight", 0))},
     ),
     Kind(
         title="Qwen-Image",
@@ -354,6 +359,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         ),
         family="lumina2",
         class_name="Lumina2Transformer2DModel",
+        sizes={"cap_feat_dim": (("cap_embedder.0.weight", 0), ("caption_embedder.0.weight", 0))},
     ),
     Kind(
         title="Sana",
@@ -398,7 +404,7 @@ def tell(subject: str, shapes: Mapping[str, tuple[int, ...]]) -> Kind:
         raise ModelError(f"{subject} is {other.title}, not a model by itself", hint=other.option.format(subject))
     if kind is None:
         raise ModelError(
-            f"{subject} holds no model that imggen knows; its {len(shapes)} tensors begin with {_first(shapes)}",
+            f"{subject} holds no model that imggen knows; the first tensors of {len(shapes)} are {_first(shapes)}",
             hint="look for the same model in the diffusers format, and give --model its folder or hub id",
         )
     if kind.refusal:

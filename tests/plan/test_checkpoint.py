@@ -137,7 +137,7 @@ def test_an_unknown_file_is_refused_with_its_first_names_and_never_taken_for_ano
     with pytest.raises(ModelError) as caught:
         checkpoint.tell("x.safetensors", {"d.weight": (1,), "b.weight": (1,), "c.weight": (1,), "a.weight": (1,)})
     assert caught.value.message == (
-        "x.safetensors holds no model that imggen knows; its 4 tensors begin with a.weight, b.weight, c.weight"
+        "x.safetensors holds no model that imggen knows; the first tensors of 4 are a.weight, b.weight, c.weight"
     )
 
 
