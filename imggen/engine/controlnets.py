@@ -83,7 +83,7 @@ def unshare(pipeline: Any) -> None:
         if module is getattr(denoiser, name, None):
             setattr(network, name, copy.deepcopy(module))
     for name, each in list(network.named_parameters(recurse=False)):
-        if isinstance(each, torch.nn.Parameter) and each is getattr(denoiser, name, None):
+        if id(each) == id(getattr(denoiser, name, None)):
             setattr(network, name, torch.nn.Parameter(each.detach().clone(), requires_grad=False))
 
 
