@@ -74,7 +74,7 @@ def _lacks(task: Task, pipeline: str, own: Signature) -> Iterator[str]:
         yield "it makes sound, and imggen makes pictures"
     if "Upscale" in pipeline or "SuperResolution" in pipeline:
         yield "it enlarges pictures"
-    if "images" not in own.gives:
+    if not own.gives & {"images", "image"}:
         yield "what it gives is no picture, as far as diffusers says"
     strange = sorted(own.needs - {"prompt", *given})
     if strange:

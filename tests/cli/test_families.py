@@ -7,6 +7,7 @@ import shutil
 import diffusers
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from imggen.engine import environment, store
@@ -184,6 +185,24 @@ def test_its_recipe_makes_the_same_picture_again(run, tmp_path, stranger):
     assert (again.code, again.err) == (0, "")
     pixels = [np.asarray(Image.open(tmp_path / name)) for name in ("out.png", "again.png")]
     np.testing.assert_array_equal(*pixels)
+
+
+def test_its_pixels_are_those_of_plain_diffusers(run, tmp_path, stranger):
+    line = ("generate", "a red apple", "-m", stranger, "--size", "64x64", "-s", 3, "-n", "rain", *SETTINGS)
+    assert run(*line, "-o", "out.png", "--watermark", "off").code == 0
+    with environment.quiet():
+        pipeline = getattr(diffusers, UNLISTED).from_pretrained(stranger)
+        pipeline.set_progress_bar_config(disable=True)
+        generator = torch.Generator("cpu").manual_seed(3)
+        said = {"negative_prompt": "rain", "width": 64, "height": 64, "num_inference_steps": 2, "generator": generator}
+        plain = pipeline("a red apple", **said).images[0]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png").convert("RGB")), np.asarray(plain))
+
+
+def test_of_one_that_cannot_serve_it_is_told_why(run, tmp_path, stranger):
+    facts = json.loads(run("models", "show", called(tmp_path / "model", stranger, "WanPipeline"), "--json").out)
+    assert facts["family"] is None
+    assert "it makes films, and imggen makes pictures" in facts["problem"]
 
 
 def test_its_facts_are_shown_with_the_note(run, stranger):
