@@ -2,10 +2,12 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from imggen.cli import suggestions
 from imggen.engine import aliases, store
 from tests.hub_server import COMMIT, fake_hub, hub_cache, small_model
 
@@ -187,6 +189,30 @@ def test_an_alias_stands_for_a_model_and_is_not_what_is_recorded(run, pulled):
     assert run("models", "alias").lines == []
     ended = run("models", "show", "tiny")
     assert (ended.code, "no model 'tiny'" in ended.err) == (4, True)
+
+
+def test_what_an_alias_stands_for_is_planned_and_governed(run, tmp_path, monkeypatch):
+    run("models", "alias", "mine", "builtin")
+    plan = json.loads(run("generate", "a red apple", "-m", "mine", "--dry-run").out)
+    assert (plan["model"]["reference"], plan["model"]["source"]) == ("builtin", "builtin")
+    (tmp_path / "policy.toml").write_text('schema = 1\n[models]\ndeny = ["builtin"]\n')
+    monkeypatch.setenv("IMGGEN_POLICY", str(tmp_path / "policy.toml"))
+    ended = run("generate", "a red apple", "-m", "mine", "--dry-run")
+    assert (ended.code, "builtin" in ended.err) == (5, True)
+
+
+def test_names_that_are_given_at_the_same_time_are_all_kept():
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda each: aliases.add(f"name{each}", "builtin"), range(20)))
+    assert aliases.read() == {f"name{each}": "builtin" for each in range(20)}
+
+
+def test_aliases_are_offered_while_a_model_is_typed(run):
+    run("models", "alias", "bark", "builtin")
+    assert suggestions.models("b") == ["builtin", "bark"]
+    assert suggestions.aliases("") == ["bark"]
+    aliases.path().write_text("{")
+    assert suggestions.models("b") == ["builtin"]
 
 
 def test_an_alias_of_a_folder_means_the_same_from_everywhere(run, tmp_path, monkeypatch):

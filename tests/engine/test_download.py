@@ -192,6 +192,13 @@ def test_two_pulls_at_once_fetch_each_file_once(fake_hub, repository):
     assert same(folder, repository)
 
 
+def test_where_links_cannot_be_made_huggingface_hub_fetches_all_by_itself(fake_hub, repository, monkeypatch):
+    monkeypatch.setattr(download, "are_symlinks_supported", lambda _: False)
+    events = []
+    assert same(fetch(on_event=events.append), repository)
+    assert events[-1].step == events[-1].steps
+
+
 def test_a_cache_that_cannot_be_written_is_named(fake_hub, repository, hub_cache, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -258,7 +258,7 @@ def test_a_cached_model_is_found_offline_with_its_commit(cached, reference):
 def test_a_model_that_is_not_cached_says_how_to_get_it():
     with pytest.raises(ModelError, match="org/other is not on this machine") as caught:
         store.find("org/other@v2", terms=OFFLINE)
-    assert caught.value.hint == "while online: hf download org/other --revision v2"
+    assert caught.value.hint == "while online: imggen models pull org/other@v2"
     assert caught.value.exit_code == 4
 
 
