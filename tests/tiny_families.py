@@ -40,6 +40,8 @@ from diffusers import (  # noqa: E402
     Krea2Transformer2DModel,
     LongCatImagePipeline,
     LongCatImageTransformer2DModel,
+    OmniGenPipeline,
+    OmniGenTransformer2DModel,
     OvisImagePipeline,
     OvisImageTransformer2DModel,
     SanaSprintPipeline,
@@ -697,7 +699,34 @@ def ernie_image(_: Path):
     )
 
 
+def omnigen(_: Path):
+    torch.manual_seed(0)
+    tokenizer = glm_tokenizer()
+    return OmniGenPipeline(
+        transformer=awaken(
+            OmniGenTransformer2DModel(
+                hidden_size=16,
+                num_attention_heads=2,
+                num_key_value_heads=2,
+                intermediate_size=24,
+                num_layers=1,
+                pad_token_id=0,
+                vocab_size=len(tokenizer),
+                max_position_embeddings=1024,
+                original_max_position_embeddings=1024,
+                rope_scaling={"long_factor": [1] * 4, "short_factor": [1] * 4, "type": "su"},
+                pos_embed_max_size=32,
+                time_step_dim=16,
+            )
+        ).eval(),
+        vae=autoencoder(),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(invert_sigmas=True, num_train_timesteps=1),
+    )
+
+
 BUILDERS = {
+    "omnigen": omnigen,
     "bria": bria,
     "cogview3-plus": cogview3_plus,
     "ernie-image": ernie_image,

@@ -54,7 +54,8 @@ def _steps(case: Case, sampler: str) -> int:
     if steps is None:
         steps = case.record.steps or case.family.steps
     trained = case.facts.configs.get("scheduler", {}).get("num_train_timesteps")
-    most = trained if isinstance(trained, int) and trained > 0 else _MOST_STEPS
+    # OmniGen counts a single one, and means none by it.
+    most = trained if isinstance(trained, int) and trained > 1 else _MOST_STEPS
     limit = _most_steps(case) if sampler == samplers.DEFAULT else samplers.max_steps(sampler)
     taker = "this model" if limit is None or sampler == samplers.DEFAULT else f"sampler {sampler!r}"
     most = most if limit is None else min(most, limit)

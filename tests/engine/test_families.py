@@ -24,6 +24,7 @@ READS = {"kolors": 256, "hunyuan-image": 1000, "kandinsky5": 512, "longcat-image
 SIZES = {"hidream": "1024x1024", "hidream-distilled": "1024x1024", "kandinsky5": "1024x1024"} | dict.fromkeys(
     (
         "bria",
+        "omnigen",
         "ernie-image",
         "hunyuan-image",
         "hunyuan-image-distilled",

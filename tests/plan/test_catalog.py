@@ -32,12 +32,63 @@ def test_the_schedulers_shift_tells_the_distilled_z_image_from_the_other():
     assert catalog.find(straight("ZImagePipeline", 6.0)).name == "z-image"
 
 
+SCHEDULERS = {
+    "sdxl-turbo": ("StableDiffusionXLPipeline", "EulerAncestralDiscreteScheduler", {"timestep_spacing": "trailing"}),
+    "sdxl": ("StableDiffusionXLPipeline", "EulerAncestralDiscreteScheduler", {"timestep_spacing": "leading"}),
+    "sd-turbo": (
+        "StableDiffusionPipeline",
+        "EulerDiscreteScheduler",
+        {"timestep_spacing": "trailing", "prediction_type": "epsilon"},
+    ),
+    "sd": (
+        "StableDiffusionPipeline",
+        "EulerDiscreteScheduler",
+        {"timestep_spacing": "trailing", "prediction_type": "v_prediction"},
+    ),
+    "hidream-distilled": ("HiDreamImagePipeline", "FlowMatchLCMScheduler", {}),
+    "hidream": ("HiDreamImagePipeline", "UniPCMultistepScheduler", {}),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_distilled_models_are_told_by_their_schedulers_class_and_config(tmp_path, name):
+    pipeline, scheduler, config = SCHEDULERS[name]
+    facts = ModelFacts(
+        reference="m",
+        source="folder",
+        folder=tmp_path,
+        pipeline=pipeline,
+        configs={"scheduler": config | {"_class_name": scheduler}, "unet": {"_class_name": "UNet2DConditionModel"}},
+    )
+    assert catalog.find(facts).name == name
+
+
+def test_rows_that_are_narrowed_come_before_those_that_are_not():
+    for number, row in enumerate(catalog.FAMILIES):
+        earlier = [
+            each for each in catalog.FAMILIES[:number] if set(each.pipelines.values()) & set(row.pipelines.values())
+        ]
+        assert all(each.when for each in earlier), row.name
+
+
 def test_an_unknown_pipeline_is_refused_with_the_nearest(tmp_path):
     facts = ModelFacts(reference="m", source="folder", folder=tmp_path, pipeline="StableDiffusion9Pipeline")
     with pytest.raises(ModelError, match="'StableDiffusion9Pipeline'") as caught:
         catalog.find(facts)
     assert caught.value.exit_code == 4
     assert "nearest is StableDiffusionPipeline" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "reason"),
+    [
+        ("StableCascadeDecoderPipeline", "it needs image_embeddings, which imggen does not give"),
+        ("Kandinsky3Pipeline", "it has no part called vae"),
+    ],
+)
+def test_a_pipeline_that_imggen_cannot_drive_is_refused_with_the_reason(pipeline, reason):
+    with pytest.raises(ModelError, match=reason):
+        catalog.find(straight(pipeline))
 
 
 def test_an_unknown_family_name_is_refused():
