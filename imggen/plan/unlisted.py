@@ -46,23 +46,28 @@ def family(pipeline: str) -> Family | str:
     The family's name is one of its pipelines, the one that draws from words where it has one, so that each of them
     leads to the same family. Raise MachineError where diffusers is not installed.
     """
-    if signature.read(pipeline) is None:
+    own = signature.read(pipeline)
+    if own is None:
         return "the installed diffusers does not know it either"
     base = _TASK.sub("", pipeline)
     sisters = {task: f"{base.removesuffix('Pipeline')}{part}Pipeline" for task, part in _SISTERS.items()}
-    usable = {task: name for task, name in sisters.items() if _refusal(task, name) is None}
+    usable = {task: name for task, name in sisters.items() if _refusal(task, name, own) is None}
     if pipeline not in usable.values():
         task: Task = next((task for task, name in sisters.items() if name == pipeline), "text-to-image")
-        return _refusal(task, pipeline) or "it does not follow diffusers' rule for names"
+        return _refusal(task, pipeline, own) or "it does not follow diffusers' rule for names"
     return _family(usable)
 
 
-def _refusal(task: Task, pipeline: str) -> str | None:
-    """Return why `pipeline` cannot do `task` with what imggen gives it, None where it can."""
+def _refusal(task: Task, pipeline: str, folder: Signature) -> str | None:
+    """Return why `pipeline` cannot do `task` with what imggen gives it, None where it can.
+
+    `folder` is the signature of the class that the model's folder names: its parts are those that there are.
+    """
     own = signature.read(pipeline)
     if own is None:
         return "the installed diffusers does not know it"
-    return next(_lacks(task, pipeline, own), None)
+    strange = sorted(own.must_have - {*folder.parts})
+    return f"it needs the parts {', '.join(strange)}" if strange else next(_lacks(task, pipeline, own), None)
 
 
 def _lacks(task: Task, pipeline: str, own: Signature) -> Iterator[str]:

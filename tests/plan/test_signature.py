@@ -47,6 +47,38 @@ def test_an_argument_that_kwargs_would_swallow_is_refused_by_its_option(package)
     signature.check(["prompt", "width"], "ToyPipeline", folder=package)
 
 
+DESCRIBED = """
+class ToyPipeline(DiffusionPipeline, ToyLoraLoaderMixin):
+    def __init__(self, vae, transformer, scheduler, safety_checker=None):
+        self.default_sample_size = (
+            self.transformer.config.sample_size if hasattr(self, "transformer") and self.transformer else 64
+        )
+
+    def check_inputs(self, prompt, height, width):
+        if height % (self.vae_scale_factor * 2) != 0 or width % 16 != 0:
+            raise ValueError
+
+    def __call__(self, prompt, height: int = 512, steps=None, order=[1, 2], size=SIZE):
+        height = 4 * (int(height) // (self.vae_scale_factor * 4))
+        return ToyPipelineOutput(images=image)
+"""
+
+
+def test_a_pipeline_is_described_by_its_source(tmp_path):
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "pipeline_toy.py").write_text(DESCRIBED)
+    found = signature.read("ToyPipeline", folder=tmp_path)
+    assert found.takes == {"prompt": None, "height": 512, "steps": None, "order": [1, 2], "size": None}
+    assert found.needs == {"prompt"}
+    assert found.parts == ("vae", "transformer", "scheduler", "safety_checker")
+    assert found.must_have == {"vae", "transformer", "scheduler"}
+    assert found.gives == {"images"}
+    assert (found.fold, found.step, found.sample_size) == (4, 16, 64)
+    assert found.bases == ("DiffusionPipeline", "ToyLoraLoaderMixin")
+    assert "sample_size" in found.words
+    assert signature.read("OtherPipeline", folder=tmp_path) is None
+
+
 @pytest.mark.parametrize("family", catalog.FAMILIES, ids=lambda family: family.name)
 def test_every_familys_arguments_are_in_the_installed_pipelines_signature(family):
     wanted = {"prompt", "num_inference_steps", "generator", *family.extra_arguments}
