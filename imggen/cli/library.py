@@ -17,6 +17,14 @@ HubReference = Annotated[
     str,
     typer.Argument(metavar="REF", help="A hub id, with @revision, or an alias.", autocompletion=suggestions.models),
 ]
+PullReference = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="A hub id, with @revision and /file if need be, or an alias.",
+        autocompletion=suggestions.models,
+    ),
+]
 PullDtype = Annotated[
     str | None,
     typer.Option(
@@ -38,14 +46,14 @@ ConvertDtype = Annotated[str, typer.Option("--dtype", metavar="bfloat16|float16|
 
 
 def pull(
-    reference: HubReference,
+    reference: PullReference,
     dtype: PullDtype = None,
     repair: Repair = False,
     allow_pickle: options.AllowPickle = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Fetch a model from the hub; what an earlier try left is gone on with."""
+    """Fetch a model from the hub, or one file of it; what an earlier try left is gone on with."""
     from imggen.tasks import library as task
 
     asked = task.Asked(reference=reference, dtype=dtype, allow_pickle=bool(allow_pickle), repair=repair)
@@ -57,9 +65,9 @@ def pull(
 
         pulled = task.pull(asked, on_event=bar.report, on_offer=tell)
     if as_json:
-        console.result_json(asdict(pulled) | {"folder": str(pulled.folder)})
+        console.result_json(asdict(pulled))
         return
-    console.result(f"{pulled.reference}@{pulled.revision}")
+    console.result(str(pulled.file) if pulled.file else f"{pulled.reference}@{pulled.revision}")
 
 
 def _offered(offered: "Offered") -> str:

@@ -183,6 +183,26 @@ def pipeline_files(repository: str, terms: Terms) -> Chooser:
     return choose
 
 
+def one_file(reference: str, file: str, terms: Terms) -> Chooser:
+    """Return what chooses one file, and the card beside it that states its licence."""
+
+    def choose(names: list[str]) -> list[str]:
+        if file not in names:
+            guess = nearest(file, names)
+            raise ModelError(
+                f"{reference}: the repository has no {file}",
+                hint=f"imggen models pull {reference.removesuffix(file)}{guess[0]}" if guess else None,
+            )
+        if PurePosixPath(file).suffix in PICKLE_SUFFIXES and not terms.allow_pickle:
+            raise ModelError(
+                f"{reference} is a pickle, which can run any code when it is read",
+                hint="look for the same as safetensors, or, if you trust this one, add --allow-pickle",
+            )
+        return sorted({file, *(each for each in names if each == "README.md")})
+
+    return choose
+
+
 def ask(repository: str, revision: str | None, *, choose: Chooser, api: HfApi | None = None) -> Offer:
     """Return what the hub has of `repository` now: the commit, and the files that `choose` picks."""
     api = api or HfApi()
@@ -361,9 +381,10 @@ def _sketch(offer: Offer, file: RemoteFile, snapshot: Path) -> None:
 
 def _refuse(repository: str, names: list[str], files: list[str], terms: Terms) -> None:
     if "model_index.json" not in files:
+        single = [each for each in names if each.endswith((".safetensors", ".gguf"))]
         raise ModelError(
             f"{repository} on the hub is not a diffusers pipeline: it has no model_index.json",
-            hint="imggen models list",
+            hint=f"imggen models pull {repository}/{single[0]} for one file" if single else "imggen models list",
         )
     pickles = sorted(set(wanted(names, replace(terms, allow_pickle=True))) - set(files))
     if pickles:

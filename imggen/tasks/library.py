@@ -10,6 +10,7 @@ from imggen.engine.integrity import Checked
 from imggen.engine.store import Installed
 from imggen.engine.weights import Terms
 from imggen.errors import CheckError, ModelError, RequestError
+from imggen.plan import adaptation
 from imggen.plan.progress import Progress, ignore
 from imggen.tasks import governance
 
@@ -43,20 +44,24 @@ class Offered:
 
 @dataclass(frozen=True, kw_only=True)
 class Pulled:
-    """A model that is here now. `fetched_bytes` came in this run."""
+    """A model, or one file of the hub, that is here now. `fetched_bytes` came in this run."""
 
     reference: str
     revision: str
     folder: Path
+    file: Path | None
     size_bytes: int
     fetched_bytes: int
     licence: str | None
 
 
 def pull(asked: Asked, *, on_event: Report = ignore, on_offer: Callable[[Offered], None] = lambda _: None) -> Pulled:
-    """Fetch a model of the hub, or what is not here of it; `on_offer` hears what will come before its first byte."""
+    """Fetch a model of the hub, or one file of it, or what is not here of that.
+
+    `on_offer` hears what will come before its first byte.
+    """
     environment.prepare()
-    name, revision = _of_hub(asked.reference, "only models of the hub are fetched")
+    name, revision, file = _named(asked.reference)
     governance.check_name(governance.read(None, "pull"), name)
     if environment.is_offline():
         raise ModelError(f"{name} cannot be fetched: HF_HUB_OFFLINE is set", hint=f"HF_HUB_OFFLINE=0 {_pull(asked)}")
@@ -65,7 +70,8 @@ def pull(asked: Asked, *, on_event: Report = ignore, on_offer: Callable[[Offered
 
     half = probe.prefers_half(asked.dtype, probe.machine())
     terms = Terms(allow_pickle=asked.allow_pickle, half=half)
-    offer = hub.ask(name, revision, choose=hub.pipeline_files(name, terms))
+    choose = hub.one_file(asked.reference, file, terms) if file else hub.pipeline_files(name, terms)
+    offer = hub.ask(name, revision, choose=choose)
     if asked.repair and offer.snapshot.is_dir():
         _drop_damaged(offer.snapshot, on_event)
     before = offer.present_bytes()
@@ -84,10 +90,20 @@ def pull(asked: Asked, *, on_event: Report = ignore, on_offer: Callable[[Offered
         reference=name,
         revision=offer.commit,
         folder=folder,
+        file=folder / file if file else None,
         size_bytes=offer.size_bytes,
         fetched_bytes=offer.size_bytes - before,
         licence=offer.licence,
     )
+
+
+def _named(reference: str) -> tuple[str, str | None, str | None]:
+    """Return the id, the revision and the file of `organisation/name[@revision][/file]`."""
+    parts = adaptation.split_hub(aliases.real(reference))
+    if parts and parts[2] and not os.path.lexists(reference):
+        return parts
+    name, revision = _of_hub(reference, "only models of the hub are fetched")
+    return name, revision, None
 
 
 def _pull(asked: Asked) -> str:

@@ -44,6 +44,24 @@ def test_pull_tells_what_comes_before_and_prints_what_is_here_then(run, small):
     assert "all of it is here" in again.err
 
 
+def test_one_file_is_pulled_and_its_path_printed(run, fake_hub):
+    files = {"README.md": b"---\nlicense: mit\n---\n", "a/ink.safetensors": b"x" * 70_000, "old.ckpt": b"y"}
+    fake_hub.add("org/files", files=files)
+    ended = run("models", "pull", "org/files@v1/a/ink.safetensors")
+    assert ended.code == 0
+    assert Path(ended.lines[0]).read_bytes() == b"x" * 70_000
+    assert not fake_hub.gets("old.ckpt")
+    for reference, words, hint in (
+        ("org/files", "has no model_index.json", "imggen models pull org/files/a/ink.safetensors for one file"),
+        ("org/files/a/inc.safetensors", "has no a/inc.safetensors", "imggen models pull org/files/a/ink.safetensors"),
+        ("org/files/old.ckpt", "org/files/old.ckpt is a pickle", "add --allow-pickle"),
+    ):
+        ended = run("models", "pull", reference)
+        assert (ended.code, ended.out) == (4, b"")
+        assert words in ended.err
+        assert hint in ended.err
+
+
 def test_only_models_of_the_hub_are_pulled(run, small, tmp_path):
     small_model(tmp_path / "mine")
     for name, words in {
@@ -304,3 +322,11 @@ def test_a_model_for_a_picture_is_fetched_by_the_same_checks(run, small, fake_hu
     ended = run("generate", "an apple", "-m", "org/small")
     assert ended.code == 3
     assert "org/small takes 3072.0 GiB more of the disk" in ended.err
+
+
+def test_a_model_is_converted_and_its_folder_printed(run, tmp_path):
+    ended = run("models", "convert", "builtin", "-o", "new", "--dtype", "fp32", "-q")
+    assert (ended.code, ended.lines) == (0, [str(tmp_path / "new")])
+    again = run("models", "convert", "builtin", "-o", "new", "--dtype", "fp32")
+    assert (again.code, "hint: -o" in again.err) == (2, True)
+    assert run("models", "verify", "new").code == 0
