@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from imggen.errors import ModelError, RequestError
-from imggen.plan import signature
+from imggen.plan import ability
 from imggen.plan.adapter import AdapterFacts
 from imggen.plan.family import Family
 from imggen.plan.request import ModelFacts
@@ -235,9 +235,7 @@ def _is_untold(layer: Layer, model: ModelFacts, family: Family) -> bool:
 
 
 def _check_takes(facts: AdapterFacts, family: Family) -> None:
-    names = set(family.pipelines.values())
-    found = [each for name in sorted(names) if (each := signature.read(name)) is not None]
-    if found and not any(base.endswith("LoraLoaderMixin") for each in found for base in each.bases):
+    if not ability.takes_lora(family):
         raise RequestError(
             f"--lora {facts.asked.reference}: diffusers adds no LoRA to {family.title}", hint="leave --lora out"
         )

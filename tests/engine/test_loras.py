@@ -166,3 +166,24 @@ def test_what_diffusers_drops_without_a_word_is_an_error(pair):
     less = {name: each for name, each in tiny_loras.load(one).items() if "attn1.to_q" not in name}
     with environment.quiet(), pytest.raises(ModelError, match="attn1_to_q of its denoiser is unchanged"):
         loras.add(pipeline, (replace(ready, given=less),))
+
+
+def test_a_folder_of_peft_counts_by_the_alpha_beside_it(planned, tmp_path):
+    plan = planned("sd")
+    drawn = [replace(each, alpha=8.0) for each in tiny_loras.draw(tiny_loras.layers_in(plan.model, "unet"))]
+    plainly = tiny_loras.diffusers([replace(each, alpha=float(len(each.down))) for each in drawn])
+    (tmp_path / "peft").mkdir()
+    tensors = {name.replace("unet.", "base_model.model.", 1): each for name, each in plainly.items()}
+    tiny_loras.save(tmp_path / "peft" / "adapter_model.safetensors", tensors)
+    (tmp_path / "peft" / "adapter_config.json").write_text('{"lora_alpha": 8}')
+    kohya = tiny_loras.save(tmp_path / "kohya.safetensors", tiny_loras.kohya(drawn))
+    assert differ(drawn_with(plan, found(tmp_path / "peft")), drawn_with(plan, found(kohya))) <= 1
+
+
+def test_matrices_are_computed_in_the_models_own_precision(planned, tmp_path):
+    plan = planned("sd")
+    drawn = tiny_loras.draw(tiny_loras.layers_in(plan.model, "unet"))
+    tensors = {name: each.half() for name, each in tiny_loras.diffusers(drawn).items()}
+    plan = replace(plan, adapters=(found(tiny_loras.save(tmp_path / "half.safetensors", tensors)),))
+    unet = loader.load(plan).unet
+    assert {each.dtype for each in unet.parameters()} == {torch.float32}
