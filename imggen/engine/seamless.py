@@ -18,7 +18,7 @@ from imggen.plan.change import Axes
 
 @contextmanager
 def seamless(pipeline: Any, axes: Axes) -> Iterator[None]:
-    """Let the U-Net and the autoencoder of `pipeline` wrap around along `axes` within the block.
+    """Let the U-Net, its ControlNets and the autoencoder of `pipeline` wrap around along `axes` within the block.
 
     Every convolution is padded with the opposite edge along `axes`, and with zeros along the other axis as before; the
     rest of these networks does not know where it is. Raise RequestError for a model without a U-Net, whose tokens do
@@ -30,7 +30,9 @@ def seamless(pipeline: Any, axes: Axes) -> Iterator[None]:
     if getattr(vae, "use_tiling", False):
         raise RequestError("a picture that wraps around cannot be decoded in tiles", hint="--vae-tiling off")
     with ExitStack() as stack:
-        for module in (*unet.modules(), *vae.modules()):
+        network = getattr(pipeline, "controlnet", None)
+        followed = () if network is None else network.modules()
+        for module in (*unet.modules(), *followed, *vae.modules()):
             methods = _wrapping(module, axes)
             if methods:
                 stack.enter_context(substitution.replaced(module, **methods))

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from imggen.errors import ModelError
+from imggen.plan import catalog
 from imggen.plan.adapter import AdapterFacts
 from imggen.plan.case import Case
 from imggen.plan.family import Family
-from imggen.plan.request import Task
+from imggen.plan.request import ModelFacts, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +197,7 @@ def check(case: Case) -> None:
     denoiser = case.facts.configs.get(case.family.denoiser, {})
     for each in found:
         _check_class(each, case.family, controls)
-        _check_fit(each, denoiser, controls, case.facts.reference)
+        _check_fit(each, denoiser, controls, case.facts)
         _check_peers(each, found[0], controls)
 
 
@@ -223,15 +224,22 @@ def _check_class(adapter: AdapterFacts, family: Family, controls: Controls) -> N
 _OTHER: Final = "a ControlNet that was made for {}"
 
 
-def _check_fit(adapter: AdapterFacts, denoiser: Mapping[str, object], controls: Controls, model: str) -> None:
+def _check_fit(adapter: AdapterFacts, denoiser: Mapping[str, object], controls: Controls, facts: ModelFacts) -> None:
     for key in controls.fits:
         mine, theirs = adapter.config.get(key), denoiser.get(key)
         if mine is not None and theirs is not None and _listed(mine) != _listed(theirs):
             raise ModelError(
                 f"{adapter.asked.option} {adapter.asked.reference} was made for another model: its {key} is "
-                f"{_told(mine)}, and that of {model} is {_told(theirs)}",
+                f"{_told(mine)}, and that of {facts.reference} is {_told(theirs)}",
                 hint="a ControlNet that was made for this model, or another --model",
             )
+    levels, pixels = adapter.config.get("conditioning_embedding_out_channels"), catalog.vae_scale(facts)
+    if isinstance(levels, list) and 2 ** (len(levels) - 1) != pixels:
+        raise ModelError(
+            f"{adapter.asked.option} {adapter.asked.reference} makes a latent of {2 ** (len(levels) - 1)} pixels, and "
+            f"{facts.reference} of {pixels}",
+            hint="a ControlNet that was made for this model, or another --model",
+        )
     extra = adapter.config.get("extra_condition_channels") or adapter.config.get("extra_conditioning_channels")
     if extra:
         raise ModelError(

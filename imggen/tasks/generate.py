@@ -298,6 +298,11 @@ def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]
     given = tuple(audit.Input(sha256=each.sha256, source_type=each.source_type) for each in sources)
     entry = replace(asked, model=logged, inputs=given)
     added = [governance.of_adapter(each) for each in decided.adapters]
+    added += [
+        governance.of_file(each.files[1].parent, weights.file_sha256(each.files[1]))
+        for each in decided.adapters
+        if each.asked.kind == "ip-adapter" and not each.revision
+    ]
     governance.check_weights(governed, [model, *_lent(facts, decided, digest), *added], entry)
     return replace(governed.means(entry), parents=governance.parents(sources))
 

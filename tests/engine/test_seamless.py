@@ -1,3 +1,4 @@
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -6,6 +7,7 @@ from torch import nn
 
 from imggen.engine import seamless, substitution
 from imggen.errors import RequestError
+from tests import tiny_controls
 from tests.engine import pipelines
 
 PROMPTS = (
@@ -48,6 +50,22 @@ def test_rolled_noise_gives_the_rolled_picture_along_the_axes_and_not_along_the_
             assert (picture - back).abs().max() > 1e-3
     picture, back = rolled(pipeline, start(pipeline), shift)
     assert (picture - back).abs().max() > 1e-3
+
+
+def test_a_rolled_control_picture_and_rolled_noise_give_the_rolled_picture(tiny):
+    network = tiny_controls.build("sd", tiny["sd"])
+    parts = tiny["sd"].components | {"controlnet": network}
+    pipeline = pipelines.silent(diffusers.StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False))
+    latents, picture = start(pipeline), pipelines.noise_picture(seed=1)
+    moved = Image.fromarray(np.roll(np.asarray(picture), 32, axis=1))
+
+    def drawn(noise, control):
+        return pipelines.drawn(pipeline, latents=noise, image=control, output_type="pt", width=64, height=64)
+
+    with seamless.seamless(pipeline, "x"):
+        still, back = drawn(latents, picture), drawn(latents.roll(4, 3), moved).roll(-32, -1)
+        torch.testing.assert_close(still, back, rtol=0, atol=1e-4)
+    assert (drawn(latents, picture) - drawn(latents.roll(4, 3), moved).roll(-32, -1)).abs().max() > 1e-3
 
 
 def test_rolled_noise_gives_the_rolled_picture_of_the_built_in_model():

@@ -275,6 +275,7 @@ def test_a_single_file_with_its_config_is_a_control_net_too(tiny_models, control
         ("sd", "sdxl", {}, "its cross_attention_dim is 64, and that of .* is 32"),
         ("sd", "sd", {"block_out_channels": (16, 64)}, "its block_out_channels is 16, 64, and that of .* is 32, 64"),
         ("sd", "flux", {}, "is a FluxControlNetModel; Stable Diffusion 1.x and 2.x takes a ControlNetModel"),
+        ("sd", "sd", {"conditioning_embedding_out_channels": (4, 8, 8)}, "makes a latent of 4 pixels, and .* of 8"),
         ("flux", "flux", {"num_mode": 3}, "holds several ControlNets"),
         ("flux", "flux", {"joint_attention_dim": 48}, "its joint_attention_dim is 48"),
         ("qwen-image", "qwen-image", {"extra_condition_channels": 4}, "is for repainting"),

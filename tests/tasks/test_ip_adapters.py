@@ -193,6 +193,14 @@ def test_a_policy_wants_consent_for_a_picture_that_is_shown(tiny_models, beside)
     assert generate.plan(request(**said, ip_adapter="ref.png", policy="policy.toml", consent=True)).adapters
 
 
+def test_a_policy_knows_the_image_encoder_too(tiny_models, beside):
+    place = beside("sd") / "adapter"
+    said = {"model": str(tiny_models("sd")), "ip_adapter_weights": str(place), "output": "x.png"}
+    Path("policy.toml").write_text(f'schema = 1\n[models]\ndeny = ["folder:{place}/image_encoder"]\n')
+    with pytest.raises(CheckError, match=r"models\.deny"):
+        generate.plan(request(**said, ip_adapter="ref.png", policy="policy.toml"))
+
+
 @pytest.mark.parametrize(
     ("model", "weights", "message"),
     [
