@@ -83,7 +83,7 @@ def test_a_broken_file_is_refused(damage, reason, file, tiny_models):
     assert caught.value.exit_code == 4
 
 
-def test_no_cut_and_no_changed_byte_of_a_header_is_read_as_something_else_than_an_error_or_a_header(file, tmp_path):
+def test_a_changed_byte_of_a_header_leads_to_a_header_or_to_a_model_error(file, tmp_path):
     data = file.read_bytes()
     broken = tmp_path / "broken.gguf"
     for place in range(0, 2000, 7):
