@@ -32,7 +32,7 @@ from imggen.plan.progress import Progress
 
 Report = Callable[[Progress], None]
 
-TEXT_SUFFIXES = (".json", ".txt", ".model", ".md")
+TEXT_SUFFIXES = (".json", ".txt", ".model", ".md", ".jinja")
 SHARD = re.compile(r"-\d{5}-of-\d{5}")
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # git itself takes no shorter beginning of a commit.

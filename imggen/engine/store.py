@@ -247,11 +247,7 @@ def _from_hub(name: str, revision: str | None, terms: Terms, on_event: Callable[
     folder = hub.cached(name, revision)
     whole = folder is not None and not missing(folder, without=terms.without)
     if not whole and is_offline(asked=terms.offline):
-        get = f"imggen models pull {name}" + (f"@{revision}" if revision else "")
-        what = "is not complete in the cache" if folder else "is not on this machine"
-        raise ModelError(
-            f"{name} {what}, and nothing is to be fetched now{_perhaps(name, folder)}", hint=f"while online: {get}"
-        )
+        raise _not_here(name, revision, folder)
     if not whole and terms.sketch:
         folder = hub.sketch(name, revision, choose=hub.pipeline_files(name, terms), folder=terms.sketch)
     elif folder is None or not whole:
@@ -259,9 +255,15 @@ def _from_hub(name: str, revision: str | None, terms: Terms, on_event: Callable[
     return read(folder, reference=name, source="hub", revision=folder.name, terms=terms)
 
 
-def _perhaps(name: str, folder: Path | None) -> str:
+def _not_here(name: str, revision: str | None, folder: Path | None) -> ModelError:
     guess = () if folder else nearest(name, [each.reference for each in installed()])
-    return f" (did you mean {guess[0]}?)" if guess else ""
+    what = "is not complete in the cache" if folder else "is not on this machine"
+    perhaps = f" (did you mean {guess[0]}?)" if guess else ""
+    get = f"imggen models pull {name}" + (f"@{revision}" if revision else "")
+    return ModelError(
+        f"{name} {what}, and nothing is to be fetched now{perhaps}",
+        hint=f"--model {guess[0]}; or while online: {get}" if guess else f"while online: {get}",
+    )
 
 
 def missing(folder: Path, *, without: tuple[str, ...] = ()) -> list[str]:

@@ -48,13 +48,11 @@ def foresee(plan: GeneratePlan, machine: Machine, *, sketch: Path | None = None)
 
 
 def lines(forecast: Forecast) -> Iterator[str]:
-    """Yield the forecast for people."""
+    """Yield the forecast for people; the plan's own lines tell of memory."""
     yield f"family: {forecast.family}"
     yield f"licence: {forecast.licence or 'not stated'}"
     download = memory.text(forecast.download_bytes) if forecast.download_bytes else "nothing"
     yield f"to download: {download}"
-    needed = "" if forecast.needed_bytes is None else f"about {memory.text(forecast.needed_bytes)} needed, "
-    yield f"memory: {needed}{memory.text(forecast.free_bytes)} free of {forecast.memory_of}"
     time = forecast.basis if forecast.seconds is None else f"about {_duration(forecast.seconds)} ({forecast.basis})"
     yield f"time: {time}"
 

@@ -5,7 +5,8 @@ import pytest
 from imggen.engine import timings
 from imggen.plan.machine import Machine
 from imggen.plan.progress import Progress
-from imggen.tasks import forecast
+from imggen.plan.request import GenerateRequest
+from imggen.tasks import forecast, generate
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
@@ -92,3 +93,15 @@ def test_only_so_many_runs_are_remembered(plan, tmp_path, monkeypatch):
         timings.keep(replace(plan, canvas=(edge, edge)), measured(1, 1), path=path)
     assert timings.recall(replace(plan, canvas=(64, 64)), path=path) is None
     assert timings.recall(replace(plan, canvas=(256, 256)), path=path) is not None
+
+
+def test_a_picture_that_is_made_lets_the_next_one_be_foreseen(tiny_models, tmp_path):
+    request = GenerateRequest(
+        prompt="a red apple", model=str(tiny_models("sd")), steps=2, seed="7", dtype="float32", device="cpu",
+        output=str(tmp_path / "apple.png"), watermark="off",
+    )  # fmt: skip
+    before = generate.foresee(request)[1]
+    list(generate.generate(request))
+    after = generate.foresee(replace(request, seed="8,9", output="{seed}.png"))[1]
+    assert (before.seconds, before.basis) == (None, forecast.UNKNOWN)
+    assert after.seconds > 0
