@@ -260,6 +260,8 @@ def _append(offer: Offer, file: RemoteFile, out: BinaryIO, digest: _Digest, watc
                 raise _StoppedError
             out.write(chunk)
             digest.add(chunk)
+            if digest.size > file.size:
+                return
             if digest.size - told >= TOLD_BYTES:
                 told = digest.size
                 watch.count.tell(file.name, told)

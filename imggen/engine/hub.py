@@ -37,6 +37,9 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}")
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # git itself takes no shorter beginning of a commit.
 LEAST_COMMIT = 4
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+FILE = re.compile(r"(?!.*(^|/)\.\.?(/|$))[^/\\:\0][^\\:\0]*")
 # How many names the hub is asked for when one is misspelt, and how alike one must be to be offered.
 MANY = 100
 LIKE = 0.75
@@ -212,7 +215,7 @@ def ask(repository: str, revision: str | None, *, choose: Chooser, api: HfApi | 
         return Offer(
             repository=repository,
             revision=revision,
-            commit=str(info.sha),
+            commit=_proper(str(info.sha), COMMIT),
             files=tuple(_file(found[each]) for each in choose(list(found))),
             place=download.place(place(), repository),
             licence=_licence(info),
@@ -223,10 +226,17 @@ def ask(repository: str, revision: str | None, *, choose: Chooser, api: HfApi | 
 def _file(sibling: Any) -> RemoteFile:
     large = getattr(sibling, "lfs", None)
     return RemoteFile(
-        name=sibling.rfilename,
+        name=_proper(sibling.rfilename, FILE),
         size=int(getattr(sibling, "size", None) or 0),
-        sha256=str(large.sha256) if large is not None else None,
+        sha256=_proper(str(large.sha256), SHA256) if large is not None else None,
     )
+
+
+def _proper(text: str, pattern: re.Pattern[str]) -> str:
+    """Return what a hub says, which becomes part of a path; raise ModelError where it leads somewhere else."""
+    if not pattern.fullmatch(text):
+        raise ModelError(f"{constants.ENDPOINT} names {text!r}, which no hub does", hint="unset HF_ENDPOINT")
+    return text
 
 
 def _licence(info: Any) -> str | None:

@@ -192,6 +192,47 @@ def test_two_pulls_at_once_fetch_each_file_once(fake_hub, repository):
     assert same(folder, repository)
 
 
+@pytest.mark.parametrize(
+    ("name", "is_good"),
+    [
+        ("model_index.json", True),
+        ("unet/a..b.safetensors", True),
+        ("unet/.hidden", True),
+        ("../model.safetensors", False),
+        ("unet/../../x", False),
+        ("./x", False),
+        ("/etc/x", False),
+        ("a\\b", False),
+        ("C:x", False),
+        ("", False),
+        ("..", False),
+    ],
+)
+def test_names_of_a_hub_that_lead_elsewhere_are_refused(name, is_good):
+    sibling = SimpleNamespace(rfilename=name, size=1, lfs=None)
+    if is_good:
+        assert hub._file(sibling).name == name
+        return
+    with pytest.raises(ModelError, match="which no hub does"):
+        hub._file(sibling)
+
+
+def test_hashes_and_commits_that_are_none_are_refused(fake_hub, repository, hub_cache):
+    with pytest.raises(ModelError, match="which no hub does"):
+        hub._file(SimpleNamespace(rfilename="x", size=1, lfs=SimpleNamespace(sha256="../../x")))
+    repository.commit = "../../../x"
+    with pytest.raises(ModelError, match="which no hub does"):
+        fetch()
+    assert not list(hub_cache.iterdir())
+
+
+def test_a_hub_that_sends_more_than_it_said_is_not_listened_to(fake_hub, repository, hub_cache):
+    fake_hub.wrong[UNET] = repository.files[UNET] + bytes(50 * PIECE)
+    with pytest.raises(ModelError, match="came damaged"):
+        fetch()
+    assert not list(hub_cache.rglob(f"{repository.etag(UNET)}.incomplete"))
+
+
 def test_where_links_cannot_be_made_huggingface_hub_fetches_all_by_itself(fake_hub, repository, monkeypatch):
     monkeypatch.setattr(download, "are_symlinks_supported", lambda _: False)
     events = []
