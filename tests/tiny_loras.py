@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from safetensors.torch import load_file, save_file
 
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "q_proj", "k_proj")
+ATTENTION = ("to_q", "to_query", "to_k", "to_v", "to_out.0", "q_proj", "k_proj")
 FEED_FORWARD = ("net.2", "fc1", "fc2", "proj_out", "add_q_proj", "linear_2", "proj_mlp", "w1", "to_qkv_mlp_proj")
 PREFIXES = {"unet": "lora_unet", "transformer": "lora_unet", "text_encoder": "lora_te", "text_encoder_2": "lora_te2"}
 

@@ -231,7 +231,8 @@ def add(pipeline: Any, loras: Iterable[Ready]) -> None:
         for each in listed:
             _add(pipeline, each)
         names = [each.name for each in listed]
-        pipeline.set_adapters(names, adapter_weights=[each.adapter.asked.scale for each in listed])
+        with _explained(listed[-1].adapter):
+            pipeline.set_adapters(names, adapter_weights=[each.adapter.asked.scale for each in listed])
         _check_active(pipeline, listed)
     except BaseException:
         # One that does not fit leaves its half behind.

@@ -118,11 +118,12 @@ def _sign(title: str, families: tuple[str, ...], pattern: str) -> _Sign:
 
 
 _UNET: Final = r"^(?:down_blocks|up_blocks|mid_block|input_blocks|middle_block|output_blocks)_"
+_FIRST: Final = ("sd", "lcm")
 _ANY_FLUX: Final = ("flux", "flux-schnell", "flux-kontext", "flux-fill", "flux2", "chroma")
 # The first that matches tells; names are flat. Facts of the models' own code in diffusers 0.42 and of kohya's trainers.
 _SIGNS: Final = (
     _sign("Stable Diffusion XL", ("sdxl", "kolors"), rf"{_UNET}.*transformer_blocks_[1-9]"),
-    _sign("Stable Diffusion 1.x or 2.x", ("sd",), _UNET),
+    _sign("Stable Diffusion 1.x or 2.x", _FIRST, _UNET),
     _sign("AuraFlow", ("auraflow",), r"^joint_transformer_blocks_"),
     _sign("FLUX.2", ("flux2",), r"^single_transformer_blocks_\d+_attn_to_qkv_mlp|^(?:double|single)_stream_mod"),
     _sign("FLUX", _ANY_FLUX, r"^(?:double_blocks|single_blocks|single_transformer_blocks)_"),
@@ -138,13 +139,16 @@ _SIGNS: Final = (
     ),
     _sign("Z-Image", ("z-image",), r"^(?:layers|noise_refiner|context_refiner)_\d+_attention_"),
     _sign("Lumina-Image 2.0", ("lumina2",), r"^(?:layers|noise_refiner|context_refiner)_\d+_attn_"),
+    _sign("ERNIE-Image", ("ernie-image",), r"^layers_\d+_self_attention_"),
+    _sign("Krea 2", ("krea2",), r"^text_fusion_"),
+    _sign("CogView4, PixArt or Sana", ("cogview4", "pixart", "sana"), r"^transformer_blocks_\d+_attn1_to_"),
     _sign("HiDream", ("hidream",), r"^(?:double|single)_stream_blocks_"),
     _sign("Kandinsky 5", ("kandinsky5",), r"^(?:visual|text)_transformer_blocks_"),
     _sign("Wan, which makes films,", (), r"^blocks_\d+_(?:self|cross)_attn_"),
 )
 _BY_WIDTH: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
-    768: ("Stable Diffusion 1.x", ("sd",)),
-    1024: ("Stable Diffusion 2.x", ("sd",)),
+    768: ("Stable Diffusion 1.x", _FIRST),
+    1024: ("Stable Diffusion 2.x", _FIRST),
     1280: ("the refiner of Stable Diffusion XL", ("sdxl",)),
     2048: ("Stable Diffusion XL", ("sdxl", "kolors")),
 }
@@ -371,7 +375,7 @@ def made_for(layers: Iterable[Layer]) -> tuple[str, tuple[str, ...]] | None:
         # Of the models that read two encoders of CLIP, only this one had trainers that train them.
         second = any(each.component == "text_encoder_2" for each in listed)
         return ("Stable Diffusion XL", ("sdxl", "sd3")) if second and not inner else None
-    if found.families[:1] in (("sd",), ("sdxl",)):
+    if found.pattern.pattern.startswith(_UNET):
         widths = {
             each.shapes["down"][1]
             for each in inner
