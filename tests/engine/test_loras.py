@@ -33,7 +33,8 @@ def pixels(image):
 def called(pipeline, plan):
     with environment.quiet():
         made = pipeline(**plan.arguments, generator=torch.Generator("cpu").manual_seed(plan.seeds[0]))
-    return pixels(made.images[0])
+    # Kandinsky 5 calls them by another name.
+    return pixels((made.images if hasattr(made, "images") else made.image)[0])
 
 
 def drawn_with(plan, *adapters):
