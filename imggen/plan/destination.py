@@ -7,6 +7,7 @@ from typing import Final
 from imggen.errors import RequestError
 from imggen.plan import marking, naming, words
 from imggen.plan.case import ASKED, COMMAND_LINE, Case
+from imggen.plan.given import starts
 from imggen.plan.naming import Named, NamedAfter
 from imggen.plan.request import GeneratePlan, ImageFormat, OutputPlan
 
@@ -41,7 +42,7 @@ def choose(case: Case, pictures: int) -> Destination:
     plan = marking.choose(request, metadata=level, typed=typed)
     # A file's name tells the prompt as well as the file does.
     named_by_words = naming.DEFAULT if plan.prompt == "full" else naming.WORDLESS
-    usual = "{stem}-{seed}" if case.given else named_by_words
+    usual = "{stem}-{seed}" if starts(case.given) else named_by_words
     suffix = next(suffix for suffix, kind in naming.SUFFIXES.items() if kind == chosen)
     output = OutputPlan(
         template=request.output if request.output is not None else usual + suffix,

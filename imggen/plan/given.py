@@ -23,3 +23,8 @@ class Given:
     source_type: str | None = None
     recipe: Recipe | None = None
     guid: str | None = None
+
+
+def starts(given: tuple[Given, ...]) -> bool:
+    """Return whether a picture is made from one of these; those beside the words are only followed or shown."""
+    return any(each.role not in ("control", "shown") for each in given)

@@ -38,7 +38,7 @@ from imggen.plan.catalog import Family
 from imggen.plan.change import Axes, Change, Method
 from imggen.plan.destination import Destination
 from imggen.plan.dtypes import Chosen
-from imggen.plan.given import Given
+from imggen.plan.given import Given, starts
 from imggen.plan.machine import Device, Dtype, Machine
 from imggen.plan.request import GeneratePlan, GenerateRequest, Lever, ModelFacts
 from imggen.plan.steering import Steering
@@ -203,7 +203,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
 
 
 def _size(case: Case, taken: sizes.Limits) -> sizes.Size:
-    if all(each.role in ("control", "shown") for each in case.given):
+    if not starts(case.given):
         return sizes.choose(case.request, taken)
     start = alteration.picture(case.given)
     if case.request.task != "outpaint":

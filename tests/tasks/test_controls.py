@@ -217,6 +217,13 @@ def test_a_control_is_recorded_with_its_picture_and_comes_back_when_that_is_name
     assert any("the control is another file" in each for each in heard)
 
 
+def test_a_picture_from_words_is_named_by_them_whatever_it_follows(tiny_models, control):
+    said = {"model": str(tiny_models("sd")), "steps": 1, "control": (f"{control('sd')}:edges.png",)}
+    (made,) = make(**said)
+    (plain,) = make(model=said["model"], steps=1, seed="8")
+    assert made.path.name.replace("7", "8") == plain.path.name
+
+
 def test_a_picture_that_only_follows_lines_is_still_one_that_a_model_made(tiny_models, control):
     make(model=str(tiny_models("sd")), steps=2, control=(f"{control('sd')}:edges.png",), output="out.png")
     assert metadata.read(Path("out.png")).xmp[metadata.SOURCE_TYPE] == metadata.GENERATED
