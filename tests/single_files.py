@@ -84,6 +84,25 @@ def stable_diffusion_xl(pipeline):
     return {**unet(pipeline.unet), **vae(pipeline.vae), **clip, **second}
 
 
+def stable_diffusion_3(pipeline):
+    """A Stable Diffusion 3 with all of its parts in one file, the transformer under the names of diffusers."""
+    encoders = {
+        "clip_l": pipeline.text_encoder,
+        "clip_g": pipeline.text_encoder_2,
+        "t5xxl": pipeline.text_encoder_3,
+    }
+    return {
+        **{f"model.diffusion_model.{name}": each for name, each in pipeline.transformer.state_dict().items()},
+        **{
+            f"text_encoders.{encoder}.transformer.{name}": each
+            for encoder, module in encoders.items()
+            for name, each in module.state_dict().items()
+            if "embed_tokens" not in name
+        },
+        **vae(pipeline.vae),
+    }
+
+
 def clip_l(encoder):
     return {f"text_model.{name.removeprefix('text_model.')}": each for name, each in encoder.state_dict().items()}
 

@@ -21,6 +21,7 @@ from imggen.plan.request import GeneratePlan, SingleFile
 
 NONE: Final[Mapping[str, object]] = MappingProxyType({})
 _LDM: Final = "model.diffusion_model."
+_PROJECTION: Final = "text_encoders.clip_l.transformer.text_projection.weight"
 _OLD_CLIP: Final = "cond_stage_model.transformer."
 _TYPES: Final = {
     torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64",
@@ -45,9 +46,14 @@ def component(plan: GeneratePlan, name: str, component_class: Any, options: Mapp
         device = plan.device if placement.goes_straight(plan) else None
         return component_class.from_single_file(tensors, dtype=dtype, device=device, **where, **options, **computing)
     if component_class.__name__.startswith("CLIP"):
-        return single_file_utils.create_diffusers_clip_model_from_ldm(
+        module = single_file_utils.create_diffusers_clip_model_from_ldm(
             component_class, checkpoint=tensors, torch_dtype=dtype, **where
         )
+        own = tensors.get(_PROJECTION)
+        if own is not None and hasattr(module, "text_projection"):
+            # diffusers puts the identity in its place.
+            module.text_projection.weight.data = own.to(dtype)
+        return module
     module = single_file_utils.create_diffusers_t5_model_from_checkpoint(
         component_class, checkpoint=tensors, torch_dtype=dtype, **where
     )

@@ -151,7 +151,7 @@ def _find_whole(reference: str, terms: Terms, on_event: Callable[[Progress], Non
     folder = _at_home(name)
     if _is_there(folder) and revision is None:
         return read(_local(name, folder), reference=name, source="folder", terms=terms)
-    if not HUB_ID.fullmatch(name):
+    if not HUB_ID.fullmatch(name) or Path(name).suffix.lower() in checkpoint.SUFFIXES:
         raise _unknown(name)
     return _from_hub(name, revision, terms, on_event)
 

@@ -55,6 +55,11 @@ def all_in_one(pipeline):
 ORIGINALS = {
     "sd": ("sd", single_files.stable_diffusion, {"unet", "vae", "text_encoder"}),
     "sdxl": ("sdxl", single_files.stable_diffusion_xl, {"unet", "vae", "text_encoder", "text_encoder_2"}),
+    "sd3": (
+        "sd3",
+        single_files.stable_diffusion_3,
+        {"transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"},
+    ),
     "flux": ("flux", lambda made: single_files.flux(made.transformer), {"transformer"}),
     "flux all in one": ("flux", all_in_one, {"transformer", "vae", "text_encoder", "text_encoder_2"}),
 }
@@ -229,9 +234,11 @@ def test_a_damaged_file_is_refused_before_its_base_is_looked_for(damage, reason,
     assert caught.value.exit_code == 4
 
 
-def test_a_file_that_is_not_there_is_said_to_be_none():
-    with pytest.raises(ModelError, match=r"there is no file \./nothing\.safetensors"):
-        store.find("./nothing.safetensors")
+@pytest.mark.parametrize("name", ["./nothing.safetensors", "models/nothing.gguf", "nothing.ckpt"])
+def test_a_file_that_is_not_there_is_said_to_be_none(name):
+    with pytest.raises(ModelError) as caught:
+        store.find(name)
+    assert caught.value.message == f"there is no file {name}"
 
 
 def test_a_file_of_another_kind_is_no_model(tmp_path):

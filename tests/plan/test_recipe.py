@@ -274,9 +274,10 @@ def test_recipe_of_the_second_schema_has_no_marks(name):
         recipe.parse(changed(schema=2, **{name: None}))
 
 
-def test_recipe_of_the_third_schema_has_no_adapters():
-    with pytest.raises(RequestError, match="schema 3 and the key 'adapters', which came with schema 4"):
-        recipe.parse(changed(schema=3, adapters=None))
+@pytest.mark.parametrize("name", ["adapters", "base", "base_revision", "stored", "quantize"])
+def test_recipe_of_the_third_schema_has_no_adapters_and_no_base(name):
+    with pytest.raises(RequestError, match=f"schema 3 and the key '{name}', which came with schema 4"):
+        recipe.parse(changed(schema=3, **{name: None}))
 
 
 def test_schemas_within_are_looked_at_too():
