@@ -218,11 +218,13 @@ def is_generated(stated: object) -> bool:
 
 
 def _origin(recipe: Recipe) -> dict[str, xmp.Value]:
-    """Return what names the pictures that went in: the one that was changed, and all of them where there are more."""
+    """Return what names the pictures that went in: the one that was changed, and all of them where there are others."""
     bases = [each for each in recipe.ingredients if each.role in _BASES]
     named = [each for each in recipe.ingredients if each.role != "mask"]
     derived: dict[str, xmp.Value] = {DERIVED: _reference(bases[0])} if len(bases) == 1 else {}
-    return derived | ({INGREDIENTS: tuple(_reference(each) for each in named)} if len(named) > 1 else {})
+    return derived | (
+        {INGREDIENTS: tuple(_reference(each) for each in named)} if named != bases or len(bases) > 1 else {}
+    )
 
 
 def _reference(ingredient: Ingredient) -> dict[str, str]:

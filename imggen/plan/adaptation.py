@@ -231,6 +231,7 @@ def summary(facts: AdapterFacts) -> dict[str, object]:
         "scale": facts.asked.scale,
         "token": facts.asked.token,
         "image": facts.asked.image,
+        "preprocessor": facts.asked.preprocessor,
         "files": [str(each) for each in facts.files],
         "sha256": facts.sha256,
         "weight_bytes": facts.weight_bytes,

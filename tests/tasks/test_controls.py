@@ -226,7 +226,9 @@ def test_a_picture_from_words_is_named_by_them_whatever_it_follows(tiny_models, 
 
 def test_a_picture_that_only_follows_lines_is_still_one_that_a_model_made(tiny_models, control):
     make(model=str(tiny_models("sd")), steps=2, control=(f"{control('sd')}:edges.png",), output="out.png")
-    assert metadata.read(Path("out.png")).xmp[metadata.SOURCE_TYPE] == metadata.GENERATED
+    said = metadata.read(Path("out.png")).xmp
+    assert said[metadata.SOURCE_TYPE] == metadata.GENERATED
+    assert [each["imggen:role"] for each in said[metadata.INGREDIENTS]] == ["control"]
 
 
 def test_a_policy_wants_consent_for_a_control_picture_and_knows_its_network(tiny_models, control):
