@@ -22,6 +22,9 @@ MIB: Final = 2**20
 LIBRARIES: Final = 490 * MIB
 """What Python and the libraries take by themselves once they are imported."""
 
+READING: Final = 180 * MIB
+"""What a large text encoder leaves behind in buffers of the processor's library, once a prompt was read."""
+
 # The share of a denoiser's weights in linear layers, the only ones that int8 and nf4 store smaller. The rest of a U-Net
 # are convolutions: 31 % of Stable Diffusion 1.5 is linear, 87 % of SDXL, which says so (`use_linear_projection`).
 _LINEAR: Final = 0.98
@@ -37,7 +40,9 @@ _LAYER: Final = 1 / 32
 
 # All of these are numbers of copies, of the activations that the widest layer reads, at the precision of the run.
 # An autoencoder's, per pixel and channel of its last level; less where convolutions are turned to channels-last.
-_DECODE_COPIES: Final[dict[bool, float]] = {False: 9.8, True: 7.5}
+_DECODE_COPIES: Final[dict[bool, float]] = {False: 9.8, True: 8.2}
+_DEEP_DECODE_COPIES: Final = 5.4
+"""The same of an autoencoder that makes 32 pixels of each latent, Sana's."""
 # A U-Net's, per latent and channel of its first level, by whether that level has attention.
 _UNET_COPIES: Final[dict[bool, float]] = {False: 34.5, True: 48.8}
 # A transformer's, per token and channel, by its class: what a block holds at a time.
@@ -54,6 +59,8 @@ _LOOKED_AT: Final = ("PixArtTransformer2DModel", "SanaTransformer2DModel")
 _UNET_LEAST: Final = 145 * MIB
 _UNET_SCRATCH: Final = 45 * MIB
 _DECODE_SCRATCH: Final = 100 * MIB
+# In main memory what one tile leaves behind does not fit the next, which may be a smaller one at the border.
+_TILES_SCRATCH: Final = 270 * MIB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +92,7 @@ class Job:
 class Need:
     """Estimated bytes, by what takes them.
 
-    `base` are the libraries, where they share the memory with the model; `weights` are all of them, in the run's dtype
+    `base` are the libraries and their buffers, where they share the memory with the model; `weights` are all of them, in the run's dtype
     or quantised; `largest` is the largest component's, `rest` those of the autoencoder; `layer` is what group offload
     moves at a time. `private` are the weights that do not stay mapped from their file: the kernel cannot drop them.
     `scores` is the largest matrix of attention scores, where the device keeps it whole.
@@ -108,7 +115,7 @@ def estimate(job: Job) -> Need:
     added = sum(_added(each, job) for each in job.adapters)
     largest = max(weights.values(), default=0)
     return Need(
-        base=LIBRARIES if job.device == "cpu" else 0,
+        base=_base(job),
         weights=sum(weights.values()) + added,
         largest=largest + added,
         rest=weights.get("vae", 0),
@@ -124,6 +131,13 @@ def estimate(job: Job) -> Need:
 def text(size: int) -> str:
     """Return `size` bytes for people: `1.5 GiB`, `80 MiB`."""
     return f"{size / GIB:.1f} GiB" if size >= GIB else f"{-(-size // MIB)} MiB"
+
+
+def _base(job: Job) -> int:
+    if job.device != "cpu":
+        return 0
+    # What U-Nets listen to is CLIP, which is small.
+    return LIBRARIES if job.family.denoiser == "unet" else LIBRARIES + READING
 
 
 def _weights(component: str, size: int, job: Job) -> int:
@@ -204,7 +218,14 @@ def decoding(job: Job, width: int, height: int) -> int:
     vae = job.facts.configs.get("vae", {})
     channels = _first(vae.get("block_out_channels") or vae.get("decoder_block_out_channels"), 128)
     bytes_each = 4 if job.family.force_upcast_vae and job.dtype == "float16" else BYTES[job.dtype]
-    return int(width * height * channels * bytes_each * _DECODE_COPIES[job.channels_last]) + _DECODE_SCRATCH
+    deep = job.facts.components.get("vae", ("", ""))[1] == "AutoencoderDC"
+    copies = _DEEP_DECODE_COPIES if deep else _DECODE_COPIES[job.channels_last]
+    return int(width * height * channels * bytes_each * copies) + _DECODE_SCRATCH
+
+
+def decoding_tiled(job: Job, tile: int) -> int:
+    """Return the same for a picture in tiles of an edge of `tile` pixels."""
+    return decoding(job, tile, tile) + (_TILES_SCRATCH if job.device == "cpu" else 0)
 
 
 def scores(job: Job) -> int:

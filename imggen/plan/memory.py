@@ -169,7 +169,7 @@ def _fits(rung: _Rung, job: Job, need: Need, *, reserve: bool) -> bool:
 
 def _held(rung: _Rung, job: Job, need: Need) -> int:
     """Return the most bytes that are held at a time where the picture is computed."""
-    decoding = estimates.decoding(job, rung.tile, rung.tile) if rung.tile else need.decoding
+    decoding = estimates.decoding_tiled(job, rung.tile) if rung.tile else need.decoding
     working = max(need.denoising, decoding)
     if job.device == "cpu":
         return need.base + need.private + working
@@ -253,7 +253,7 @@ def _tile_reason(request: GenerateRequest, job: Job, need: Need, rung: _Rung) ->
     if not rung.tile:
         whole = f"decoding whole takes about {text(need.decoding)}"
         return whole if can_tile(job.facts) else f"{whole}, and {_vae(job.facts)} cannot decode in tiles"
-    tiled = estimates.decoding(job, rung.tile, rung.tile)
+    tiled = estimates.decoding_tiled(job, rung.tile)
     return f"decoding whole takes about {text(need.decoding)}, in tiles {text(tiled)}"
 
 
@@ -387,7 +387,7 @@ def _memory(job: Job, need: Need, rung: _Rung) -> MemoryNeed:
         weights_bytes=need.weights,
         private_bytes=need.private,
         denoising_bytes=need.denoising,
-        decoding_bytes=estimates.decoding(job, rung.tile, rung.tile) if rung.tile else need.decoding,
+        decoding_bytes=estimates.decoding_tiled(job, rung.tile) if rung.tile else need.decoding,
         peak_bytes=_held(rung, job, need),
         free_bytes=_free(job),
     )
