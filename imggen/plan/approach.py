@@ -158,8 +158,7 @@ def _repaint(case: Case, _: Size) -> Approach:
 
 
 def _breed(case: Case, size: Size) -> Approach:
-    unknown = f"how {case.family.title} takes noise and words is not known" if case.family.unlisted else None
-    lacks = unknown or _not_by_recipe(case, size)
+    lacks = case.family.breeding_refusal or _not_by_recipe(case, size)
     if lacks is None:
         return Approach(
             method="noise-and-words",
@@ -254,9 +253,19 @@ def _starting(case: Case, lacks: str) -> str:
         raise RequestError(
             f"{case.facts.reference} cannot {_CALLED[case.request.task]}: {lacks}, and {case.family.title} starts from "
             "noise, it only looks at pictures",
-            hint="another --model" if case.request.task != "blend" else _HERITABLE,
+            hint=_heritable(case),
+        )
+    if case.request.task == "blend" and "image-to-image" not in case.family.pipelines:
+        raise RequestError(
+            f"{case.facts.reference} cannot mix pictures: {lacks}, and {case.family.title} has no pipeline that can "
+            f"{_CALLED['image-to-image']}",
+            hint=_heritable(case),
         )
     return _pipeline(case, "image-to-image")
+
+
+def _heritable(case: Case) -> str:
+    return _HERITABLE if case.request.task == "blend" and not case.family.breeding_refusal else "another --model"
 
 
 def _pipeline(case: Case, task: Task) -> str:

@@ -767,6 +767,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         mixing_refusal=_OWN_LENGTHS,
         # The words that were asked for, not those that its enhancer would make of them.
         extra_arguments={"use_pe": False},
+        breeding_refusal="its pipeline draws its noise in the midst of its call, where no other can be mixed in",
     ),
     Family(
         name="omnigen",
@@ -792,6 +793,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         tile_refusal=_NO_TILES,
         adapter_refusal=_NO_ADAPTERS,
         mixing_refusal=_OWN_LENGTHS,
+        breeding_refusal="its pipeline reads a prompt in the midst of its call, where no other can be mixed in",
     ),
     Family(
         name="kandinsky5",

@@ -49,7 +49,8 @@ class Family:
     `clip` says which of the layers of its CLIP encoders it reads, where it has no other encoders: only these can weigh
     words and read long prompts in chunks.
     `slicing_refusal` says why diffusers' own attention slicing is not on offer, `tile_refusal` why no seamless picture
-    is, `adapter_refusal` why no IP-Adapter is, `mixing_refusal` why unlike prompts of parents are not mixed.
+    is, `adapter_refusal` why no IP-Adapter is, `mixing_refusal` why unlike prompts of parents are not mixed, and
+    `breeding_refusal` why neither their noise nor their words are.
     `sized_by_image` are the tasks whose pipelines take their size from the picture, `inpaint_channels` the denoiser's
     input channels that the inpainting pipeline takes, () for any.
     `reference` says how the family edits by looking at pictures, None where it does not. `hands_over_mu` says that the
@@ -92,6 +93,7 @@ class Family:
     tile_refusal: str | None = None
     adapter_refusal: str | None = None
     mixing_refusal: str | None = None
+    breeding_refusal: str | None = None
     sized_by_image: tuple[Task, ...] = ()
     inpaint_channels: tuple[int, ...] = ()
     reference: Reference | None = None

@@ -139,6 +139,7 @@ def _family(usable: dict[Task, str]) -> Family:
         tile_refusal=_UNKNOWN,
         adapter_refusal=_UNKNOWN,
         mixing_refusal=_UNKNOWN,
+        breeding_refusal=f"how {base.removesuffix('Pipeline')} takes noise and words is not known",
         # The pipelines of SDXL put an invisible watermark of their own where the package for it is installed.
         initial={"add_watermarker": False} if "add_watermarker" in first.parts else {},
         extra_arguments=extra,

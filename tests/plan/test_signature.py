@@ -95,6 +95,14 @@ def test_every_familys_arguments_are_in_the_installed_pipelines_signature(family
         assert ("mask_image" in taken) == (task == "inpaint")
 
 
+@pytest.mark.parametrize(
+    "family", [each for each in catalog.FAMILIES if "text-to-image" in each.pipelines], ids=lambda family: family.name
+)
+def test_parents_are_mixed_where_the_pipeline_lets_noise_and_words_in(family):
+    words = signature.read(family.pipelines["text-to-image"]).words
+    assert (family.breeding_refusal is None) == ({"encode_prompt", "prepare_latents"} <= words)
+
+
 def test_looking_imports_neither_diffusers_nor_torch():
     code = (
         "import sys; from imggen.plan import signature; signature.parameters('StableDiffusionPipeline');"
