@@ -172,6 +172,15 @@ KINDS: Final[tuple[Kind, ...]] = (
         gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
     ),
     Kind(
+        title="Kolors",
+        telling=((*_UNET, "add_embedding.linear_1.weight", "encoder_hid_proj.weight"),),
+        family="kolors",
+        denoiser="unet",
+        class_name="UNet2DConditionModel",
+        sizes=_UNET_SIZES,
+        gguf_refusal=_NO_GGUF.format("Kolors"),
+    ),
+    Kind(
         title="Stable Diffusion XL's refiner",
         telling=((_LDM, "label_emb.0.0.weight", "conditioner.embedders.0.model.text_projection"),),
         family="sdxl",
@@ -271,6 +280,19 @@ KINDS: Final[tuple[Kind, ...]] = (
         class_name="ChromaTransformer2DModel",
         sizes=_FLUX_SIZES,
         parts={"text_encoder": "text_encoders.t5xxl.", "vae": "vae."},
+    ),
+    Kind(
+        title="FLUX.1 Fill",
+        telling=(
+            (_FLUX_ORIGINAL, "guidance_in.in_layer.weight"),
+            (*_FLUX_DIFFUSERS, "time_text_embed.guidance_embedder.linear_1.weight"),
+        ),
+        when={"in_channels": 384},
+        family="flux-fill",
+        class_name="FluxTransformer2DModel",
+        sizes=_FLUX_SIZES,
+        flags=_GUIDANCE,
+        parts=_CLIP_AND_T5,
     ),
     Kind(
         title="FLUX.1",
@@ -380,6 +402,23 @@ KINDS: Final[tuple[Kind, ...]] = (
         telling=(("double_stream_blocks.0.block.adaLN_modulation.1.bias",),),
         class_name="HiDreamImageTransformer2DModel",
         bases=("HiDream-ai/HiDream-I1-Full", "HiDream-ai/HiDream-I1-Dev", "HiDream-ai/HiDream-I1-Fast"),
+    ),
+    Kind(
+        title="Krea 2",
+        telling=(("txtfusion.projector.weight",), ("text_fusion.projector.weight",)),
+        class_name="Krea2Transformer2DModel",
+        bases=("krea/Krea-2-Raw", "another Krea 2"),
+    ),
+    Kind(
+        title="ERNIE-Image",
+        telling=(("layers.0.adaLN_sa_ln.weight", "text_proj.weight"),),
+        class_name="ErnieImageTransformer2DModel",
+        bases=("FOLDER of the same model",),
+    ),
+    Kind(
+        title="HunyuanImage 2.1",
+        telling=(("context_embedder.proj_in.weight", "context_embedder_2.norm.weight"),),
+        refusal="diffusers has no loader for single files of it",
     ),
     Kind(
         title="Wan, which draws films",

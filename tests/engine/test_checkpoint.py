@@ -115,6 +115,9 @@ DENOISERS = (
     "sana",
     "qwen-image",
     "z-image",
+    "kolors",
+    "krea2",
+    "ernie-image",
     "hidream",
 )
 
@@ -126,7 +129,7 @@ DENOISERS = (
 def test_a_denoiser_under_the_names_of_diffusers_is_loaded_as_it_is(
     name, prefix, pipelines, tiny_models, make_plan, tmp_path
 ):
-    part = "unet" if name in ("sd", "sdxl") else "transformer"
+    part = "unet" if name in ("sd", "sdxl", "kolors") else "transformer"
     source = getattr(pipelines(name), part).state_dict()
     file = single_files.save({f"{prefix}{key}": each for key, each in source.items()}, tmp_path / "x.safetensors")
     facts = store.find(str(file), base=str(tiny_models(name)))

@@ -68,6 +68,7 @@ PUBLISHED = {
     "Stable Diffusion XL's refiner": REFINER,
     "Playground v2.5": SDXL | {"edm_mean": (4,)},
     "FLUX.1": FLUX,
+    "FLUX.1 Fill": FLUX | {"img_in.weight": (3072, 384)},
     "FLUX.1 schnell": SCHNELL,
     "FLUX.2": {"single_stream_modulation.lin.weight": (9216, 3072), "img_in.weight": (3072, 128)},
     "Chroma": SCHNELL | {"distilled_guidance_layer.in_proj.weight": (5120, 64)},
@@ -79,6 +80,8 @@ PUBLISHED = {
     "Z-Image": prefixed(Z_IMAGE),
     "Sana": {"blocks.0.mlp.inverted_conv.conv.weight": (11200, 2240, 1, 1)},
     "Qwen-Image": {"transformer_blocks.0.img_mod.1.weight": (18432, 3072), "txt_norm.weight": (3584,)},
+    "Krea 2": {"txtfusion.projector.weight": (1, 12)},
+    "ERNIE-Image": {"layers.0.adaLN_sa_ln.weight": (4096,), "text_proj.weight": (4096, 3072)},
     "HiDream-I1": {"double_stream_blocks.0.block.adaLN_modulation.1.bias": (30720,)},
 }
 
