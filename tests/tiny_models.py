@@ -417,7 +417,7 @@ def chroma(_: Path):
     )
 
 
-def qwen_image(_: Path, base_dim=8):
+def qwen_image(_: Path, base_dim=8, layers=2):
     torch.manual_seed(0)
     tokenizer = qwen_tokenizer()
     text = {
@@ -436,7 +436,7 @@ def qwen_image(_: Path, base_dim=8):
         transformer=QwenImageTransformer2DModel(
             in_channels=16,
             out_channels=4,
-            num_layers=2,
+            num_layers=layers,
             attention_head_dim=16,
             num_attention_heads=2,
             joint_attention_dim=16,
@@ -451,7 +451,7 @@ def qwen_image(_: Path, base_dim=8):
 
 def qwen_image_edit(root: Path, pipeline=QwenImageEditPipeline):
     # They look at pictures in a million pixels.
-    parts = qwen_image(root, base_dim=2).components
+    parts = qwen_image(root, base_dim=2, layers=1).components
     processor = Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(size={"shortest_edge": 56 * 56, "longest_edge": 112 * 112}),
         tokenizer=parts["tokenizer"],

