@@ -51,7 +51,7 @@ def read(plan: GeneratePlan) -> tuple[Ready, ...] | None:
     None where those do not tell all layers: see `read_for`. Raise ModelError for one that does not fit, or of which a
     tensor would come to nothing.
     """
-    if not plan.model.shapes.keys() >= plan.model.weight_bytes.keys():
+    if not lora.is_told(plan.model):
         return None
     return _read_all(plan, lora.slots(plan.model, catalog.named(plan.family)))
 

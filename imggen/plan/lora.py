@@ -235,7 +235,17 @@ def check(facts: AdapterFacts, model: ModelFacts, family: Family) -> None:
 def _is_untold(layer: Layer, model: ModelFacts, family: Family) -> bool:
     """Return whether the model has the layer's component, and no header says which layers that has."""
     name = family.denoiser if layer.component == DENOISER else layer.component
-    return name in model.components and name not in model.shapes
+    return name in model.components and not _is_told(name, model)
+
+
+def _is_told(component: str, model: ModelFacts) -> bool:
+    """Return whether headers say the shapes of a component's layers: weights that are stored smaller have others."""
+    return component in model.shapes and "quantization_config" not in model.configs.get(component, {})
+
+
+def is_told(model: ModelFacts) -> bool:
+    """Return whether headers say the shapes of all layers of the model."""
+    return all(_is_told(each, model) for each in model.weight_bytes)
 
 
 def _check_takes(facts: AdapterFacts, family: Family) -> None:
@@ -308,6 +318,7 @@ def slots(model: ModelFacts, family: Family) -> Slots:
             if tensor.endswith(".weight") and (layer := tensor.removesuffix(".weight"))
         }
         for name, each in model.shapes.items()
+        if _is_told(name, model)
     }
 
 

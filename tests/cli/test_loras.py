@@ -232,7 +232,7 @@ def test_the_same_one_twice_is_refused(run, model):
     )
 
 
-def test_the_plan_tells_each_and_no_torch_is_needed(run, model):
+def test_the_plan_tells_each(run, model):
     lora_for(model("sd"), "style.safetensors")
     ended = planned(run, "-m", model("sd"), "--lora", "style.safetensors:0.7", "-v")
     (told,) = json.loads(ended.out)["adapters"]

@@ -162,6 +162,19 @@ def test_the_two_first_versions_are_told_apart_by_their_width():
     )
 
 
+def test_shapes_of_weights_that_are_stored_smaller_say_nothing_of_their_layers():
+    model, name = stable_diffusion(), "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+    unet = model.configs["unet"] | {"quantization_config": {"quant_method": "bitsandbytes"}}
+    shapes = {"unet": {f"{name}.weight": (122_880, 1)}}
+    model = replace(model, configs=model.configs | {"unet": unet}, shapes=shapes)
+    lora.check(
+        facts(shapes={f"unet.{name}.lora_A.weight": (4, 768), f"unet.{name}.lora_B.weight": (320, 4)}),
+        model,
+        catalog.find(model),
+    )
+    assert not lora.is_told(model)
+
+
 @pytest.mark.parametrize(
     ("name", "place"),
     [
