@@ -126,3 +126,33 @@ def test_an_unknown_size_name_gets_the_nearest():
     with pytest.raises(RequestError, match="1081p") as caught:
         choose(size="1081p")
     assert caught.value.hint.startswith("--size 1080p")
+
+
+LISTED = sizes.Limits(
+    model="m",
+    native=(1024, 1024),
+    multiple_of=16,
+    smallest=640,
+    largest=1408,
+    listed=((1024, 1024), (768, 1280), (1280, 768)),
+)
+
+
+@pytest.mark.parametrize(("said", "size"), [({}, (1024, 1024)), ({"aspect": "16:9"}, (1280, 768))])
+def test_of_listed_sizes_the_likest_is_taken(said, size):
+    found = sizes.choose(GenerateRequest(**said), LISTED)
+    assert (found.width, found.height) == size
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ({"size": "1024x768"}, "--size 1280x768"),
+        ({"width": 512}, "--size 768x1280"),
+        ({"aspect": "4:1"}, "--size 1280x768"),
+    ],
+)
+def test_a_size_that_is_not_listed_is_refused_with_the_list(said, hint):
+    with pytest.raises(RequestError, match="m makes pictures of 1024x1024, 768x1280, 1280x768, not of") as caught:
+        sizes.choose(GenerateRequest(**said), LISTED)
+    assert caught.value.hint == hint
