@@ -175,7 +175,7 @@ def test_gguf_is_named_as_lossy_in_a_note_in_the_plan_and_in_the_recipe(tiny_mod
     assert "x.gguf stores weights as Q8_0, which lost some of their precision" in plan.notes
     assert "stored: transformer as Q8_0 (in the file; lossy)" in resolve.explain(plan)
     assert draw(**asked).recipe.stored == "Q8_0"
-    with pytest.raises(RequestError, match=r"--quantize int8: x\.gguf stores its weights smaller already, as Q8_0"):
+    with pytest.raises(RequestError, match=r"--quantize int8: x\.gguf .*Q8_0"):
         generate.plan(ask(**asked, quantize="int8"))
 
 
