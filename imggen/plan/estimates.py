@@ -92,10 +92,10 @@ class Job:
 class Need:
     """Estimated bytes, by what takes them.
 
-    `base` are the libraries and their buffers, where they share the memory with the model; `weights` are all of them, in the run's dtype
-    or quantised; `largest` is the largest component's, `rest` those of the autoencoder; `layer` is what group offload
-    moves at a time. `private` are the weights that do not stay mapped from their file: the kernel cannot drop them.
-    `scores` is the largest matrix of attention scores, where the device keeps it whole.
+    `base` are the libraries and their buffers, where they share the memory with the model; `weights` are all of them,
+    in the run's dtype or quantised; `largest` is the largest component's, `rest` those of the autoencoder; `layer` is
+    what group offload moves at a time. `private` are the weights that do not stay mapped from their file: the kernel
+    cannot drop them. `scores` is the largest matrix of attention scores, where the device keeps it whole.
     """
 
     base: int

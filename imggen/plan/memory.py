@@ -259,7 +259,7 @@ def _tile_reason(request: GenerateRequest, job: Job, need: Need, rung: _Rung) ->
 
 def _offloads(request: GenerateRequest, job: Job) -> tuple[Offloaded, ...]:
     wanted = request.offload or "auto"
-    possible = tuple(each for each in _RUNGS[job.device] if _refusal(each, job.quantize) is None)
+    possible = tuple(each for each in _RUNGS[job.device] if _refusal(each, job.quantize, job.facts) is None)
     if wanted == "auto":
         return possible
     if job.device == "cpu" and wanted != "none":
@@ -272,21 +272,20 @@ def _offloads(request: GenerateRequest, job: Job) -> tuple[Offloaded, ...]:
             f"--offload {wanted} moves layers between two memories, and processor and GPU share one here",
             hint="leave --offload out",
         )
-    refusal = _refusal(wanted, job.quantize)
+    refusal = _refusal(wanted, job.quantize, job.facts)
     if refusal is not None:
-        raise RequestError(
-            f"--offload {wanted} and --quantize {job.quantize}: {refusal}", hint=f"--offload {possible[-1]}"
-        )
+        stored = f"--quantize {job.quantize}" if job.quantize != "none" else job.facts.reference
+        raise RequestError(f"--offload {wanted} and {stored}: {refusal}", hint=f"--offload {possible[-1]}")
     return (wanted,)
 
 
-def _refusal(offload: Offloaded, quantize: Quantize) -> str | None:
+def _refusal(offload: Offloaded, quantize: Quantize, facts: ModelFacts) -> str | None:
     """Return why quantised weights cannot rest like that, None where they can."""
-    if quantize == "none":
+    if quantize == "none" and not facts.quantised:
         return None
     if offload == "sequential":
         return "layers are moved by a way that knows plain weights only"
-    if offload == "disk" and quantize in ("int8", "nf4"):
+    if offload == "disk" and quantize != "fp8":
         return "quantised weights cannot be written to the disk and read again"
     if offload == "group" and quantize == "nf4":
         return "weights of four bits move as whole parts only"
@@ -488,7 +487,9 @@ def _further_off(plan: GeneratePlan, request: GenerateRequest) -> Step | None:
     if request.offload not in (None, "auto"):
         return None
     # Weights that rest on the disk take as much of the accelerator as those in main memory.
-    rungs = [each for each in _RUNGS[plan.device] if each != "disk" and _refusal(each, plan.quantize) is None]
+    rungs = [
+        each for each in _RUNGS[plan.device] if each != "disk" and _refusal(each, plan.quantize, plan.model) is None
+    ]
     position = rungs.index("group" if plan.offload == "disk" else plan.offload)
     if position + 1 == len(rungs):
         return None

@@ -292,7 +292,8 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         vae_tile=levers.vae_tile,
         quantize=levers.quantize,
         memory=levers.memory,
-        channels_last=_channels_last(case.family, device.value, dtype.value),
+        # What is turned cannot be written to the disk.
+        channels_last=_channels_last(case.family, device.value, dtype.value) and levers.offload != "disk",
         allow_pickle=bool(case.request.allow_pickle),
         arguments=decided.arguments,
         initial=dict(case.family.initial),

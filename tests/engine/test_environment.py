@@ -1,4 +1,5 @@
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -37,6 +38,15 @@ def test_offline_is_what_the_variables_say(name, value, expected):
     os.environ[name] = value
     assert environment.is_offline() is expected
     assert environment.is_offline(asked=True)
+
+
+def test_libraries_do_not_chatter_about_each_other_unless_asked_to():
+    for name in environment.CHATTERING_LOGGERS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    logging.getLogger("bitsandbytes").setLevel(logging.DEBUG)
+    environment.prepare()
+    assert logging.getLogger("torch.utils._pytree").level == logging.ERROR
+    assert logging.getLogger("bitsandbytes").level == logging.DEBUG
 
 
 def test_offline_reaches_the_libraries():

@@ -204,6 +204,20 @@ def test_quantised_weights_that_cannot_rest_like_that_are_refused(offload, quant
     assert choose(asked, offload=hint, quantize=quantize).offload == hint
 
 
+@pytest.mark.parametrize("offload", ["disk", "sequential"])
+def test_a_file_of_quantised_weights_rests_in_memory(offload):
+    facts = stable_diffusion(quantised={"unet": "Q4_K"})
+    with pytest.raises(RequestError, match=f"--offload {offload} and sd-legacy/stable-diffusion-v1-5") as caught:
+        choose(job(facts, with_cuda(), "cuda", "bfloat16"), offload=offload)
+    assert caught.value.hint == "--offload group"
+
+
+def test_convolutions_that_go_to_the_disk_are_not_turned(make_plan):
+    asked = {"model": stable_diffusion(), "machine": with_cuda(), "width": 512, "height": 512}
+    assert make_plan(**asked).channels_last
+    assert not make_plan(**asked, offload="disk").channels_last
+
+
 @pytest.mark.parametrize(
     ("quantize", "machine", "device", "facts", "message", "hint"),
     [
