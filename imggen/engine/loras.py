@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import diffusers
 import torch
+from diffusers.loaders import FluxLoraLoaderMixin
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 from torch import Tensor
@@ -23,6 +24,7 @@ from imggen.plan.request import GeneratePlan
 # Which of a layer's tensors diffusers reads under which name; for text encoders it knows an older one only.
 _NEW: Final = {"down": "lora_A.weight", "up": "lora_B.weight", "bias": "lora_B.bias"}
 _OLD: Final = {"down": "lora_linear_layer.down.weight", "up": "lora_linear_layer.up.weight"}
+_KOHYA: Final = {"down": "lora_down.weight", "up": "lora_up.weight", "alpha": "alpha"}
 _MOST_REASON: Final = 300
 
 Place = tuple[str, str]
@@ -99,15 +101,39 @@ def _read(adapter: AdapterFacts, name: str, plan: GeneratePlan, slots: Slots) ->
     layers = lora.read(adapter.shapes)
     given, strengths = _renamed(layers, tensors, slots, plan), _strengths(adapter, layers, tensors)
     if given is None:
-        with _explained(adapter):
-            translated, strengths = _translated(tensors, plan)
-        weights = _checked(adapter, plan, translated, slots)
+        translated, strengths, weights = _understood(adapter, layers, tensors, plan, slots)
         own = all(each.style == "diffusers" for each in layers) or not weights
         given = None if own and not adapter.pickle else _respelt(translated, slots, plan)
     else:
         weights = _checked(adapter, plan, given, slots)
     _check_encoders(adapter, layers, weights)
     return Ready(adapter=adapter, name=name, given=given, weights=weights, strengths=strengths)
+
+
+def _understood(
+    adapter: AdapterFacts, layers: Iterable[Layer], tensors: Mapping[str, Tensor], plan: GeneratePlan, slots: Slots
+) -> tuple[dict[str, Tensor], dict[Place, float], dict[Place, tuple[Tensor, Tensor]]]:
+    """Return what diffusers makes of the tensors: see `_translated` and `_checked`."""
+    try:
+        with _explained(adapter):
+            translated, strengths = _translated(tensors, plan)
+        return translated, strengths, _checked(adapter, plan, translated, slots)
+    except ModelError:
+        # Its converter for FLUX knows the first names of the layers by kohya's names for the matrices alone.
+        if not issubclass(getattr(diffusers, plan.pipeline), FluxLoraLoaderMixin):
+            raise
+        named = {
+            f"diffusion_model.{each.module}.{_KOHYA[part]}": tensors[name]
+            for each in layers
+            if each.style == "original"
+            for part, name in each.names.items()
+            if part in _KOHYA
+        }
+        if len(named) != len(tensors):
+            raise
+        with _explained(adapter):
+            translated, strengths = _translated(named, plan)
+        return translated, strengths, _checked(adapter, plan, translated, slots)
 
 
 def _tensors(adapter: AdapterFacts) -> dict[str, Tensor]:

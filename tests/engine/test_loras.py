@@ -95,13 +95,25 @@ def first_flux(drawn):
     return tiny_loras.kohya(renamed)
 
 
-def test_a_file_of_kohya_for_flux_adds_exactly_what_it_says(planned, tmp_path):
+def first_names_of_peft(drawn):
+    """Return the same tensors as trainers write them that take FLUX as its authors published it."""
+    renamed = {}
+    for name, each in first_flux(drawn).items():
+        module, _, part = name.removeprefix("lora_unet_double_blocks_0_").partition(".")
+        place = f"base_model.model.double_blocks.0.{module.replace('_', '.', 2).replace('.', '_', 1)}"
+        rank = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight", "alpha": "alpha"}[part]
+        renamed[f"{place}.{rank}"] = each
+    return renamed
+
+
+@pytest.mark.parametrize("write", [first_flux, first_names_of_peft])
+def test_a_file_for_flux_in_its_first_names_adds_exactly_what_it_says(write, planned, tmp_path):
     plan = planned("flux")
     pipeline = loader.load(plan)
     endings = ("transformer_blocks.0.attn.to_out.0", "transformer_blocks.0.ff.net.0.proj", "blocks.0.ff.net.2")
     drawn = tiny_loras.draw(tiny_loras.layers_of(pipeline), endings=endings)
     drawn = [each for each in drawn if each.name.startswith("transformer_blocks.")]
-    path = tiny_loras.save(tmp_path / "kohya.safetensors", first_flux(drawn))
+    path = tiny_loras.save(tmp_path / "first.safetensors", write(drawn))
     expected = called(tiny_loras.merge(pipeline, drawn, -0.5), plan)
     assert differ(drawn_with(plan, found(path, -0.5)), expected) <= 1
 
