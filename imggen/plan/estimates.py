@@ -34,6 +34,8 @@ _QUANTIZED: Final[dict[Quantize, float]] = {"int8": 1.0, "fp8": 1.0, "nf4": 0.5 
 # The share of a U-Net's, and of an autoencoder's, weights that a change to channels-last copies: the convolutions of
 # more than one pixel.
 _CONVOLUTIONS: Final[dict[bool, float]] = {False: 0.63, True: 0.125}
+# What is held besides while half-precision weights are widened to float32, as a share of the largest component.
+_WIDENING: Final = 0.4
 # The largest layer that group offload moves at a time, as a share of its component: an embedding of words, or the
 # widest of some fifty blocks.
 _LAYER: Final = 1 / 32
@@ -95,7 +97,8 @@ class Need:
     `base` are the libraries and their buffers, where they share the memory with the model; `weights` are all of them,
     in the run's dtype or quantised; `largest` is the largest component's, `rest` those of the autoencoder; `layer` is
     what group offload moves at a time. `private` are the weights that do not stay mapped from their file: the kernel
-    cannot drop them. `scores` is the largest matrix of attention scores, where the device keeps it whole.
+    cannot drop them; `loading` is what is held beside them until all are there. `scores` is the largest matrix of
+    attention scores, where the device keeps it whole.
     """
 
     base: int
@@ -104,6 +107,7 @@ class Need:
     rest: int
     layer: int
     private: int
+    loading: int
     denoising: int
     scores: int
     decoding: int
@@ -121,6 +125,7 @@ def estimate(job: Job) -> Need:
         rest=weights.get("vae", 0),
         layer=int(largest * _LAYER),
         private=sum(_private(name, size, job) for name, size in weights.items()) + added,
+        loading=int(_WIDENING * max((size for name, size in weights.items() if _is_widened(name, job)), default=0)),
         denoising=denoising(job),
         scores=scores(job) if job.device == "mps" else 0,
         # Encoding what is seen takes no more than decoding as much.
@@ -190,6 +195,10 @@ def _private(component: str, size: int, job: Job) -> int:
     if found is None:
         found = _CONVOLUTIONS[_has_linear_projections(job)] if component == "unet" else 1.0
     return int(size * found)
+
+
+def _is_widened(component: str, job: Job) -> bool:
+    return BYTES[job.dtype] > BYTES[job.facts.stored_dtypes.get(component, job.dtype)]
 
 
 def _added(adapter: AdapterFacts, job: Job) -> int:

@@ -172,7 +172,7 @@ def _held(rung: _Rung, job: Job, need: Need) -> int:
     decoding = estimates.decoding_tiled(job, rung.tile) if rung.tile else need.decoding
     working = max(need.denoising, decoding)
     if job.device == "cpu":
-        return need.base + need.private + working
+        return need.base + need.private + max(working, need.loading)
     held: dict[Offloaded, int] = {
         "none": need.weights + working,
         "model": max(need.largest + need.denoising, need.rest + decoding),

@@ -60,6 +60,7 @@ def test_weights_that_stay_in_their_files_are_not_counted_as_private():
     assert 0.6 * 1_720_000_000 < turned < 0.8 * 1_720_000_000
     converted = estimates.estimate(job(sd, dtype="float32"))
     assert converted.private == converted.weights
+    assert converted.loading > 0 == estimates.estimate(job(sd, dtype="bfloat16")).loading
     pickled = estimates.estimate(job(replace(sd, pickles=("unet/x.bin",)), dtype="bfloat16"))
     assert pickled.private == pickled.weights
 
