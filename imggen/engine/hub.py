@@ -1,6 +1,7 @@
 """The Hugging Face hub: what its cache on this machine holds, and how more gets into it."""
 
 import errno
+import glob
 import os
 import re
 import shutil
@@ -39,7 +40,7 @@ FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 LEAST_COMMIT = 4
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-FILE = re.compile(r"(?!.*(^|/)\.\.?(/|$))[^/\\:\0][^\\:\0]*")
+FILE = re.compile(r"(?!(.*/)?\.\.?(/|$))[^/\\:\x00-\x1f\x7f][^\\:\x00-\x1f\x7f]*")
 # How many names the hub is asked for when one is misspelt, and how alike one must be to be offered.
 MANY = 100
 LIKE = 0.75
@@ -66,12 +67,22 @@ def place() -> Path:
 
 def cached(repository: str, revision: str | None) -> Path | None:
     """Return the folder of the snapshot that the cache has of `repository`, whole or in part, or None."""
+    _check_revision(repository, revision)
     try:
         return Path(snapshot_download(repository, revision=revision, local_files_only=True))
     except IncompleteSnapshotError as error:
         return Path(error.snapshot_path)
     except (LocalEntryNotFoundError, HFValidationError):
         return None
+
+
+def _check_revision(repository: str, revision: str | None) -> None:
+    """Raise ModelError for a revision that no repository has; it becomes part of a path, and may come from a recipe."""
+    if revision is not None and not FILE.fullmatch(revision):
+        raise ModelError(
+            f"{repository} has no revision {revision!r}: that is no name of a branch, a tag or a commit",
+            hint=f"{repository}@main",
+        )
 
 
 def models() -> list[Cached]:
@@ -111,7 +122,8 @@ def removal(repository: str, revision: str | None) -> Removal:
 
     `revision` is a branch, a tag or the beginning of a commit. Raise ModelError where the cache has none of it.
     """
-    folder = download.place(place(), repository)
+    # As huggingface_hub names it, whose cache may be reached by a link.
+    folder = download.place(place().resolve(), repository)
     if not folder.is_dir():
         known = sorted({each.repository for each in models()})
         guess = nearest(repository, known)
@@ -122,20 +134,54 @@ def removal(repository: str, revision: str | None) -> Removal:
     cache = scan_cache_dir(place())
     found = next((each for each in cache.repos if each.repo_path == folder), None)
     if found is None or not found.revisions:
-        # What huggingface_hub cannot make sense of, it does not delete either.
-        return Removal(
-            repository=repository, commits=(), freed_bytes=_taken(folder), execute=lambda: shutil.rmtree(folder)
-        )
+        return _whole(repository, revision, folder)
     commits = _commits(found, revision)
     strategy = cache.delete_revisions(*commits)
     is_all = len(commits) == len(found.revisions)
     partial = sum(each.stat().st_size for each in (folder / "blobs").glob("*.incomplete")) if is_all else 0
+    # A snapshot may have links that somebody made to files of their own: the links go, the files stay.
+    blobs = frozenset(each for each in strategy.blobs if folder in each.parents)
+    foreign = {
+        each.blob_path: each.size_on_disk
+        for one in found.revisions
+        if one.commit_hash in commits
+        for each in one.files
+        if folder not in each.blob_path.parents and (is_all or each.blob_path in strategy.blobs)
+    }
+    chosen = replace(strategy, blobs=blobs)
     return Removal(
         repository=repository,
         commits=commits,
-        freed_bytes=strategy.expected_freed_size + partial,
-        execute=strategy.execute,
+        freed_bytes=strategy.expected_freed_size - sum(foreign.values()) + partial,
+        execute=lambda: _delete(repository, chosen.execute, (*chosen.repos, *chosen.snapshots)),
     )
+
+
+def _whole(repository: str, revision: str | None, folder: Path) -> Removal:
+    """Return the removal of all that is there of a model of which huggingface_hub can make no sense."""
+    if revision is not None:
+        raise ModelError(
+            f"{repository} is damaged in the cache, so that its revisions cannot be told apart",
+            hint=f"imggen models rm {repository}",
+        )
+    delete = folder.unlink if folder.is_symlink() else lambda: shutil.rmtree(folder)
+    return Removal(
+        repository=repository,
+        commits=(),
+        freed_bytes=0 if folder.is_symlink() else _taken(folder),
+        execute=lambda: _delete(repository, delete, (folder,)),
+    )
+
+
+def _delete(repository: str, delete: Callable[[], None], folders: Iterable[Path]) -> None:
+    try:
+        delete()
+    except OSError as error:
+        raise MachineError(f"{repository} cannot be deleted: {error.strerror or error}") from error
+    # huggingface_hub only logs what it could not delete.
+    left = next((each for each in folders if os.path.lexists(each)), None)
+    if left is not None:
+        raise MachineError(f"{repository} cannot be deleted: {left} stays", hint=f"ls -l {left.parent}")
 
 
 def _commits(found: Any, revision: str | None) -> tuple[str, ...]:
@@ -208,6 +254,7 @@ def one_file(reference: str, file: str, terms: Terms) -> Chooser:
 
 def ask(repository: str, revision: str | None, *, choose: Chooser, api: HfApi | None = None) -> Offer:
     """Return what the hub has of `repository` now: the commit, and the files that `choose` picks."""
+    _check_revision(repository, revision)
     api = api or HfApi()
     with explaining(repository, revision, api=api):
         info = api.model_info(repository, revision=revision, files_metadata=True)
@@ -289,7 +336,8 @@ def _bring(offer: Offer, count: Count) -> Path:
 
 
 def _snapshot(offer: Offer, files: Iterable[RemoteFile], *, cache: Path | None = None) -> Path:
-    names = [each.name for each in files]
+    # A name is none of the patterns that it may look like.
+    names = [glob.escape(each.name) for each in files]
     folder = snapshot_download(
         offer.repository,
         revision=offer.commit,

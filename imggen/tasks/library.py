@@ -73,7 +73,7 @@ def pull(asked: Asked, *, on_event: Report = ignore, on_offer: Callable[[Offered
     choose = hub.one_file(asked.reference, file, terms) if file else hub.pipeline_files(name, terms)
     offer = hub.ask(name, revision, choose=choose)
     if asked.repair and offer.snapshot.is_dir():
-        _drop_damaged(offer.snapshot, on_event)
+        _drop_damaged(offer.snapshot, hub.place(), on_event)
     before = offer.present_bytes()
     on_offer(
         Offered(
@@ -110,12 +110,15 @@ def _pull(asked: Asked) -> str:
     return f"imggen models pull {asked.reference}"
 
 
-def _drop_damaged(snapshot: Path, on_event: Report) -> None:
+def _drop_damaged(snapshot: Path, cache: Path, on_event: Report) -> None:
     for each in integrity.check(snapshot, on_event=on_event):
         path = snapshot / each.file
         if each.status == "damaged" and not path.is_dir():
             # The link stays until its bytes are gone, so that a run that is killed here leaves no bad file behind.
-            Path(os.path.realpath(path)).unlink(missing_ok=True)
+            real = Path(os.path.realpath(path))
+            # Somebody may have put a link to a file of their own there, which is not ours to delete.
+            if Path(os.path.realpath(cache)) in real.parents:
+                real.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
 
 

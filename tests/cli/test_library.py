@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from imggen.cli import suggestions
 from imggen.engine import aliases, store
@@ -189,6 +190,74 @@ def test_rm_never_touches_what_is_not_in_the_cache(run, hub_cache, tmp_path, nam
     ended = run("models", "rm", name, "--yes")
     assert ended.code == 2
     assert (folder / "model_index.json").exists()
+
+
+def test_rm_leaves_files_that_a_link_leads_to_alone(run, pulled, small, hub_cache, tmp_path):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("precious")
+    for each in (pulled, hub_cache / "models--org--small" / "snapshots" / ("f" * 40)):
+        each.mkdir(exist_ok=True)
+        (each / "mine.txt").symlink_to(mine)
+    before = json.loads(run("models", "list", "--json").lines[-1])["size_bytes"]
+    freed = json.loads(run("models", "rm", f"org/small@{COMMIT}", "-y", "--json").out)["freed_bytes"]
+    assert not pulled.exists()
+    assert freed <= before
+    assert run("models", "rm", "org/small", "-y", "--json").code == 0
+    assert mine.read_text() == "precious"
+
+
+def test_rm_of_a_linked_model_deletes_the_link(run, pulled, hub_cache, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "diary.txt").write_text("dear")
+    link = hub_cache / "models--org--link"
+    link.symlink_to(tmp_path / "elsewhere")
+    assert run("models", "rm", "org/link", "-y").code == 0
+    assert not link.is_symlink()
+    assert (tmp_path / "elsewhere" / "diary.txt").exists()
+
+
+def test_rm_of_one_revision_deletes_no_other_where_the_cache_is_damaged(run, pulled, hub_cache):
+    (hub_cache / "models--org--small" / "refs" / "stale").write_text("e" * 40)
+    ended = run("models", "rm", f"org/small@{COMMIT}", "-y")
+    assert ended.code == 4
+    assert "cannot be told apart" in ended.err
+    assert pulled.exists()
+    assert run("models", "rm", "org/small", "-y").code == 0
+    assert not pulled.exists()
+
+
+def test_rm_deletes_one_revision_where_the_cache_is_reached_by_a_link(run, pulled, small, hub_cache, monkeypatch):
+    small.commit = "f" * 40
+    small.files["README.md"] = b"# Another\n"
+    assert run("models", "pull", "org/small", "-q").code == 0
+    link = hub_cache.parent / "linked"
+    link.symlink_to(hub_cache)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(link))
+    assert run("models", "rm", f"org/small@{COMMIT}", "-y").code == 0
+    assert not pulled.exists()
+    assert pulled.with_name("f" * 40).exists()
+
+
+def test_repair_deletes_no_file_outside_of_the_cache(run, pulled, tmp_path):
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes(b"not one of those")
+    (pulled / UNET).unlink()
+    (pulled / UNET).symlink_to(mine)
+    assert run("models", "pull", f"org/small@{COMMIT}", "--repair", "-q").code == 0
+    assert mine.read_bytes() == b"not one of those"
+    assert run("models", "verify", "org/small").code == 0
+
+
+def test_revision_that_leads_out_of_the_cache_is_none(run, pulled, hub_cache, tmp_path):
+    small_model(tmp_path / "evil")
+    away = os.path.relpath(tmp_path / "evil", hub_cache / "models--org--small" / "snapshots")
+    (tmp_path / "ref").write_text(away)
+    to_ref = os.path.relpath(tmp_path / "ref", hub_cache / "models--org--small" / "refs")
+    for revision in (to_ref, away, str(tmp_path / "evil"), "a\nb"):
+        for words in (("models", "show"), ("models", "rm", "-y"), ("generate", "cat", "--dry-run", "-m")):
+            ended = run(*words, f"org/small@{revision}")
+            assert ended.code == 4, ended.err
+            assert "has no revision" in ended.err
 
 
 def test_rm_of_what_is_not_here_names_the_nearest(run, pulled):
