@@ -35,7 +35,7 @@ _MARKS: Final = re.compile(
     r"|(?P<text>\w+|\s+|.)",
     re.DOTALL,
 )
-_NUMBER: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)")
+_NUMBER: Final = re.compile(r"[-+]?(\d+(?:\.\d*)?|\.\d+)")
 _SPECIAL: Final = re.compile(r"[\\()\[\]{}|]|_(?=_)|(?<=_)_|<(?=(?:lora|lyco|hypernet):)|\bBREAK\b")
 _CLOSES: Final = {")": "(", "]": "["}
 
@@ -202,7 +202,8 @@ class _Held:
     def _parted(self) -> Iterator[list[_Item]]:
         part: list[_Item] = []
         for each in self._items:
-            if abs(each.weight) > _MOST:
+            # Also where it is none: 0 times a number too long to be one.
+            if not abs(each.weight) <= _MOST:
                 self._fault(f"a weight of {each.weight:g} is beyond {_MOST:g}", each.at, "(")
             if each.text is None:
                 yield part

@@ -25,9 +25,9 @@ _MARKS: Final = re.compile(
     r"|(?P<text>[^\\{}|_<]+|.)",
     re.DOTALL,
 )
-_WEIGHT: Final = re.compile(r"\s*(\d+\.?\d*|\.\d+)::")
+_WEIGHT: Final = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)::")
 _SEVERAL: Final = re.compile(r"\s*\d*(?:-\d*)?\$\$")
-_SCALE: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)")
+_SCALE: Final = re.compile(r"[-+]?(\d+(?:\.\d*)?|\.\d+)")
 _NAME: Final = re.compile(r"[^\W_](?:[\w-]|\.(?!\.))*(?:/[^\W_](?:[\w-]|\.(?!\.))*)*")
 
 

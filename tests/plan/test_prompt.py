@@ -126,3 +126,9 @@ def test_weights_are_refused_by_name_for_encoders_that_know_none(text):
 @pytest.mark.parametrize("text", ["a dog (sitting) [sic]", ":) at 10:30)", "(ratio: wide)", "[16:9]", "a) b) ((c"])
 def test_bare_brackets_are_words_to_encoders_that_know_no_weights(text):
     assert prompt.unweighted(text, "FLUX.1") == text
+
+
+@pytest.mark.parametrize("text", ["(a:" + "1" * 500_000 + "-)", "((a:0):" + "1" * 400 + ")"])
+def test_numbers_that_are_too_long_are_refused_soon(text):
+    with pytest.raises(RequestError):
+        prompt.parts(text)

@@ -155,3 +155,13 @@ def test_tags_ask_for_loras_and_are_no_words():
     parsed = template.parse("a cat <lora:ink:0.7>, <lora: wash >")
     assert [(each.name, each.scale) for each in parsed.tags] == [("ink", "0.7"), ("wash", "")]
     assert "".join(parsed.nodes) == "a cat , "
+
+
+def test_numbers_without_end_cost_no_more_than_their_length():
+    # Read with a pattern that can divide digits in many ways, this takes hours.
+    digits = "1" * 500_000
+    assert template.parse("{" + digits + "|b}").nodes
+    (only,) = template._lines("a file", digits)
+    assert only.weight == 1
+    with pytest.raises(RequestError, match="is asked for as"):
+        template.parse(f"<lora:a:{digits}x>")
