@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from imggen.engine import weights
+from imggen.engine import foreign_code, weights
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
@@ -184,6 +184,7 @@ def _encoder_files(folder: Path, terms: Terms) -> tuple[Path, ...]:
     if choice is None:
         raise ModelError(f"{folder} has no weights", hint="fetch the image encoder again")
     _refuse_pickles(choice.files, terms)
+    foreign_code.refuse(folder, "CLIPVisionModelWithProjection", {CONFIG: _config(folder)})
     return choice.files
 
 

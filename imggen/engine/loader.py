@@ -19,6 +19,7 @@ from imggen.engine import (
     controlnets,
     embeddings,
     failures,
+    foreign_code,
     loras,
     placement,
     quantization,
@@ -51,6 +52,7 @@ def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = ignore) -
     from there. A model that is damaged or incomplete is a ModelError, too little memory a MachineError.
     """
     _quieten()
+    foreign_code.forbid()
     threads.limit()
     with quiet():
         added = loras.read(plan)

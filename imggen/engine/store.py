@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeGuard, get_args
 
 import imggen.builtin
-from imggen.engine import aliases, checkpoint, weights
+from imggen.engine import aliases, checkpoint, foreign_code, weights
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
@@ -312,6 +312,8 @@ def read(
     index = _read_json(folder / INDEX)
     _refuse_code(folder, index)
     components = _components(folder, index)
+    for name, (_, class_name) in components.items():
+        foreign_code.refuse(folder / name, class_name, _configs(folder / name))
     choices = {name: _choice(folder, name, class_name, terms.without) for name, (_, class_name) in components.items()}
     pickles = tuple(
         path.relative_to(folder).as_posix() for each in choices.values() if each and each.pickle for path in each.files
@@ -456,6 +458,10 @@ def _check_texts(place: Path, class_name: str) -> None:
 def _config(place: Path) -> dict[str, object]:
     found = next((place / each for each in CONFIG_NAMES if (place / each).is_file()), None)
     return _read_json(found) if found else {}
+
+
+def _configs(place: Path) -> dict[str, dict[str, object]]:
+    return {each: _read_json(place / each) for each in CONFIG_NAMES if (place / each).is_file()}
 
 
 def files(facts: ModelFacts, dtype: Dtype) -> dict[str, weights.Choice]:

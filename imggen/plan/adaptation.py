@@ -104,6 +104,9 @@ def split_hub(reference: str) -> tuple[str, str | None, str | None] | None:
     found = _HUB.fullmatch(reference)
     if found is None or found["repository"].lower().endswith(WEIGHT_SUFFIXES):
         return None
+    # What leads out of a repository is none of its files.
+    if any({".", ".."} & set(re.split(r"[/\\]", found[each] or "")) for each in ("revision", "file")):
+        return None
     return found["repository"], found["revision"], found["file"]
 
 

@@ -199,3 +199,11 @@ def test_a_layer_has_one_name_in_whichever_style_it_is_written(name, place):
     (layer,) = lora.read({name: (4, 4)})
     where = "" if layer.component == lora.DENOISER else f"{layer.component}: "
     assert f"{where}{layer.flat}" == place
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["org/name/../../../x.safetensors", "org/name@../../x", "org/name@main/a/../x.safetensors", "org/name/./x.bin"],
+)
+def test_what_leads_out_of_a_repository_is_not_of_the_hub(reference):
+    assert adaptation.split_hub(reference) is None
