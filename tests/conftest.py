@@ -9,6 +9,10 @@ from hypothesis import HealthCheck, settings
 from imggen.data import drawing
 from imggen.errors import MachineError
 
+# Processes share the cores here, and torch's threads would wait for each other most of the time.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # how long an example takes says nothing on a busy machine
 settings.register_profile("imggen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("imggen")

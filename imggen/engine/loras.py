@@ -53,6 +53,8 @@ def read(plan: GeneratePlan) -> tuple[Ready, ...] | None:
     None where those do not tell all layers: see `read_for`. Raise ModelError for one that does not fit, or of which a
     tensor would come to nothing.
     """
+    if not any(each.asked.kind == "lora" for each in plan.adapters):
+        return ()
     if not lora.is_told(plan.model):
         return None
     return _read_all(plan, lora.slots(plan.model, catalog.named(plan.family)))

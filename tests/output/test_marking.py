@@ -10,6 +10,7 @@ from imggen.errors import PictureError, RequestError
 from imggen.output import enlargement, marking, metadata, watermark
 from imggen.output.marking import Wish
 from imggen.plan.marking import MarkingPlan
+from imggen.plan.recipe import SCHEMA
 
 KEY = b"k" * 32
 PICTURE = textured()
@@ -21,7 +22,7 @@ def marked(image=PICTURE, told=APPLE, *, key=None, where=None, **plan):
 
 def test_mark_is_the_beginning_of_the_name_and_the_recipe_says_that_it_is_there():
     made = marked()
-    assert made.told == replace(APPLE, watermark=True, schema=3)
+    assert made.told == replace(APPLE, watermark=True, schema=SCHEMA)
     assert made.particulars.guid == metadata.identity(made.told)
     assert made.particulars.watermark == made.particulars.guid.removeprefix("urn:uuid:").replace("-", "")[:12]
     assert watermark.detect(made.image).identity == made.particulars.watermark
