@@ -14,13 +14,13 @@ import diffusers
 import torch
 import transformers
 
-from tests import tiny_models
+from tests import tiny_parts
 
 CLIP = {
-    "vocab_size": tiny_models.VOCABULARY,
-    "bos_token_id": tiny_models.VOCABULARY - 2,
-    "eos_token_id": tiny_models.VOCABULARY - 1,
-    "pad_token_id": tiny_models.VOCABULARY - 1,
+    "vocab_size": tiny_parts.VOCABULARY,
+    "bos_token_id": tiny_parts.VOCABULARY - 2,
+    "eos_token_id": tiny_parts.VOCABULARY - 1,
+    "pad_token_id": tiny_parts.VOCABULARY - 1,
 }
 LATENT_4 = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4}
 BLOCKS = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
@@ -102,7 +102,7 @@ def stable_diffusion(root: Path) -> Any:
         unet=_empty(lambda: diffusers.UNet2DConditionModel(sample_size=64, cross_attention_dim=768)),
         vae=_autoencoder(sample_size=512, **LATENT_4),
         text_encoder=_clip(transformers.CLIPTextModel, 768, 12, 12),
-        tokenizer=tiny_models.clip_tokenizer(root),
+        tokenizer=tiny_parts.clip_tokenizer(root),
         scheduler=diffusers.DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False),
         safety_checker=None,
         feature_extractor=None,
@@ -129,8 +129,8 @@ def stable_diffusion_xl(root: Path) -> Any:
         vae=_autoencoder(sample_size=1024, scaling_factor=0.13025, **LATENT_4),
         text_encoder=_clip(transformers.CLIPTextModel, 768, 12, 2),
         text_encoder_2=_clip(transformers.CLIPTextModelWithProjection, 1280, 20, 2),
-        tokenizer=tiny_models.clip_tokenizer(root),
-        tokenizer_2=tiny_models.clip_tokenizer(root),
+        tokenizer=tiny_parts.clip_tokenizer(root),
+        tokenizer_2=tiny_parts.clip_tokenizer(root),
         scheduler=diffusers.EulerDiscreteScheduler(beta_schedule="scaled_linear"),
         add_watermarker=False,
     )
@@ -142,8 +142,8 @@ def flux(root: Path) -> Any:
         vae=_autoencoder(sample_size=1024, **LATENT_16),
         text_encoder=_clip(transformers.CLIPTextModel, 768, 12, 2),
         text_encoder_2=_t5(),
-        tokenizer=tiny_models.clip_tokenizer(root),
-        tokenizer_2=tiny_models.t5_tokenizer(),
+        tokenizer=tiny_parts.clip_tokenizer(root),
+        tokenizer_2=tiny_parts.t5_tokenizer(),
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
     )
 
@@ -165,9 +165,9 @@ def stable_diffusion_3(root: Path) -> Any:
         text_encoder=_clip(transformers.CLIPTextModelWithProjection, 768, 12, 2),
         text_encoder_2=_clip(transformers.CLIPTextModelWithProjection, 1280, 20, 2),
         text_encoder_3=_t5(),
-        tokenizer=tiny_models.clip_tokenizer(root),
-        tokenizer_2=tiny_models.clip_tokenizer(root),
-        tokenizer_3=tiny_models.t5_tokenizer(),
+        tokenizer=tiny_parts.clip_tokenizer(root),
+        tokenizer_2=tiny_parts.clip_tokenizer(root),
+        tokenizer_3=tiny_parts.t5_tokenizer(),
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
     )
 
@@ -185,13 +185,13 @@ def pixart_sigma(_: Path) -> Any:
         ),
         vae=_autoencoder(sample_size=512, scaling_factor=0.13025, **LATENT_4),
         text_encoder=_t5(),
-        tokenizer=tiny_models.t5_tokenizer(),
+        tokenizer=tiny_parts.t5_tokenizer(),
         scheduler=diffusers.DPMSolverMultistepScheduler(),
     )
 
 
 def sana(_: Path) -> Any:
-    tokenizer = tiny_models.gemma_tokenizer()
+    tokenizer = tiny_parts.gemma_tokenizer()
     kinds = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
     config = transformers.Gemma2Config(
         vocab_size=len(tokenizer),
@@ -230,7 +230,7 @@ def sana(_: Path) -> Any:
 
 
 def z_image(_: Path) -> Any:
-    tokenizer = tiny_models.qwen_tokenizer()
+    tokenizer = tiny_parts.qwen_tokenizer()
     config = transformers.Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=2560,
@@ -251,7 +251,7 @@ def z_image(_: Path) -> Any:
 
 
 def qwen_image(_: Path) -> Any:
-    tokenizer = tiny_models.qwen_tokenizer()
+    tokenizer = tiny_parts.qwen_tokenizer()
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": 3584,
