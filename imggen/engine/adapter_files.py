@@ -201,6 +201,8 @@ def _model_root(asked: Asked, names: Iterable[str]) -> PurePosixPath:
 def _choice(asked: Asked, place: Path, terms: Terms) -> weights.Choice:
     if place.is_file():
         return _file(asked, place)
+    if not place.is_dir():
+        raise ModelError(f"{asked.option} {asked.reference} is no file and no folder")
     if asked.kind in _MODELS:
         names = [each.relative_to(place).as_posix() for each in place.glob(f"*/{CONFIG}")]
         names += [CONFIG] if (place / CONFIG).is_file() else []

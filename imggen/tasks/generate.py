@@ -32,7 +32,7 @@ from imggen.plan import (
 )
 from imggen.plan import recipe as recipes
 from imggen.plan.adapter import AdapterFacts, Asked
-from imggen.plan.case import COMMAND_LINE, PARENTS
+from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE
 from imggen.plan.change import Role
 from imggen.plan.given import Given
 from imggen.plan.machine import Machine
@@ -111,7 +111,9 @@ def foresee(
     with TemporaryDirectory(prefix="imggen-", ignore_cleanup_errors=True) as name:
         # Not what a link of the system's stands for, so that paths within compare.
         sketch = Path(os.path.realpath(name)) if fetch else None
-        prepared = _prepare(request, on_event, fetch=fetch, sketch=sketch)
+        told: list[str] = []
+        prepared = _prepare(request, on_event, told.append, fetch=fetch, sketch=sketch)
+        prepared = replace(prepared, plan=replace(prepared.plan, notes=(*told, *prepared.plan.notes)))
         costs = forecast.foresee(prepared.plan, prepared.machine, sketch=sketch)
         return (forecast.settled(prepared.plan, sketch) if sketch else prepared.plan), costs
 
@@ -130,7 +132,7 @@ def generate(
     the pictures are there. One that cannot be drawn does not stop the others; at the end an ImggenError says which
     failed.
     """
-    prepared = _prepare(request, on_event)
+    prepared = _prepare(request, on_event, on_note)
     on_event = watch = timings.Stopwatch(on_event)
     on_plan(prepared.plan)
     for note in prepared.plan.notes:
@@ -182,7 +184,7 @@ def _enter(laid: Laid, pipeline: Any, decided: GeneratePlan, report: Report) -> 
 
 
 def _prepare(
-    request: GenerateRequest, on_event: Report, *, fetch: bool = True, sketch: Path | None = None
+    request: GenerateRequest, on_event: Report, on_note: Tell, *, fetch: bool = True, sketch: Path | None = None
 ) -> _Prepared:
     environment.prepare(offline=bool(request.offline))
     governed = governance.read(request.policy, _ACTIONS[request.task], sign=request.sign)
@@ -201,8 +203,10 @@ def _prepare(
     )
     asked = tuple(replace(each, reference=aliases.real(each.reference)) for each in adaptation.asked(request))
     for each in asked:
-        governance.check_name(governed, adaptation.repository(each.reference))
+        governance.check_name(governed, each.reference)
     _check_base(governed, request, terms)
+    for note in _recalled(request):
+        on_note(note)
     facts = _find(request, terms, on_event)
     found = tuple(_find_adapter(each, request, terms, on_event) for each in asked)
     adapter_files.check_words(found, facts)
@@ -262,7 +266,7 @@ def _beside(
 def _allowed(asked: Asked, governed: Governance) -> Asked:
     """Return what is asked for under its real name; raise CheckError where the policy refuses it by that."""
     real = replace(asked, reference=aliases.real(asked.reference))
-    governance.check_name(governed, adaptation.repository(real.reference))
+    governance.check_name(governed, real.reference)
     return real
 
 
@@ -368,6 +372,20 @@ def _check_base(governed: Governance, request: GenerateRequest, terms: Terms) ->
     base = store.base_of(request.model or store.BUILTIN, request.base, terms=terms)
     if base is not None:
         governance.check_name(governed, base)
+
+
+def _recalled(request: GenerateRequest) -> Iterator[str]:
+    """Yield what is said of weights that nobody typed, but a picture names: they may come from whoever made it."""
+    for origin, whose in ((RECIPE, "the recipe asks"), (PARENTS, "the parents' recipes ask")):
+        named = [name for name in _WEIGHTS if request.origin.get(name) == origin]
+        values = [getattr(request, name) for name in named]
+        listed = [one for each in values if each for one in (each if isinstance(each, tuple) else (each,))]
+        strange = [each for each in listed if each != store.BUILTIN]
+        if strange:
+            yield f"{whose} for {', '.join(strange)}; what is not on this machine is fetched from the hub, if it may be"
+
+
+_WEIGHTS: Final = ("model", "base", "vae", "lora", "embedding", "ip_adapter_weights")
 
 
 def _find(request: GenerateRequest, terms: Terms, on_event: Report) -> ModelFacts:

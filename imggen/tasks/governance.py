@@ -284,14 +284,18 @@ def worded(means: Means, prompt: str, negative_prompt: str) -> Means:
 
 
 def check_name(governed: Governance, reference: str) -> None:
-    """Raise CheckError for a model that the policy refuses by its name alone, before it is looked for or fetched."""
+    """Raise CheckError for weights that the policy refuses by their name alone, before they are looked for or fetched.
+
+    `reference` is the whole of it, with its revision and file.
+    """
     policy = governed.policy
     if policy is None or os.path.exists(os.path.expanduser(reference)):  # noqa: PTH110, PTH111 - ~nobody is a name
         return
     deny = tuple(each for each in policy.models.deny if not _BY_FACTS.search(each))
     allow = () if any(_BY_FACTS.search(each) for each in policy.models.allow) else policy.models.allow
+    name = adaptation.repository(reference).partition("@")[0]
     by_name = replace(policy, models=replace(policy.models, allow=allow, deny=deny))
-    governed.means().refuse(policies.check_model(by_name, ModelIdentity(reference=reference.partition("@")[0])))
+    governed.means().refuse(policies.check_model(by_name, ModelIdentity(reference=name)))
 
 
 def check_weights(governed: Governance, weights: Sequence[ModelIdentity], entry: Entry) -> None:

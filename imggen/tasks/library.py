@@ -62,7 +62,7 @@ def pull(asked: Asked, *, on_event: Report = ignore, on_offer: Callable[[Offered
     """
     environment.prepare()
     name, revision, file = _named(asked.reference)
-    governance.check_name(governance.read(None, "pull"), name)
+    governance.check_name(governance.read(None, "pull"), aliases.real(asked.reference))
     if environment.is_offline():
         raise ModelError(f"{name} cannot be fetched: HF_HUB_OFFLINE is set", hint=f"HF_HUB_OFFLINE=0 {_pull(asked)}")
     # See the store for why this import waits.

@@ -248,6 +248,16 @@ def test_repair_deletes_no_file_outside_of_the_cache(run, pulled, tmp_path):
     assert run("models", "verify", "org/small").code == 0
 
 
+def test_policy_holds_for_a_file_of_a_repository_that_is_also_a_folder_here(run, fake_hub, tmp_path, monkeypatch):
+    fake_hub.add("org/files", files={"ink.safetensors": b"x"})
+    (tmp_path / "org" / "files").mkdir(parents=True)
+    (tmp_path / "rules.toml").write_text('schema = 1\n[models]\ndeny = ["org/*"]\n')
+    monkeypatch.setenv("IMGGEN_POLICY", str(tmp_path / "rules.toml"))
+    ended = run("models", "pull", "org/files/ink.safetensors")
+    assert ended.code == 5
+    assert not fake_hub.gets("ink.safetensors")
+
+
 def test_revision_that_leads_out_of_the_cache_is_none(run, pulled, hub_cache, tmp_path):
     small_model(tmp_path / "evil")
     away = os.path.relpath(tmp_path / "evil", hub_cache / "models--org--small" / "snapshots")

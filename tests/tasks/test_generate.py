@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from PIL import Image
 
 from imggen.engine import loader
 from imggen.errors import EXIT_FAILED, ImggenError, MachineError, ModelError, PictureError, RequestError
-from imggen.output import metadata
-from imggen.plan.request import GenerateRequest
+from imggen.output import metadata, writer
+from imggen.plan.adapter import Adapter
+from imggen.plan.request import GenerateRequest, OutputPlan
 from imggen.tasks import generate
+from tests.recipes import APPLE
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
@@ -358,3 +361,47 @@ def test_a_plan_names_no_file_and_writes_none(ask):
     decided = generate.plan(ask(output="x.png"))
     assert json.dumps(decided.arguments)
     assert list(Path().iterdir()) == []
+
+
+def stranger(**changes):
+    """Write a picture with a recipe that somebody else could have made up."""
+    hostile = replace(APPLE, family="sd", sampler="ddim", width=64, height=64, **changes)
+    plan = OutputPlan(template="", format="png", quality=100, if_exists="auto", metadata="full")
+    writer.write(Image.new("RGB", (hostile.width, hostile.height)), hostile, plan, Path("stranger.png"))
+    return "stranger.png"
+
+
+def test_weights_that_a_recipe_names_are_told_before_they_are_looked_for(tiny_models):
+    lora = Adapter(kind="lora", reference="evil/lora", sha256="1a" * 32, scale=1.0)
+    picture = stranger(model=str(tiny_models("sd")), model_revision=None, adapters=(lora,))
+    notes = []
+    with pytest.raises(ModelError, match="evil/lora: it is not on this machine"):
+        list(generate.generate(GenerateRequest(from_file=picture), on_note=notes.append))
+    (told,) = [each for each in notes if "the recipe asks for" in each]
+    assert str(tiny_models("sd")) in told
+    assert "evil/lora:1" in told
+    notes.clear()
+    with pytest.raises(ModelError):
+        list(generate.generate(GenerateRequest(from_file=picture, lora=("mine.safetensors",)), on_note=notes.append))
+    assert "evil/lora" not in notes[0]
+
+
+def test_a_recipe_names_no_pickle_that_is_read_and_no_file_outside_of_a_repository(tiny_models, tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "evil.bin")
+    for reference, words in (
+        (str(tmp_path / "evil.bin"), "is a pickle"),
+        ("org/name/../../../../evil.safetensors", "no such file or folder"),
+        ("/dev/zero", "no file and no folder"),
+    ):
+        lora = Adapter(kind="lora", reference=reference, sha256="1a" * 32, scale=1.0)
+        picture = stranger(model=str(tiny_models("sd")), model_revision=None, adapters=(lora,))
+        with pytest.raises(ModelError, match=words):
+            generate.plan(GenerateRequest(from_file=picture))
+
+
+def test_words_of_a_recipe_choose_nothing_again(tiny_models):
+    picture = stranger(
+        prompt="{a|b} __c__ <lora:evil/x>", template="{x|y}", model=str(tiny_models("sd")), model_revision=None
+    )
+    plan = generate.plan(GenerateRequest(from_file=picture))
+    assert (plan.prompt, plan.adapters) == ("{a|b} __c__ <lora:evil/x>", ())
