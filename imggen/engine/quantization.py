@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import diffusers
 import torch
+from diffusers.models.attention_processor import IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
+from diffusers.models.embeddings import MultiIPAdapterImageProjection
 
 from imggen.engine.environment import quiet
 from imggen.engine.precision import TORCH_DTYPES
@@ -12,7 +14,9 @@ from imggen.plan import catalog
 from imggen.plan.request import GeneratePlan
 
 # What adapters add is small, and its precision is what was asked for.
-_KEPT: Final = "lora_"
+_KEPT: Final = ("lora_", "image_projection_layers", "_ip.")
+# They ask a layer for the dtype of its weights, which must be one to compute in.
+_KEPT_CLASSES: Final = (IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0, MultiIPAdapterImageProjection)
 
 
 def options(plan: GeneratePlan, component: str) -> dict[str, object]:
@@ -37,6 +41,7 @@ def store(pipeline: Any, plan: GeneratePlan) -> None:
         denoiser.enable_layerwise_casting(
             storage_dtype=torch.float8_e4m3fn,
             compute_dtype=TORCH_DTYPES[plan.dtype],
+            skip_modules_classes=_KEPT_CLASSES,
         )
     if _bytes(denoiser) >= before:
         raise ModelError(
@@ -54,7 +59,7 @@ def _to_int8(denoiser: torch.nn.Module) -> None:
 
 
 def _is_plain_linear(module: torch.nn.Module, name: str) -> bool:
-    return isinstance(module, torch.nn.Linear) and _KEPT not in name
+    return isinstance(module, torch.nn.Linear) and not any(each in name for each in _KEPT)
 
 
 def _bytes(module: torch.nn.Module) -> int:

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModelWithProjection
 
-from imggen.engine import environment
+from imggen.engine import environment, loader
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.output import metadata
 from imggen.plan import ip_adapters
@@ -166,6 +166,22 @@ def test_an_adapter_a_control_net_and_a_lora_work_together(tiny_models, beside, 
     )
     list(generate.generate(again))
     np.testing.assert_array_equal(pixels("out.png"), pixels("again.png"))
+
+
+@pytest.mark.parametrize("quantize", ["fp8", "int8"])
+def test_adapters_keep_their_precision_in_a_model_that_is_stored_smaller(tiny_models, beside, quantize):
+    pytest.importorskip("torchao")
+    place = beside("sd")
+    said = {"model": str(tiny_models("sd")), "size": "64x64", "quantize": quantize, "dtype": "bfloat16"}
+    shown = {"ip_adapter": "ref.png:0.5", "ip_adapter_weights": f"{place}/adapter"}
+    control = {"control": (f"{place}/control:edges.png",), "lora": (f"{place}/lora.safetensors",)}
+    make(**said, output="plain.png")
+    make(**said, **shown, **control, output="shown.png")
+    assert not np.array_equal(pixels("plain.png"), pixels("shown.png"))
+    pipeline = loader.load(generate.plan(request(**said, **shown, output="x.png")))
+    kept = [each for name, each in pipeline.unet.named_parameters() if "image_projection" in name or "_ip." in name]
+    assert {each.dtype for each in kept} == {torch.bfloat16}
+    assert {type(each) for each in kept} == {torch.nn.Parameter}
 
 
 def test_what_was_shown_is_recorded_and_must_be_named_again(tiny_models, beside):
