@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from imggen.engine.weights import Header
+from imggen.engine.weights import AGAIN, Header
 from imggen.errors import ModelError
 
 MAGIC: Final = b"GGUF"
@@ -82,7 +82,7 @@ class _Reader:
         begin = -(-(self._size - self._left) // alignment) * alignment
         ends = [begin + offset + size for _, _, _, offset, size in tensors]
         if max(ends, default=begin) > self._size:
-            raise ModelError(f"{self._path} is cut short: {self._size} of {max(ends)} bytes are there")
+            raise ModelError(f"{self._path} is cut short: {self._size} of {max(ends)} bytes are there", hint=AGAIN)
         names = {name for name, *_ in tensors}
         if len(names) < len(tensors):
             raise self._damaged("a tensor's name comes twice")
@@ -148,9 +148,11 @@ class _Reader:
 
     def _take(self, count: int) -> bytes:
         if count > self._left:
-            raise ModelError(f"{self._path} is no whole GGUF file: its header does not fit in its {self._size} bytes")
+            raise ModelError(
+                f"{self._path} is no whole GGUF file: its header does not fit in its {self._size} bytes", hint=AGAIN
+            )
         self._left -= count
         return self._file.read(count)
 
     def _damaged(self, reason: str) -> ModelError:
-        return ModelError(f"{self._path} has a damaged header: {reason}")
+        return ModelError(f"{self._path} has a damaged header: {reason}", hint=AGAIN)

@@ -227,7 +227,13 @@ def _other_layout(folder: Path) -> str:
 
 def _whole_hint(folder: Path) -> str:
     parent = folder.absolute().parent
-    return f"--model {parent}" if (parent / INDEX).is_file() else "imggen models list"
+    if (parent / INDEX).is_file():
+        return f"--model {parent}"
+    config = _read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    named = str(config.get("_class_name"))
+    if "ControlNet" in named:
+        return f"--control {folder}:PICTURE"
+    return f"--vae {folder}" if named.startswith("Autoencoder") else "imggen models list"
 
 
 def _unknown(name: str) -> ModelError:
@@ -235,9 +241,14 @@ def _unknown(name: str) -> ModelError:
         return ModelError(f"there is no file {name}", hint="imggen models list")
     guess = nearest(name, {BUILTIN, *aliases.read(), *(each.reference for each in installed())})
     hint = (
-        f"--model {guess[0]}" if guess else "imggen models list; --model takes builtin, a folder or ORGANISATION/NAME"
+        f"--model {guess[0]}"
+        if guess
+        else "imggen models list; --model takes builtin, a file, a folder or ORGANISATION/NAME"
     )
-    return ModelError(f"there is no model {name!r}: it is neither built in, nor a folder, nor a hub id", hint=hint)
+    return ModelError(
+        f"there is no model {name!r}: it is neither built in, nor a file, a folder, an alias or a hub id",
+        hint=hint,
+    )
 
 
 def _from_hub(name: str, revision: str | None, terms: Terms, on_event: Callable[[Progress], None]) -> ModelFacts:
@@ -483,7 +494,8 @@ def paths(facts: ModelFacts, dtype: Dtype) -> list[Path]:
 
 def weights_sha256(facts: ModelFacts, dtype: Dtype, *, memory: Path | None = None) -> str:
     """Return the model's hash for the recipe: over the names and contents of the weight files that `dtype` reads."""
-    return weights.sha256(facts.folder, paths(facts, dtype), memory=memory)
+    whole = facts.single.base if facts.single else facts
+    return weights.sha256(facts.folder, paths(facts, dtype), cached=whole.source == "hub", memory=memory)
 
 
 def licence(facts: ModelFacts) -> str | None:

@@ -10,13 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import platformdirs
 
 from imggen.errors import ModelError
 from imggen.plan.machine import Dtype
 
+AGAIN: Final = "copy or fetch it again; for a model of the hub: imggen models pull REF --repair"
 DTYPE_BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
     "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I8": 1, "U8": 1, "BOOL": 1,
@@ -139,7 +140,7 @@ def _shards(index: Path) -> tuple[Path, ...]:
     missing = [name for name in names if not _exists(index.parent / name)]
     if missing:
         rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ModelError(f"{index.parent} is incomplete: {missing[0]}{rest} of {len(names)} files missing")
+        raise ModelError(f"{index.parent} is incomplete: {missing[0]}{rest} of {len(names)} files missing", hint=AGAIN)
     return tuple(index.parent / name for name in names)
 
 
@@ -172,7 +173,9 @@ def read_header(path: Path) -> Header:
                 raise ModelError(f"{path} is a Git LFS pointer, not the weights", hint="git lfs pull")
             length = int.from_bytes(start, "little")
             if len(start) < 8 or not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
-                raise ModelError(f"{path} is no whole safetensors file: its header does not fit in its {size} bytes")
+                raise ModelError(
+                    f"{path} is no whole safetensors file: its header does not fit in its {size} bytes", hint=AGAIN
+                )
             text = file.read(length)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
@@ -183,9 +186,9 @@ def _parsed(path: Path, text: bytes) -> dict[str, object]:
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} has a damaged header: {error}") from error
+        raise ModelError(f"{path} has a damaged header: {error}", hint=AGAIN) from error
     if not isinstance(header, dict):
-        raise ModelError(f"{path} has a damaged header: not an object")
+        raise ModelError(f"{path} has a damaged header: not an object", hint=AGAIN)
     return header
 
 
@@ -205,12 +208,14 @@ def _checked(path: Path, header: dict[str, object], data_bytes: int) -> Header:
     position = 0
     for begin, end in sorted(spans):
         if begin != position:
-            raise ModelError(f"{path} has a damaged header: its tensors overlap or leave holes at byte {position}")
+            raise ModelError(
+                f"{path} has a damaged header: its tensors overlap or leave holes at byte {position}", hint=AGAIN
+            )
         position = end
     if position > data_bytes:
-        raise ModelError(f"{path} is cut short: {data_bytes} of {position} bytes of weights are there")
+        raise ModelError(f"{path} is cut short: {data_bytes} of {position} bytes of weights are there", hint=AGAIN)
     if position < data_bytes:
-        raise ModelError(f"{path} has {data_bytes - position} bytes that its header does not explain")
+        raise ModelError(f"{path} has {data_bytes - position} bytes that its header does not explain", hint=AGAIN)
     return Header(
         tensor_bytes=position,
         dtype_bytes=dtype_bytes,
@@ -229,7 +234,7 @@ def _texts(metadata: object) -> dict[str, str]:
 
 
 def _span(path: Path, name: str, entry: object) -> tuple[str, tuple[int, ...], int, int]:
-    damaged = ModelError(f"{path} has a damaged header: the entry of {name[:80]!r} makes no sense")
+    damaged = ModelError(f"{path} has a damaged header: the entry of {name[:80]!r} makes no sense", hint=AGAIN)
     if not isinstance(entry, dict):
         raise damaged
     dtype, shape, offsets = entry.get("dtype"), _counts(entry.get("shape")), _counts(entry.get("data_offsets"))
@@ -252,18 +257,20 @@ def is_half(dtype: Dtype) -> bool:
     return dtype != "float32"
 
 
-def sha256(root: Path, files: Iterable[Path], *, memory: Path | None = None) -> str:
+def sha256(root: Path, files: Iterable[Path], *, cached: bool = False, memory: Path | None = None) -> str:
     """Return the hex SHA-256 over the sorted (name relative to `root`, SHA-256 of the file) of `files`.
 
     A file that is not in `root` counts by its own name.
 
-    A file of the hub's cache is named after its hash and is not read; a big file that was hashed before and has kept
-    its size and time is not read again (`memory`, a JSON file in the user's cache folder by default).
+    Where `root` is a snapshot of the hub's `cached` models, a file that is named after its hash is not read; elsewhere
+    names prove nothing. A big file that was hashed before and has kept its size and time is not read again (`memory`,
+    a JSON file in the user's cache folder by default).
     """
     known = _Memory(memory or Path(platformdirs.user_cache_dir("imggen")) / "weights.json")
     total = hashlib.sha256()
     for name, path in sorted((_name(each, root), each) for each in files):
-        total.update(f"{name}\0{_file_sha256(path, known)}\n".encode())
+        named = blob_sha256(path) if cached and path.is_relative_to(root) else None
+        total.update(f"{name}\0{named or _file_sha256(path, known)}\n".encode())
     known.save()
     return total.hexdigest()
 
@@ -272,8 +279,11 @@ def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def file_sha256(path: Path, *, memory: Path | None = None) -> str:
+def file_sha256(path: Path, *, cached: bool = False, memory: Path | None = None) -> str:
     """Return the hex SHA-256 of one file, which is read as seldom as `sha256` reads it."""
+    named = blob_sha256(path) if cached else None
+    if named is not None:
+        return named
     known = _Memory(memory or Path(platformdirs.user_cache_dir("imggen")) / "weights.json")
     found = _file_sha256(path, known)
     known.save()
@@ -288,9 +298,6 @@ def blob_sha256(path: Path) -> str | None:
 
 
 def _file_sha256(path: Path, known: "_Memory") -> str:
-    named = blob_sha256(path)
-    if named is not None:
-        return named
     blob = path.resolve()
     found = known.recall(blob)
     if found is None:

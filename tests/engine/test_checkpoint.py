@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from imggen.engine import environment, hub, loader, store
-from imggen.engine.weights import Terms
+from imggen.engine.weights import AGAIN, Terms
 from imggen.errors import ModelError, RequestError
 from tests import single_files, tiny_models
 
@@ -180,6 +180,21 @@ def test_a_component_of_another_model_is_named_with_the_folder_above(tiny_models
     assert caught.value.hint == f"--model {tiny_models('sd')}"
 
 
+@pytest.mark.parametrize(
+    ("config", "hint"),
+    [
+        ({"_class_name": "ControlNetModel"}, "--control {}:PICTURE"),
+        ({"_class_name": "AutoencoderTiny"}, "--vae {}"),
+        ({"_class_name": "UNet2DConditionModel"}, "imggen models list"),
+    ],
+)
+def test_an_adapters_folder_is_named_with_its_option(config, hint, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="it is one component") as caught:
+        store.find(str(tmp_path))
+    assert caught.value.hint == hint.format(tmp_path)
+
+
 def test_a_folder_of_components_without_an_index_says_which(tiny_models, tmp_path):
     shutil.copytree(tiny_models("sd") / "unet", tmp_path / "model" / "unet")
     with pytest.raises(ModelError) as caught:
@@ -235,6 +250,7 @@ def test_a_damaged_file_is_refused_before_its_base_is_looked_for(damage, reason,
     with pytest.raises(ModelError, match=reason) as caught:
         store.find(str(sd_file), terms=OFFLINE)
     assert caught.value.exit_code == 4
+    assert caught.value.hint in (AGAIN, "git lfs pull")
 
 
 @pytest.mark.parametrize("name", ["./nothing.safetensors", "models/nothing.gguf", "nothing.ckpt"])
