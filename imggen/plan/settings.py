@@ -51,7 +51,10 @@ def choices(name: str) -> tuple[str, ...]:
 
 
 def from_command_line(options: Mapping[str, object]) -> GenerateRequest:
-    """Return the request that `options` say; what is None or no field of a request is left out."""
+    """Return the request that `options` say; what is None or no field of a request is left out.
+
+    Raise RequestError for an empty model, which a script's unset variable makes: it does not ask for the built-in one.
+    """
     known = {each.name for each in fields(GenerateRequest)} - {"origin"}
     # An option that may be repeated and was not is an empty list.
     said = {
@@ -59,6 +62,8 @@ def from_command_line(options: Mapping[str, object]) -> GenerateRequest:
         for name, value in options.items()
         if name in known and value is not None and value != []
     }
+    if said.get("model") == "":
+        raise RequestError("--model is empty", hint="--model builtin, or leave it out")
     return _request(said, COMMAND_LINE)
 
 

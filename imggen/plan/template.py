@@ -21,7 +21,7 @@ _MARKS: Final = re.compile(
     r"|(?P<brace>[{}])"
     r"|(?P<bar>\|)"
     r"|__(?P<wildcard>[^\s_{}|<>\\][^\n{}|<>\\]*?)__"
-    r"|<(?P<kind>lora|lyco|hypernet):(?P<tag>[^<>]*)>"
+    r"|<(?P<kind>lora|lyco|hypernet):(?P<tag>[^<>]*>?)"
     r"|(?P<text>[^\\{}|_<]+|.)",
     re.DOTALL,
 )
@@ -221,9 +221,11 @@ class _Parser:
         at, kind = mark.start(), mark["kind"]
         if kind != "lora":
             self._fault(f"<{kind}:...> is not supported; <lora:NAME:SCALE> is", at, "<")
+        if not mark["tag"].endswith(">"):
+            self._fault("this <lora: is never closed", at, "<")
         if self._open:
             self._fault("a LoRA cannot be chosen: it is loaded once, for all pictures", at, "<")
-        name, colon, scale = mark["tag"].partition(":")
+        name, colon, scale = mark["tag"].removesuffix(">").partition(":")
         if not name.strip() or (colon and not _SCALE.fullmatch(scale.strip())):
             self._fault("a LoRA is asked for as <lora:NAME> or <lora:NAME:0.7>", at, "<")
         self._tags.append(Tag(name=name.strip(), scale=scale.strip()))

@@ -68,6 +68,11 @@ def test_a_variable_with_a_wrong_value_is_refused_by_its_name(variable, text, me
     assert message in caught.value.message
 
 
+def test_an_empty_model_is_refused_where_it_was_typed():
+    with pytest.raises(RequestError, match="--model is empty"):
+        settings.from_command_line({"model": ""})
+
+
 def test_an_empty_variable_says_nothing():
     assert settings.from_environment({"IMGGEN_STEPS": "", "IMGGEN_PRESET": ""}) == settings.Layer(
         request=GenerateRequest()

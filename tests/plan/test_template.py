@@ -131,6 +131,7 @@ def test_files_that_multiply_are_stopped():
         ("<lora:a:b>", 1, "<lora:NAME:0.7>"),
         ("<lora:a:1:1>", 1, "<lora:NAME:0.7>"),
         ("a <hypernet:b:1>", 3, "not supported"),
+        ("a <lora:b fox", 3, "this <lora: is never closed"),
         ("{<lora:a:1>|b}", 2, "cannot be chosen"),
         ("__../etc/x__", 1, "no name of a wildcard file"),
         ("a __b*__", 3, "no name of a wildcard file"),
