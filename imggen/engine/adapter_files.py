@@ -66,7 +66,7 @@ def find(asked: Asked, *, terms: Terms = DEFAULT_TERMS, on_event: Report = ignor
     facts = AdapterFacts(
         asked=asked,
         files=choice.files,
-        sha256=_sha256(choice.files),
+        sha256=_sha256(choice.files, cached=found.revision is not None),
         reference=found.reference,
         revision=found.revision,
         pickle=choice.pickle,
@@ -275,9 +275,11 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _sha256(files: tuple[Path, ...]) -> str:
+def _sha256(files: tuple[Path, ...], *, cached: bool) -> str:
     # The hash that sites where adapters are shared show is that of the file.
-    return weights.file_sha256(files[0]) if len(files) == 1 else weights.sha256(files[0].parent, files)
+    if len(files) == 1:
+        return weights.file_sha256(files[0], cached=cached)
+    return weights.sha256(files[0].parent, files, cached=cached)
 
 
 def _bytes(choice: weights.Choice, headers: list[weights.Header]) -> int:

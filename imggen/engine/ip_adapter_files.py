@@ -71,7 +71,7 @@ def _facts(asked: Asked, chosen: _Fitting, terms: Terms, *, reference: str, revi
     return AdapterFacts(
         asked=asked,
         files=(chosen.file, *encoder),
-        sha256=weights.file_sha256(chosen.file),
+        sha256=weights.file_sha256(chosen.file, cached=revision is not None),
         reference=reference,
         revision=revision,
         pickle=pickle or any(each.suffix != ".safetensors" for each in encoder),

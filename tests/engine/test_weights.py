@@ -173,8 +173,20 @@ def test_a_blob_of_the_hub_is_not_read_again(tmp_path):
     (tmp_path / "blobs" / digest).write_bytes(b"whatever")
     (tmp_path / "snapshot").mkdir()
     (tmp_path / "snapshot" / "x").symlink_to(tmp_path / "blobs" / digest)
-    found = weights.sha256(tmp_path / "snapshot", [tmp_path / "snapshot" / "x"], memory=tmp_path / "memory")
+    linked, memory = tmp_path / "snapshot" / "x", tmp_path / "memory"
+    found = weights.sha256(tmp_path / "snapshot", [linked], cached=True, memory=memory)
     assert found == hashlib.sha256(f"x\0{digest}\n".encode()).hexdigest()
+    assert weights.file_sha256(linked, cached=True, memory=memory) == digest
+
+
+def test_a_name_proves_nothing_of_a_file_outside_of_the_cache(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / ("ab" * 32)).write_bytes(b"whatever")
+    (tmp_path / "x").symlink_to(tmp_path / "blobs" / ("ab" * 32))
+    real, memory = hashlib.sha256(b"whatever").hexdigest(), tmp_path / "memory"
+    assert weights.file_sha256(tmp_path / "x", memory=memory) == real
+    found = weights.sha256(tmp_path, [tmp_path / "x"], memory=memory)
+    assert found == hashlib.sha256(f"x\0{real}\n".encode()).hexdigest()
 
 
 def test_a_big_file_is_hashed_once_and_again_when_it_changes(tmp_path):
