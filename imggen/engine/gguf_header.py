@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from imggen.engine.weights import AGAIN, Header
+from imggen.engine.weights import AGAIN, MAX_HEADER_BYTES, Header
 from imggen.errors import ModelError
 
 MAGIC: Final = b"GGUF"
@@ -81,8 +81,9 @@ class _Reader:
             raise self._damaged(f"its alignment is {alignment!r}")
         begin = -(-(self._size - self._left) // alignment) * alignment
         ends = [begin + offset + size for _, _, _, offset, size in tensors]
-        if max(ends, default=begin) > self._size:
-            raise ModelError(f"{self._path} is cut short: {self._size} of {max(ends)} bytes are there", hint=AGAIN)
+        end = max(ends, default=0)
+        if end > self._size:
+            raise ModelError(f"{self._path} is cut short: {self._size} of {end} bytes are there", hint=AGAIN)
         names = {name for name, *_ in tensors}
         if len(names) < len(tensors):
             raise self._damaged("a tensor's name comes twice")
@@ -151,6 +152,8 @@ class _Reader:
             raise ModelError(
                 f"{self._path} is no whole GGUF file: its header does not fit in its {self._size} bytes", hint=AGAIN
             )
+        if self._size - self._left + count > MAX_HEADER_BYTES:
+            raise self._damaged(f"it has more than {MAX_HEADER_BYTES:,} bytes")
         self._left -= count
         return self._file.read(count)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from imggen.engine import checkpoint, environment, gguf_header, loader, sampler, store
+from imggen.engine.weights import AGAIN
 from imggen.errors import MachineError, ModelError
 from tests import single_files
 from tests.tiny_models import BUILDERS
@@ -81,6 +82,7 @@ def test_a_broken_file_is_refused(damage, reason, file, tiny_models):
     with pytest.raises(ModelError, match=reason) as caught:
         store.find(str(file), base=str(tiny_models("flux")))
     assert caught.value.exit_code == 4
+    assert (caught.value.hint == AGAIN) == ("header" in reason or "cut short" in reason or "says that" in reason)
 
 
 def test_a_changed_byte_of_a_header_leads_to_a_header_or_to_a_model_error(file, tmp_path):
@@ -169,3 +171,16 @@ def test_the_missing_package_is_named(file, tiny_models, monkeypatch):
         facts_of(file, tiny_models)
     assert caught.value.hint == "pip install 'imggen[gguf]'"
     assert caught.value.exit_code == 3
+
+
+def test_header_that_is_longer_than_any_or_has_nothing_in_it_is_no_accident(tmp_path):
+    file = tmp_path / "x.gguf"
+    text = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"a" + struct.pack("<I", 8)
+    with file.open("wb") as out:
+        out.write(text + struct.pack("<Q", 1 << 32))
+        # A hole, which takes no room.
+        out.truncate((1 << 32) + 100)
+    with pytest.raises(ModelError, match="more than 100,000,000 bytes"):
+        gguf_header.read(file)
+    file.write_bytes(text + struct.pack("<Q", 1) + b"b")
+    assert not gguf_header.read(file).shapes
