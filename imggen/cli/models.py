@@ -23,7 +23,7 @@ Name = Annotated[
 
 Reference = Annotated[
     str,
-    typer.Argument(metavar="REF", help="builtin, a folder, or a hub id.", autocompletion=suggestions.models),
+    typer.Argument(metavar="REF", help="builtin, a folder, a file, or a hub id.", autocompletion=suggestions.models),
 ]
 
 

@@ -305,6 +305,14 @@ def _stated_steps(found: "Inspected") -> Iterator[str]:
 def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
     from imggen.cli import lineage
 
+    for added in recipe.adapters:
+        token = f" as {added.token!r}" if added.token else ""
+        scale = f" at {added.scale:g}" if added.scale is not None else ""
+        yield f"  {added.kind}: {_line(f'{added.reference}{token}{scale}')}"
+    if recipe.base:
+        yield f"  base: {_line(recipe.base)}"
+    if recipe.quantize != "none":
+        yield f"  quantize: {_line(recipe.quantize)}"
     if recipe.change or recipe.tile:
         yield f"  how: {_line(lineage.how(replace(recipe, edits=())))}"
     for each in recipe.ingredients:

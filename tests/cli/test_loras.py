@@ -271,6 +271,7 @@ def test_what_a_recipe_names_gives_way_to_what_is_typed(run, model, tmp_path):
     run("generate", "--from", "a.png", "--lora", "other.safetensors:0.5", "-o", "b.png")
     (told,) = metadata.read(tmp_path / "b.png").found.recipe.adapters
     assert (told.reference, told.scale) == ("other.safetensors", 0.5)
+    assert "  lora: other.safetensors at 0.5" in run("inspect", "b.png").lines
 
 
 def test_a_policy_that_names_weights_by_their_hash_refuses_another_lora(run, model, tmp_path):
