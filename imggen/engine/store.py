@@ -15,6 +15,7 @@ from imggen.engine import aliases, checkpoint, foreign_code, weights
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
+from imggen.plan import catalog
 from imggen.plan.checkpoint import usual_base
 from imggen.plan.machine import Dtype
 from imggen.plan.nearest import nearest
@@ -239,15 +240,22 @@ def _whole_hint(folder: Path) -> str:
 def _unknown(name: str) -> ModelError:
     if Path(name).suffix.lower() in checkpoint.SUFFIXES:
         return ModelError(f"there is no file {name}", hint="imggen models list")
+    return ModelError(
+        f"there is no model {name!r}: it is neither built in, nor a file, a folder, an alias or a hub id",
+        hint=_instead(name),
+    )
+
+
+def _instead(name: str) -> str:
+    """Return what may be meant by a name that is no model: the usual one of a family that is called so, or one near."""
+    usual = next((each.base for each in catalog.FAMILIES if each.name == name.lower() and each.base), None)
+    if usual is not None:
+        return f"imggen models alias {name.lower()} {usual}, the usual model of the family of that name"
     guess = nearest(name, {BUILTIN, *aliases.read(), *(each.reference for each in installed())})
-    hint = (
+    return (
         f"--model {guess[0]}"
         if guess
         else "imggen models list; --model takes builtin, a file, a folder or ORGANISATION/NAME"
-    )
-    return ModelError(
-        f"there is no model {name!r}: it is neither built in, nor a file, a folder, an alias or a hub id",
-        hint=hint,
     )
 
 

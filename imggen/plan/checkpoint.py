@@ -93,7 +93,7 @@ OTHERS: Final[tuple[Other, ...]] = (
     Other(
         title="a network that enlarges",
         pattern=re.compile(r"\.rdb1\.conv1\.|\.RDB1\.conv1\.|^body\.\d+\.|^conv_first\."),
-        option="imggen upscale PICTURE --engine network --model {}",
+        option="imggen upscale PICTURE --model {}",
     ),
 )
 """In this order, after `KINDS`: what is none of these is not known."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from imggen.errors import ModelError, RequestError
-from imggen.plan import ability
+from imggen.plan import ability, peft
 from imggen.plan.adapter import AdapterFacts
 from imggen.plan.family import Family
 from imggen.plan.request import ModelFacts
@@ -273,6 +273,7 @@ def check_kind(facts: AdapterFacts, layers: tuple[Layer, ...], family: Family) -
             f"diffusers does not read: {', '.join(each for each in _UNREAD if facts.config.get(each))}",
             hint="save it again from PEFT with one alpha for all layers",
         )
+    peft.check(facts)
     half = next((each for each in layers if len([part for part in _PAIR if part in each.shapes]) == 1), None)
     if half is not None:
         lacking = next(part for part in _PAIR if part not in half.shapes)

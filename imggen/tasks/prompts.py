@@ -68,8 +68,13 @@ def wildcards(request: GenerateRequest) -> Files:
                 hint="leave one of the two out",
             )
         return {}
-    found = words.templates(request)
-    return template.collect(found.values(), partial(_read, _folder(request), request))
+    folder = _folder(request)
+    found = template.collect(words.templates(request).values(), partial(_read, folder, request))
+    if request.wildcards is not None and not folder.is_dir():
+        raise RequestError(
+            f"--wildcards {request.wildcards}: there is no such folder", hint="leave --wildcards out, or name another"
+        )
+    return found
 
 
 def _folder(request: GenerateRequest) -> Path:

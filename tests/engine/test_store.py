@@ -295,3 +295,9 @@ def test_reading_facts_imports_nothing_heavy(tiny_models):
         [sys.executable, "-c", code, str(tiny_models("sd"))], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_name_of_a_family_is_answered_with_its_usual_model():
+    with pytest.raises(ModelError, match="there is no model 'flux'") as caught:
+        store.find("flux")
+    assert caught.value.hint.startswith("imggen models alias flux black-forest-labs/FLUX.1-dev")

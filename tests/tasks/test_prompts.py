@@ -124,6 +124,8 @@ def test_wildcard_files_that_cannot_be_used_are_refused_by_name(config):
             generate.plan(asked(prompt=f"a {prompt}", wildcards="mine"))
     with pytest.raises(RequestError, match=r"--wildcards no/where: __a__ is a line of a.txt, and there is no folder"):
         generate.plan(asked(prompt="a __a__", wildcards="no/where"))
+    with pytest.raises(RequestError, match=r"--wildcards no/where: there is no such folder"):
+        generate.plan(asked(prompt="a red apple", wildcards="no/where"))
     with pytest.raises(RequestError, match=r"--wildcards mine: --prompt-syntax plain chooses from no files"):
         generate.plan(asked(prompt="a red apple", wildcards="mine", prompt_syntax="plain"))
     assert generate.plan(asked(prompt="a red apple", wildcards="mine")).prompt == "a red apple"
