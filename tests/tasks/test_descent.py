@@ -110,9 +110,7 @@ def test_what_the_user_insists_on_stays(ask):
 
 
 @pytest.mark.parametrize(("times", "offload"), [(1, "model"), (2, "group")])
-def test_an_accelerator_that_is_full_gets_one_part_and_then_one_layer_at_a_time(
-    tiny_models, make_plan, times, offload
-):
+def test_an_accelerator_that_is_full_gets_one_part_and_then_one_layer_at_a_time(tiny_models, make_plan, times, offload):
     plan = make_plan(tiny_models("sdxl"), device="cuda")
     load = failing(times, part="unet", method="forward")
     here = partial(replace, device="cpu")

@@ -17,7 +17,14 @@ __all__ = ["tiny_models"]
 
 
 def ask(folder, output, **changes):
-    said = {"prompt": "a red apple", "model": str(folder), "steps": 2, "seed": "7", "dtype": "float32", "size": "256x256"}
+    said = {
+        "prompt": "a red apple",
+        "model": str(folder),
+        "steps": 2,
+        "seed": "7",
+        "dtype": "float32",
+        "size": "256x256",
+    }
     return GenerateRequest(**said | {"output": output, "watermark": "off"} | changes)
 
 
