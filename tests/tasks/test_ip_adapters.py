@@ -168,6 +168,37 @@ def test_an_adapter_a_control_net_and_a_lora_work_together(tiny_models, beside, 
     np.testing.assert_array_equal(pixels("out.png"), pixels("again.png"))
 
 
+def test_what_is_added_and_the_weights_of_words_are_there_again_where_memory_ran_out(tiny_models, beside):
+    place, left = beside("sd"), [True]
+    said = {
+        "model": str(tiny_models("sd")),
+        "size": "64x64",
+        "prompt": "a (red:1.4) apple",
+        "lora": (f"{place}/lora.safetensors:0.6",),
+        "control": (f"{place}/control:edges.png:0.8",),
+        "ip_adapter": "ref.png:0.5",
+        "ip_adapter_weights": f"{place}/adapter",
+    }
+
+    def load(plan, **options):
+        pipeline = loader.load(plan, **options)
+        whole = pipeline.vae.decode
+
+        def full(*arguments, **named):
+            if left:
+                left.clear()
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return whole(*arguments, **named)
+
+        pipeline.vae.decode = full
+        return pipeline
+
+    (down,) = generate.generate(request(**said, output="down.png"), load=load)
+    make(**said, output="tiled.png", vae_tiling="on")
+    assert down.recipe.vae_tile == 32
+    np.testing.assert_array_equal(pixels("down.png"), pixels("tiled.png"))
+
+
 @pytest.mark.parametrize("quantize", ["fp8", "int8"])
 def test_adapters_keep_their_precision_in_a_model_that_is_stored_smaller(tiny_models, beside, quantize):
     pytest.importorskip("torchao")
