@@ -42,9 +42,13 @@ _LAYER: Final = 1 / 32
 
 # All of these are numbers of copies, of the activations that the widest layer reads, at the precision of the run.
 # An autoencoder's, per pixel and channel of its last level; less where convolutions are turned to channels-last.
-_DECODE_COPIES: Final[dict[bool, float]] = {False: 9.8, True: 8.2}
-_DEEP_DECODE_COPIES: Final = 5.4
-"""The same of an autoencoder that makes 32 pixels of each latent, Sana's."""
+_DECODE_COPIES: Final[dict[bool, float]] = {False: 9.8, True: 6.9}
+# The same of autoencoders of other kinds, with what there is whatever the size: Sana's, which makes 32 pixels of each
+# latent, and Qwen-Image's, which is one for films.
+_OTHER_DECODERS: Final[dict[str, tuple[float, int]]] = {
+    "AutoencoderDC": (6.0, 50 * MIB),
+    "AutoencoderKLQwenImage": (17.2, 150 * MIB),
+}
 # A U-Net's, per latent and channel of its first level, by whether that level has attention.
 _UNET_COPIES: Final[dict[bool, float]] = {False: 34.5, True: 48.8}
 # A transformer's, per token and channel, by its class: what a block holds at a time.
@@ -61,8 +65,11 @@ _LOOKED_AT: Final = ("PixArtTransformer2DModel", "SanaTransformer2DModel")
 _UNET_LEAST: Final = 145 * MIB
 _UNET_SCRATCH: Final = 45 * MIB
 _DECODE_SCRATCH: Final = 100 * MIB
+# The same where convolutions are turned, by whether the U-Net has many layers of attention per level, as SDXL's has:
+# then more of it stays behind.
+_TURNED_SCRATCH: Final[dict[bool, int]] = {False: 120 * MIB, True: 375 * MIB}
 # In main memory what one tile leaves behind does not fit the next, which may be a smaller one at the border.
-_TILES_SCRATCH: Final = 270 * MIB
+_TILES_SCRATCH: Final = 250 * MIB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,9 +234,16 @@ def decoding(job: Job, width: int, height: int) -> int:
     vae = job.facts.configs.get("vae", {})
     channels = _first(vae.get("block_out_channels") or vae.get("decoder_block_out_channels"), 128)
     bytes_each = 4 if job.family.force_upcast_vae and job.dtype == "float16" else BYTES[job.dtype]
-    deep = job.facts.components.get("vae", ("", ""))[1] == "AutoencoderDC"
-    copies = _DEEP_DECODE_COPIES if deep else _DECODE_COPIES[job.channels_last]
-    return int(width * height * channels * bytes_each * copies) + _DECODE_SCRATCH
+    values = width * height * channels * bytes_each
+    other = _OTHER_DECODERS.get(job.facts.components.get("vae", ("", ""))[1])
+    if other is not None:
+        return int(values * other[0]) + other[1]
+    scratch = _TURNED_SCRATCH[_is_deep(job)] if job.channels_last else _DECODE_SCRATCH
+    return int(values * _DECODE_COPIES[job.channels_last]) + scratch
+
+
+def _is_deep(job: Job) -> bool:
+    return isinstance(job.facts.configs.get("unet", {}).get("transformer_layers_per_block"), list)
 
 
 def decoding_tiled(job: Job, tile: int) -> int:

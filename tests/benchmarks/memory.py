@@ -3,7 +3,8 @@
 `python -m tests.benchmarks.memory make FOLDER [MODEL...]` writes models of the real architectures with random weights:
 the U-Nets and the autoencoders are whole, transformers and text encoders have their full width and a few layers, since
 what a layer leaves behind does not add up. `python -m tests.benchmarks.memory measure FOLDER [NAME...]` then makes one
-picture per case in a process of its own, through `imggen.tasks.generate`, and prints a table.
+picture per case in a process of its own, through `imggen.tasks.generate`, and prints a line of JSON for each;
+`python -m tests.benchmarks.memory table FOLDER LINES` puts the plans' estimates of today beside them.
 
 What is counted is anonymous memory: what the kernel cannot drop and read again from a file. Weights that stay mapped
 from their file are not among it. `MALLOC_ARENA_MAX=1` keeps what threads leave behind out of the numbers.
@@ -110,18 +111,12 @@ def _in_child(folder: Path, case: Case) -> dict[str, Any]:
 def child(folder: Path, case: Case) -> dict[str, Any]:
     """Make the picture of `case` and return the peak of anonymous memory per stage, in MiB, and the plan's estimate."""
     from imggen.engine import loader, methods, sampler  # noqa: F401 - their memory is the baseline
-    from imggen.plan.request import GenerateRequest
     from imggen.tasks import generate
 
     plans: list[Any] = []
     notes: list[str] = []
     with tempfile.TemporaryDirectory() as place, watched() as watch:
-        size = {"width": case.width, "height": case.height}
-        fields = {"prompt": "a red apple", "steps": 1, "seed": "1", "device": "cpu"} | case.fields
-        if fields.get("task") == "image-to-image":
-            fields |= {"images": (_noise(Path(place), case),), "strength": 1.0}
-        model = str((folder / case.model).resolve())
-        request = GenerateRequest(**size, **fields, model=model, output=f"{place}/", watermark="off", sign="off")
+        request = _request(folder, case, place)
         made = list(
             generate.generate(
                 request, on_event=lambda event: watch.enter(event.stage), on_plan=plans.append, on_note=notes.append
@@ -136,6 +131,42 @@ def child(folder: Path, case: Case) -> dict[str, Any]:
         "estimate": {name: size // MIB for name, size in asdict(plan.memory).items()},
         "notes": notes,
     }
+
+
+def _request(folder: Path, case: Case, place: str) -> Any:
+    from imggen.plan.request import GenerateRequest
+
+    size = {"width": case.width, "height": case.height}
+    fields = {"prompt": "a red apple", "steps": 1, "seed": "1", "device": "cpu"} | case.fields
+    if fields.get("task") == "image-to-image":
+        fields |= {"images": (_noise(Path(place), case),), "strength": 1.0}
+    model = str((folder / case.model).resolve())
+    return GenerateRequest(**size, **fields, model=model, output=f"{place}/", watermark="off", sign="off")
+
+
+def table(folder: Path, lines: Path) -> None:
+    """Print what was measured beside what plans say now, as rows in Markdown, in MiB."""
+    known = {case.name: case for case in cases()}
+    for line in lines.read_text().splitlines():
+        found = json.loads(line)
+        if "error" not in found:
+            print(_row(folder, known[found["case"]], found["peaks"]))
+
+
+def _row(folder: Path, case: Case, peaks: dict[str, int]) -> str:
+    from imggen.tasks import generate
+
+    with tempfile.TemporaryDirectory() as place:
+        said = generate.plan(_request(folder, case, place), fetch=False).memory
+    guessed = [size // MIB for size in (said.denoising_bytes, said.decoding_bytes)]
+    # Reading a prompt leaves buffers behind. Where weights are copied, what is read may be a picture, which does not.
+    before = min(peaks["load"], peaks["encode"]) if said.private_bytes else peaks["encode"]
+    taken = [max(0, peaks[stage] - before) for stage in ("denoise", "decode")]
+    highest = max(peak for stage, peak in peaks.items() if stage != "end")
+    stages = [f"{guess} / {measured}" for guess, measured in zip(guessed, taken, strict=True)]
+    ratios = [f"{max(guessed) / max(taken):.2f}", f"{highest / (said.peak_bytes // MIB):.2f}"]
+    total = f"{said.peak_bytes // MIB} / {highest}"
+    return f"| {' | '.join((case.name, str(said.private_bytes // MIB), *stages, total, *ratios))} |"
 
 
 def _noise(place: Path, case: Case) -> str:
@@ -207,6 +238,7 @@ def main() -> None:
     commands: dict[str, Callable[[], object]] = {
         "make": lambda: make(Path(folder), rest),
         "measure": lambda: measure(Path(folder), rest),
+        "table": lambda: table(Path(folder), Path(rest[0])),
         "child": lambda: print(json.dumps(child(Path(folder), Case(**json.loads(rest[0]))))),
     }
     commands[command]()
