@@ -123,7 +123,7 @@ OTHERS = {
     "ESRGAN": (
         {"body.0.rdb1.conv1.weight": (32, 64, 3, 3)},
         "a network that enlarges",
-        "imggen upscale PICTURE --engine network --model x.safetensors",
+        "imggen upscale PICTURE --model x.safetensors",
     ),
 }
 
