@@ -104,8 +104,7 @@ class Need:
     `base` are the libraries and their buffers, where they share the memory with the model; `weights` are all of them,
     in the run's dtype or quantised; `largest` is the largest component's, `rest` those of the autoencoder; `layer` is
     what group offload moves at a time. `private` are the weights that do not stay mapped from their file: the kernel
-    cannot drop them; `loading` is what is held beside them until all are there. `scores` is the largest matrix of
-    attention scores, where the device keeps it whole.
+    cannot drop them; `loading` is what is held beside them until all are there.
     """
 
     base: int
@@ -116,7 +115,6 @@ class Need:
     private: int
     loading: int
     denoising: int
-    scores: int
     decoding: int
 
 
@@ -134,7 +132,6 @@ def estimate(job: Job) -> Need:
         private=sum(_private(name, size, job) for name, size in weights.items()) + added,
         loading=int(_WIDENING * max((size for name, size in weights.items() if _is_widened(name, job)), default=0)),
         denoising=denoising(job),
-        scores=scores(job) if job.device == "mps" else 0,
         # Encoding what is seen takes no more than decoding as much.
         decoding=max(decoding(job, pixels, 1) for pixels in (job.width * job.height, *job.seen)),
     )
@@ -249,21 +246,6 @@ def _is_deep(job: Job) -> bool:
 def decoding_tiled(job: Job, tile: int) -> int:
     """Return the same for a picture in tiles of an edge of `tile` pixels."""
     return decoding(job, tile, tile) + (_TILES_SCRATCH if job.device == "cpu" else 0)
-
-
-def scores(job: Job) -> int:
-    """Return the bytes of the largest matrix of attention scores in float32, were it kept whole."""
-    config = job.facts.configs.get(job.family.denoiser, {})
-    rows, columns = _latents(job)
-    if job.family.denoiser == "unet":
-        level = _first_attention(config)
-        tokens = (rows >> level) * (columns >> level)
-        # A U-Net's config calls the number of heads `attention_head_dim`, one for all levels or one per level.
-        heads = _at(config.get("num_attention_heads") or config.get("attention_head_dim"), level, 8)
-    else:
-        tokens = _tokens(job)
-        heads = _whole(config.get("num_attention_heads"), 24)
-    return job.passes * heads * tokens * tokens * 4
 
 
 def _latents(job: Job) -> tuple[int, int]:

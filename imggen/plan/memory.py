@@ -209,7 +209,7 @@ def _tiles(request: GenerateRequest, job: Job) -> tuple[int, ...]:
         )
     vae = _vae(job.facts)
     if wanted == "on":
-        if vae not in _TILING_VAES:
+        if not decodes_in_tiles(vae):
             raise RequestError(f"--vae-tiling on: {vae} cannot decode in tiles", hint="--vae-tiling auto")
         return (_tile_for(job.facts, job.width, job.height, TILE),)
     if wanted == "off" or job.seamless or not can_tile(job.facts):
@@ -229,7 +229,7 @@ def _recorded_tile(tile: int, job: Job) -> int:
 
 def can_tile(facts: ModelFacts) -> bool:
     """Return whether the model's autoencoder decodes in tiles."""
-    return _vae(facts) in _TILING_VAES
+    return decodes_in_tiles(_vae(facts))
 
 
 def _vae(facts: ModelFacts) -> str:
