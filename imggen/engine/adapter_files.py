@@ -1,7 +1,5 @@
 """Adapters before torch sees them: where their files lie, and what the headers say."""
 
-import json
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -9,7 +7,7 @@ from typing import Final, get_args
 
 from platformdirs import user_config_path
 
-from imggen.engine import weights
+from imggen.engine import documents, places, weights
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError
@@ -88,15 +86,15 @@ def check_words(adapters: Iterable[AdapterFacts], model: ModelFacts) -> None:
 
 def _vocabulary(folder: Path) -> Iterable[str]:
     """Return the words of the tokenizer in `folder`, as far as it has files of JSON that tell them."""
-    plain, whole = (_json(folder / name, MAX_VOCABULARY_BYTES) for name in ("vocab.json", "tokenizer.json"))
+    plain, whole = (_described(folder / name, MAX_VOCABULARY_BYTES) for name in ("vocab.json", "tokenizer.json"))
     model = whole.get("model")
     inner = model.get("vocab") if isinstance(model, dict) else None
     return {*plain, *(inner if isinstance(inner, dict) else ())}
 
 
 def _locate(asked: Asked, terms: Terms, on_event: Report) -> _Found:
-    path = _at_home(asked.reference)
-    if _is_there(path):
+    path = places.at_home(asked.reference)
+    if places.is_there(path):
         return _Found(place=path, reference=asked.reference)
     own = of_the_user(asked.reference) if asked.kind == "lora" else None
     if own is not None:
@@ -119,7 +117,7 @@ def of_the_user(name: str) -> Path | None:
     """Return the user's own LoRA of that name, None where there is none."""
     file = lora_folder() / f"{name}.safetensors"
     # A name leads into the folder, and not out of it.
-    return file if ".." not in file.parts and lora_folder() in file.parents and _is_there(file) else None
+    return file if ".." not in file.parts and lora_folder() in file.parents and places.is_there(file) else None
 
 
 def _from_hub(asked: Asked, parts: tuple[str, str | None, str | None], terms: Terms, on_event: Report) -> _Found:
@@ -143,10 +141,7 @@ def _from_hub(asked: Asked, parts: tuple[str, str | None, str | None], terms: Te
     def choose(names: list[str]) -> list[str]:
         return _wanted(asked, names, file, terms)
 
-    if terms.sketch:
-        folder = hub.sketch(repository, revision, choose=choose, folder=terms.sketch)
-    else:
-        folder = hub.fetch_chosen(repository, revision, choose=choose, on_event=on_event)
+    folder = hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
     return _Found(place=_inside(folder, file), reference=reference, revision=folder.name)
 
 
@@ -263,18 +258,6 @@ def _shortened(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
-def _at_home(name: str) -> Path:
-    # Not Path.expanduser(), which raises for ~nobody.
-    return Path(os.path.expanduser(name))  # noqa: PTH111
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
-
-
 def _sha256(files: tuple[Path, ...], *, cached: bool) -> str:
     # The hash that sites where adapters are shared show is that of the file.
     if len(files) == 1:
@@ -296,23 +279,11 @@ def _dtype(headers: list[weights.Header]) -> Dtype | None:
 def _config_of(asked: Asked, file: Path) -> dict[str, object]:
     """Return what a JSON file beside the weights says of them, nothing where none is about them."""
     if asked.kind == "controlnet" or (asked.kind in _MODELS and file.name.startswith(weights.STEMS)):
-        return _json(file.parent / CONFIG, MAX_CONFIG_BYTES)
+        return _described(file.parent / CONFIG, MAX_CONFIG_BYTES)
     if asked.kind == "lora" and file.name == PEFT_WEIGHTS:
-        return _json(file.parent / PEFT_CONFIG, MAX_CONFIG_BYTES)
+        return _described(file.parent / PEFT_CONFIG, MAX_CONFIG_BYTES)
     return {}
 
 
-def _json(path: Path, most_bytes: int) -> dict[str, object]:
-    if not path.is_file():
-        return {}
-    try:
-        if path.stat().st_size > most_bytes:
-            raise ModelError(f"{path} is too big to be what its name says")
-        parsed = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise ModelError(f"{path} holds {type(parsed).__name__}, not an object")
-    return parsed
+def _described(path: Path, most_bytes: int) -> dict[str, object]:
+    return documents.read(path, most_bytes=most_bytes) if path.is_file() else {}

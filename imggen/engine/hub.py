@@ -297,9 +297,11 @@ def _licence(info: Any) -> str | None:
     return next((each for each in tags if each), None)
 
 
-def fetch(repository: str, revision: str | None, *, terms: Terms, on_event: Report, api: HfApi | None = None) -> Path:
-    """Download what a diffusers pipeline needs of `repository` and return the snapshot's folder; see `bring`."""
-    return bring(ask(repository, revision, choose=pipeline_files(repository, terms), api=api), on_event=on_event)
+def obtain(repository: str, revision: str | None, *, choose: Chooser, sketch_in: Path | None, on_event: Report) -> Path:
+    """Return the snapshot's folder with what `choose` picks, fetched; or a sketch of it in the folder `sketch_in`."""
+    if sketch_in is not None:
+        return sketch(repository, revision, choose=choose, folder=sketch_in)
+    return fetch_chosen(repository, revision, choose=choose, on_event=on_event)
 
 
 def fetch_chosen(

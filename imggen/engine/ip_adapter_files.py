@@ -1,13 +1,12 @@
 """IP-Adapters before torch sees them: which of the files fits the model, and where its image encoder lies."""
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from imggen.engine import foreign_code, weights
+from imggen.engine import documents, foreign_code, places, weights
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
@@ -49,8 +48,8 @@ def find(asked: Asked, unet: Unet, *, terms: Terms, on_event: Report = ignore) -
     ModelError for what is missing, damaged, made for another model or encoder, or a pickle where `terms` do not permit
     it; RequestError where several fit.
     """
-    path = _at_home(asked.reference)
-    if _is_there(path):
+    path = places.at_home(asked.reference)
+    if places.is_there(path):
         return _facts(asked, _choose(asked, path, unet, terms), terms, reference=asked.reference, revision=None)
     parts = adaptation.split_hub(asked.reference)
     if parts is None:
@@ -77,7 +76,7 @@ def _facts(asked: Asked, chosen: _Fitting, terms: Terms, *, reference: str, revi
         pickle=pickle or any(each.suffix != ".safetensors" for each in encoder),
         weight_bytes=sum(each.tensor_bytes for each in headers),
         shapes=chosen.shapes,
-        config=_config(chosen.encoder),
+        config=documents.read(chosen.encoder / CONFIG),
     )
 
 
@@ -157,7 +156,7 @@ def _find_encoder(file: Path, need: Need) -> Path:
 
 
 def _size(folder: Path, need: Need) -> int:
-    config = _config(folder)
+    config = documents.read(folder / CONFIG)
     # A whole CLIP model has one config for each of its halves.
     inner = config.get("vision_config")
     own = config | inner if isinstance(inner, dict) else config
@@ -167,24 +166,12 @@ def _size(folder: Path, need: Need) -> int:
     return found
 
 
-def _config(folder: Path) -> dict[str, object]:
-    try:
-        parsed = json.loads((folder / CONFIG).read_bytes())
-    except OSError as error:
-        raise ModelError(f"{folder / CONFIG} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{folder / CONFIG} is not JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise ModelError(f"{folder / CONFIG} holds {type(parsed).__name__}, not an object")
-    return parsed
-
-
 def _encoder_files(folder: Path, terms: Terms) -> tuple[Path, ...]:
     choice = weights.choose(folder, half=terms.half)
     if choice is None:
         raise ModelError(f"{folder} has no weights", hint="fetch the image encoder again")
     _refuse_pickles(choice.files, terms)
-    foreign_code.refuse(folder, "CLIPVisionModelWithProjection", {CONFIG: _config(folder)})
+    foreign_code.refuse(folder, "CLIPVisionModelWithProjection", {CONFIG: documents.read(folder / CONFIG)})
     return choice.files
 
 
@@ -218,9 +205,7 @@ def _from_hub(
         )
 
     def fetch(choose: Callable[[list[str]], list[str]]) -> Path:
-        if terms.sketch:
-            return hub.sketch(repository, revision, choose=choose, folder=terms.sketch)
-        return hub.fetch_chosen(repository, revision, choose=choose, on_event=on_event)
+        return hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
 
     # The header says which encoder it wants, and the encoders' configs which of them that is.
     snapshot = fetch(lambda names: [*_named(names, file), *_encoder_configs(names, file)])
@@ -251,15 +236,3 @@ def _encoder_names(names: Iterable[str], place: PurePosixPath, terms: Terms) -> 
     inside = [each for each in map(PurePosixPath, names) if each.parent == place]
     jsons = [each for each in inside if each.suffix == ".json"]
     return sorted({each.as_posix() for each in (*jsons, *hub.weights_of(inside, terms))})
-
-
-def _at_home(name: str) -> Path:
-    # Not Path.expanduser(), which raises for ~nobody.
-    return Path(os.path.expanduser(name))  # noqa: PTH111
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False

@@ -1,8 +1,6 @@
 """Models by reference: built in, in a folder, or from the hub. All facts, no weights: neither torch nor diffusers."""
 
 import importlib.util
-import json
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import TypeGuard, get_args
 
 import imggen.builtin
-from imggen.engine import aliases, checkpoint, foreign_code, weights
+from imggen.engine import aliases, checkpoint, documents, foreign_code, places, weights
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
@@ -26,7 +24,6 @@ BUILTIN = "builtin"
 INDEX = "model_index.json"
 RECORD = "imggen.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-MAX_JSON_BYTES = 32 << 20
 CONFIG_NAMES = (
     "config.json",
     "scheduler_config.json",
@@ -92,8 +89,8 @@ def find(
 
 def single_file(reference: str) -> Path | None:
     """Return the file of weights that `reference` names, or that is the only one in the folder it names; else None."""
-    place = _at_home(reference)
-    if reference == BUILTIN or not reference.strip() or not _is_there(place):
+    place = places.at_home(reference)
+    if reference == BUILTIN or not reference.strip() or not places.is_there(place):
         return None
     if not place.is_dir():
         return place
@@ -149,8 +146,8 @@ def _find_whole(reference: str, terms: Terms, on_event: Callable[[Progress], Non
     name, revision = split(reference)
     if name == BUILTIN:
         return read(builtin_folder(), reference=name, source="builtin", terms=terms)
-    folder = _at_home(name)
-    if _is_there(folder) and revision is None:
+    folder = places.at_home(name)
+    if places.is_there(folder) and revision is None:
         return read(_local(name, folder), reference=name, source="folder", terms=terms)
     if not HUB_ID.fullmatch(name) or Path(name).suffix.lower() in checkpoint.SUFFIXES:
         raise _unknown(name)
@@ -163,26 +160,13 @@ def split(reference: str) -> tuple[str, str | None]:
         raise RequestError("the model reference is empty", hint=f"--model {BUILTIN}")
     # A folder may have an @ in its name; only what is not there can carry a revision.
     name, at, revision = reference.rpartition("@")
-    if not at or _is_there(_at_home(reference)):
+    if not at or places.is_there(places.at_home(reference)):
         return reference, None
     if not name or not revision:
         raise RequestError(f"{reference!r} is not a model reference", hint="--model ORGANISATION/NAME@REVISION")
-    if name == BUILTIN or (_is_there(_at_home(name)) and not HUB_ID.fullmatch(name)):
+    if name == BUILTIN or (places.is_there(places.at_home(name)) and not HUB_ID.fullmatch(name)):
         raise RequestError(f"{name} has no revisions: only models of the hub do", hint=f"--model {name}")
     return name, revision
-
-
-def _at_home(name: str) -> Path:
-    # Not Path.expanduser(), which raises for ~nobody.
-    return Path(os.path.expanduser(name))  # noqa: PTH111
-
-
-def _is_there(path: Path) -> bool:
-    """Return whether there is such a file or folder; a name that no disk can have is none."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
 
 
 def builtin_folder() -> Path:
@@ -218,7 +202,7 @@ def _local(name: str, folder: Path) -> Path:
 def _other_layout(folder: Path) -> str:
     """Return what the folder looks like instead, as the end of a sentence: a part of a model, or one's parts."""
     if (folder / "config.json").is_file():
-        config = _read_json(folder / "config.json")
+        config = documents.read(folder / "config.json")
         named = config.get("architectures")
         told = config.get("_class_name") or (named[0] if isinstance(named, list) and named else "another library's")
         return f"; it is one component, {told}"
@@ -230,7 +214,7 @@ def _whole_hint(folder: Path) -> str:
     parent = folder.absolute().parent
     if (parent / INDEX).is_file():
         return f"--model {parent}"
-    config = _read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = documents.read(folder / "config.json") if (folder / "config.json").is_file() else {}
     named = str(config.get("_class_name"))
     if "ControlNet" in named:
         return f"--control {folder}:PICTURE"
@@ -267,10 +251,9 @@ def _from_hub(name: str, revision: str | None, terms: Terms, on_event: Callable[
     whole = folder is not None and not missing(folder, without=terms.without)
     if not whole and is_offline(asked=terms.offline):
         raise _not_here(name, revision, folder)
-    if not whole and terms.sketch:
-        folder = hub.sketch(name, revision, choose=hub.pipeline_files(name, terms), folder=terms.sketch)
-    elif folder is None or not whole:
-        folder = hub.fetch(name, revision, terms=terms, on_event=on_event)
+    if folder is None or not whole:
+        choose = hub.pipeline_files(name, terms)
+        folder = hub.obtain(name, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
     return read(folder, reference=name, source="hub", revision=folder.name, terms=terms)
 
 
@@ -293,7 +276,7 @@ def missing(folder: Path, *, without: tuple[str, ...] = ()) -> list[str]:
     """
     if not (folder / INDEX).is_file():
         return [INDEX]
-    components = _components(folder, _read_json(folder / INDEX))
+    components = _components(folder, documents.read(folder / INDEX))
     return [name for name, (_, class_name) in components.items() if not _is_whole(folder, name, class_name, without)]
 
 
@@ -301,7 +284,7 @@ def faults(folder: Path) -> list[tuple[str, str]]:
     """Return what keeps the model in `folder` from being loaded: the component or file, and what is wrong with it."""
     found = []
     try:
-        components = _components(folder, _read_json(folder / INDEX))
+        components = _components(folder, documents.read(folder / INDEX))
     except ModelError as error:
         return [(INDEX, error.message)]
     for name, (_, class_name) in components.items():
@@ -328,7 +311,7 @@ def read(
     Raise ModelError where it is incomplete or damaged, would run code of its own, or has pickles that `terms` forbid.
     """
     folder = folder.resolve() if source != "hub" else folder
-    index = _read_json(folder / INDEX)
+    index = documents.read(folder / INDEX)
     _refuse_code(folder, index)
     components = _components(folder, index)
     for name, (_, class_name) in components.items():
@@ -363,7 +346,7 @@ def read(
             for name, each in headers.items()
         },
         pickles=pickles,
-        record=_read_json(folder / RECORD) if (folder / RECORD).is_file() else {},
+        record=documents.read(folder / RECORD) if (folder / RECORD).is_file() else {},
     )
 
 
@@ -376,20 +359,6 @@ def _bytes(choice: weights.Choice, headers: list[weights.Header] | None) -> int:
 def _dtype(headers: list[weights.Header]) -> Dtype | None:
     biggest = max(headers, key=lambda each: each.tensor_bytes)
     return next((each for each in get_args(Dtype) if each == biggest.dtype), None)
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ModelError(f"{path} is too big to be a model's description")
-        parsed = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise ModelError(f"{path} holds {type(parsed).__name__}, not an object")
-    return parsed
 
 
 def _refuse_code(folder: Path, index: dict[str, object]) -> None:
@@ -476,11 +445,11 @@ def _check_texts(place: Path, class_name: str) -> None:
 
 def _config(place: Path) -> dict[str, object]:
     found = next((place / each for each in CONFIG_NAMES if (place / each).is_file()), None)
-    return _read_json(found) if found else {}
+    return documents.read(found) if found else {}
 
 
 def _configs(place: Path) -> dict[str, dict[str, object]]:
-    return {each: _read_json(place / each) for each in CONFIG_NAMES if (place / each).is_file()}
+    return {each: documents.read(place / each) for each in CONFIG_NAMES if (place / each).is_file()}
 
 
 def files(facts: ModelFacts, dtype: Dtype) -> dict[str, weights.Choice]:

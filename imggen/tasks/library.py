@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imggen.engine import aliases, environment, integrity, probe, store, timings
+from imggen.engine import aliases, environment, integrity, places, probe, store, timings
 from imggen.engine.integrity import Checked
 from imggen.engine.store import Installed
 from imggen.engine.weights import Terms
@@ -125,7 +125,7 @@ def _drop_damaged(snapshot: Path, cache: Path, on_event: Report) -> None:
 def _of_hub(reference: str, why: str) -> tuple[str, str | None]:
     """Return the id and the revision of a model of the hub; raise RequestError for what is none."""
     real = aliases.real(reference)
-    if store.single_file(real) is not None or os.path.isdir(os.path.expanduser(real)):  # noqa: PTH111, PTH112 - ~nobody
+    if store.single_file(real) is not None or places.at_home(real).is_dir():
         raise RequestError(f"{real} is a file or folder here, and {why}", hint="imggen models list")
     name, revision = store.split(real)
     if name == store.BUILTIN:
@@ -157,7 +157,7 @@ def _described(found: Installed, known: dict[str, str]) -> Installed:
 
 def _elsewhere(reference: str) -> Installed | None:
     """Return what an alias stands for where that is a folder or a file; None for models that are not here."""
-    path = Path(os.path.expanduser(reference))  # noqa: PTH111 - ~nobody is a name
+    path = places.at_home(reference)
     if not path.exists():
         return None
     files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
@@ -194,7 +194,7 @@ def _place(reference: str) -> tuple[Path, str]:
     real = aliases.real(reference)
     if real == store.BUILTIN:
         return store.builtin_folder(), "pip install --force-reinstall imggen"
-    path = Path(os.path.expanduser(real))  # noqa: PTH111 - ~nobody is a name
+    path = places.at_home(real)
     if path.is_dir():
         return path, "copy or fetch what is named there again"
     if path.is_file():
@@ -238,7 +238,7 @@ def add_alias(name: str, reference: str) -> str:
     """Let `name` stand for `reference`, and return what that is in full; it may be a model or an adapter."""
     aliases.check_name(name)
     real = aliases.real(reference)
-    path = Path(os.path.expanduser(real))  # noqa: PTH111 - ~nobody is a name
+    path = places.at_home(real)
     if path.exists():
         # An alias means the same from every folder.
         real = str(Path(os.path.abspath(path)))  # noqa: PTH100 - links stay as they are

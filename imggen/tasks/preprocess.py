@@ -1,7 +1,6 @@
 """From a photograph to a control picture in a file: lines, not a model's work, and marked as no more than that."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
@@ -9,6 +8,7 @@ from typing import Final
 
 import imggen
 from imggen.data import layout, preprocessing
+from imggen.engine import places
 from imggen.errors import RequestError
 from imggen.output import container, encoder, files, metadata, xmp
 from imggen.output import means as logged
@@ -90,7 +90,7 @@ def _path(kind: str, name: str, output: str | None) -> Path | None:
     if output is None:
         stem = "picture" if name == given.STDIN else PurePath(name).stem
         return Path(f"{stem}-{kind}{SUFFIX}")
-    path = Path(os.path.expanduser(output))  # noqa: PTH111 - ~nobody is a name
+    path = places.at_home(output)
     if path.suffix.lower() != SUFFIX:
         raise RequestError(
             f"-o {output}: control pictures are written as PNG, which keeps every line", hint=f"-o {path.stem}{SUFFIX}"

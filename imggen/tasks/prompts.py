@@ -1,6 +1,5 @@
 """What prompts ask for beyond words: LoRAs by tags, and lines of wildcard files."""
 
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Final
 
 from platformdirs import user_config_path
 
-from imggen.engine import adapter_files, aliases
+from imggen.engine import adapter_files, aliases, places
 from imggen.errors import ModelError, RequestError
 from imggen.output import files
 from imggen.plan import template, words
@@ -45,7 +44,7 @@ def with_loras(request: GenerateRequest) -> GenerateRequest:
 def _checked(tag: Tag) -> str:
     name = tag.name
     named = "/" in name or aliases.real(name) != name
-    if not named and not Path(os.path.expanduser(name)).exists() and adapter_files.of_the_user(name) is None:  # noqa: PTH111
+    if not named and not places.at_home(name).exists() and adapter_files.of_the_user(name) is None:
         folder = adapter_files.lora_folder()
         known = sorted(each.stem for each in folder.glob("*.safetensors")) if folder.is_dir() else []
         guess = nearest(name, known)
@@ -79,7 +78,7 @@ def wildcards(request: GenerateRequest) -> Files:
 
 def _folder(request: GenerateRequest) -> Path:
     if request.wildcards is not None:
-        return Path(os.path.expanduser(request.wildcards))  # noqa: PTH111 - ~nobody is a name
+        return places.at_home(request.wildcards)
     return user_config_path("imggen", appauthor=False) / "wildcards"
 
 

@@ -99,7 +99,8 @@ def api(names=(), error=None):
 
 
 def fetch(**options):
-    return hub.fetch("org/name", "v1", terms=Terms(), on_event=lambda event: None, api=api(**options))
+    choose = hub.pipeline_files("org/name", Terms())
+    return hub.fetch_chosen("org/name", "v1", choose=choose, on_event=lambda event: None, api=api(**options))
 
 
 def test_a_repository_without_a_pipeline_is_refused_before_anything_is_fetched():
