@@ -8,7 +8,7 @@ from imggen.errors import RequestError
 from imggen.plan import approach, controlnets, ip_adapters, memory, signature
 from imggen.plan.case import Case
 from imggen.plan.change import Method
-from imggen.plan.families import ONE_PASS
+from imggen.plan.families.refusals import ONE_PASS
 from imggen.plan.family import Family
 from imggen.plan.given import Given
 from imggen.plan.machine import Machine

@@ -1,0 +1,9 @@
+"""The model families, one row each: data alone, which `catalog` reads."""
+
+from typing import Final
+
+from imggen.plan.families import flux, qwen, transformers, unets
+from imggen.plan.family import Family
+
+FAMILIES: Final[tuple[Family, ...]] = (*unets.ROWS, *flux.ROWS, *transformers.ROWS, *qwen.ROWS)
+"""All of them. Of rows that name the same pipelines the first one that a model fits is meant."""

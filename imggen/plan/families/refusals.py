@@ -1,0 +1,10 @@
+"""Why families lack something, in words that several rows share."""
+
+from typing import Final
+
+ONE_PASS: Final = "it has one pass per step, and nothing to steer away from"  # noqa: S105 - no password
+NO_SLICES = "only U-Nets have it; `auto` cuts attention into chunks where memory asks for it"
+NO_TILES = "its transformer knows where in the picture a token stands, so edges cannot meet"
+NO_ADAPTERS = "diffusers has no IP-Adapters for it"
+OWN_LENGTHS = "it reads each prompt at its own length"
+LOOKS_ITSELF = "it looks at the style picture itself"
