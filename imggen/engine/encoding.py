@@ -10,6 +10,12 @@ from PIL import Image
 
 from imggen.engine import decoding, substitution
 from imggen.errors import PictureError
+from imggen.plan.family import AUTOENCODERS
+
+
+def autoencoder(pipeline: Any) -> Any:
+    """Return the part of `pipeline` that turns latents into pixels, whatever it is called; None where it has none."""
+    return next((each for name in AUTOENCODERS if (each := getattr(pipeline, name, None)) is not None), None)
 
 
 @torch.no_grad()
@@ -20,7 +26,7 @@ def encode(pipeline: Any, image: Image.Image) -> torch.Tensor:
     autoencoder that overflows in half precision, or says that it may, works in float32; raise PictureError where even
     that gives no numbers.
     """
-    vae = pipeline.vae
+    vae = autoencoder(pipeline)
     dtype = vae.dtype
     pixels = pipeline.image_processor.preprocess(image)
     try:
@@ -36,7 +42,7 @@ def encode(pipeline: Any, image: Image.Image) -> torch.Tensor:
 
 
 def _latents(pipeline: Any, pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    vae = pipeline.vae
+    vae = autoencoder(pipeline)
     _cast(vae, dtype)
     pixels = pixels.to(pipeline._execution_device, dtype)  # noqa: SLF001 - as every pipeline does
     # To an autoencoder that was made for films, a picture is a film of one frame.

@@ -18,6 +18,7 @@ from imggen.engine import (
     checkpoint_loader,
     controlnets,
     embeddings,
+    encoding,
     failures,
     foreign_code,
     loras,
@@ -29,6 +30,7 @@ from imggen.engine import (
 from imggen.engine.environment import quiet
 from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import ModelError, RequestError
+from imggen.plan.family import AUTOENCODERS
 from imggen.plan.progress import Progress, ignore
 from imggen.plan.request import GeneratePlan
 
@@ -244,14 +246,14 @@ def _schedule(pipeline: Any, plan: GeneratePlan) -> None:
 def _format(pipeline: Any, plan: GeneratePlan) -> None:
     if not plan.channels_last:
         return
-    for name in ("unet", "vae", "controlnet"):
+    for name in ("unet", "controlnet", *AUTOENCODERS):
         module = getattr(pipeline, name, None)
         if module is not None:
             module.to(memory_format=torch.channels_last)
 
 
 def _tile(pipeline: Any, plan: GeneratePlan) -> None:
-    vae = pipeline.vae
+    vae = encoding.autoencoder(pipeline)
     try:
         if plan.vae_slicing:
             vae.enable_slicing()

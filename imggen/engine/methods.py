@@ -189,7 +189,7 @@ def _latents(pipeline: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
     @contextmanager
     def enter(generator: torch.Generator) -> Iterator[dict[str, Any]]:
         child = breeding.mutate_picture(mixed(), mutation, generator)
-        with encoding.replaced(pipeline.vae, child):
+        with encoding.replaced(encoding.autoencoder(pipeline), child):
             yield {"image": pictures.images[0]}
 
     return enter
@@ -207,7 +207,7 @@ def _statistics(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Enter:
 
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        with encoding.replaced(pipeline.vae, matched()):
+        with encoding.replaced(encoding.autoencoder(pipeline), matched()):
             yield {"image": content}
 
     return enter

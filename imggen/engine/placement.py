@@ -15,6 +15,7 @@ from diffusers.hooks import apply_group_offloading
 
 from imggen.engine import controlnets
 from imggen.errors import MachineError
+from imggen.plan.family import AUTOENCODERS
 from imggen.plan.memory import text
 from imggen.plan.request import GeneratePlan
 
@@ -54,7 +55,7 @@ def _offload_layers(pipeline: Any, plan: GeneratePlan, folder: Path | None) -> N
     for name, module in _modules(pipeline):
         # The autoencoder is small, and its tiles would confuse the order in which streams fetch layers. A class that
         # says no is taken at its word.
-        if name == "vae" or not getattr(module, "_supports_group_offloading", True):
+        if name in AUTOENCODERS or not getattr(module, "_supports_group_offloading", True):
             module.to(device)
             continue
         # Not the pipeline's own `enable_group_offload`: it gives all parts one folder, in which those with layers of
@@ -95,7 +96,9 @@ def _own_folder(pipeline: Any, root: Path) -> Path:
     """Return a new folder in `root` with room for all layers, which goes when the pipeline goes."""
     root.mkdir(parents=True, exist_ok=True)
     _sweep(root)
-    needed = sum(each.nbytes for name, module in _modules(pipeline) if name != "vae" for each in module.parameters())
+    needed = sum(
+        each.nbytes for name, module in _modules(pipeline) if name not in AUTOENCODERS for each in module.parameters()
+    )
     free = shutil.disk_usage(root).free
     if needed > free:
         raise MachineError(

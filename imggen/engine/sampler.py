@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from PIL import Image
 
-from imggen.engine import attention, conditioning, decoding, failures, methods, seamless, substitution
+from imggen.engine import attention, conditioning, decoding, encoding, failures, methods, seamless, substitution
 from imggen.engine.conditioning import Text
 from imggen.engine.environment import quiet
 from imggen.engine.methods import Entrance
@@ -140,7 +140,7 @@ def _guarded(
 ) -> AbstractContextManager[None]:
     # Looked at where it is decoded, so before anything of a given picture is pasted into it.
     return decoding.guarded(
-        pipeline.vae,
+        encoding.autoencoder(pipeline),
         on_decode=partial(report, "decode"),
         on_note=report.notes.append,
         refuse_plain=not entrance.may_be_plain,

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imggen.engine import substitution
+from imggen.engine import encoding, substitution
 from imggen.errors import RequestError
 from imggen.plan.change import Axes
 
@@ -24,7 +24,7 @@ def seamless(pipeline: Any, axes: Axes) -> Iterator[None]:
     rest of these networks does not know where it is. Raise RequestError for a model without a U-Net, whose tokens do
     know, and for an autoencoder that works in tiles, each of which would wrap around by itself.
     """
-    unet, vae = getattr(pipeline, "unet", None), pipeline.vae
+    unet, vae = getattr(pipeline, "unet", None), encoding.autoencoder(pipeline)
     if unet is None:
         raise RequestError(f"{type(pipeline).__name__} has no U-Net, so its pictures cannot wrap around")
     if getattr(vae, "use_tiling", False):

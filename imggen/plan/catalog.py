@@ -1,9 +1,11 @@
 """Which model family a model belongs to, and what follows from the two of them."""
 
+from collections.abc import Mapping
+
 from imggen.errors import ModelError
 from imggen.plan import unlisted
 from imggen.plan.families import FAMILIES
-from imggen.plan.family import Family, Reference
+from imggen.plan.family import AUTOENCODERS, Family, Reference
 from imggen.plan.nearest import nearest
 from imggen.plan.request import ModelFacts
 from imggen.plan.samplers import Prediction
@@ -12,6 +14,9 @@ __all__ = [
     "FAMILIES",
     "Family",
     "Reference",
+    "autoencoder",
+    "autoencoder_class",
+    "autoencoder_config",
     "find",
     "is_inpainting_model",
     "multiple_of",
@@ -58,9 +63,25 @@ def named(name: str) -> Family:
     raise ModelError(f"unknown model family {name!r}", hint=f"one of: {', '.join(each.name for each in FAMILIES)}")
 
 
+def autoencoder(facts: ModelFacts) -> str | None:
+    """Return the name of the part that turns latents into pixels, None for a model that draws pixels itself."""
+    return next((name for name in AUTOENCODERS if name in facts.components or name in facts.configs), None)
+
+
+def autoencoder_class(facts: ModelFacts) -> str | None:
+    """Return the class of that part, None where there is none."""
+    name = autoencoder(facts)
+    return facts.components.get(name or "", (None, None))[1]
+
+
+def autoencoder_config(facts: ModelFacts) -> Mapping[str, object]:
+    """Return the config of that part, empty where there is none."""
+    return facts.configs.get(autoencoder(facts) or "", {})
+
+
 def vae_scale(facts: ModelFacts) -> int:
     """Return the number of pixels per latent along an edge: two per level of the autoencoder but the first."""
-    config = facts.configs.get("vae", {})
+    config = autoencoder_config(facts)
     levels = next((each for name in _LEVELS if isinstance(each := config.get(name), list) and each), None)
     return int(2 ** (len(levels) - 1)) if levels else 8
 
@@ -73,7 +94,7 @@ def multiple_of(family: Family, facts: ModelFacts) -> int:
 def is_inpainting_model(family: Family, facts: ModelFacts) -> bool:
     """Return whether the denoiser wants a mask and a masked picture beside the latents: a model that only repaints."""
     channels = facts.configs.get(family.denoiser, {}).get("in_channels")
-    latents = facts.configs.get("vae", {}).get("latent_channels")
+    latents = autoencoder_config(facts).get("latent_channels")
     return isinstance(channels, int) and isinstance(latents, int) and channels == 2 * latents + 1
 
 

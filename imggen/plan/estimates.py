@@ -12,7 +12,7 @@ from typing import Final
 from imggen.plan import catalog
 from imggen.plan.adapter import AdapterFacts
 from imggen.plan.dtypes import BYTES
-from imggen.plan.family import Family
+from imggen.plan.family import AUTOENCODERS, Family
 from imggen.plan.machine import Device, Dtype, Machine
 from imggen.plan.request import ModelFacts, Quantize
 
@@ -127,7 +127,7 @@ def estimate(job: Job) -> Need:
         base=_base(job),
         weights=sum(weights.values()) + added,
         largest=largest + added,
-        rest=weights.get("vae", 0),
+        rest=weights.get(catalog.autoencoder(job.facts) or "", 0),
         layer=int(largest * _LAYER),
         private=sum(_private(name, size, job) for name, size in weights.items()) + added,
         loading=int(_WIDENING * max((size for name, size in weights.items() if _is_widened(name, job)), default=0)),
@@ -193,7 +193,7 @@ def _private(component: str, size: int, job: Job) -> int:
         return size
     if not job.channels_last:
         return 0
-    if component not in ("unet", "vae"):
+    if component not in ("unet", *AUTOENCODERS):
         return 0
     found = _share(job, component, _is_wide)
     if found is None:
@@ -228,11 +228,11 @@ def denoising(job: Job) -> int:
 
 def decoding(job: Job, width: int, height: int) -> int:
     """Return what the autoencoder takes beside its weights to decode, or to encode, so many pixels at a time."""
-    vae = job.facts.configs.get("vae", {})
+    vae = catalog.autoencoder_config(job.facts)
     channels = _first(vae.get("block_out_channels") or vae.get("decoder_block_out_channels"), 128)
     bytes_each = 4 if job.family.force_upcast_vae and job.dtype == "float16" else BYTES[job.dtype]
     values = width * height * channels * bytes_each
-    other = _OTHER_DECODERS.get(job.facts.components.get("vae", ("", ""))[1])
+    other = _OTHER_DECODERS.get(catalog.autoencoder_class(job.facts) or "")
     if other is not None:
         return int(values * other[0]) + other[1]
     scratch = _TURNED_SCRATCH[_is_deep(job)] if job.channels_last else _DECODE_SCRATCH

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from imggen.plan.machine import Dtype
 from imggen.plan.request import Task
 
 Clip = Literal["last", "penultimate"]
+
+AUTOENCODERS: Final = ("vae", "movq", "vqgan", "vqvae")
+"""What pipelines call the part that turns latents into pixels; some have none, and draw pixels themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)

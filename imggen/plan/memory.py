@@ -233,7 +233,7 @@ def can_tile(facts: ModelFacts) -> bool:
 
 
 def _vae(facts: ModelFacts) -> str:
-    return facts.components.get("vae", ("", "no autoencoder"))[1]
+    return catalog.autoencoder_class(facts) or "no autoencoder"
 
 
 def _tile_for(facts: ModelFacts, width: int, height: int, edge: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from imggen.plan import signature
-from imggen.plan.family import Family
+from imggen.plan.family import AUTOENCODERS, Family
 from imggen.plan.request import Task
 from imggen.plan.signature import Signature
 
@@ -92,8 +92,9 @@ def _lacks(task: Task, pipeline: str, own: Signature) -> Iterator[str]:
         yield f"it takes no {lacking[0]}"
     if not isinstance(own.takes.get("num_inference_steps"), int):
         yield "it does not say how many steps it usually takes"
-    if "vae" not in own.parts or not any(each in own.parts for each in _DENOISERS):
-        yield f"it has no part called {'transformer or unet' if 'vae' in own.parts else 'vae'}"
+    unmet = [names for names in (AUTOENCODERS, _DENOISERS) if not any(each in own.parts for each in names)]
+    if unmet:
+        yield f"it has no part called {' or '.join(unmet[0])}"
 
 
 def _is_film(own: Signature) -> bool:
