@@ -66,7 +66,7 @@ from transformers import (  # noqa: E402
     UMT5EncoderModel,
 )
 
-from tests import tiny_families  # noqa: E402
+from tests import tiny_families, tiny_instruct  # noqa: E402
 from tests.tiny_parts import (  # noqa: E402
     CHAT,
     VISION_TOKENS,
@@ -507,6 +507,7 @@ def z_image_turbo(root: Path):
 
 BUILDERS = {
     **tiny_families.BUILDERS,
+    **tiny_instruct.BUILDERS,
     "sd": stable_diffusion,
     "sdxl": stable_diffusion_xl,
     "sdxl-turbo": stable_diffusion_xl_turbo,

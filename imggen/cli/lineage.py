@@ -183,6 +183,7 @@ def _how(each: Ingredient) -> str:
 def _details(change: Change) -> Iterator[str]:
     told = {
         "strength": change.strength,
+        "image guidance": change.image_guidance,
         "fit": change.fit,
         "frame": change.frame,
         "mask": ",".join(map(str, change.mask_box)) if change.mask_box else None,

@@ -32,6 +32,15 @@ Strength = Annotated[
     float | None,
     typer.Option("--strength", metavar="0-1", help="How much is made anew: 1 is all of it.", rich_help_panel=GIVEN),
 ]
+ImageGuidance = Annotated[
+    float | None,
+    typer.Option(
+        "--image-guidance",
+        metavar="1-",
+        help="How much it holds against the words, with models that edit it by an instruction.",
+        rich_help_panel=GIVEN,
+    ),
+]
 Fitting = Annotated[
     Fit | None,
     typer.Option("--fit", help="How it fills another size; its own is kept by default.", rich_help_panel=GIVEN),

@@ -109,6 +109,7 @@ def img2img(
     strength: options.Strength = None,
     fit: options.Fitting = None,
     frame: options.Frame = None,
+    image_guidance: options.ImageGuidance = None,
     tile: options.Seamless = None,
     control: options.Control = None,
     preprocess: options.Preprocess = None,

@@ -61,8 +61,13 @@ def conditioned(pipeline: Any, clip: Clip, texts: Iterable[Text]) -> Iterator[No
     weighed, they take the pipeline's own way, bit for bit.
     """
     reader = _Reader(pipeline, clip, list(texts))
-    with substitution.replaced(pipeline, encode_prompt=reader.encode_prompt):
+    with substitution.replaced(pipeline, **{encoding_method(pipeline): reader.encode_prompt}):
         yield
+
+
+def encoding_method(pipeline: Any) -> str:
+    """Return the name of the method by which `pipeline` reads prompts: that of InstructPix2Pix is a private one."""
+    return "encode_prompt" if hasattr(pipeline, "encode_prompt") else "_encode_prompt"
 
 
 def weigh(hidden: Tensor, weights: Tensor, *, keep_mean: bool) -> Tensor:
@@ -88,7 +93,8 @@ class _Reader:
     def __init__(self, pipeline: Any, clip: Clip, texts: Sequence[Text]) -> None:
         self._pipeline = pipeline
         self._clip = clip
-        self._encode_prompt = pipeline.encode_prompt
+        self._method = encoding_method(pipeline)
+        self._encode_prompt = getattr(pipeline, self._method)
         names = [("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")]
         held = [(getattr(pipeline, one, None), getattr(pipeline, two, None)) for one, two in names]
         self._encoders = [(one, two) for one, two in held if one is not None and two is not None]
@@ -96,7 +102,7 @@ class _Reader:
         self._is_plain = self._chunks == 1 and all(prompt.is_plain(_parts(each)) for each in texts)
 
     def encode_prompt(self, *arguments: Any, **options: Any) -> Any:
-        bound = substitution.bound(self._pipeline, "encode_prompt", arguments, options)
+        bound = substitution.bound(self._pipeline, self._method, arguments, options)
         said = bound.arguments
         if said.get("prompt_embeds") is not None:
             return self._encode_prompt(*arguments, **options)

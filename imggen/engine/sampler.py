@@ -270,9 +270,10 @@ def _reporting(pipeline: Any, report: _Reporter) -> Iterator[None]:
     Every pipeline draws a bar, while step callbacks are missing from a third of them.
     """
     replaced = {"progress_bar": report.bar}
-    encode = getattr(pipeline, "encode_prompt", None)
+    method = conditioning.encoding_method(pipeline)
+    encode = getattr(pipeline, method, None)
     if encode is not None:
-        replaced["encode_prompt"] = partial(_announced, encode, report)
+        replaced[method] = partial(_announced, encode, report)
     vars(pipeline).update(replaced)
     try:
         yield

@@ -28,6 +28,7 @@ TASKS_OF: Final[dict[str, tuple[str, ...]]] = {
     "tile": ("text-to-image", "image-to-image"),
     "frame": _FROM_PICTURES,
     "strength": _FROM_PICTURES,
+    "image_guidance": ("image-to-image",),
     "fit": ("image-to-image", "inpaint", "blend", "style"),
     "mask": ("inpaint",),
     "mask_box": ("inpaint",),
@@ -92,6 +93,7 @@ def choose(case: Case, approach: Approach) -> Alteration:
         strength=approach.strength,
         frame=request.frame,
         fit=request.fit or ("crop" if "fit" in _fields(request.task) else None),
+        image_guidance=approach.image_guidance,
     )
     if request.task in _REPAINTING:
         return Alteration(change=_repainting(case, change), weights=())

@@ -33,7 +33,8 @@ class Change:
     """How a picture was made from those that were given; what a method does not know stays at its default.
 
     `strength` is diffusers': the share of the noising that is done and undone, 1 = nothing of the picture is kept, None
-    where the method starts from noise. `frame` counts from 1. `mask_box` is x, y, width, height in pixels of the
+    where the method starts from noise. `image_guidance` is how much the given picture holds against the words, None for
+    a model that knows no such number. `frame` counts from 1. `mask_box` is x, y, width, height in pixels of the
     picture; `feather` the width in pixels over which a mask's edge runs out. `paste` says whether what the mask leaves
     out comes back bit for bit. `pad` is what outpainting adds: top, right, bottom, left, in pixels. `mutation` is the
     share of fresh noise in a child, from 0 to 1. `adapter` names the weights of an IP-Adapter; `adapter_hash` is the
@@ -42,6 +43,7 @@ class Change:
 
     method: Method
     strength: float | None = None
+    image_guidance: float | None = None
     fit: Fit | None = None
     frame: int | None = None
     mask_box: tuple[int, int, int, int] | None = None

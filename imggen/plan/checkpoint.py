@@ -204,6 +204,14 @@ KINDS: Final[tuple[Kind, ...]] = (
         gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
     ),
     Kind(
+        # CosXL Edit has the same names and shapes, and wants another scheduler and scaled latents of the picture.
+        title="Stable Diffusion XL for editing by an instruction",
+        telling=((_LDM, "label_emb.0.0.weight"), (*_UNET, "add_embedding.linear_1.weight")),
+        when={"in_channels": 8},
+        sizes=_UNET_SIZES,
+        refusal="its names do not tell whether it is CosXL Edit, which needs to be called otherwise",
+    ),
+    Kind(
         title="Stable Diffusion XL",
         telling=((_LDM, "label_emb.0.0.weight"), (*_UNET, "add_embedding.linear_1.weight")),
         family="sdxl",
@@ -241,8 +249,12 @@ KINDS: Final[tuple[Kind, ...]] = (
         title="InstructPix2Pix",
         telling=((_LDM, "time_embed.0.weight"), _UNET),
         when={"in_channels": 8},
+        family="sd-instruct-pix2pix",
+        denoiser="unet",
+        class_name="UNet2DConditionModel",
+        parts=_SD_PARTS,
         sizes=_UNET_SIZES,
-        refusal="imggen has no task for it",
+        gguf_refusal=_NO_GGUF.format("InstructPix2Pix"),
     ),
     Kind(
         # Its published models of 512 and 768 pixels predict different things under the same names.

@@ -47,7 +47,9 @@ class Family:
     `guiders` are the pipeline's parts that keep the guidance, where it is no argument of the call; a model may lack
     them. `own_sampler` says that no other scheduler than the model's own can do what the pipelines ask of it.
     `area_argument` takes the picture's pixels in all, where the pipeline would choose a size of its own area otherwise.
-    `steers_above` is the guidance above which a step has a second pass, for the negative prompt.
+    `steers_above` is the guidance above which a step has more than one pass, `passes` of them: one is for the negative
+    prompt. `image_guidance` is how much what is looked at holds against the words, from 1 up; None where no pipeline
+    takes such a number.
     `cuda_dtypes` are the half precisions in order of preference; `fp16_safe` says whether float16 is one that works.
     `clip` says which of the layers of its CLIP encoders it reads, where it has no other encoders: only these can weigh
     words and read long prompts in chunks.
@@ -88,6 +90,8 @@ class Family:
     own_sampler: bool = False
     area_argument: str | None = None
     steers_above: float = 1.0
+    passes: int = 2
+    image_guidance: float | None = None
     distilled_key: str | None = None
     size_key: str | None = "sample_size"
     counts_chat: bool = True

@@ -75,6 +75,7 @@ def _changed(recipe: Recipe) -> dict[str, str]:
     tiling = {"xy": {"Tiling": "True"}, "x": {"Tile X": "True"}, "y": {"Tile Y": "True"}}
     return {
         "Denoising strength": "" if change.strength is None else f"{change.strength:g}",
+        "Image CFG scale": "" if change.image_guidance is None else f"{change.image_guidance:g}",
         "Init image hash": given,
         **tiling.get(recipe.tile or "", {}),
         "Mask mode": "Inpaint not masked" if change.invert_mask else "",

@@ -34,6 +34,7 @@ _LIMITS = {
     "vae_tile": Limit(least=0),
     "schema": Limit(least=1),
     "strength": Limit(least=0, most=1),
+    "image_guidance": Limit(least=1),
     "frame": Limit(least=1),
     "mask_box": Limit(least=0),
     "mask_box[2]": Limit(least=1),

@@ -73,6 +73,7 @@ class GenerateRequest(MarkingRequest):
     mask: str | None = None
     mask_box: str | None = None
     invert_mask: bool | None = None
+    image_guidance: float | None = None
     feather: int | None = None
     paste: bool | None = None
     pad: str | None = None

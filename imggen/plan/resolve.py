@@ -149,7 +149,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     taken = limits(case)
     steered = steering.choose(case)
     size = _size(case, taken)
-    way = approach.choose(case, size, steered.steps)
+    way = replace(approach.choose(case, size, steered.steps), image_guidance=steered.image_guidance)
     _check_sampler(case, way, steered)
     area = canvas.canvas(size, taken)
     chosen = seeds.choose(request.seed, request.num_images, draw=draw_seed)
@@ -356,7 +356,8 @@ def _approach_lines(plan: GeneratePlan) -> dict[str, str]:
     if plan.change is None:
         return {}
     strength = "" if plan.change.strength is None else f", strength {plan.change.strength:g}"
-    return {"method": f"{plan.change.method} by {plan.pipeline}{strength}"}
+    held = "" if plan.change.image_guidance is None else f", image guidance {plan.change.image_guidance:g}"
+    return {"method": f"{plan.change.method} by {plan.pipeline}{strength}{held}"}
 
 
 def _check_prompt(case: Case) -> None:
@@ -462,6 +463,8 @@ def _arguments(case: Case, way: Approach, said: Words, area: Canvas, steered: St
         arguments[family.area_argument] = area.width * area.height
     if way.strength is not None:
         arguments["strength"] = way.strength
+    if way.image_guidance is not None:
+        arguments["image_guidance_scale"] = way.image_guidance
     if way.control_argument is not None:
         arguments["controlnet_conditioning_scale"] = controlnets.scale(case)
     if family.guidance_argument:

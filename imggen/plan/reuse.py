@@ -170,6 +170,8 @@ def _recorded_change(recipe: Recipe, request: GenerateRequest) -> dict[str, obje
     if request.task == "inpaint":
         has_mask = _was_said(request, "mask") or change.mask_box is None
         box = None if has_mask else ",".join(str(each) for each in change.mask_box or ())
+    if request.task == "image-to-image":
+        recorded["image_guidance"] = change.image_guidance
         recorded |= {"mask_box": box, "invert_mask": change.invert_mask}
     if request.task == "outpaint":
         recorded["pad"] = ",".join(str(each) for each in change.pad or ())

@@ -6,7 +6,7 @@ from typing import Final
 
 from imggen.errors import ModelError, RequestError
 from imggen.plan import catalog, record, samplers
-from imggen.plan.case import Case
+from imggen.plan.case import COMMAND_LINE, Case
 from imggen.plan.request import Scheduler
 
 _MOST_STEPS: Final = 1000
@@ -14,10 +14,14 @@ _MOST_STEPS: Final = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Steering:
-    """What steers a picture. `passes` is how often a step runs the denoiser; `scheduler` None is the model's own."""
+    """What steers a picture. `passes` is how often a step runs the denoiser; `scheduler` None is the model's own.
+
+    `image_guidance` is how much what is looked at holds against the words, None for a model that knows no such number.
+    """
 
     steps: int
     guidance: float
+    image_guidance: float | None
     passes: int
     negative_prompt: str
     sampler: str
@@ -36,12 +40,13 @@ def choose(case: Case) -> Steering:
     return Steering(
         steps=steps,
         guidance=guidance,
-        passes=2 if _has_two_passes(case, guidance) else 1,
+        image_guidance=_image_guidance(case, guidance),
+        passes=family.passes if _is_steered(case, guidance) else 1,
         negative_prompt=_negative(case, guidance),
         sampler=sampler,
         scheduler=scheduler,
         reasons={
-            "steps": case.why("steps", own_says if own.steps else family_says),
+            "steps": _counting(case, case.why("steps", own_says if own.steps else family_says)),
             "guidance": case.why("guidance", own_says if own.guidance is not None else family_says),
             "sampler": case.why("sampler", own_says if own.sampler else "the model's own"),
             "negative_prompt": case.why("negative_prompt", "none"),
@@ -50,7 +55,13 @@ def choose(case: Case) -> Steering:
 
 
 def _steps(case: Case, sampler: str) -> int:
-    steps = case.request.steps
+    steps, listed = case.request.steps, _listed_steps(case)
+    if listed and steps not in (None, listed):
+        raise RequestError(
+            f"--steps {steps}: this model makes {listed} steps, whatever is asked for", hint=f"--steps {listed}"
+        )
+    if steps is None:
+        steps = listed
     if steps is None:
         steps = case.record.steps or case.family.steps
     trained = case.facts.configs.get("scheduler", {}).get("num_train_timesteps")
@@ -62,6 +73,18 @@ def _steps(case: Case, sampler: str) -> int:
     if not 1 <= steps <= most:
         raise RequestError(f"--steps {steps}: {taker} takes 1 to {most}", hint=f"--steps {min(max(steps, 1), most)}")
     return steps
+
+
+def _listed_steps(case: Case) -> int | None:
+    """Return the number of steps that the model's own pipeline lists, None where it leaves it to the caller."""
+    listed = case.facts.options.get(case.family.steps_option or "")
+    return len(listed) if isinstance(listed, list) and listed else None
+
+
+def _counting(case: Case, reason: str) -> str:
+    """Return the reason for the number of steps, and whose they are where there are two stages."""
+    stages = case.family.stages
+    return f"{reason}; {stages.others}" if stages else reason
 
 
 def _most_steps(case: Case) -> int | None:
@@ -83,7 +106,39 @@ def _guidance(case: Case) -> float:
         raise RequestError(
             f"--guidance {guidance:g} is no strength of guidance", hint=f"--guidance {family.guidance:g}"
         )
+    if guidance < family.least_guidance:
+        raise RequestError(
+            f"--guidance {guidance:g}: {family.title} takes {family.least_guidance:g} and more",
+            hint=f"--guidance {family.least_guidance:g}",
+        )
     return float(guidance)
+
+
+def _image_guidance(case: Case, guidance: float) -> float | None:
+    family, asked = case.family, case.request.image_guidance
+    is_typed = case.request.origin.get("image_guidance", COMMAND_LINE) == COMMAND_LINE
+    if family.image_guidance is None:
+        if asked is not None and is_typed:
+            raise RequestError(
+                f"--image-guidance {asked:g}: {family.title} does not weigh a picture against the words",
+                hint="leave --image-guidance out",
+            )
+        return None
+    if asked is None:
+        return family.image_guidance
+    # Below 1 its pipelines drop the guidance by words too.
+    if not math.isfinite(asked) or asked < 1:
+        raise RequestError(
+            f"--image-guidance {asked:g}: {family.title} takes 1 (the picture holds least) and more",
+            hint=f"--image-guidance {family.image_guidance:g}",
+        )
+    if guidance <= family.steers_above and is_typed:
+        raise RequestError(
+            f"--image-guidance {asked:g}: {family.title} looks at it only when guidance is above "
+            f"{family.steers_above:g}, and --guidance is {guidance:g}",
+            hint="leave --image-guidance out",
+        )
+    return float(asked)
 
 
 def _negative(case: Case, guidance: float) -> str:
@@ -104,7 +159,7 @@ def _negative_refusal(case: Case, guidance: float) -> str | None:
     family = case.family
     if family.negative_refusal:
         return f"takes no negative prompt; {family.negative_refusal}"
-    if not _has_two_passes(case, family.steers_above + 1):
+    if not _is_steered(case, family.steers_above + 1):
         return "takes no negative prompt when its guidance is distilled, as in this model"
     if guidance <= family.steers_above:
         least = f"{family.steers_above:g}"
@@ -112,8 +167,8 @@ def _negative_refusal(case: Case, guidance: float) -> str | None:
     return None
 
 
-def _has_two_passes(case: Case, guidance: float) -> bool:
-    """Return whether every step runs the denoiser for the prompt and for the negative prompt."""
+def _is_steered(case: Case, guidance: float) -> bool:
+    """Return whether every step runs the denoiser for the negative prompt besides the prompt."""
     family = case.family
     if family.negative_refusal or guidance <= family.steers_above:
         return False

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from imggen.plan.families import refusals
-from imggen.plan.family import Family
+from imggen.plan.family import Family, Reference
 from imggen.plan.request import Task
 
 _SD: Mapping[Task, str] = {
@@ -17,6 +17,9 @@ _SDXL: Mapping[Task, str] = {
     "image-to-image": "StableDiffusionXLImg2ImgPipeline",
     "inpaint": "StableDiffusionXLInpaintPipeline",
 }
+# How InstructPix2Pix edits (arXiv 2211.09800): the picture's latents stand beside those that are drawn.
+_EDITS = Reference(tasks=("image-to-image",), words={}, min_size=64, max_ratio=20, max_pixels=4096 * 4096)
+_NO_ADAPTERS_OF_EDITORS: Final = "no IP-Adapter was made for models that edit pictures by an instruction"
 
 ROWS: Final[tuple[Family, ...]] = (
     Family(
@@ -69,6 +72,32 @@ ROWS: Final[tuple[Family, ...]] = (
         fp16_safe=True,
         distilled_key="time_cond_proj_dim",
         channels_last=True,
+    ),
+    Family(
+        name="sd-instruct-pix2pix",
+        title="InstructPix2Pix",
+        base="timbrooks/instruct-pix2pix",
+        licence="mit",
+        pipelines={"image-to-image": "StableDiffusionInstructPix2PixPipeline"},
+        sized_by_image=("image-to-image",),
+        denoiser="unet",
+        native_pixels=512,
+        patch=1,
+        min_size=64,
+        max_size=2048,
+        steps=100,
+        guidance=7.5,
+        # A third pass sees no picture.
+        passes=3,
+        image_guidance=1.5,
+        max_tokens=77,
+        clip="last",
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="float16",
+        fp16_safe=True,
+        adapter_refusal=_NO_ADAPTERS_OF_EDITORS,
+        channels_last=True,
+        reference=_EDITS,
     ),
     Family(
         name="lcm",
@@ -148,6 +177,34 @@ ROWS: Final[tuple[Family, ...]] = (
         channels_last=True,
         force_upcast_vae=True,
         # SDXL pipelines put an invisible watermark of their own where the package for it is installed.
+        initial={"add_watermarker": False},
+    ),
+    Family(
+        name="sdxl-instruct-pix2pix",
+        title="InstructPix2Pix for Stable Diffusion XL",
+        base="diffusers/sdxl-instructpix2pix-768",
+        licence="openrail++",
+        pipelines={"image-to-image": "StableDiffusionXLInstructPix2PixPipeline"},
+        denoiser="unet",
+        # Its config still says the size of the model that it was made from.
+        native_pixels=768,
+        size_key=None,
+        patch=1,
+        min_size=256,
+        max_size=4096,
+        steps=30,
+        guidance=3.0,
+        passes=3,
+        image_guidance=1.5,
+        max_tokens=77,
+        clip="penultimate",
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="float16",
+        fp16_safe=True,
+        adapter_refusal=_NO_ADAPTERS_OF_EDITORS,
+        channels_last=True,
+        force_upcast_vae=True,
+        reference=_EDITS,
         initial={"add_watermarker": False},
     ),
     Family(
