@@ -24,6 +24,7 @@ from diffusers import (  # noqa: E402
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
+    FluxControlPipeline,
     FluxFillPipeline,
     FluxKontextPipeline,
     FluxPipeline,
@@ -66,7 +67,7 @@ from transformers import (  # noqa: E402
     UMT5EncoderModel,
 )
 
-from tests import tiny_families, tiny_instruct  # noqa: E402
+from tests import tiny_editors, tiny_families, tiny_instruct, tiny_pixels, tiny_staged  # noqa: E402
 from tests.tiny_parts import (  # noqa: E402
     CHAT,
     VISION_TOKENS,
@@ -222,6 +223,14 @@ def flux_fill(root: Path):
         dict(parts["transformer"].config), in_channels=16 + 16 + 4 * 64, out_channels=16
     ).eval()
     return FluxFillPipeline(**parts_of(FluxFillPipeline, parts) | {"transformer": transformer})
+
+
+def flux_control(root: Path):
+    parts = flux(root).components
+    # It sees the latents, and those of the control picture.
+    config = dict(parts["transformer"].config)
+    transformer = FluxTransformer2DModel.from_config(config, in_channels=16 + 16, out_channels=16).eval()
+    return FluxControlPipeline(**parts_of(FluxControlPipeline, parts) | {"transformer": transformer})
 
 
 def parts_of(pipeline, parts):
@@ -507,7 +516,10 @@ def z_image_turbo(root: Path):
 
 BUILDERS = {
     **tiny_families.BUILDERS,
+    **tiny_editors.BUILDERS,
+    **tiny_pixels.BUILDERS,
     **tiny_instruct.BUILDERS,
+    **tiny_staged.BUILDERS,
     "sd": stable_diffusion,
     "sdxl": stable_diffusion_xl,
     "sdxl-turbo": stable_diffusion_xl_turbo,
@@ -516,6 +528,7 @@ BUILDERS = {
     "flux": flux,
     "flux-schnell": flux_schnell,
     "flux-fill": flux_fill,
+    "flux-control": flux_control,
     "flux-kontext": flux_kontext,
     "flux2-klein": flux2_klein,
     "flux2-klein-base": flux2_klein_base,

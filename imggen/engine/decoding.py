@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, Final
 
 import torch
@@ -65,6 +66,31 @@ def guarded(
 
     with substitution.replaced(vae, decode=decode):
         yield
+
+
+@contextmanager
+def watched(scheduler: Any, *, refuse_plain: bool = False, dtype: torch.dtype = torch.float32) -> Iterator[None]:
+    """Look at what the last step of `scheduler` within the block gives: the picture, where there is no autoencoder.
+
+    Raise PictureError at the end of the block for one that is not finite, or with `refuse_plain` for one whose pixels
+    all have the same colour. `dtype` is the model's.
+    """
+    step = scheduler.step
+    given: list[torch.Tensor] = []
+
+    # Others ask the method for its parameters.
+    @wraps(step)
+    def watch(*arguments: Any, **options: Any) -> Any:
+        made = step(*arguments, **options)
+        given[:] = [made[0]]
+        return made
+
+    with substitution.replaced(scheduler, step=watch):
+        yield
+    for picture in given:
+        fault = _fault((picture,), refuse_plain=refuse_plain)
+        if fault is not None:
+            raise _failure("the model's own result", fault, dtype, dtype)
 
 
 def is_finite(tensor: torch.Tensor) -> bool:

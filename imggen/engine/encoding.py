@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from imggen.engine import decoding, substitution
+from imggen.engine import decoding, placement, substitution
 from imggen.errors import PictureError
 from imggen.plan.family import AUTOENCODERS
 
@@ -26,6 +26,8 @@ def encode(pipeline: Any, image: Image.Image) -> torch.Tensor:
     autoencoder that overflows in half precision, or says that it may, works in float32; raise PictureError where even
     that gives no numbers.
     """
+    # Of a model in two stages it is the second that knows pictures.
+    pipeline = placement.stages(pipeline)[-1]
     vae = autoencoder(pipeline)
     dtype = vae.dtype
     pixels = pipeline.image_processor.preprocess(image)
@@ -48,8 +50,16 @@ def _latents(pipeline: Any, pixels: torch.Tensor, dtype: torch.dtype) -> torch.T
     # To an autoencoder that was made for films, a picture is a film of one frame.
     is_film = hasattr(vae.config, "temperal_downsample")
     encoded = vae.encode(pixels.unsqueeze(2) if is_film else pixels)
-    latents: torch.Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+    latents = _middle(encoded)
     return latents.squeeze(2) if is_film else latents
+
+
+def _middle(encoded: Any) -> torch.Tensor:
+    if hasattr(encoded, "latent_dist"):
+        latents: torch.Tensor = encoded.latent_dist.mode()
+        return latents
+    # Those of Sana have one and call it so.
+    return encoded.latents if hasattr(encoded, "latents") else encoded.latent
 
 
 def _cast(vae: Any, dtype: torch.dtype) -> None:
@@ -66,14 +76,21 @@ def replaced(vae: Any, latents: torch.Tensor) -> Iterator[None]:
     given, one copy per picture, and draw no random numbers: the noise of a seed is that of text-to-image.
     """
 
-    def encode(pixels: torch.Tensor) -> SimpleNamespace:
+    def encode(pixels: torch.Tensor) -> _Encoded:
         given = latents.to(pixels).expand(len(pixels), *latents.shape[1:])
         given = given.unsqueeze(2) if pixels.ndim > given.ndim else given
-        # Pipelines ask for the one or the other, depending on what kind of autoencoder they expect.
-        return SimpleNamespace(latents=given, latent_dist=_Certainty(given))
+        # Pipelines ask for one of them, depending on what kind of autoencoder they expect.
+        return _Encoded(latents=given, latent=given, latent_dist=_Certainty(given))
 
     with substitution.replaced(vae, encode=encode):
         yield
+
+
+class _Encoded(SimpleNamespace):
+    """What an autoencoder gives, which Kandinsky 3 asks like a dictionary."""
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
 
 
 class _Certainty:

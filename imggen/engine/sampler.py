@@ -10,15 +10,25 @@ from typing import Any, Self
 import torch
 from PIL import Image
 
-from imggen.engine import attention, conditioning, decoding, encoding, failures, methods, seamless, substitution
+from imggen.engine import (
+    attention,
+    conditioning,
+    decoding,
+    encoding,
+    failures,
+    methods,
+    placement,
+    seamless,
+    substitution,
+)
 from imggen.engine.conditioning import Text
 from imggen.engine.environment import quiet
 from imggen.engine.methods import Entrance
 from imggen.engine.precision import TORCH_DTYPES
-from imggen.errors import PictureError
+from imggen.errors import PictureError, RequestError
 from imggen.plan import catalog
 from imggen.plan.progress import Progress, Stage, ignore
-from imggen.plan.request import GeneratePlan
+from imggen.plan.request import PRIOR, GeneratePlan
 
 Report = Callable[[Progress], None]
 
@@ -81,7 +91,7 @@ def _draw(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance, repo
             drawn = pipeline(**arguments, **shown, generator=generator)
     except BaseException:
         # The pipelines do this at their end only; without it offloaded parts stay where an interruption left them.
-        pipeline.maybe_free_model_hooks()
+        placement.free(pipeline)
         raise
     _refuse_blanked(drawn, plan, seed)
     # Of Kandinsky's output the pictures have another name.
@@ -138,9 +148,14 @@ def _seeded(scheduler: Any, generator: torch.Generator) -> Iterator[None]:
 def _guarded(
     pipeline: Any, plan: GeneratePlan, entrance: Entrance, report: "_Reporter"
 ) -> AbstractContextManager[None]:
+    vae = encoding.autoencoder(pipeline)
+    if vae is None:
+        return decoding.watched(
+            pipeline.scheduler, refuse_plain=not entrance.may_be_plain, dtype=TORCH_DTYPES[plan.dtype]
+        )
     # Looked at where it is decoded, so before anything of a given picture is pasted into it.
     return decoding.guarded(
-        encoding.autoencoder(pipeline),
+        vae,
         on_decode=partial(report, "decode"),
         on_note=report.notes.append,
         refuse_plain=not entrance.may_be_plain,
@@ -158,8 +173,12 @@ def _refuse_blanked(drawn: Any, plan: GeneratePlan, seed: int) -> None:
 
 
 def cut_prompt(pipeline: Any, plan: GeneratePlan) -> str | None:
-    """Return a note on how much of a prompt the model does not read, or None where it reads them all."""
-    if plan.reading != "cut":
+    """Return a note on how much of a prompt the model does not read, or None where it reads them all.
+
+    Raise RequestError for one that is longer than a pipeline reads that cuts nothing off.
+    """
+    family = catalog.named(plan.family)
+    if plan.reading != "cut" or plan.task in family.reads_whole:
         return None
     limits = [(_limit(pipeline, reader, plan), reader) for reader in _readers(pipeline)]
     if not limits:
@@ -168,14 +187,30 @@ def cut_prompt(pipeline: Any, plan: GeneratePlan) -> str | None:
     tokenizer = _tokenizer(reader)
     # A word that was learnt may be several tokens.
     convert = getattr(pipeline, "maybe_convert_prompt", lambda text, _: text)
-    prompts = dict.fromkeys((plan.prompt, *plan.prompts))
+    # What is too long to steer away from loses nothing that is asked for, unless the pipeline breaks over it.
+    steered = () if family.cuts else (plan.negative_prompt, *plan.negative_prompts)
+    prompts = dict.fromkeys((plan.prompt, *plan.prompts, *steered))
     with quiet():
-        read = [tokenizer(convert(each, tokenizer), truncation=False)["input_ids"] for each in prompts]
+        read = [_tokens(pipeline, tokenizer, convert(each, tokenizer)) for each in prompts]
     tokens = max(read, key=len)
     if len(tokens) <= limit:
         return None
+    if not family.cuts:
+        raise RequestError(
+            f"the prompt has {len(tokens)} tokens; {family.title} takes {limit} at most", hint="shorten the prompt"
+        )
     tail = tokenizer.decode(tokens[limit - 1 :], skip_special_tokens=True).strip()
     return f"the prompt has {len(tokens)} tokens and the model reads {limit}; not read: {_shortened(tail)!r}"
+
+
+def _tokens(pipeline: Any, tokenizer: Any, text: str) -> list[int]:
+    # LongCat's pipelines spell what stands in quotes, letter by letter.
+    split = getattr(inspect.getmodule(type(pipeline)), "split_quotation", None)
+    if split is None:
+        tokens: list[int] = tokenizer(text, truncation=False)["input_ids"]
+        return tokens
+    parts = (part for words, is_quoted in split(text) for part in (words if is_quoted else (words,)))
+    return [each for part in parts for each in tokenizer(part, add_special_tokens=False)["input_ids"]]
 
 
 def _shortened(text: str) -> str:
@@ -183,7 +218,8 @@ def _shortened(text: str) -> str:
 
 
 def _readers(pipeline: Any) -> Iterable[Any]:
-    return (each for name, each in pipeline.components.items() if name.startswith("tokenizer") and each is not None)
+    named = ((name.removeprefix(PRIOR), each) for name, each in pipeline.components.items())
+    return (each for name, each in named if name.startswith("tokenizer") and each is not None)
 
 
 def _tokenizer(reader: Any) -> Any:
@@ -224,22 +260,25 @@ class _Reporter:
         self._images = images
         self.notes: list[str] = []
 
+    def bars(self, stage: Stage) -> Callable[..., "_Bar"]:
+        """Return what stands in the place of a pipeline's bar, and reports its steps as those of `stage`."""
+        return partial(_Bar, self, stage)
+
     def __call__(self, stage: Stage, step: int = 0, steps: int = 0) -> None:
         self._on_event(Progress(stage=stage, step=step, steps=steps, image=self._image, images=self._images))
-
-    def bar(self, iterable: Iterable[Any] | None = None, total: int | None = None) -> "_Bar":
-        return _Bar(self, iterable, total)
 
 
 class _Bar:
     """What pipelines expect of tqdm, turned into events."""
 
-    def __init__(self, report: _Reporter, iterable: Iterable[Any] | None, total: int | None) -> None:
-        self._report = report
+    def __init__(
+        self, report: _Reporter, stage: Stage, iterable: Iterable[Any] | None = None, total: int | None = None
+    ) -> None:
+        self._report = partial(report, stage)
         self._iterable = list(iterable) if iterable is not None else []
         self.total = total if total is not None else len(self._iterable)
         self.n = 0
-        report("denoise", 0, self.total)
+        self._report(0, self.total)
 
     def __enter__(self) -> Self:
         return self
@@ -254,7 +293,7 @@ class _Bar:
 
     def update(self, n: int = 1) -> None:
         self.n += n
-        self._report("denoise", self.n, self.total)
+        self._report(self.n, self.total)
 
     def set_postfix(self, *values: object, **named: object) -> None:
         pass
@@ -269,17 +308,17 @@ def _reporting(pipeline: Any, report: _Reporter) -> Iterator[None]:
 
     Every pipeline draws a bar, while step callbacks are missing from a third of them.
     """
-    replaced = {"progress_bar": report.bar}
-    method = conditioning.encoding_method(pipeline)
-    encode = getattr(pipeline, method, None)
-    if encode is not None:
-        replaced[method] = partial(_announced, encode, report)
-    vars(pipeline).update(replaced)
-    try:
+    running = placement.stages(pipeline)
+    named: tuple[Stage, ...] = ("prior", "denoise") if len(running) > 1 else ("denoise",)
+    with ExitStack() as stack:
+        for each, stage in zip(running, named, strict=True):
+            replaced: dict[str, Callable[..., Any]] = {"progress_bar": report.bars(stage)}
+            method = conditioning.encoding_method(each)
+            encode = getattr(each, method, None)
+            if encode is not None:
+                replaced[method] = partial(_announced, encode, report)
+            stack.enter_context(substitution.replaced(each, **replaced))
         yield
-    finally:
-        for name in replaced:
-            del vars(pipeline)[name]
 
 
 def _announced(encode: Callable[..., Any], report: _Reporter, *arguments: Any, **options: Any) -> Any:

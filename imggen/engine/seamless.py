@@ -32,7 +32,7 @@ def seamless(pipeline: Any, axes: Axes) -> Iterator[None]:
     with ExitStack() as stack:
         network = getattr(pipeline, "controlnet", None)
         followed = () if network is None else network.modules()
-        for module in (*unet.modules(), *followed, *vae.modules()):
+        for module in (*unet.modules(), *followed, *(() if vae is None else vae.modules())):
             methods = _wrapping(module, axes)
             if methods:
                 stack.enter_context(substitution.replaced(module, **methods))

@@ -74,7 +74,12 @@ def _usual(family: Family) -> ModelFacts:
 def _ability(family: Family, task: Task, facts: ModelFacts) -> Ability:
     made = task != "blend" or "text-to-image" in family.pipelines
     case = Case(
-        request=GenerateRequest(task=task, prompt=None if task == "blend" else "a red apple"),
+        request=GenerateRequest(
+            task=task,
+            prompt=None if task == "blend" else "a red apple",
+            # A model that draws nothing without one is given one.
+            control=("canny:a picture",) if controlnets.is_built_in(family) else None,
+        ),
         facts=facts,
         family=family,
         record=ModelRecord(),
@@ -96,7 +101,7 @@ def _stranger(family: Family) -> Given:
 
 def multiple_of(family: Family) -> int:
     """Return what the edges of the pictures of the family's usual models are multiples of, in pixels."""
-    return max(8, family.vae_scale * family.patch)
+    return max(8, family.vae_scale * family.patch * family.block)
 
 
 def guidance(family: Family) -> Literal["true", "distilled", "none"]:
@@ -109,7 +114,7 @@ def guidance(family: Family) -> Literal["true", "distilled", "none"]:
 def takes_lora(family: Family) -> bool:
     """Return whether a pipeline of the family can load LoRAs, as the installed diffusers says."""
     read = [each for name in family.pipelines.values() if (each := signature.read(name)) is not None]
-    return any(base.endswith("LoraLoaderMixin") for each in read for base in each.bases)
+    return family.takes_lora and any(base.endswith("LoraLoaderMixin") for each in read for base in each.bases)
 
 
 def described(family: Family) -> dict[str, object]:
@@ -135,7 +140,7 @@ def described(family: Family) -> dict[str, object]:
         "tiles": memory.decodes_in_tiles(family.vae_class),
         "lora": takes_lora(family),
         "controlnet": controlnets.of(family) is not None,
-        "ip_adapter": family.name in ip_adapters.USUAL,
+        "ip_adapter": family.name in ip_adapters.FAMILIES,
     }
 
 

@@ -23,6 +23,11 @@ def check(facts: AdapterFacts, case: Case, model: ModelFacts) -> None:
 
     `model` are the facts of the model with its own autoencoder.
     """
+    if catalog.autoencoder(model) is None:
+        raise RequestError(
+            f"--vae {facts.asked.reference}: {model.reference} has no autoencoder, it draws pixels itself",
+            hint="leave --vae out",
+        )
     if "vae" not in model.components or model.source == "builtin":
         raise RequestError(
             f"--vae {facts.asked.reference}: {model.reference} reads no latents but those of its own autoencoder",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from imggen.errors import ModelError
-from imggen.plan import unlisted
+from imggen.plan import stages, unlisted
 from imggen.plan.families import FAMILIES
 from imggen.plan.family import AUTOENCODERS, Family, Reference
 from imggen.plan.nearest import nearest
@@ -40,6 +40,8 @@ def find(facts: ModelFacts) -> Family:
         is_one = facts.pipeline in row.pipelines.values()
         if is_one and all(said.get(key) == value for key, value in row.when.items()):
             return row
+    stages.refuse_prior(facts.reference, facts.pipeline)
+    stages.refuse_decoder(facts.reference, facts.pipeline)
     read = unlisted.family(facts.pipeline)
     if isinstance(read, Family):
         return read
@@ -80,15 +82,23 @@ def autoencoder_config(facts: ModelFacts) -> Mapping[str, object]:
 
 
 def vae_scale(facts: ModelFacts) -> int:
-    """Return the number of pixels per latent along an edge: two per level of the autoencoder but the first."""
+    """Return the number of pixels per latent along an edge: two per level of the autoencoder but the first.
+
+    Of a model without an autoencoder the pixels are what it draws: 1.
+    """
+    if autoencoder(facts) is None:
+        return 1
     config = autoencoder_config(facts)
+    unshuffled, halved = config.get("up_down_scale_factor"), config.get("levels")
+    if isinstance(unshuffled, int) and isinstance(halved, int):
+        return int(unshuffled * 2 ** (halved - 1))
     levels = next((each for name in _LEVELS if isinstance(each := config.get(name), list) and each), None)
     return int(2 ** (len(levels) - 1)) if levels else 8
 
 
 def multiple_of(family: Family, facts: ModelFacts) -> int:
     """Return what a picture's edges must be multiples of, in pixels; diffusers wants 8 or more of every U-Net."""
-    return max(8, vae_scale(facts) * family.patch)
+    return max(8, vae_scale(facts) * family.patch * family.block)
 
 
 def is_inpainting_model(family: Family, facts: ModelFacts) -> bool:

@@ -54,7 +54,8 @@ def check(facts: AdapterFacts, case: Case) -> None:
     RequestError where the model's pipeline takes none.
     """  # noqa: D205 - one sentence
     found = [each for name in sorted(set(case.family.pipelines.values())) if (each := signature.read(name)) is not None]
-    if found and not any(base == "TextualInversionLoaderMixin" for each in found for base in each.bases):
+    has_loader = any(base == "TextualInversionLoaderMixin" for each in found for base in each.bases)
+    if found and not (has_loader and case.family.takes_words):
         raise RequestError(
             f"--embedding {facts.asked.reference}: diffusers teaches {case.family.title} no words",
             hint="leave --embedding out",

@@ -44,10 +44,11 @@ _LAYER: Final = 1 / 32
 # An autoencoder's, per pixel and channel of its last level; less where convolutions are turned to channels-last.
 _DECODE_COPIES: Final[dict[bool, float]] = {False: 9.8, True: 6.9}
 # The same of autoencoders of other kinds, with what there is whatever the size: Sana's, which makes 32 pixels of each
-# latent, and Qwen-Image's, which is one for films.
+# latent, and Qwen-Image's, which are ones for films.
 _OTHER_DECODERS: Final[dict[str, tuple[float, int]]] = {
     "AutoencoderDC": (6.0, 50 * MIB),
     "AutoencoderKLQwenImage": (17.2, 150 * MIB),
+    "AutoencoderKLQwenImage21": (27.7, 210 * MIB),
 }
 # A U-Net's, per latent and channel of its first level, by whether that level has attention.
 _UNET_COPIES: Final[dict[bool, float]] = {False: 34.5, True: 48.8}
@@ -210,6 +211,9 @@ def _added(adapter: AdapterFacts, job: Job) -> int:
     # An autoencoder takes the place of the model's own, which is counted already.
     if adapter.asked.kind == "vae":
         return 0
+    # What measures depth is gone before the model comes.
+    if adapter.asked.kind == "depth":
+        return 0
     return adapter.weight_bytes * BYTES[job.dtype] // (2 if stored is None else BYTES[stored])
 
 
@@ -221,13 +225,31 @@ def denoising(job: Job) -> int:
         values = rows * columns * _first(config.get("block_out_channels"), 320) * job.passes
         copies = _UNET_COPIES[_first_attention(config) == 0]
         return max(_UNET_LEAST, int(values * BYTES[job.dtype] * copies) + _UNET_SCRATCH)
-    hidden = _whole(config.get("num_attention_heads"), 24) * _whole(config.get("attention_head_dim"), 128)
+    heads = _whole(config.get("num_attention_heads"), 24) * _whole(config.get("attention_head_dim"), 128)
+    hidden = _whole(config.get("hidden_size"), heads)
     values = _tokens(job) * hidden * job.passes
-    return int(values * BYTES[job.dtype] * _TRANSFORMER_COPIES.get(_denoiser(job), _OTHER_COPIES))
+    copies = _TRANSFORMER_COPIES.get(_denoiser(job), _OTHER_COPIES)
+    return int(values * BYTES[job.dtype] * copies) + _context(job, hidden)
+
+
+def _context(job: Job, hidden: int) -> int:
+    """Return what a denoiser keeps, layer by layer, of all the tokens but those that it draws: keys and values."""
+    if not job.family.keeps_context:
+        return 0
+    config = job.facts.configs.get(job.family.denoiser, {})
+    layers = sum(_whole(config.get(name), 0) for name in ("num_layers", "num_single_layers"))
+    rows, columns = _latents(job)
+    others = _tokens(job) - rows * columns // job.family.patch**2
+    return 2 * layers * others * hidden * job.passes * BYTES[job.dtype]
 
 
 def decoding(job: Job, width: int, height: int) -> int:
-    """Return what the autoencoder takes beside its weights to decode, or to encode, so many pixels at a time."""
+    """Return what the autoencoder takes beside its weights to decode, or to encode, so many pixels at a time.
+
+    A model that draws pixels itself only copies them: as they are, and as numbers of four bytes for the file.
+    """
+    if catalog.autoencoder(job.facts) is None:
+        return width * height * 3 * 2 * 4
     vae = catalog.autoencoder_config(job.facts)
     channels = _first(vae.get("block_out_channels") or vae.get("decoder_block_out_channels"), 128)
     bytes_each = 4 if job.family.force_upcast_vae and job.dtype == "float16" else BYTES[job.dtype]

@@ -20,7 +20,8 @@ class Reference:
     `tasks` are done that way, and what is repainted is looked at besides. `words` is what the model is told, by task,
     where nobody says anything. Both edges of a picture have at least `min_size` pixels, the longer one at most
     `max_ratio` times those of the shorter. One of more than `max_pixels` is looked at, and repainted, smaller, and one
-    of less than `min_pixels` is looked at larger.
+    of less than `min_pixels` is looked at larger. `transparent` says that the pictures are looked at
+    with their transparency.
     """
 
     tasks: tuple[Task, ...]
@@ -29,6 +30,26 @@ class Reference:
     max_ratio: float
     max_pixels: int
     min_pixels: int = 0
+    transparent: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """How a family draws in two stages: its prior makes of words what its decoder makes a picture of.
+
+    The two are published apart; the pipelines of the row hold both, the prior's parts with `prior_` before their names.
+    `decoders` maps the class that a decoder's folder names to that of the pipeline which it makes with a prior, `prior`
+    is the class that a prior's folder names, and `usual` the published one. Of the prior's parts those in `unused` read
+    pictures, which no task shows them. `alike` are two configs' keys that must say the same, each behind its part.
+    `others` says in words how many steps the stage makes that `--steps` does not count.
+    """
+
+    decoders: Mapping[str, str]
+    prior: str
+    usual: str
+    others: str
+    unused: tuple[str, ...] = ()
+    alike: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,31 +59,44 @@ class Family:
     `pipelines` maps a task to its diffusers class; `when` narrows the row to models whose denoiser's or scheduler's
     config, or the options of whose own pipeline, say so, or the config of a part that is named before a dot.
     `native_pixels` is the edge of the square that the models were trained on, where their denoiser's config does not
-    tell it in latents by `size_key`; None for a family whose configs say something else there.
+    tell it in latents by `size_key`; None for a family whose configs say something else there. `size_option` is the
+    option of the model's own pipeline that tells it in pixels.
     `patch` is the number of latents per edge that the denoiser folds into one token; a picture's edges are multiples
-    of the autoencoder's scale times `patch`. `min_size` and `max_size` bound an edge, in pixels;
-    `sizes` are the only ones, (width, height), that the pipelines make, () for any.
+    of the autoencoder's scale times `patch` times `block`, the tokens that belong together. `min_size` and `max_size`
+    bound an edge, in pixels; `sizes` are the only ones, (width, height), that the pipelines make, () for any.
     `guidance_argument` None and `negative_refusal` not None say that the pipeline takes no such thing, and why.
-    `counts_chat` says whether the chat that is laid around a prompt counts against the tokens that are read of it.
+    `counts_chat` says whether the chat that is laid around a prompt counts against the tokens that are read of it,
+    `reads_whole` for which tasks all of a prompt is read, and `cuts` that a longer one is cut off, not refused by the
+    pipeline. `steps_option` is the option of the model's own pipeline that lists its steps, where one has it:
+    it makes these, however many are asked for. `keeps_context` says that its denoiser keeps what it computed of the
+    words, and of what is looked at, from the first step on.
     `guiders` are the pipeline's parts that keep the guidance, where it is no argument of the call; a model may lack
     them. `own_sampler` says that no other scheduler than the model's own can do what the pipelines ask of it.
     `area_argument` takes the picture's pixels in all, where the pipeline would choose a size of its own area otherwise.
     `steers_above` is the guidance above which a step has more than one pass, `passes` of them: one is for the negative
     prompt. `image_guidance` is how much what is looked at holds against the words, from 1 up; None where no pipeline
-    takes such a number.
+    takes such a number. Below `least_guidance` the pipelines refuse it.
     `cuda_dtypes` are the half precisions in order of preference; `fp16_safe` says whether float16 is one that works.
     `clip` says which of the layers of its CLIP encoders it reads, where it has no other encoders: only these can weigh
     words and read long prompts in chunks.
     `slicing_refusal` says why diffusers' own attention slicing is not on offer, `tile_refusal` why no seamless picture
     is, `adapter_refusal` why no IP-Adapter is, `mixing_refusal` why unlike prompts of parents are not mixed, and
     `breeding_refusal` why neither their noise nor their words are.
+    `blending_refusal` says why its latents cannot be held to a picture's while it draws, and `strength` is the usual one
+    of a family of so few steps that those of the methods would leave nothing of a picture; it makes whole steps of it.
+    `takes_lora` and `takes_words` are False where diffusers' pipelines have the methods that load LoRAs and learnt
+    words, which do not work with the model's parts.
     `sized_by_image` are the tasks whose pipelines take their size from the picture, `inpaint_channels` the denoiser's
     input channels that the inpainting pipeline takes, () for any.
     `reference` says how the family edits by looking at pictures, None where it does not. `hands_over_mu` says that the
     pipelines shift the steps of any straight-path scheduler by the picture's size, where its config asks for it.
-    `vae_class` is the class of the usual models' autoencoder, and `vae_scale` its pixels per latent along an edge.
+    `vae_class` is the class of the usual models' autoencoder, None where they draw pixels themselves, and `vae_scale`
+    its pixels per latent along an edge.
     `base` is the family's usual published model on the hub, and `licence` the one that published weights usually carry,
     as the hub names it; None where there is no usual one, or where it varies.
+    `stages` says how the family draws in two stages, None where it has one; `steps_argument` counts the steps that are
+    asked for. `turned` are the tasks whose pipelines take a picture's width for its height, and the other way round,
+    `strengthless` those whose pipelines start from noise alone.
     `unlisted` is what users are told of a family that is not in the catalogue but read from diffusers, else None.
     `initial` goes to the pipeline's constructor, `extra_arguments` to every call, before what is asked for,
     and `other_steps_arguments` to those of another number of steps than the usual.
@@ -85,6 +119,7 @@ class Family:
     when: Mapping[str, object] = field(default_factory=dict)
     guidance_argument: str | None = "guidance_scale"
     guidance_refusal: str | None = None
+    least_guidance: float = 0.0
     sizes: tuple[tuple[int, int], ...] = ()
     guiders: tuple[str, ...] = ()
     own_sampler: bool = False
@@ -93,24 +128,38 @@ class Family:
     passes: int = 2
     image_guidance: float | None = None
     distilled_key: str | None = None
+    block: int = 1
     size_key: str | None = "sample_size"
+    size_option: str | None = None
     counts_chat: bool = True
+    reads_whole: tuple[Task, ...] = ()
+    cuts: bool = True
+    keeps_context: bool = False
+    steps_option: str | None = None
     negative_refusal: str | None = None
     slicing_refusal: str | None = None
     tile_refusal: str | None = None
     adapter_refusal: str | None = None
+    takes_lora: bool = True
+    takes_words: bool = True
     mixing_refusal: str | None = None
     breeding_refusal: str | None = None
+    blending_refusal: str | None = None
+    strength: float | None = None
     sized_by_image: tuple[Task, ...] = ()
     inpaint_channels: tuple[int, ...] = ()
     reference: Reference | None = None
     hands_over_mu: bool = False
     channels_last: bool = False
     force_upcast_vae: bool = False
-    vae_class: str = "AutoencoderKL"
+    vae_class: str | None = "AutoencoderKL"
     vae_scale: int = 8
     base: str | None = None
     licence: str | None = None
+    stages: Stages | None = None
+    steps_argument: str = "num_inference_steps"
+    turned: tuple[Task, ...] = ()
+    strengthless: tuple[Task, ...] = ()
     unlisted: str | None = None
     clip: Clip | None = None
     initial: Mapping[str, object] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from imggen.errors import MachineError, RequestError
-from imggen.plan import catalog, dtypes, estimates
+from imggen.plan import catalog, dtypes, estimates, quantised
 from imggen.plan.estimates import GIB, MIB, Job, Need, text
 from imggen.plan.machine import Device
 from imggen.plan.progress import Stage
@@ -51,7 +51,9 @@ _MEANING: Final[dict[Offloaded, str]] = {
     "disk": "one layer on it at a time, read from the disk",
     "sequential": "one layer on it at a time, very slow",
 }
-_TILING_VAES: Final = ("AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderTiny")
+_TILING_VAES: Final = ("AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderKLQwenImage21", "AutoencoderTiny")
+_UNSLICED: Final = ("VQModel", "PaellaVQModel", "AsymmetricAutoencoderKL")
+_PIXELS: Final = "it draws pixels itself, so there is nothing to decode"
 _LOSSY: Final = "loses some of the model's precision, so the picture is another one than without"
 
 
@@ -93,8 +95,8 @@ class _Attention:
     reason: str
 
 
-def decodes_in_tiles(vae: str) -> bool:
-    """Return whether autoencoders of the class `vae` can decode a picture in tiles."""
+def decodes_in_tiles(vae: str | None) -> bool:
+    """Return whether autoencoders of the class `vae`, None for no autoencoder, can decode a picture in tiles."""
     return vae in _TILING_VAES
 
 
@@ -115,7 +117,7 @@ def choose(request: GenerateRequest, job: Job) -> Levers:
             raise _too_little(request, job, ladder[-1])
         rung = ladder[-1]
     memory = _memory(job, need, rung)
-    slicing = job.pictures > 1
+    slicing = job.pictures > 1 and _slices(job.facts)
     return Levers(
         attention_slicing=attention.mode,
         attention_chunk_bytes=attention.chunk_bytes,
@@ -207,10 +209,11 @@ def _tiles(request: GenerateRequest, job: Job) -> tuple[int, ...]:
             "--tile and --vae-tiling on contradict each other: tiles do not see the other edge",
             hint="leave --vae-tiling out",
         )
-    vae = _vae(job.facts)
     if wanted == "on":
-        if not decodes_in_tiles(vae):
-            raise RequestError(f"--vae-tiling on: {vae} cannot decode in tiles", hint="--vae-tiling auto")
+        if catalog.autoencoder(job.facts) is None:
+            raise RequestError(f"--vae-tiling on: {job.facts.reference}: {_PIXELS}", hint="leave --vae-tiling out")
+        if not can_tile(job.facts):
+            raise RequestError(f"--vae-tiling on: {_vae(job.facts)} cannot decode in tiles", hint="--vae-tiling auto")
         return (_tile_for(job.facts, job.width, job.height, TILE),)
     if wanted == "off" or job.seamless or not can_tile(job.facts):
         return (0,)
@@ -248,6 +251,8 @@ def _tile_reason(request: GenerateRequest, job: Job, need: Need, rung: _Rung) ->
         return "as the recipe records"
     if request.vae_tiling in ("on", "off"):
         return "asked for"
+    if catalog.autoencoder(job.facts) is None:
+        return _PIXELS
     if job.seamless:
         return "tiles would not see the other edge of a seamless picture"
     if not rung.tile:
@@ -338,7 +343,14 @@ def _version(number: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts if part.isdigit())
 
 
+def _slices(facts: ModelFacts) -> bool:
+    """Return whether the model's autoencoder can be told to decode pictures one after the other."""
+    return catalog.autoencoder(facts) is not None and _vae(facts) not in _UNSLICED
+
+
 def _slicing_reason(job: Job) -> str:
+    if job.pictures > 1 and not _slices(job.facts):
+        return f"{_vae(job.facts)} has no slices, and each picture is drawn by itself"
     return "each picture is decoded by itself" if job.pictures > 1 else "there is one picture"
 
 
@@ -354,8 +366,8 @@ def _quantize_refusal(wanted: Quantize, job: Job) -> tuple[str | None, str]:
     """Return why weights cannot be stored so, None where they can, and what to ask for instead."""
     if wanted == "none":
         return None, ""
-    if job.facts.quantised:
-        stored = ", ".join(sorted(set(job.facts.quantised.values())))
+    if job.facts.quantised or job.family.denoiser in quantised.stored(job.facts):
+        stored = ", ".join(sorted(set(job.facts.quantised.values()))) or quantised.KEY
         return f"{job.facts.reference} is quantised already ({stored})", "leave --quantize out"
     if wanted == "fp8" and job.device == "mps":
         return "Metal has no such numbers", "--quantize int8"

@@ -16,6 +16,7 @@ from imggen.plan import (
     catalog,
     checkpoint,
     controlnets,
+    controls,
     destination,
     dtypes,
     ip_adapters,
@@ -25,6 +26,7 @@ from imggen.plan import (
     seeds,
     signature,
     sizes,
+    stages,
     steering,
     template,
     words,
@@ -118,7 +120,7 @@ def resolve(  # noqa: PLR0913 - the last two are for tests to put something else
             family=family,
             record=own,
             machine=machine,
-            given=given,
+            given=controls.marked(request, family, given),
             adapters=adapters,
             wildcards=wildcards or {},
         )
@@ -127,6 +129,7 @@ def resolve(  # noqa: PLR0913 - the last two are for tests to put something else
         decided = _decide(case, draw_seed)
     except RequestError as error:
         raise _with_origins(error, request) from error
+    _check_shown(case, decided.approach, check_call)
     check_call((*decided.arguments, *_shown(case, decided.approach)), decided.approach.pipeline)
     plan = replace(_plan(case, decided), model=facts)
     destination.check_names(plan)
@@ -234,6 +237,23 @@ def _check_adapter(case: Case, levers: memory.Levers) -> None:
         )
 
 
+def _check_shown(case: Case, way: Approach, check_call: Check) -> None:
+    """Raise RequestError for a pipeline that takes no picture beside the words: some of those with ControlNets."""
+    shown = ip_adapters.of(case.adapters)
+    if shown is None:
+        return
+    try:
+        check_call(("ip_adapter_image",), way.pipeline)
+    except RequestError as error:
+        both = "" if way.control_argument is None else " with --control"
+        raise RequestError(
+            f"{shown.asked.option}{both}: {way.pipeline} of diffusers takes no picture that is shown",
+            hint=f"leave --control or {shown.asked.option} out; imggen generate may take both"
+            if both
+            else f"leave {shown.asked.option} out",
+        ) from error
+
+
 def _told(way: Approach) -> tuple[str, ...]:
     return () if way.words is None else (f"nobody says what to do with the pictures; the model is told: {way.words!r}",)
 
@@ -321,7 +341,7 @@ def to_json(plan: GeneratePlan, **beside: object) -> str:
 
     What is passed `beside` it stands there under its own key.
     """
-    values = asdict(replace(plan, adapters=(), model=replace(plan.model, shapes={}, single=None)))
+    values = asdict(replace(plan, adapters=(), model=replace(plan.model, shapes={}, single=None, prior=None)))
     values["adapters"] = [adaptation.summary(each) for each in plan.adapters]
     values["model"] = {
         "reference": plan.model.reference,
@@ -331,6 +351,7 @@ def to_json(plan: GeneratePlan, **beside: object) -> str:
         "pipeline": plan.model.pipeline,
         "weight_bytes": sum(plan.model.weight_bytes.values()),
         **checkpoint.summary(plan.model),
+        **stages.summary(plan.model),
     }
     return json.dumps({"schema": SCHEMA, **values, **beside}, indent=2, ensure_ascii=False, allow_nan=False)
 
@@ -347,7 +368,7 @@ def explain(plan: GeneratePlan) -> list[str]:
         "seeds": _shortened(plan.seeds),
     }
     decided = [f"{name}: {value} ({plan.reasons[name]})" for name, value in values.items()]
-    decided.extend(checkpoint.lines(plan.model))
+    decided.extend((*checkpoint.lines(plan.model), *stages.lines(plan.model)))
     decided.extend(adaptation.line(each) for each in plan.adapters)
     return [*decided, *(f"{each.name}: {each.value} ({each.reason})" for each in plan.levers)]
 
@@ -399,7 +420,10 @@ def limits(case: Case) -> sizes.Limits:
 
 
 def _configured_size(case: Case) -> tuple[int, int] | None:
-    """Return the size that the denoiser's config states in latents, in pixels."""
+    """Return the size that the pipeline's options state in pixels, or the denoiser's config in latents, in pixels."""
+    stated = case.facts.options.get(case.family.size_option or "")
+    if isinstance(stated, int) and stated > 0:
+        return stated, stated
     key = case.family.size_key
     value = case.facts.configs.get(case.family.denoiser, {}).get(key) if key else None
     listed = value if isinstance(value, list) else [value, value]
@@ -451,12 +475,14 @@ def _arguments(case: Case, way: Approach, said: Words, area: Canvas, steered: St
     family = case.family
     arguments: dict[str, object] = {
         "prompt": said.prompt,
-        "num_inference_steps": steered.steps,
+        family.steps_argument: steered.steps,
         **family.extra_arguments,
     }
     sized = [family.pipelines[task] for task in family.sized_by_image if task in family.pipelines]
     if way.pipeline not in sized:
-        arguments |= {"width": area.width, "height": area.height}
+        turned = way.pipeline in [family.pipelines[task] for task in family.turned]
+        across, down = ("height", "width") if turned else ("width", "height")
+        arguments |= {across: area.width, down: area.height}
     if steered.steps != family.steps:
         arguments |= family.other_steps_arguments
     if family.area_argument:
@@ -465,7 +491,7 @@ def _arguments(case: Case, way: Approach, said: Words, area: Canvas, steered: St
         arguments["strength"] = way.strength
     if way.image_guidance is not None:
         arguments["image_guidance_scale"] = way.image_guidance
-    if way.control_argument is not None:
+    if controlnets.among(case):
         arguments["controlnet_conditioning_scale"] = controlnets.scale(case)
     if family.guidance_argument:
         arguments[family.guidance_argument] = steered.guidance

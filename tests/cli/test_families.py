@@ -13,7 +13,7 @@ from PIL import Image
 from imggen.engine import environment, store
 from imggen.errors import EXIT_MODEL, EXIT_REQUEST
 from imggen.output import metadata
-from imggen.plan import ability, catalog, record, resolve
+from imggen.plan import ability, catalog, controlnets, record, resolve
 from imggen.plan.case import Case
 from imggen.plan.request import GenerateRequest
 from tests import tiny_models as models
@@ -31,6 +31,7 @@ COMMANDS = {
     "blend": ("blend", "parent-1.png", "parent-2.png", "--mutate", 0.1),
     "style": ("style", "photo.png", "--like", "style.png"),
 }
+CONTROL = "canny:edges.png"
 SETTINGS = ("--steps", 2, "--device", "cpu", "--dtype", "float32", "-q")
 LARGE = 500_000
 """Pixels from which on one picture and one step must do; only families that know no small sizes make such."""
@@ -67,18 +68,23 @@ def settings(size):
     return SETTINGS if math.prod(size) < LARGE else ("--steps", 1, *SETTINGS[2:])
 
 
+def beside(family):
+    """What else a family wants at the command line to draw at all."""
+    return ("--control", CONTROL) if controlnets.is_built_in(catalog.named(family)) else ()
+
+
 def draw_photos(command, width, height):
-    for number, name in enumerate(each for each in command if str(each).endswith(".png")):
+    for number, name in enumerate(str(each).rpartition(":")[2] for each in command if str(each).endswith(".png")):
         levels = np.random.default_rng(number).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
         Image.fromarray(levels).resize((width, height), Image.Resampling.BICUBIC).save(name, compress_level=1)
 
 
-def bring_up(run, folder, size):
+def bring_up(run, folder, size, more=()):
     """Put two pictures here that the model in the folder made from one prompt; they are made once."""
     many = math.prod(size) < LARGE
     kept = [folder.with_name(f"{folder.name}-{number}.png") for number in ((1, 2) if many else (1, 1))]
     if not all(each.exists() for each in kept):
-        line = (*COMMANDS["text-to-image"], "-m", folder, "--size", "{}x{}".format(*size), *settings(size))
+        line = (*COMMANDS["text-to-image"], "-m", folder, "--size", "{}x{}".format(*size), *settings(size), *more)
         done = run(*line, "-s", "1,2" if many else 1, "-o", folder.with_name(f"{folder.name}-{{index}}.png"))
         assert (done.code, done.err) == (0, "")
     for number, each in enumerate(kept, start=1):
@@ -100,14 +106,16 @@ def test_a_family_does_a_task_or_says_why_not(run, tmp_path, tiny_models, workpl
     folder = small(workplace, tiny_models(family), family)
     facts = store.find(str(folder))
     size = smallest(facts)
-    draw_photos(COMMANDS[task], *size)
+    more = beside(family)
+    draw_photos((*COMMANDS[task], *more), *size)
     can = {each.task: each for each in ability.abilities(catalog.named(family), facts)}
     if task in ("text-to-image", "blend") and can["text-to-image"].refusal is None:
-        bring_up(run, folder, size)
+        bring_up(run, folder, size, more)
     if task == "text-to-image" and can[task].refusal is None:
         check_picture(tmp_path / "parent-1.png", size=size, family=family, task=task)
         return
-    done = run(*COMMANDS[task], "-m", folder, "-s", 3, *settings(size), "-o", "out.png")
+    more = more if task in controlnets.TASKS else ()
+    done = run(*COMMANDS[task], "-m", folder, "-s", 3, *settings(size), *more, "-o", "out.png")
     if can[task].refusal is not None:
         assert done.code in (EXIT_REQUEST, EXIT_MODEL)
         assert can[task].refusal.replace(" a picture carries", " parent-1.png carries") in done.err.replace("\n", " ")
@@ -137,7 +145,7 @@ def test_every_family_has_a_tiny_model():
 def test_a_tiny_model_is_what_its_familys_row_says(tiny_models, family):
     facts = store.find(str(tiny_models(family.name)))
     assert catalog.find(facts) == family
-    assert facts.components["vae"][1] == family.vae_class
+    assert catalog.autoencoder_class(facts) == family.vae_class
     assert catalog.vae_scale(facts) == family.vae_scale
     assert catalog.multiple_of(family, facts) == ability.multiple_of(family)
     usual, tiny = (ability.abilities(family, each) for each in (None, facts))

@@ -1,3 +1,4 @@
+import inspect
 from types import SimpleNamespace
 
 import pytest
@@ -201,3 +202,34 @@ def test_an_autoencoder_that_cannot_be_widened_for_want_of_memory_is_put_back():
     with pytest.raises(torch.OutOfMemoryError):
         decode(vae, torch.zeros(2, dtype=torch.float16))
     assert narrowed == [torch.float16]
+
+
+class StubScheduler:
+    """A scheduler whose step gives what it is given."""
+
+    def step(self, made, generator=None):
+        return (made,)
+
+
+def drawn(*steps, **watched):
+    scheduler = StubScheduler()
+    with decoding.watched(scheduler, **watched):
+        assert "generator" in inspect.signature(scheduler.step).parameters
+        for each in steps:
+            assert scheduler.step(each)[0] is each
+    assert "step" not in vars(scheduler)
+
+
+def test_of_what_draws_pixels_itself_the_last_step_counts():
+    good = pictures((10, 60, 200), spread=90) + 1
+    drawn(torch.full((1, 3, 4, 4), NAN), good, refuse_plain=True, dtype=torch.float16)
+    with pytest.raises(PictureError, match=r"own result is not made of numbers .* computed in float16") as caught:
+        drawn(good, torch.full((1, 3, 4, 4), NAN), dtype=torch.float16)
+    assert caught.value.hint == "--dtype float32"
+
+
+def test_what_draws_pixels_itself_draws_no_picture_of_one_colour():
+    plain = pictures((0, 0, 0)) + 1
+    with pytest.raises(PictureError, match=r"own result shows nothing: all of it is black \(0, 0, 0\)"):
+        drawn(plain, refuse_plain=True)
+    drawn(plain)

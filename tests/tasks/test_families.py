@@ -18,7 +18,7 @@ from tests.tiny_models import tiny_models
 __all__ = ["tiny_models"]
 
 LOOKING = ("flux-kontext", "qwen-image-edit")
-STARTING = ("sdxl-turbo", "sd-turbo", "lcm", "kolors")
+STARTING = ("sdxl-turbo", "sd-turbo", "lcm", "kolors", "kandinsky3", "sana-sprint")
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +107,15 @@ def test_a_consistency_model_is_asked_for_no_more_steps_than_it_was_distilled_at
     with pytest.raises(RequestError, match=r"--strength 0\.1 of the 50 steps .* are less than 10") as caught:
         generate.plan(asked(tiny_models, "lcm", "image-to-image", steps=10, strength=0.1))
     assert caught.value.hint == "--strength 0.2"
+
+
+def test_a_strength_that_is_rounded_up_to_all_of_few_steps_is_refused(tiny_models):
+    plan = generate.plan(asked(tiny_models, "sana-sprint", "image-to-image"))
+    assert (plan.steps, plan.change.strength) == (2, 0.5)
+    with pytest.raises(RequestError, match=r"--strength 0\.75 of 2 steps is rounded up to all of them") as caught:
+        generate.plan(asked(tiny_models, "sana-sprint", "image-to-image", strength=0.75))
+    assert caught.value.hint == "--strength 0.5"
+    assert generate.plan(asked(tiny_models, "sana-sprint", "image-to-image", strength=1.0)).change.strength == 1
 
 
 @pytest.mark.parametrize("family", LOOKING)

@@ -2,8 +2,16 @@
 
 from typing import Final
 
-from imggen.plan.families import flux, qwen, transformers, unets
+from imggen.plan.families import editors, flux, pixels, qwen, staged, transformers, unets
 from imggen.plan.family import Family
 
-FAMILIES: Final[tuple[Family, ...]] = (*unets.ROWS, *flux.ROWS, *transformers.ROWS, *qwen.ROWS)
+FAMILIES: Final[tuple[Family, ...]] = (
+    *unets.ROWS,
+    *flux.ROWS,
+    *transformers.ROWS,
+    *qwen.ROWS,
+    *editors.ROWS,
+    *staged.ROWS,
+    *pixels.ROWS,
+)
 """All of them. Of rows that name the same pipelines the first one that a model fits is meant."""

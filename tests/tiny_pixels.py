@@ -1,0 +1,145 @@
+"""Tiny random models of the families that draw by other means: with codes or without an autoencoder at all."""
+
+from pathlib import Path
+
+from imggen.engine import environment
+
+environment.prepare(offline=True)
+
+import torch  # noqa: E402 - reads the environment that was just prepared
+from diffusers import (  # noqa: E402
+    DDPMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    Kandinsky3Pipeline,
+    Kandinsky3UNet,
+    PRXPipeline,
+    PRXPixelPipeline,
+    PRXTransformer2DModel,
+    VQModel,
+)
+from transformers import Qwen3VLTextConfig, Qwen3VLTextModel, T5GemmaConfig  # noqa: E402
+from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder  # noqa: E402
+
+from tests.tiny_parts import (  # noqa: E402
+    deep_autoencoder,
+    gemma_tokenizer,
+    qwen_tokenizer,
+    shifted_autoencoder,
+    t5_encoder,
+    t5_tokenizer,
+)
+
+
+def kandinsky3(_: Path):
+    torch.manual_seed(0)
+    return Kandinsky3Pipeline(
+        unet=Kandinsky3UNet(
+            time_embedding_dim=16,
+            groups=2,
+            attention_head_dim=4,
+            # Fewer do not fit together.
+            layers_per_block=3,
+            block_out_channels=(8, 16),
+            cross_attention_dim=8,
+            encoder_hid_dim=32,
+        ).eval(),
+        movq=quantiser(),
+        text_encoder=t5_encoder(),
+        tokenizer=t5_tokenizer(),
+        scheduler=DDPMScheduler(),
+    )
+
+
+def quantiser():
+    """Return an autoencoder as Kandinsky's: norms in space, which come in groups of 32."""
+    return VQModel(
+        block_out_channels=(32,) * 4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        vq_embed_dim=4,
+        num_vq_embeddings=8,
+        norm_num_groups=4,
+        norm_type="spatial",
+    ).eval()
+
+
+def prx(_: Path, vae=None, patch_size=2):
+    torch.manual_seed(0)
+    tokenizer = gemma_tokenizer()
+    tokenizer.model_max_length = 256
+    return PRXPipeline(
+        transformer=prx_transformer(in_channels=4, patch_size=patch_size, context_in_dim=8),
+        vae=vae or shifted_autoencoder(),
+        text_encoder=t5gemma_encoder(tokenizer),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        default_sample_size=64,
+    )
+
+
+def prx_deep(root: Path):
+    return prx(root, deep_autoencoder(), 1)
+
+
+def prx_pixel(_: Path):
+    torch.manual_seed(0)
+    tokenizer = qwen_tokenizer()
+    encoder = Qwen3VLTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=512,
+    )
+    return PRXPixelPipeline(
+        transformer=prx_transformer(
+            in_channels=3, patch_size=16, context_in_dim=8, bottleneck_size=16, resolution_embeds=True
+        ),
+        text_encoder=Qwen3VLTextModel(encoder).eval(),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        default_sample_size=64,
+    )
+
+
+def prx_transformer(**changes):
+    transformer = PRXTransformer2DModel(hidden_size=16, num_heads=2, depth=1, axes_dim=[4, 4], **changes).eval()
+    # As it is initialised, neither the prompt nor the time has a say.
+    for each in transformer.parameters():
+        if not each.any():
+            torch.nn.init.normal_(each, std=0.2)
+    return transformer
+
+
+def t5gemma_encoder(tokenizer):
+    module = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 8,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+    }
+    config = T5GemmaConfig(encoder=module, decoder=module, vocab_size=len(tokenizer))
+    encoder = T5GemmaEncoder(config.encoder).eval()
+
+    def save(folder, **options):
+        T5GemmaEncoder.save_pretrained(encoder, folder, **options)
+        # diffusers' loader takes the encoder's config out of the whole model's.
+        config.save_pretrained(folder)
+
+    encoder.save_pretrained = save
+    return encoder
+
+
+BUILDERS = {
+    "kandinsky3": kandinsky3,
+    "prx": prx,
+    "prx-dc-ae": prx_deep,
+    "prx-pixel": prx_pixel,
+}
