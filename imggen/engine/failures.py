@@ -20,6 +20,8 @@ MODEL_FAULTS = (
     TypeError,
     NotImplementedError,
     RuntimeError,
+    # By which diffusers and transformers tell some configs that they cannot follow.
+    AssertionError,
     SafetensorError,
 )
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_cpu", "not enough memory")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from imggen.errors import ModelError, RequestError
-from imggen.plan import ability, peft
+from imggen.plan import ability, peft, quantised
 from imggen.plan.adapter import AdapterFacts
 from imggen.plan.family import Family
 from imggen.plan.request import ModelFacts
@@ -240,7 +240,7 @@ def _is_untold(layer: Layer, model: ModelFacts, family: Family) -> bool:
 
 def _is_told(component: str, model: ModelFacts) -> bool:
     """Return whether headers say the shapes of a component's layers: weights that are stored smaller have others."""
-    return component in model.shapes and "quantization_config" not in model.configs.get(component, {})
+    return component in model.shapes and component not in quantised.stored(model)
 
 
 def is_told(model: ModelFacts) -> bool:

@@ -16,7 +16,7 @@ import imggen
 from imggen.engine import aliases, environment, integrity, probe, store, weights
 from imggen.engine.weights import Terms
 from imggen.errors import ImggenError, MachineError, ModelError, RequestError
-from imggen.plan import memory, resolve
+from imggen.plan import memory, quantised, resolve
 from imggen.plan.dtypes import BYTES
 from imggen.plan.machine import Dtype
 from imggen.plan.nearest import nearest
@@ -100,11 +100,10 @@ def _dtype(text: str) -> Dtype:
 
 def _check(facts: ModelFacts, reference: str) -> None:
     """Raise RequestError for a model whose numbers stand for others."""
-    quantised = [*facts.quantised, *facts.eight_bits]
-    quantised += [name for name, config in facts.configs.items() if "quantization_config" in config]
-    if quantised:
+    smaller = [*facts.quantised, *facts.eight_bits, *quantised.stored(facts)]
+    if smaller:
         raise RequestError(
-            f"{reference}: {quantised[0]} is quantised, and what that lost does not come back",
+            f"{reference}: {smaller[0]} is quantised, and what that lost does not come back",
             hint="convert the model that it was made from",
         )
 

@@ -27,6 +27,7 @@ from imggen.plan import (
     ip_adapters,
     naming,
     policy,
+    quantised,
     resolve,
     reuse,
 )
@@ -241,6 +242,7 @@ def _prepare(
 
 
 def _check_quantize(decided: GeneratePlan) -> None:
+    quantised.check(decided.model, decided.adapters, decided.device, probe.version)
     package = {"int8": "torchao", "nf4": "bitsandbytes"}.get(decided.quantize)
     if package is not None and probe.version(package) == "missing":
         raise MachineError(

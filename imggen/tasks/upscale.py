@@ -19,7 +19,7 @@ from imggen.output import audit, encoder, enlargement, metadata, writer
 from imggen.output.audit import Entry
 from imggen.output.means import Means
 from imggen.output.writer import Written
-from imggen.plan import naming, policy, upscalers
+from imggen.plan import naming, policy, quantised, upscalers
 from imggen.plan import upscale as planning
 from imggen.plan.change import Edit
 from imggen.plan.enlargement import (
@@ -179,6 +179,8 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
     around = Surroundings(machine=probe.machine(), folder=_is_folder(request.output), today=metadata.now().date())
     enlarger = _enlarger(request, on_event, needed=needed)
     decided = planning.resolve(request, sources, enlarger, around, draw_seed=secrets.randbelow)
+    if enlarger.model is not None:
+        quantised.check(enlarger.model, (), decided.device, probe.version)
     _check_sources(decided, names)
     entry = _checked(governed, decided)
     return _settled(

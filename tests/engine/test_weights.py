@@ -232,3 +232,14 @@ def test_reading_ahead_leaves_files_alone_that_memory_cannot_hold(tmp_path):
     # Opening the pipe would block for ever, so coming back at all shows that nothing was opened.
     with weights.ReadAhead([tmp_path / "big", path], budget_bytes=99):
         pass
+
+
+def test_a_header_longer_than_any_models_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "long.safetensors"
+    length = weights.MAX_HEADER_BYTES + 1
+    with path.open("wb") as file:
+        file.write(length.to_bytes(8, "little"))
+        # Nothing but a hole, which is no JSON.
+        file.truncate(8 + length)
+    with pytest.raises(ModelError, match=r"long.safetensors has a header of 30,000,001 bytes; at most 30,000,000"):
+        weights.read_header(path)
