@@ -29,9 +29,9 @@ _PAPER_LEVELS: Final = 8
 class Pictures:
     """The given pictures as the pipeline sees them: RGB at the size of the plan's canvas.
 
-    `images` are the picture that is changed, or the parents; `mask` (L) is white where it is repainted; `style` is of
-    any size, RGBA where some of it does not show, and so is `shown`, which the model sees beside the words. `controls`
-    are followed, one by each of the plan's ControlNets.
+    `images` are the picture that is changed (RGBA for a model that looks at its transparency), or the parents; `mask`
+    (L) is white where it is repainted; `style` is of any size, RGBA where some of it does not show, and so is `shown`,
+    which the model sees beside the words. `controls` are followed, one by each of the plan's ControlNets.
     """
 
     images: tuple[Image.Image, ...] = ()
@@ -120,13 +120,13 @@ def _from_image(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
     return enter
 
 
-def _inpainting(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
+def _inpainting(_: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
     # The pipelines want a mask of black and white; where it runs out is for the one who pastes.
     mask = _solid(pictures)
 
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        yield {"image": pictures.images[0], "mask_image": mask}
+        yield {"image": pictures.images[0], catalog.named(plan.family).mask_argument: mask}
 
     return enter
 
@@ -221,13 +221,17 @@ def _ip_adapter(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
     return enter
 
 
-def _reference(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
-    styles = () if pictures.style is None else (_on_white(pictures.style),)
+def _reference(_: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
+    reference = catalog.named(plan.family).reference
+    is_transparent = reference is not None and reference.transparent
+    styles = () if pictures.style is None else (pictures.style if is_transparent else _on_white(pictures.style),)
 
     @contextmanager
-    def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        # In a list, Qwen-Image-Edit would not fit the only picture to what it reads.
-        yield {"image": [pictures.images[0], *styles] if styles else pictures.images[0]}
+    def enter(generator: torch.Generator) -> Iterator[dict[str, Any]]:
+        # JoyImage-Edit encodes what it looks at with torch's own generator. In a list, Qwen-Image-Edit would not fit
+        # the only picture to what it reads.
+        with controlnets.seeded(generator.initial_seed()):
+            yield {"image": [pictures.images[0], *styles] if styles else pictures.images[0]}
 
     return enter
 

@@ -20,9 +20,12 @@ def size(request: GenerateRequest, given: tuple[int, int], limits: Limits) -> Si
     """Return the size of the picture: what `request` says, else that of the `given` one (width, height).
 
     One edge alone keeps the given picture's shape. Any whole number of pixels will do, since the canvas is larger where
-    the model needs it. Raise RequestError for contradictions, and for edges that the model does not make.
+    the model needs it; of a model that makes listed sizes only, it is the one of about the given shape. Raise
+    RequestError for contradictions, and for edges that the model does not make.
     """
     sizes.refuse_contradictions(request)
+    if limits.listed:
+        return _listed(request, given, limits)
     made = _said(request, given, limits)
     edges = (made.width, made.height)
     if limits.smallest <= min(edges) and max(edges) <= limits.largest:
@@ -32,6 +35,13 @@ def size(request: GenerateRequest, given: tuple[int, int], limits: Limits) -> Si
         f"{limits.largest} px",
         hint=_within(edges, limits),
     )
+
+
+def _listed(request: GenerateRequest, given: tuple[int, int], limits: Limits) -> Size:
+    if request.size is not None or request.aspect is not None or sizes.edges(request):
+        return sizes.choose(request, limits)
+    width, height = sizes.nearest_listed(given[0] / given[1], limits)
+    return Size(width=width, height=height, reason="of the sizes that the model makes, the given picture's shape")
 
 
 def canvas(picture: Size, limits: Limits) -> Canvas:

@@ -53,6 +53,19 @@ class Stages:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Captions:
+    """How a family reads prompts that are JSON objects.
+
+    `trained` says that it was trained on nothing else. Where it looks at pictures, such a prompt must have `key`, and
+    `only` says that the pipelines take no other one there.
+    """
+
+    trained: bool = False
+    key: str | None = None
+    only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """A model family, one row of the catalog.
 
@@ -96,7 +109,10 @@ class Family:
     as the hub names it; None where there is no usual one, or where it varies.
     `stages` says how the family draws in two stages, None where it has one; `steps_argument` counts the steps that are
     asked for. `turned` are the tasks whose pipelines take a picture's width for its height, and the other way round,
-    `strengthless` those whose pipelines start from noise alone.
+    `strengthless` those whose pipelines start from noise alone. `mask_argument` takes the mask where one repaints.
+    `captions` says how prompts that are JSON objects are read, None where they are words like others.
+    `late_guidance` is a number of last steps and what the guidance is at most in these, where `guidance_argument` takes
+    one number per step; None where it takes one for all.
     `unlisted` is what users are told of a family that is not in the catalogue but read from diffusers, else None.
     `initial` goes to the pipeline's constructor, `extra_arguments` to every call, before what is asked for,
     and `other_steps_arguments` to those of another number of steps than the usual.
@@ -160,6 +176,9 @@ class Family:
     steps_argument: str = "num_inference_steps"
     turned: tuple[Task, ...] = ()
     strengthless: tuple[Task, ...] = ()
+    mask_argument: str = "mask_image"
+    captions: Captions | None = None
+    late_guidance: tuple[int, float] | None = None
     unlisted: str | None = None
     clip: Clip | None = None
     initial: Mapping[str, object] = field(default_factory=dict)

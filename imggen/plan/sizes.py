@@ -29,6 +29,8 @@ NAMES: Final[dict[str, tuple[int, int]]] = {
 
 # By how much a listed size may miss the ratio that was asked for.
 _NEAR: Final = math.log(1.1)
+# As many as listed in a message.
+_SHOWN: Final = 8
 _NATIVE = ("native", "square")
 _PAIR = re.compile(r"\s*([0-9]{1,6})\s*[xX×*]\s*([0-9]{1,6})\s*", re.ASCII)
 _EDGE = re.compile(r"\s*([0-9]{1,6})\s*", re.ASCII)
@@ -173,13 +175,14 @@ def _fit_area(ratio: float, limits: Limits) -> tuple[int, int]:
 
 def _listed(ratio: float, limits: Limits) -> tuple[int, int]:
     """Return the listed size of about that ratio, or one of that ratio that is not listed where none is near."""
-    width, height = _nearest_listed(ratio, limits)
+    width, height = nearest_listed(ratio, limits)
     if abs(math.log(width / height / ratio)) <= _NEAR:
         return width, height
     return round(limits.native[0] * math.sqrt(ratio)), round(limits.native[1] / math.sqrt(ratio))
 
 
-def _nearest_listed(ratio: float, limits: Limits) -> tuple[int, int]:
+def nearest_listed(ratio: float, limits: Limits) -> tuple[int, int]:
+    """Return the listed (width, height) whose ratio comes closest to `ratio`."""
     return min(limits.listed, key=lambda each: abs(math.log(each[0] / each[1] / ratio)))
 
 
@@ -194,8 +197,10 @@ def _round(edge: float, step: int) -> int:
 
 def _checked(width: int, height: int, limits: Limits, reason: str) -> Size:
     if limits.listed and (width, height) not in limits.listed:
-        known = ", ".join(_text(*each) for each in limits.listed)
-        likest = _nearest_listed(max(width, 1) / max(height, 1), limits)
+        likest = nearest_listed(max(width, 1) / max(height, 1), limits)
+        shown = limits.listed[:_SHOWN]
+        known = ", ".join(_text(*each) for each in shown)
+        known += f" and {len(limits.listed) - _SHOWN} more sizes" if limits.listed[_SHOWN:] else ""
         raise RequestError(
             f"{reason}: {limits.model} makes pictures of {known}, not of {_text(width, height)}",
             hint=f"--size {_text(*likest)}",

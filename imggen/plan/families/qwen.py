@@ -25,6 +25,16 @@ _QWEN_LOOKS = Reference(
     min_pixels=1024 * 1024,
     max_pixels=1024 * 1024,
 )
+# It reads pictures with their transparency, each in a million pixels; what it calls them is in diffusers' template.
+_QWEN_21_LOOKS = Reference(
+    tasks=("image-to-image", "style"),
+    words={"style": "<image1> in the style of <image2>"},
+    min_size=64,
+    max_ratio=20,
+    min_pixels=1024 * 1024,
+    max_pixels=1024 * 1024,
+    transparent=True,
+)
 
 ROWS: Final[tuple[Family, ...]] = (
     Family(
@@ -111,5 +121,43 @@ ROWS: Final[tuple[Family, ...]] = (
         reference=_QWEN_LOOKS,
         extra_arguments=_QWEN_ARGUMENTS,
         vae_class="AutoencoderKLQwenImage",
+    ),
+    Family(
+        name="qwen-image-2.1",
+        title="Qwen-Image 2.1",
+        base="Qwen/Qwen-Image-2.1",
+        licence="qwen-research",
+        pipelines={
+            "text-to-image": "QwenImage21Pipeline",
+            "image-to-image": "QwenImage21Pipeline",
+            "style": "QwenImage21Pipeline",
+        },
+        denoiser="transformer",
+        native_pixels=2048,
+        patch=1,
+        # Of what its encoder sees of a picture one token stands for four of the denoiser's.
+        block=2,
+        min_size=256,
+        max_size=2752,
+        steps=40,
+        # Its Turbo is distilled to the steps that it lists.
+        steps_option="sample_sigmas",
+        # Its authors draw without any; a negative prompt comes with it alone.
+        guidance=1.0,
+        guidance_argument="true_cfg_scale",
+        max_tokens=1024,
+        reads_whole=("text-to-image", "image-to-image", "style", "blend"),
+        cuda_dtypes=("bfloat16",),
+        mps_dtype="bfloat16",
+        fp16_safe=False,
+        slicing_refusal=refusals.NO_SLICES,
+        tile_refusal=refusals.NO_TILES,
+        adapter_refusal=refusals.LOOKS_ITSELF,
+        mixing_refusal=refusals.OWN_LENGTHS,
+        reference=_QWEN_21_LOOKS,
+        keeps_context=True,
+        extra_arguments={"negative_prompt": " "},
+        vae_class="AutoencoderKLQwenImage21",
+        vae_scale=16,
     ),
 )
