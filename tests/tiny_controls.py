@@ -9,9 +9,19 @@ from diffusers import (
     QwenImageControlNetModel,
     SanaControlNetModel,
     SD3ControlNetModel,
+    UNet2DConditionModel,
     ZImageControlNetModel,
 )
+from transformers import (
+    DepthAnythingConfig,
+    DepthAnythingForDepthEstimation,
+    Dinov2Config,
+    DPTConfig,
+    DPTForDepthEstimation,
+    DPTImageProcessorPil,
+)
 
+MEASURED = {"size": {"height": 28, "width": 28}, "ensure_multiple_of": 14}
 NAMES = ("_class_name", "_diffusers_version", "_name_or_path")
 
 
@@ -32,6 +42,37 @@ def save(folder, family, pipeline, **changes):
     return folder
 
 
+def save_depth(folder, network=None):
+    """Save a tiny random network that measures depth into the folder, and return that."""
+    torch.manual_seed(0)
+    network = (network or depth_anything)().eval()
+    with torch.no_grad():
+        for each in network.parameters():
+            torch.nn.init.normal_(each, std=0.3)
+    network.save_pretrained(folder)
+    # Without a backbone, it takes squares.
+    keeps = isinstance(network, DepthAnythingForDepthEstimation)
+    DPTImageProcessorPil(**MEASURED, keep_aspect_ratio=keeps).save_pretrained(folder)
+    return folder
+
+
+def depth_anything():
+    settings = {"hidden_size": 16, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    backbone = Dinov2Config(
+        **settings, num_hidden_layers=2, mlp_ratio=1, out_indices=[1, 2], reshape_hidden_states=False
+    )
+    sizes = {"neck_hidden_sizes": [8, 16], "fusion_hidden_size": 8, "head_hidden_size": 4}
+    more = {"reassemble_hidden_size": 16, "reassemble_factors": [2, 1], "patch_size": 14}
+    return DepthAnythingForDepthEstimation(DepthAnythingConfig(backbone_config=backbone, **sizes, **more))
+
+
+def dense_prediction_transformer():
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 4}
+    more = {"image_size": 28, "patch_size": 14, "backbone_out_indices": [0, 1, 2, 3]}
+    neck = {"neck_hidden_sizes": [8, 8, 8, 8], "fusion_hidden_size": 8}
+    return DPTForDepthEstimation(DPTConfig(**sizes, **more, **neck, is_hybrid=False))
+
+
 def _like(network_class, denoiser, changes, *names):
     config = {name: value for name, value in denoiser.config.items() if name not in NAMES}
     taken = {name: config[name] for name in names}
@@ -39,7 +80,9 @@ def _like(network_class, denoiser, changes, *names):
 
 
 def _unet(pipeline, changes):
-    network = ControlNetModel.from_unet(pipeline.unet, conditioning_embedding_out_channels=(4, 4, 8, 8))
+    # Those of Stable Diffusion, which are also for models that were taught their guidance.
+    unet = UNet2DConditionModel.from_config(dict(pipeline.unet.config) | {"time_cond_proj_dim": None})
+    network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 4, 8, 8))
     return ControlNetModel.from_config(dict(network.config) | changes) if changes else network
 
 
@@ -105,4 +148,5 @@ BUILDERS = {
     "z-image-turbo": _z_image,
     "sana": _sana,
     "hunyuan-dit": _hunyuan_dit,
+    "lcm": _unet,
 }

@@ -67,7 +67,7 @@ from transformers import (  # noqa: E402
     UMT5EncoderModel,
 )
 
-from tests import tiny_editors, tiny_families, tiny_instruct, tiny_pixels, tiny_staged  # noqa: E402
+from tests import tiny_captions, tiny_editors, tiny_families, tiny_instruct, tiny_pixels, tiny_staged  # noqa: E402
 from tests.tiny_parts import (  # noqa: E402
     CHAT,
     VISION_TOKENS,
@@ -518,6 +518,7 @@ BUILDERS = {
     **tiny_families.BUILDERS,
     **tiny_editors.BUILDERS,
     **tiny_pixels.BUILDERS,
+    **tiny_captions.BUILDERS,
     **tiny_instruct.BUILDERS,
     **tiny_staged.BUILDERS,
     "sd": stable_diffusion,

@@ -104,7 +104,7 @@ def again(made: Recipe, path: Path) -> str:
     """Return the command line that makes the picture again from the recipe in the file `path`."""
     given = [_OPERANDS[each.role] for each in made.ingredients if each.role in _OPERANDS]
     if made.task != "style":
-        given += [reuse.named_again(each) for each in made.adapters if each.kind in ("controlnet", "ip-adapter")]
+        given += [line for _, line in reuse.beside(made)]
     return " ".join(["imggen", _COMMANDS.get(made.task, made.task), *given, "--from", shlex.quote(str(path))])
 
 

@@ -116,6 +116,15 @@ IpAdapterWeights = Annotated[
         rich_help_panel=ADAPTERS,
     ),
 ]
+IpAdapterEncoder = Annotated[
+    str | None,
+    typer.Option(
+        "--ip-adapter-encoder",
+        metavar="REF",
+        help="The image encoder that they look through; the one beside them by default.",
+        rich_help_panel=ADAPTERS,
+    ),
+]
 Lora = Annotated[
     list[str] | None,
     typer.Option("--lora", metavar="REF[:SCALE]", help="A LoRA; may be repeated.", rich_help_panel=ADAPTERS),
@@ -152,7 +161,16 @@ Preprocess = Annotated[
         rich_help_panel=ADAPTERS,
     ),
 ]
-ControlKind = Annotated[str, typer.Argument(metavar="KIND", help="canny or tile.")]
+DepthWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--depth-weights",
+        metavar="REF",
+        help="What measures depth; Depth Anything V2 small by default.",
+        rich_help_panel=ADAPTERS,
+    ),
+]
+ControlKind = Annotated[str, typer.Argument(metavar="KIND", help="canny, depth or tile.")]
 Photograph = Annotated[str, typer.Argument(metavar="IMAGE", help="The photograph; - is standard input.")]
 ControlFile = Annotated[
     str | None,
@@ -183,7 +201,7 @@ Base = Annotated[
     typer.Option(
         "--base",
         metavar="REF",
-        help="For a single file: the model that has the other parts.",
+        help="What completes a model that is not whole: a single file's configs, a decoder's prior.",
         rich_help_panel=MODEL,
         autocompletion=suggestions.models,
     ),

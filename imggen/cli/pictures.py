@@ -96,8 +96,10 @@ def generate(
     tile: options.Seamless = None,
     control: options.Control = None,
     preprocess: options.Preprocess = None,
+    depth_weights: options.DepthWeights = None,
     ip_adapter: options.IpAdapter = None,
     ip_adapter_weights: options.IpAdapterWeights = None,
+    ip_adapter_encoder: options.IpAdapterEncoder = None,
 ) -> None:
     """Make pictures that show what the words say."""
 
@@ -107,14 +109,16 @@ def img2img(
     image: options.Image,
     prompt: options.Prompt = None,
     strength: options.Strength = None,
+    image_guidance: options.ImageGuidance = None,
     fit: options.Fitting = None,
     frame: options.Frame = None,
-    image_guidance: options.ImageGuidance = None,
     tile: options.Seamless = None,
     control: options.Control = None,
     preprocess: options.Preprocess = None,
+    depth_weights: options.DepthWeights = None,
     ip_adapter: options.IpAdapter = None,
     ip_adapter_weights: options.IpAdapterWeights = None,
+    ip_adapter_encoder: options.IpAdapterEncoder = None,
 ) -> None:
     """Make pictures from a picture and words; --strength says how much is made anew."""
 
@@ -133,8 +137,10 @@ def inpaint(
     frame: options.Frame = None,
     control: options.Control = None,
     preprocess: options.Preprocess = None,
+    depth_weights: options.DepthWeights = None,
     ip_adapter: options.IpAdapter = None,
     ip_adapter_weights: options.IpAdapterWeights = None,
+    ip_adapter_encoder: options.IpAdapterEncoder = None,
 ) -> None:
     """Repaint a part of a picture; all of its other pixels stay as they are."""
 
@@ -150,8 +156,10 @@ def outpaint(
     frame: options.Frame = None,
     control: options.Control = None,
     preprocess: options.Preprocess = None,
+    depth_weights: options.DepthWeights = None,
     ip_adapter: options.IpAdapter = None,
     ip_adapter_weights: options.IpAdapterWeights = None,
+    ip_adapter_encoder: options.IpAdapterEncoder = None,
 ) -> None:
     """Widen a picture and paint what is new; its own pixels stay as they are."""
 
@@ -175,6 +183,7 @@ def style(
     prompt: options.Prompt = None,
     like: options.Like = None,
     ip_adapter_weights: options.IpAdapterWeights = None,
+    ip_adapter_encoder: options.IpAdapterEncoder = None,
     strength: options.Strength = None,
     fit: options.Fitting = None,
     frame: options.Frame = None,
@@ -187,6 +196,9 @@ def preprocess(
     image: options.Photograph,
     output: options.ControlFile = None,
     if_exists: options.Exists = None,
+    depth_weights: options.DepthWeights = None,
+    offline: options.Offline = None,
+    allow_pickle: options.AllowPickle = None,
     consent: options.Consent = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -195,6 +207,7 @@ def preprocess(
     from imggen.tasks import preprocess as task
 
     console.check_output(output, as_json=False)
-    made = task.preprocess(kind, image, output, if_exists=if_exists or "auto", consent=bool(consent))
+    weights = task.Weights(reference=depth_weights, offline=bool(offline), allow_pickle=bool(allow_pickle))
+    made = task.preprocess(kind, image, output, if_exists=if_exists or "auto", consent=bool(consent), weights=weights)
     console.notes(made.notes, quiet=quiet)
     console.picture(console.where(made.path, output) if made.path else "standard output", made.data or None, None)

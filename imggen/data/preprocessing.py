@@ -1,4 +1,4 @@
-"""Control pictures made out of photographs: what a ControlNet was trained to read, without a model's help."""
+"""Control pictures made out of photographs without a model's help: what a ControlNet was trained to read."""
 
 from collections.abc import Callable
 from typing import Final

@@ -27,7 +27,7 @@ _USUAL: Final[dict[Kind, tuple[str, ...]]] = {
     "embedding": ("learned_embeds.safetensors",),
 }
 """How diffusers calls the one file that is the adapter, where others may lie beside it."""
-_MODELS: Final[tuple[Kind, ...]] = ("vae", "controlnet")
+_MODELS: Final[tuple[Kind, ...]] = ("vae", "controlnet", "depth")
 """Kinds that are models of their own: a config and weights, in one file or in shards."""
 _CALLED: Final[dict[Kind, str]] = {
     "lora": "LoRA",
@@ -35,6 +35,7 @@ _CALLED: Final[dict[Kind, str]] = {
     "vae": "autoencoder",
     "controlnet": "ControlNet",
     "ip-adapter": "IP-Adapter",
+    "depth": "depth network",
 }
 _SHOWN: Final = 4
 
@@ -188,9 +189,13 @@ def _model_root(asked: Asked, names: Iterable[str]) -> PurePosixPath:
         if (folder / CONFIG).as_posix() in names:
             return folder
     raise ModelError(
-        f"{asked.option} {asked.reference} is no {_CALLED[asked.kind]} of diffusers: it has no {CONFIG}",
+        f"{asked.option} {asked.reference} is no {_CALLED[asked.kind]} of {_library(asked.kind)}: it has no {CONFIG}",
         hint=f"{asked.option} with a folder that has {CONFIG} and its weights",
     )
+
+
+def _library(kind: Kind) -> str:
+    return "transformers" if kind == "depth" else "diffusers"
 
 
 def _choice(asked: Asked, place: Path, terms: Terms) -> weights.Choice:

@@ -2,12 +2,12 @@
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Final
 
 from imggen.errors import RequestError
 from imggen.plan import autoencoder, embedding, lora
-from imggen.plan.adapter import Adapter, AdapterFacts, Asked, Kind
+from imggen.plan.adapter import Adapter, AdapterFacts, Asked, ImageEncoder, Kind
 from imggen.plan.case import Case
 from imggen.plan.change import Role
 from imggen.plan.given import Given
@@ -174,6 +174,7 @@ def record(facts: AdapterFacts, image: str | None = None) -> Adapter:
         token=facts.asked.token,
         image=image,
         preprocessor=facts.asked.preprocessor,
+        encoder=facts.encoder,
     )
 
 
@@ -194,8 +195,22 @@ def again(recipe: Recipe) -> dict[str, object]:
         "embedding": _written(recipe, "embedding") or None,
         "vae": vaes[0] if vaes else None,
         "ip_adapter_weights": next(iter(_written(recipe, "ip-adapter")), None),
-        "preprocess": any(each.preprocessor for each in recipe.adapters) or None,
+        "ip_adapter_encoder": next((encoder_again(each.encoder) for each in recipe.adapters if each.encoder), None),
+        "depth_weights": next(iter(_written(recipe, "depth")), None),
+        **_preprocessing(recipe),
     }
+
+
+def _preprocessing(recipe: Recipe) -> dict[str, object]:
+    """Return what says that the control pictures are made of photographs, and what each is made by."""
+    networks = tuple(each.preprocessor for each in recipe.adapters if each.kind == "controlnet")
+    made = networks or tuple(each.preprocessor for each in recipe.ingredients if each.role == "control")
+    return {"preprocess": any(made) or None, "preprocessors": made if any(made) else None}
+
+
+def encoder_again(encoder: ImageEncoder) -> str:
+    """Return what to ask for to look through the same image encoder again."""
+    return with_revision(encoder.reference, encoder.revision)
 
 
 def weights_of(recipe: Recipe) -> dict[str, object]:
@@ -215,14 +230,19 @@ def _option(adapter: Adapter) -> str:
 
 
 def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
-    """Return which adapters of `recipe` have another hash in `made`."""
-    now = {(each.kind, each.reference): each.sha256 for each in made.adapters}
-    pairs = [(each, now.get((each.kind, each.reference))) for each in recipe.adapters]
+    """Return which adapters of `recipe` have another hash in `made`, and which look through another encoder."""
+    then, now = _hashes(recipe), _hashes(made)
     return tuple(
-        f"{each.kind} {each.reference} with sha256 {each.sha256} is now {digest}"
-        for each, digest in pairs
-        if digest is not None and digest != each.sha256
+        f"{kind} {reference} with sha256 {digest} is now {now[kind, reference]}"
+        for (kind, reference), digest in then.items()
+        if now.get((kind, reference), digest) != digest
     )
+
+
+def _hashes(recipe: Recipe) -> dict[tuple[str, str], str]:
+    own = {(str(each.kind), each.reference): each.sha256 for each in recipe.adapters}
+    encoders = [each.encoder for each in recipe.adapters if each.encoder is not None]
+    return own | {("image encoder", each.reference): each.sha256 for each in encoders}
 
 
 def summary(facts: AdapterFacts) -> dict[str, object]:
@@ -235,6 +255,7 @@ def summary(facts: AdapterFacts) -> dict[str, object]:
         "token": facts.asked.token,
         "image": facts.asked.image,
         "preprocessor": facts.asked.preprocessor,
+        "encoder": None if facts.encoder is None else asdict(facts.encoder),
         "files": [str(each) for each in facts.files],
         "sha256": facts.sha256,
         "weight_bytes": facts.weight_bytes,
@@ -246,4 +267,5 @@ def line(facts: AdapterFacts) -> str:
     scale = "" if facts.asked.scale is None else f" at {facts.asked.scale:g}"
     token = f" as {facts.asked.token!r}" if facts.asked.token else ""
     image = f" with {facts.asked.image}" if facts.asked.image else ""
-    return f"{facts.asked.kind}: {facts.asked.reference}{scale}{token}{image} ({facts.files[0]})"
+    encoder = f" through {facts.encoder.reference}" if facts.encoder else ""
+    return f"{facts.asked.kind}: {facts.asked.reference}{scale}{token}{image}{encoder} ({facts.files[0]})"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final, get_args
 
 from imggen.errors import RequestError
-from imggen.plan import borders
+from imggen.plan import borders, controlnets
 from imggen.plan.approach import Approach
 from imggen.plan.case import COMMAND_LINE, Case
 from imggen.plan.change import Change
@@ -17,7 +17,7 @@ _REPAINTING: Final = ("inpaint", "outpaint")
 
 _OF_ANY_SIZE: Final = tuple(each for each in get_args(Task) if each != "outpaint")
 
-BESIDE: Final[tuple[Task, ...]] = ("text-to-image", "image-to-image", "inpaint", "outpaint")
+BESIDE: Final = controlnets.TASKS
 """The tasks in which pictures may stand beside the words: one that is shown, and those of ControlNets."""
 
 TASKS_OF: Final[dict[str, tuple[str, ...]]] = {
@@ -41,8 +41,10 @@ TASKS_OF: Final[dict[str, tuple[str, ...]]] = {
     "like": ("style",),
     "control": BESIDE,
     "preprocess": BESIDE,
+    "depth_weights": BESIDE,
     "ip_adapter": BESIDE,
     "ip_adapter_weights": (*BESIDE, "style"),
+    "ip_adapter_encoder": (*BESIDE, "style"),
 }
 """The fields of a request that only some tasks have."""
 
@@ -91,9 +93,9 @@ def choose(case: Case, approach: Approach) -> Alteration:
     change = Change(
         method=approach.method,
         strength=approach.strength,
+        image_guidance=approach.image_guidance,
         frame=request.frame,
         fit=request.fit or ("crop" if "fit" in _fields(request.task) else None),
-        image_guidance=approach.image_guidance,
     )
     if request.task in _REPAINTING:
         return Alteration(change=_repainting(case, change), weights=())

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from imggen.errors import RequestError
-from imggen.plan import catalog, controlnets, ip_adapters, references
+from imggen.plan import catalog, controlnets, controls, ip_adapters, references
 from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE, Case
 from imggen.plan.change import Method
+from imggen.plan.family import Family
 from imggen.plan.recipe import Recipe
 from imggen.plan.request import Task
 from imggen.plan.sizes import Size
@@ -35,7 +36,8 @@ class Approach:
     `image_guidance` is how much what is looked at holds against the words, None where no number says it. `words` is
     what the model is told because nobody says anything that it could do, None where that is not needed; `seen` are the
     pixels of each picture that its denoiser sees beside the one that it draws. `control_argument` is the pipeline's
-    argument for control pictures, None where there are none.
+    argument for control pictures, None where there are none; `from_noise` says that following them takes away the
+    method's usual strength.
     """
 
     method: Method | None
@@ -46,6 +48,7 @@ class Approach:
     words: str | None = None
     seen: tuple[int, ...] = ()
     control_argument: str | None = None
+    from_noise: bool = False
 
 
 def choose(case: Case, size: Size, steps: int) -> Approach:
@@ -67,21 +70,42 @@ def choose(case: Case, size: Size, steps: int) -> Approach:
 
 def _controlled(case: Case, approach: Approach) -> Approach:
     """Return the approach by the pipeline that follows control pictures, where there are any."""
-    controls = controlnets.of(case.family)
-    if controls is None or all(each.asked.kind != "controlnet" for each in case.adapters):
+    taken = controlnets.of(case.family)
+    if controlnets.is_built_in(case.family):
+        _check_picture(case)
+    elif taken is None or not controlnets.among(case):
         return approach
     task = next((task for task, name in case.family.pipelines.items() if name == approach.pipeline), case.request.task)
-    if task not in controls.pipelines:
+    if taken is None or task not in taken.pipelines:
         raise RequestError(
             f"--control: {case.family.title} follows no control picture where it shall {_CALLED[case.request.task]}",
             hint="leave --control out, or another --model",
         )
-    return replace(approach, pipeline=controls.pipelines[task], control_argument=controls.image_argument(task))
+    return replace(
+        approach,
+        pipeline=taken.pipelines[task],
+        control_argument=taken.image_argument(task),
+        from_noise=task in taken.from_noise,
+    )
+
+
+def _check_picture(case: Case) -> None:
+    """Raise RequestError where a model that reads a control picture itself has none, or not one that is for it."""
+    task = case.request.task
+    if task not in controlnets.TASKS:
+        raise RequestError(
+            f"{case.facts.reference} cannot {_CALLED[task]}: {case.family.title} draws nothing without a control "
+            f"picture, and {task} takes none",
+            hint="another --model",
+        )
+    controls.check_own(case.request, case.family, case.facts)
 
 
 def _strength(case: Case, approach: Approach, steps: int) -> float | None:
     asked = case.request.strength
-    usual = _usual(case.request.task, approach.method)
+    from_noise = [case.family.pipelines[task] for task in case.family.strengthless]
+    starts = approach.from_noise or approach.pipeline in from_noise
+    usual = None if starts else _usual(case.family, case.request.task, approach.method)
     if usual is None:
         if asked is not None and case.request.origin.get("strength", COMMAND_LINE) == COMMAND_LINE:
             raise RequestError(
@@ -105,13 +129,24 @@ def _strength(case: Case, approach: Approach, steps: int) -> float | None:
         raise RequestError(
             f"--strength {chosen:g} of {steps} steps leaves no step to make", hint=f"--strength {_least(steps):g}"
         )
+    _check_kept(case, chosen, steps)
     return chosen
 
 
-def _usual(task: Task, method: Method | None) -> float | None:
-    if method is None:
+def _check_kept(case: Case, strength: float, steps: int) -> None:
+    """Raise RequestError for a strength that means all steps of a family that makes whole steps, and does not say 1."""
+    if case.family.strength is None or strength == 1 or int(steps - steps * strength) > 0:
+        return
+    raise RequestError(
+        f"--strength {strength:g} of {steps} steps is rounded up to all of them, which leaves nothing of the picture",
+        hint=f"--strength {int(100 * (steps - 1) / steps) / 100:g}" if steps > 1 else "--steps 2 --strength 0.5",
+    )
+
+
+def _usual(family: Family, task: Task, method: Method | None) -> float | None:
+    if method not in STRENGTHS:
         return None
-    return _STRENGTHS_OF_TASKS.get((task, method), STRENGTHS.get(method))
+    return family.strength or _STRENGTHS_OF_TASKS.get((task, method), STRENGTHS[method])
 
 
 def _least(steps: int) -> float:
@@ -150,6 +185,11 @@ def _repaint(case: Case, _: Size) -> Approach:
         raise RequestError(
             f"{case.facts.reference} cannot {_CALLED[case.request.task]}: {lacks}, and where its latents lie is not "
             "known",
+            hint="another --model",
+        )
+    if family.blending_refusal:
+        raise RequestError(
+            f"{case.facts.reference} cannot {_CALLED[case.request.task]}: {lacks}, and {family.blending_refusal}",
             hint="another --model",
         )
     return Approach(

@@ -16,19 +16,25 @@ from imggen.plan.request import ModelFacts, Task
 class Controls:
     """How a family follows control pictures.
 
-    `network` is the class of its ControlNets, `pipelines` maps a task to the diffusers class that takes them; the
-    picture goes into `image_arguments` of the task, elsewhere into `control_image`. `several` says that it takes more
-    than one at a time, whose `depth` in layers must then be the same. `fits` are the keys of a ControlNet's config that
-    say the same as those of the denoiser's. `published` maps a kind of picture to the ControlNet that people usually
-    take for it, by its id on the hub; these are for models whose denoiser's config says what `published_for` does.
+    `network` is the class of its ControlNets, None where the denoiser reads the picture itself, beside its latents:
+    such a model takes no ControlNet, and draws nothing without a picture. `pipelines` maps a task to the diffusers
+    class that follows pictures; they go into `image_arguments` of the task, elsewhere into `control_image`.
+    `from_noise` are the tasks that start from noise there, although they do not elsewhere. `repaints_by` is the key of
+    a ControlNet's config that says how many channels it reads, where those that repaint read the mask and what it
+    leaves beside the picture, and others do not. `several` says that it takes more than one at a time, whose `depth` in
+    layers must then be the same. `fits` are the keys of a ControlNet's config that say the same as those of the
+    denoiser's. `published` maps a kind of picture to the ControlNet that people usually take for it, by its id on the
+    hub; these are for models whose denoiser's config says what `published_for` does.
     """
 
-    network: str
+    network: str | None
     pipelines: Mapping[Task, str]
-    fits: tuple[str, ...]
+    fits: tuple[str, ...] = ()
     published: Mapping[str, str] = field(default_factory=dict)
     published_for: Mapping[str, object] = field(default_factory=dict)
     image_arguments: Mapping[Task, str] = field(default_factory=dict)
+    from_noise: tuple[Task, ...] = ()
+    repaints_by: str | None = None
     several: bool = False
     depth: tuple[str, ...] = ()
 
@@ -56,7 +62,6 @@ _FLUX: Final = Controls(
     several=True,
     depth=("num_layers", "num_single_layers", "conditioning_embedding_channels"),
 )
-_Z_IMAGE_FITS: Final = ("dim", "n_heads", "n_kv_heads", "all_patch_size", "all_f_patch_size")
 _FLUX_DEV_UNION: Final = "Shakker-Labs/FLUX.1-dev-ControlNet-Union-Pro-2.0"
 _QWEN_UNION: Final = "InstantX/Qwen-Image-ControlNet-Union"
 # The authors publish a single file; this is the same in diffusers' layout, whose config diffusers itself points to.
@@ -107,8 +112,18 @@ _SDXL: Final = Controls(
     published_for={"cross_attention_dim": 2048},
 )
 
+_Z_IMAGE: Final = Controls(
+    network="ZImageControlNetModel",
+    pipelines={"text-to-image": "ZImageControlNetPipeline", "inpaint": "ZImageControlNetInpaintPipeline"},
+    fits=("dim", "n_heads", "n_kv_heads", "all_patch_size", "all_f_patch_size"),
+    from_noise=("inpaint",),
+    repaints_by="control_in_dim",
+)
+
 CONTROLS: Final[Mapping[str, Controls]] = {
     "sd": _SD,
+    # Its other pipeline knows no model that was taught its guidance, so that it starts from no picture with control.
+    "lcm": replace(_SD, pipelines={"text-to-image": "StableDiffusionControlNetPipeline"}),
     # It comes of the second version, for which there is no usual set.
     "sd-turbo": replace(_SD, published={}),
     "sdxl": _SDXL,
@@ -130,23 +145,22 @@ CONTROLS: Final[Mapping[str, Controls]] = {
     ),
     "flux": replace(_FLUX, published=dict.fromkeys(_KINDS_OF_UNIONS, _FLUX_DEV_UNION)),
     "flux-schnell": _FLUX,
+    "flux-control": Controls(
+        network=None,
+        pipelines={
+            "text-to-image": "FluxControlPipeline",
+            "image-to-image": "FluxControlImg2ImgPipeline",
+            "inpaint": "FluxControlInpaintPipeline",
+        },
+    ),
     "qwen-image": Controls(
         network="QwenImageControlNetModel",
         pipelines={"text-to-image": "QwenImageControlNetPipeline"},
         fits=("in_channels", *_HEADS, "joint_attention_dim", "axes_dims_rope"),
         published=dict.fromkeys(_KINDS_OF_UNIONS, _QWEN_UNION),
     ),
-    "z-image-turbo": Controls(
-        network="ZImageControlNetModel",
-        pipelines={"text-to-image": "ZImageControlNetPipeline"},
-        fits=_Z_IMAGE_FITS,
-        published=dict.fromkeys(_KINDS_OF_UNIONS, _Z_IMAGE_UNION),
-    ),
-    "z-image": Controls(
-        network="ZImageControlNetModel",
-        pipelines={"text-to-image": "ZImageControlNetPipeline"},
-        fits=_Z_IMAGE_FITS,
-    ),
+    "z-image-turbo": replace(_Z_IMAGE, published=dict.fromkeys(_KINDS_OF_UNIONS, _Z_IMAGE_UNION)),
+    "z-image": _Z_IMAGE,
     "hunyuan-dit": Controls(
         network="HunyuanDiT2DControlNetModel",
         pipelines={"text-to-image": "HunyuanDiTControlNetPipeline"},
@@ -166,6 +180,9 @@ CONTROLS: Final[Mapping[str, Controls]] = {
 }
 """The families that follow control pictures, by name; no other does."""
 
+TASKS: Final[tuple[Task, ...]] = ("text-to-image", "image-to-image", "inpaint", "outpaint")
+"""The tasks in which pictures may stand beside the words."""
+
 # Keys that only a ControlNet of several kinds has which is told by a number what its picture is.
 _NUMBERED: Final = ("num_mode", "num_control_type")
 
@@ -173,6 +190,12 @@ _NUMBERED: Final = ("num_mode", "num_control_type")
 def of(family: Family) -> Controls | None:
     """Return how `family` follows control pictures, None where it does not."""
     return CONTROLS.get(family.name)
+
+
+def is_built_in(family: Family) -> bool:
+    """Return whether the family's models read a control picture themselves, and draw nothing without one."""
+    controls = of(family)
+    return controls is not None and controls.network is None
 
 
 def among(case: Case) -> tuple[AdapterFacts, ...]:
@@ -198,6 +221,7 @@ def check(case: Case) -> None:
     for each in found:
         _check_class(each, case.family, controls)
         _check_fit(each, denoiser, controls, case.facts)
+        _check_repainting(each, denoiser, controls, case)
         _check_peers(each, found[0], controls)
 
 
@@ -246,6 +270,19 @@ def _check_fit(adapter: AdapterFacts, denoiser: Mapping[str, object], controls: 
             f"{adapter.asked.option} {adapter.asked.reference} is for repainting: it wants {extra} channels of a mask "
             "beside its picture",
             hint="a ControlNet that follows a picture alone",
+        )
+
+
+def _check_repainting(adapter: AdapterFacts, denoiser: Mapping[str, object], controls: Controls, case: Case) -> None:
+    latents = denoiser.get("in_channels")
+    if case.request.task not in ("inpaint", "outpaint") or controls.repaints_by is None or not isinstance(latents, int):
+        return
+    wanted, found = 2 * latents + 1, adapter.config.get(controls.repaints_by)
+    if found != wanted:
+        raise ModelError(
+            f"{adapter.asked.option} {adapter.asked.reference} was not made for repainting: it reads {found} channels, "
+            f"and the picture, the mask and what it leaves are {wanted}",
+            hint=f"{adapter.asked.option} with a network whose {controls.repaints_by} is {wanted}",
         )
 
 

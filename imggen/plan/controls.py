@@ -4,13 +4,14 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from imggen.errors import RequestError
 from imggen.plan import controlnets
 from imggen.plan.adapter import Asked
 from imggen.plan.family import Family
+from imggen.plan.given import Given
 from imggen.plan.nearest import nearest
 from imggen.plan.request import GenerateRequest, ModelFacts
 
@@ -20,8 +21,11 @@ KINDS: Final = ("canny", "depth", "pose", "scribble", "lineart", "softedge", "ti
 
 OTHER_NAMES: Final[dict[str, str]] = {"openpose": "pose", "hed": "softedge", "segmentation": "seg"}
 STRONGEST: Final = 2.0
-PREPROCESSED: Final = ("canny", "tile")
+PREPROCESSED: Final = ("canny", "depth", "tile")
 """The kinds whose picture imggen makes out of a photograph."""
+
+MEASURED: Final = ("depth",)
+"""Those of them that take a model of their own, which is to be found first."""
 
 _INPAINT: Final = "inpaint"
 # A drive's colon parts nothing: C:\nets\canny
@@ -32,11 +36,15 @@ Exists = Callable[[str], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """One `--control`: a kind or the reference of a ControlNet, its picture's file, and how strongly it is followed."""
+    """One `--control`: a kind or the reference of a ControlNet, its picture's file, and how strongly it is followed.
+
+    `preprocessor` is the kind of picture that is made of that file first, None where it is one already.
+    """
 
     name: str
     image: str
     scale: float
+    preprocessor: str | None = None
 
     @property
     def kind(self) -> str | None:
@@ -48,9 +56,13 @@ class Control:
 def of(request: GenerateRequest) -> tuple[Control, ...]:
     """Return the controls of `request`, in their order; raise RequestError for one that says no such thing."""
     found = tuple(parse(each) for each in request.control or ())
-    if request.preprocess:
-        _check_preprocessing(found)
-    return found
+    if not request.preprocess:
+        return found
+    # A recipe names the ControlNet, and says beside it what was made of the photograph.
+    recorded = (*(request.preprocessors or ()), *(None for _ in found))
+    made = tuple(replace(each, preprocessor=each.kind or told) for each, told in zip(found, recorded, strict=False))
+    _check_preprocessing(made)
+    return made
 
 
 def parse(written: str, *, exists: Exists = os.path.exists) -> Control:
@@ -105,6 +117,11 @@ def _scale(written: str) -> tuple[str, float]:
 def _imageless(written: str, name: str) -> RequestError:
     if name == _INPAINT:
         return RequestError(f"{OPTION} {written}: {_NO_INPAINT}", hint='imggen inpaint PICTURE "..." --mask MASK')
+    if name.lower().endswith(_PICTURES):
+        return RequestError(
+            f"{OPTION} {written} does not say what it is a picture of",
+            hint=f"{OPTION} canny:{name}, or another of {', '.join(KINDS[1:])}",
+        )
     return RequestError(
         f"{OPTION} {written} needs its picture", hint=f"{OPTION} {name or 'canny'}:{_EXAMPLES.get(name, 'picture.png')}"
     )
@@ -116,6 +133,7 @@ def _refuse_wordy_scale(written: str, name: str, image: str, exists: Exists) -> 
         raise RequestError(f"{OPTION} {written}: {last!r} is not a scale", hint=f"{OPTION} {name}:{file}:0.8")
 
 
+_PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")
 _EXAMPLES: Final[dict[str, str]] = {"canny": "edges.png", "depth": "depth.png", "pose": "pose.png"}
 _NO_INPAINT: Final = (
     "the picture of an inpainting ControlNet has holes, which no file can hold; imggen inpaint repaints without one"
@@ -126,10 +144,10 @@ def _check_preprocessing(controls: tuple[Control, ...]) -> None:
     if not controls:
         raise RequestError("--preprocess: there is no control picture to make", hint=f"{OPTION} canny:photo.png")
     for each in controls:
-        if each.kind not in PREPROCESSED:
+        if each.preprocessor not in PREPROCESSED:
             what = f"a picture for {each.name}" if each.kind is None else f"{each.name} pictures"
             raise RequestError(
-                f"--preprocess: imggen cannot make {what}; it makes {' and '.join(PREPROCESSED)}",
+                f"--preprocess: imggen cannot make {what}; it makes {', '.join(PREPROCESSED)}",
                 hint=f"leave --preprocess out, and name a finished picture: {OPTION} {each.name}:{each.name}.png"
                 if each.kind
                 else "leave --preprocess out, and name finished pictures",
@@ -150,6 +168,9 @@ def asked(request: GenerateRequest, family: Family, facts: ModelFacts) -> tuple[
             f"{OPTION}: imggen knows no ControlNets for {family.title}",
             hint=f"leave {OPTION} out, or a --model of one of these families: {known}",
         )
+    if taken.network is None:
+        check_own(request, family, facts)
+        return ()
     wanted = "inpaint" if request.task == "outpaint" else request.task
     if wanted not in taken.pipelines:
         raise RequestError(
@@ -169,9 +190,69 @@ def asked(request: GenerateRequest, family: Family, facts: ModelFacts) -> tuple[
             reference=_reference(each, family, facts),
             scale=each.scale,
             image=each.image,
-            preprocessor=each.kind if request.preprocess else None,
+            preprocessor=each.preprocessor,
         )
         for each in controls
+    )
+
+
+def check_own(request: GenerateRequest, family: Family, facts: ModelFacts) -> None:
+    """Raise RequestError for other controls than the one picture that a model of `family` reads by itself.
+
+    That is one of a kind, which must be the model's own where its name says one.
+    """
+    found, own = of(request), told_kind(facts)
+    example = f"{OPTION} {own or 'canny'}:{_EXAMPLES.get(own or 'canny', 'picture.png')}"
+    if not found:
+        raise RequestError(
+            f"{facts.reference} needs its picture: {family.title} draws nothing without one", hint=example
+        )
+    (control, *others) = found
+    if others:
+        raise RequestError(
+            f"{OPTION}: {family.title} follows one picture at a time, and {len(found)} are given",
+            hint=f"{OPTION} {control.name}:{control.image}",
+        )
+    if control.kind is None:
+        raise RequestError(
+            f"{OPTION} {control.name}: {family.title} reads its picture itself, and takes no ControlNet",
+            hint=f"{OPTION} {own or 'canny'}:{control.image}",
+        )
+    if own is not None and control.kind != own:
+        raise RequestError(
+            f"{OPTION} {control.name}: {facts.reference} was made for {own} pictures",
+            hint=f"{OPTION} {own}:{control.image}",
+        )
+    if control.scale != 1:
+        raise RequestError(
+            f"{OPTION} {control.name}:{control.image}:{control.scale:g}: {family.title} follows its picture wholly, "
+            "and knows no scale",
+            hint=f"{OPTION} {control.name}:{control.image}",
+        )
+
+
+def told_kind(facts: ModelFacts) -> str | None:
+    """Return the kind of picture that the model's name says it was made for, None where it says none.
+
+    No config does: FLUX.1 Canny and FLUX.1 Depth have the same.
+    """
+    words = re.findall(r"[a-z]+", re.split(r"[/\\]", facts.reference.rstrip("/\\"))[-1].lower())
+    named = {OTHER_NAMES.get(each, each) for each in words} & set(KINDS)
+    return named.pop() if len(named) == 1 else None
+
+
+def marked(request: GenerateRequest, family: Family, given: tuple[Given, ...]) -> tuple[Given, ...]:
+    """Return the given pictures, those of controls with what is made of them first, and what they show.
+
+    The latter stands only where no ControlNet says it.
+    """
+    followed = iter(of(request))
+    own = controlnets.is_built_in(family)
+    return tuple(
+        replace(each, control=control.kind if own else None, preprocessor=control.preprocessor)
+        if each.role == "control" and (control := next(followed, None))
+        else each
+        for each in given
     )
 
 

@@ -13,6 +13,8 @@ class Given:
     `name` is the path as typed, `-` for standard input; `sha256` is the file's; `width` and `height` are those of the
     upright picture. `source_type` is its own IPTC digital source type (a URI), None where it states none. `recipe` is
     what it was made from, where it carries one that fits its pixels. `guid` is the URN that it states for itself.
+    `control` is what a control picture shows that no ControlNet but the model itself reads, `preprocessor` the kind of
+    control picture that is made of this one first.
     """
 
     role: Role
@@ -23,6 +25,8 @@ class Given:
     source_type: str | None = None
     recipe: Recipe | None = None
     guid: str | None = None
+    control: str | None = None
+    preprocessor: str | None = None
 
 
 def starts(given: tuple[Given, ...]) -> bool:

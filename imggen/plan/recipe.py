@@ -59,7 +59,8 @@ class Ingredient:
 
     `sha256` is its file's, `weight` its share among the parents of a child, from 0 to 1. `source_type` is its own IPTC
     digital source type (a URI), None where it stated none; `recipe` what it was made from, where that is known; `guid`
-    the URN that it stated for itself.
+    the URN that it stated for itself. `control` is what a control picture shows that the model read by itself, and
+    `preprocessor` what made it out of this one.
     """
 
     role: Role
@@ -70,6 +71,8 @@ class Ingredient:
     source_type: str | None = None
     recipe: "Recipe | None" = None
     guid: str | None = None
+    control: str | None = None
+    preprocessor: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,7 @@ class Recipe:
     One recipe makes one picture. `model` is the reference to ask for again; `model_hash` is the sha256 over the
     model's weight files (see `engine/store.py`); `versions` names imggen, torch and diffusers. `width` and `height` are
     those of the picture as it was made; the last of `edits` says what it was enlarged to. `watermark` says that the
-    pixels carry one, `label` which text is drawn into a corner; `base` is what a single file was completed with, and
+    pixels carry one, `label` which text is drawn into a corner; `base` is what completed a file or a decoder, and
     `stored` how that file stores the denoiser, where something of its precision is lost (`Q4_K`); `adapters` were added
     to the model; `quantize` is how
     its denoiser's weights were stored. `reading` says how the words of both prompts are read; `template` and

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from imggen.plan.adapter import AdapterFacts
 from imggen.plan.change import Axes, Change, Fit
@@ -21,6 +21,8 @@ Metadata = Literal["full", "minimal", "none"]
 IfExists = Literal["auto", "overwrite", "number", "skip", "error"]
 ImageFormat = Literal["png", "jpeg", "webp", "avif", "tiff"]
 Source = Literal["builtin", "folder", "hub", "file"]
+PRIOR: Final = "prior_"
+"""What stands before the names of a prior's parts where they are among those of its decoder."""
 Task = Literal["text-to-image", "image-to-image", "inpaint", "outpaint", "blend", "style"]
 
 
@@ -33,6 +35,7 @@ class GenerateRequest(MarkingRequest):
     `images` are the pictures that the task starts from, as typed (`-` is standard input); the fields after it say how,
     each under the name of its option. `tile` names the axes along which the picture shall repeat without a seam.
     `from_file` is the picture whose recipe fills the blanks (`--from`); the task reads it before it resolves.
+    `preprocessors` says what a recipe's control pictures were made by, in their order; nobody types it.
     `reading` names, per text that came from a recipe, how its words are read, in place of `prompt_syntax`.
     `origin` names, per field, where a value came from (`command line`, `environment`, `preset icon`, `config`),
     so that the plan can say why.
@@ -70,10 +73,10 @@ class GenerateRequest(MarkingRequest):
     frame: int | None = None
     fit: Fit | None = None
     strength: float | None = None
+    image_guidance: float | None = None
     mask: str | None = None
     mask_box: str | None = None
     invert_mask: bool | None = None
-    image_guidance: float | None = None
     feather: int | None = None
     paste: bool | None = None
     pad: str | None = None
@@ -82,11 +85,14 @@ class GenerateRequest(MarkingRequest):
     like: str | None = None
     ip_adapter: str | None = None
     ip_adapter_weights: str | None = None
+    ip_adapter_encoder: str | None = None
     lora: tuple[str, ...] | None = None
     embedding: tuple[str, ...] | None = None
     vae: str | None = None
     control: tuple[str, ...] | None = None
     preprocess: bool | None = None
+    depth_weights: str | None = None
+    preprocessors: tuple[str | None, ...] | None = None
     wildcards: str | None = None
     prompt_syntax: Syntax | None = None
     reading: dict[str, Reading] = field(default_factory=dict)
@@ -109,6 +115,8 @@ class ModelFacts:
     `eight_bits` are the components that are stored in fp8 and widened when they are read, `quantised` maps those that
     stay as they are stored to how that is called (`Q4_K`). `single` is the file that a model comes from, with what it
     lacks; its `folder` is then that of the base, and its `weight_bytes` are those of the two.
+    `prior` is the model whose parts stand among the others with `prior_` before their names, and lie in its own folder;
+    None where all parts lie in one.
     """
 
     reference: str
@@ -127,6 +135,18 @@ class ModelFacts:
     eight_bits: tuple[str, ...] = ()
     quantised: dict[str, str] = field(default_factory=dict)
     single: "SingleFile | None" = None
+    prior: "ModelFacts | None" = None
+
+    @property
+    def base(self) -> "ModelFacts | None":
+        """Return the model that completes this one: that of a single file, or a decoder's prior; None for a whole."""
+        return self.single.base if self.single else self.prior
+
+    def place(self, component: str) -> Path:
+        """Return the folder of a component, whichever of the two models it comes from."""
+        if self.prior is not None and component.startswith(PRIOR):
+            return self.prior.folder / component.removeprefix(PRIOR)
+        return self.folder / component
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from imggen.plan import (
     approach,
     borders,
     canvas,
+    captions,
     catalog,
     checkpoint,
     controlnets,
@@ -60,7 +61,7 @@ _EXAMPLES: Final[dict[str, str]] = {
 }
 _PICTURE_ARGUMENTS: Final[dict[Method, tuple[str, ...]]] = {
     "image-to-image": ("image",),
-    "inpainting": ("image", "mask_image"),
+    "inpainting": ("image",),
     "latent-blending": ("image", "callback_on_step_end"),
     "latents": ("image",),
     "statistics": ("image",),
@@ -157,6 +158,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     area = canvas.canvas(size, taken)
     chosen = seeds.choose(request.seed, request.num_images, draw=draw_seed)
     said = words.choose(case, chosen, told=way.words, negative=steered.negative_prompt)
+    captions.check(case, (said.prompt, *said.prompts), looks=way.method in ("reference", "inpainting"))
     device, dtype, fallbacks = _place(case)
     tile = _tile(case, size, area)
     job = memory.Job(
@@ -195,6 +197,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
             *([case.family.unlisted] if case.family.unlisted else []),
             *fallbacks,
             *_told(way),
+            *captions.notes(case, (said.prompt, *said.prompts)),
             *record.unknown_words(_read(said), case.record),
             *adaptation.notes(case, _read(said), steered.negative_prompt),
             *_size_notes(size, case),
@@ -277,7 +280,8 @@ def _shown(case: Case, way: Approach) -> tuple[str, ...]:
     """Return the names of the call's arguments that are pictures."""
     control = () if way.control_argument is None else (way.control_argument,)
     beside = ("ip_adapter_image",) if ip_adapters.of(case.adapters) else ()
-    return (*(_PICTURE_ARGUMENTS.get(way.method, ()) if way.method else ()), *control, *beside)
+    mask = (case.family.mask_argument,) if way.method == "inpainting" else ()
+    return (*(_PICTURE_ARGUMENTS.get(way.method, ()) if way.method else ()), *mask, *control, *beside)
 
 
 def _plan(case: Case, decided: _Decided) -> GeneratePlan:
@@ -494,10 +498,18 @@ def _arguments(case: Case, way: Approach, said: Words, area: Canvas, steered: St
     if controlnets.among(case):
         arguments["controlnet_conditioning_scale"] = controlnets.scale(case)
     if family.guidance_argument:
-        arguments[family.guidance_argument] = steered.guidance
+        arguments[family.guidance_argument] = _guidance(family, steered)
     if said.negative_prompt:
         arguments["negative_prompt"] = said.negative_prompt
     return arguments
+
+
+def _guidance(family: Family, steered: Steering) -> float | list[float]:
+    if family.late_guidance is None:
+        return steered.guidance
+    last, most = family.late_guidance
+    late = min(last, steered.steps)
+    return [steered.guidance] * (steered.steps - late) + [min(steered.guidance, most)] * late
 
 
 def _size_reason(case: Case, size: sizes.Size) -> str:

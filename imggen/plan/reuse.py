@@ -1,7 +1,7 @@
 """Requests made from what pictures carry: the same picture again, children like their parents."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -67,23 +67,28 @@ def _check_beside(recipe: Recipe, request: GenerateRequest) -> None:
     """Raise RequestError for pictures beside the words that a recipe cannot hold, and that nobody names again."""
     if request.task == "style":
         return
-    lacking = [
-        (each, option)
-        for kind, name, option in _BESIDE
-        if not _was_said(request, name)
-        for each in recipe.adapters
-        if each.kind == kind
-    ]
+    said = {name for name in ("control", "ip_adapter") if _was_said(request, name)}
+    lacking = [(name, line) for name, line in beside(recipe) if name not in said]
     if lacking:
         many = f"{len(lacking)} pictures" if len(lacking) > 1 else "a picture"
-        options = ", ".join(dict.fromkeys(option for _, option in lacking))
+        options = ", ".join(dict.fromkeys(f"--{name.replace('_', '-')}" for name, _ in lacking))
         raise RequestError(
             f"it was made with {many} beside the words ({options}), and a recipe holds no pictures",
-            hint=" ".join(named_again(each) for each, _ in lacking),
+            hint=" ".join(line for _, line in lacking),
         )
 
 
-_BESIDE: Final = (("controlnet", "control", "--control"), ("ip-adapter", "ip_adapter", "--ip-adapter"))
+def beside(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield the field and the option of every picture beside the words, PICTURE in place of its file."""
+    for each in recipe.adapters:
+        if each.kind in _BESIDE:
+            yield _BESIDE[each.kind], named_again(each)
+    for picture in recipe.ingredients:
+        if picture.control is not None:
+            yield "control", f"--control {shlex.quote(f'{picture.control}:PICTURE')}"
+
+
+_BESIDE: Final[dict[str, str]] = {"controlnet": "control", "ip-adapter": "ip_adapter"}
 
 
 def named_again(adapter: Adapter) -> str:
@@ -165,13 +170,13 @@ def _recorded_change(recipe: Recipe, request: GenerateRequest) -> dict[str, obje
     if change is None:
         return {}
     recorded: dict[str, object] = {"strength": change.strength, "fit": change.fit, "frame": change.frame}
+    if request.task == "image-to-image":
+        recorded["image_guidance"] = change.image_guidance
     if request.task in ("inpaint", "outpaint"):
         recorded |= {"feather": change.feather, "paste": change.paste}
     if request.task == "inpaint":
         has_mask = _was_said(request, "mask") or change.mask_box is None
         box = None if has_mask else ",".join(str(each) for each in change.mask_box or ())
-    if request.task == "image-to-image":
-        recorded["image_guidance"] = change.image_guidance
         recorded |= {"mask_box": box, "invert_mask": change.invert_mask}
     if request.task == "outpaint":
         recorded["pad"] = ",".join(str(each) for each in change.pad or ())

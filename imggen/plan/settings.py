@@ -25,7 +25,7 @@ _FALSE: Final = ("0", "false", "no", "off")
 # Fields that only a person at the command line, a recipe or imggen itself fills.
 _PRIVATE: Final = (
     *("origin", "vae_tile", "from_file", "task", "images", "frame", "mask", "mask_box", "pad", "weights", "like"),
-    *("alt", "policy", "consent", "reading"),
+    *("alt", "policy", "consent", "reading", "preprocessors"),
 )
 # A number is as good as its text for these: TOML writers leave the quotes out.
 _NUMBERS_AS_TEXT: Final = ("seed", "size")

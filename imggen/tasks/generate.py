@@ -10,9 +10,19 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import imggen
-from imggen.engine import adapter_files, aliases, environment, ip_adapter_files, probe, store, timings, weights
+from imggen.engine import (
+    adapter_files,
+    aliases,
+    depth_files,
+    environment,
+    ip_adapter_files,
+    probe,
+    store,
+    timings,
+    weights,
+)
 from imggen.engine.weights import Terms
-from imggen.errors import ImggenError, MachineError, ModelError, PictureError, RequestError
+from imggen.errors import CheckError, ImggenError, MachineError, ModelError, PictureError, RequestError
 from imggen.output import audit, label, metadata, writer
 from imggen.output.means import Means
 from imggen.output.metadata import Facts
@@ -23,6 +33,7 @@ from imggen.plan import (
     alteration,
     catalog,
     controls,
+    depths,
     destination,
     ip_adapters,
     naming,
@@ -141,8 +152,9 @@ def generate(
     if len(prepared.kept) == len(prepared.plan.seeds):
         yield from (_kept(prepared, number) for number in sorted(prepared.kept))
         return
+    prepared = _measured(prepared)
     files = store.paths(prepared.plan.model, prepared.plan.dtype)
-    files += [path for each in prepared.plan.adapters for path in each.files]
+    files += [path for each in prepared.plan.adapters if each.asked.kind != "depth" for path in each.files]
     with weights.ReadAhead(files, budget_bytes=prepared.machine.free_bytes // 2):
         on_event(Progress(stage="load"))
         # The one import that waits: torch and diffusers take seconds, `--dry-run` shall not pay for them, and the disk
@@ -170,6 +182,16 @@ def generate(
     del pipeline
     yield from _pictures(prepared, digest, held)
     timings.keep(prepared.plan, watch.taken(prepared.plan.steps))
+
+
+def _measured(prepared: _Prepared) -> _Prepared:
+    """Return what was prepared with depths in place of photographs, for which no room is needed beside the model."""
+    found = next((each for each in prepared.plan.adapters if each.asked.kind == "depth"), None)
+    if found is None:
+        return prepared
+    with environment.importing():
+        from imggen.engine import depth
+    return replace(prepared, laid=inputs.measured(prepared.plan, prepared.laid, partial(depth.measure, found)))
 
 
 def _enter(laid: Laid, pipeline: Any, decided: GeneratePlan, report: Report) -> Callable[[int], Any]:
@@ -200,12 +222,15 @@ def _prepare(
     machine = probe.machine()
     half = probe.prefers_half(request.dtype, machine)
     terms = Terms(
-        offline=bool(request.offline) or not fetch, allow_pickle=bool(request.allow_pickle), half=half, sketch=sketch
+        offline=bool(request.offline) or not fetch,
+        allow_pickle=bool(request.allow_pickle),
+        half=half,
+        sketch=sketch,
+        allow=partial(governance.check_name, governed),
     )
     asked = tuple(replace(each, reference=aliases.real(each.reference)) for each in adaptation.asked(request))
     for each in asked:
         governance.check_name(governed, each.reference)
-    _check_base(governed, request, terms)
     for note in _recalled(request):
         on_note(note)
     facts = _find(request, terms, on_event)
@@ -259,15 +284,22 @@ def _beside(
     for each in controls.asked(request, family, facts):
         found = _allowed(each, governed)
         yield adapter_files.find(found, terms=terms, on_event=on_event)
-    shown = ip_adapters.asked(request, family)
+    depth = depths.asked(request)
+    if depth is not None:
+        yield depth_files.find(_allowed(depth, governed), terms=terms, on_event=on_event)
+    config = facts.configs.get(family.denoiser, {})
+    shown = ip_adapters.asked(request, family, config)
     if shown is not None:
-        unet = facts.configs.get(family.denoiser, {})
-        yield ip_adapter_files.find(_allowed(shown, governed), unet, terms=terms, on_event=on_event)
+        worn = ip_adapter_files.Worn(layout=ip_adapters.FAMILIES[family.name].layout, config=config)
+        permit = partial(governance.check_name, governed)
+        found = _allowed(shown, governed)
+        yield ip_adapter_files.find(found, worn, terms=terms, permit=permit, on_event=on_event)
 
 
 def _allowed(asked: Asked, governed: Governance) -> Asked:
     """Return what is asked for under its real name; raise CheckError where the policy refuses it by that."""
-    real = replace(asked, reference=aliases.real(asked.reference))
+    encoder = None if asked.encoder is None else aliases.real(asked.encoder)
+    real = replace(asked, reference=aliases.real(asked.reference), encoder=encoder)
     governance.check_name(governed, real.reference)
     return real
 
@@ -305,19 +337,21 @@ def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]
     entry = replace(asked, model=logged, inputs=given)
     added = [governance.of_adapter(each) for each in decided.adapters]
     added += [
-        governance.of_file(each.files[1].parent, weights.file_sha256(each.files[1]))
+        governance.of_encoder(each.encoder, each.files[1])
+        if each.encoder is not None
+        else governance.of_file(each.files[1].parent, weights.file_sha256(each.files[1]))
         for each in decided.adapters
-        if each.asked.kind == "ip-adapter" and not each.revision
+        if each.asked.kind == "ip-adapter" and (each.encoder is not None or not each.revision)
     ]
     governance.check_weights(governed, [model, *_lent(facts, decided, digest), *added], entry)
     return replace(governed.means(entry), parents=governance.parents(sources))
 
 
 def _lent(facts: ModelFacts, decided: GeneratePlan, digest: str | None) -> list[ModelIdentity]:
-    """Return the base whose weights complete a single file, which a policy may refuse as any other model."""
-    if facts.single is None or not facts.single.base.weight_bytes:
+    """Return the base whose weights complete the model, which a policy may refuse as any other model."""
+    base = facts.base
+    if base is None or not base.weight_bytes:
         return []
-    base = facts.single.base
     return [_identity(base, digest and store.weights_sha256(base, decided.dtype))]
 
 
@@ -367,15 +401,6 @@ def _find_adapter(asked: Asked, request: GenerateRequest, terms: Terms, on_event
         raise ModelError(f"{error.message}; {asked.option} comes from the {origin}", hint=error.hint) from error
 
 
-def _check_base(governed: Governance, request: GenerateRequest, terms: Terms) -> None:
-    """Raise CheckError for a base that the policy refuses by its name, also for the one that nobody named."""
-    if governed.policy is None:
-        return
-    base = store.base_of(request.model or store.BUILTIN, request.base, terms=terms)
-    if base is not None:
-        governance.check_name(governed, base)
-
-
 def _recalled(request: GenerateRequest) -> Iterator[str]:
     """Yield what is said of weights that nobody typed, but a picture names: they may come from whoever made it."""
     for origin, whose in ((RECIPE, "the recipe asks"), (PARENTS, "the parents' recipes ask")):
@@ -387,14 +412,17 @@ def _recalled(request: GenerateRequest) -> Iterator[str]:
             yield f"{whose} for {', '.join(strange)}; what is not on this machine is fetched from the hub, if it may be"
 
 
-_WEIGHTS: Final = ("model", "base", "vae", "lora", "embedding", "ip_adapter_weights")
+_WEIGHTS: Final = (
+    *("model", "base", "vae", "lora", "embedding"),
+    *("ip_adapter_weights", "ip_adapter_encoder", "depth_weights"),
+)
 
 
 def _find(request: GenerateRequest, terms: Terms, on_event: Report) -> ModelFacts:
     try:
         return store.find(request.model or store.BUILTIN, base=request.base, terms=terms, on_event=on_event)
     except ImggenError as error:
-        if request.origin.get("model") != PARENTS:
+        if request.origin.get("model") != PARENTS or isinstance(error, CheckError):
             raise
         raise type(error)(
             f"the parents' recipes need the model {request.model}: {error.message}",
@@ -464,8 +492,8 @@ def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:
         model=decided.model.reference,
         model_revision=decided.model.revision,
         model_hash=digest,
-        base=decided.model.single.base.reference if decided.model.single else None,
-        base_revision=decided.model.single.base.revision if decided.model.single else None,
+        base=decided.model.base.reference if decided.model.base else None,
+        base_revision=decided.model.base.revision if decided.model.base else None,
         stored=", ".join(sorted(set(decided.model.quantised.values()))),
         family=decided.family,
         width=decided.width,
@@ -504,6 +532,8 @@ def _ingredient(given: Given, weight: float | None) -> Ingredient:
         source_type=given.source_type,
         recipe=given.recipe,
         guid=given.guid,
+        control=given.control,
+        preprocessor=given.preprocessor if given.control else None,
     )
 
 
@@ -517,7 +547,8 @@ def _pictures(prepared: _Prepared, digest: str, held: descent.Descent) -> Iterat
             continue
         try:
             drawn = held.draw(number)
-            image = inputs.finish(held.plan, prepared.laid, drawn.image)
+            picture, lost = inputs.opaque(drawn.image, held.plan.output.format)
+            image = inputs.finish(held.plan, prepared.laid, picture)
             held.report(Progress(stage="write", image=number, images=len(seeds)))
             made = _written(prepared, number, image, _recipe(held.plan, seed, digest))
         except ImggenError as error:
@@ -529,7 +560,7 @@ def _pictures(prepared: _Prepared, digest: str, held: descent.Descent) -> Iterat
             failures.append(f"seed {seed}: {error.message}")
             continue
         done += 1
-        yield replace(made, notes=(*drawn.notes, *made.notes))
+        yield replace(made, notes=(*drawn.notes, *lost, *made.notes))
     if failures:
         raise ImggenError(f"{len(failures)} of {len(seeds)} pictures failed: {'; '.join(failures)}")
 

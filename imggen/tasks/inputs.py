@@ -1,7 +1,8 @@
 """The given pictures of a request: read, laid out for a model, and put together with what it drew."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from PIL import Image
@@ -11,18 +12,21 @@ from imggen.errors import RequestError
 from imggen.plan import alteration, catalog, controls, ip_adapters
 from imggen.plan.change import Change, Fit, Role
 from imggen.plan.given import Given
-from imggen.plan.request import GeneratePlan, GenerateRequest
+from imggen.plan.request import GeneratePlan, GenerateRequest, ImageFormat
 from imggen.tasks import given
 from imggen.tasks.given import Opened
+
+_OPAQUE: Final = 250
+"""Of 255: from here on what a model drew is opaque, but for its autoencoder's rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Laid:
     """The given pictures as a plan wants them.
 
-    `images` (RGB) and `mask` (L) have the size of the plan's canvas; `style` (RGB, or RGBA where some of it does not
-    show) has its own shape, and no more pixels than are of use, and so has `shown`; `controls` (RGB) have the canvas's
-    size. `original` has the picture's own size and transparency;
+    `images` (RGB, or RGBA where the model looks at their transparency) and `mask` (L) have the size of the plan's
+    canvas; `style` (RGB, or RGBA where some of it does not show) has its own shape, and no more pixels than are of use,
+    and so has `shown`; `controls` (RGB) have the canvas's size. `original` has the picture's own size and transparency;
     `kept` (L), of the same size, says how much of what was drawn shows: 0 none of it.
     """
 
@@ -77,20 +81,41 @@ def lay(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
 
 
 def _controls(plan: GeneratePlan, opened: Sequence[Opened]) -> tuple[Image.Image, ...]:
-    """Return the control pictures as large as what is computed; those of photographs are made here."""
+    """Return the control pictures as large as what is computed; those of photographs are made here.
+
+    Of those that a model is needed for stands the photograph still, as large as the picture.
+    """
     fit = (plan.change.fit if plan.change else None) or "crop"
-    networks = [each for each in plan.adapters if each.asked.kind == "controlnet"]
     pictures = [each for each in opened if each.given.role == "control"]
     return tuple(
-        layout.extend(_control(network.asked.preprocessor, picture.image, plan, fit), plan.canvas)
-        for network, picture in zip(networks, pictures, strict=True)
+        _control(made_by, picture.image, plan, fit)
+        for made_by, picture in zip(_preprocessors(plan), pictures, strict=True)
     )
+
+
+def _preprocessors(plan: GeneratePlan) -> list[str | None]:
+    return [each.preprocessor for each in plan.given if each.role == "control"]
 
 
 def _control(preprocessor: str | None, image: Image.Image, plan: GeneratePlan, fit: Fit) -> Image.Image:
     # On black, which is where nothing is in edges, depths and poses alike.
     laid = layout.flatten(layout.fit(image, (plan.width, plan.height), fit), (0, 0, 0))
-    return laid if preprocessor is None else preprocessing.make(preprocessor, laid)
+    if preprocessor in controls.MEASURED:
+        return laid
+    return layout.extend(laid if preprocessor is None else preprocessing.make(preprocessor, laid), plan.canvas)
+
+
+def measured(plan: GeneratePlan, laid: Laid, measure: Callable[[list[Image.Image]], list[Image.Image]]) -> Laid:
+    """Return the pictures with those that `measure` makes of the photographs that are left, a model's work."""
+    left = [each in controls.MEASURED for each in _preprocessors(plan)]
+    made = iter(measure([image for image, is_left in zip(laid.controls, left, strict=True) if is_left]))
+    return replace(
+        laid,
+        controls=tuple(
+            layout.extend(next(made), plan.canvas) if is_left else image
+            for image, is_left in zip(laid.controls, left, strict=True)
+        ),
+    )
 
 
 def _shown(plan: GeneratePlan, opened: Sequence[Opened]) -> Image.Image | None:
@@ -109,7 +134,8 @@ def _lay_changed(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
         changed = [widened]
     size, fit = (plan.width, plan.height), change.fit or "crop"
     fitted = [layout.fit(each, size, fit) for each in changed]
-    images = tuple(layout.extend(layout.flatten(each), plan.canvas) for each in fitted)
+    opaque = fitted if _is_seen_through(plan) else [layout.flatten(each) for each in fitted]
+    images = tuple(layout.extend(each, plan.canvas) for each in opaque)
     style = next(
         (layout.shrunk(each.image, _most_pixels(plan, change)) for each in opened if each.given.role == "style"), None
     )
@@ -124,6 +150,13 @@ def _lay_changed(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
     kept = layout.feathered(mask, change.feather)
     seen = _in_cells(layout.extend(mask, plan.canvas), catalog.multiple_of(catalog.named(plan.family), plan.model))
     return Laid(images=images, mask=seen, original=fitted[0], kept=kept)
+
+
+def _is_seen_through(plan: GeneratePlan) -> bool:
+    """Return whether the model looks at what is transparent in the given pictures."""
+    reference = catalog.named(plan.family).reference
+    is_looked_at = plan.change is not None and plan.change.method == "reference"
+    return is_looked_at and reference is not None and reference.transparent
 
 
 def _in_cells(mask: Image.Image, cell: int) -> Image.Image:
@@ -162,6 +195,20 @@ def finish(plan: GeneratePlan, laid: Laid, drawn: Image.Image) -> Image.Image:
     return layout.paste(laid.original, cut, laid.kept)
 
 
+def opaque(drawn: Image.Image, file_format: ImageFormat) -> tuple[Image.Image, tuple[str, ...]]:
+    """Return what a model drew as a file of the format can hold it, and a note where transparency is lost.
+
+    Where a model draws transparency, nothing is quite opaque: what cannot be told from it has none.
+    """
+    if drawn.mode != "RGBA":
+        return drawn, ()
+    if np.asarray(drawn.getchannel("A")).min() >= _OPAQUE:
+        return drawn.convert("RGB"), ()
+    if file_format == "jpeg":
+        return layout.flatten(drawn), ("a JPEG holds no transparency, so what is transparent was laid on white",)
+    return drawn, ()
+
+
 def notes(plan: GeneratePlan, opened: Sequence[Opened]) -> tuple[str, ...]:
     """Return what the user should know of the opened pictures."""
     found = [note for each in opened for note in each.notes]
@@ -186,6 +233,8 @@ def _control_notes(plan: GeneratePlan, given: Given) -> Iterator[str]:
 def _transparency(plan: GeneratePlan, role: Role) -> str | None:
     """Return what becomes of a picture's transparent pixels where they do not stay."""
     change = plan.change
+    if _is_seen_through(plan):
+        return None
     if role == "style" and change is not None and change.method == "statistics":
         return "counts as little as it shows"
     if role == "control":

@@ -1,24 +1,28 @@
-"""From a photograph to a control picture in a file: lines, not a model's work, and marked as no more than that."""
+"""From a photograph to a control picture in a file: lines or depths, and marked as no more than that."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Final
 
+from PIL import Image
+
 import imggen
 from imggen.data import layout, preprocessing
-from imggen.engine import places
+from imggen.engine import aliases, depth_files, environment, places
+from imggen.engine.weights import Terms
 from imggen.errors import RequestError
 from imggen.output import container, encoder, files, metadata, xmp
 from imggen.output import means as logged
 from imggen.output.means import Means
-from imggen.plan import controls, naming, policy
+from imggen.plan import controls, depths, naming, policy
 from imggen.plan.nearest import nearest
 from imggen.plan.request import IfExists, OutputPlan
 from imggen.tasks import given, governance
 from imggen.tasks.given import Opened
-from imggen.tasks.governance import Source
+from imggen.tasks.governance import Governance, Source
 
 ACTION: Final = "preprocess"
 SUFFIX: Final = ".png"
@@ -35,20 +39,34 @@ class Made:
     notes: tuple[str, ...]
 
 
-def preprocess(
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Which model measures depth, None for the usual one, and how it may be had."""
+
+    reference: str | None = None
+    offline: bool = False
+    allow_pickle: bool = False
+
+
+USUAL: Final = Weights()
+
+
+def preprocess(  # noqa: PLR0913 - one for each of the command's options, as far as they go together
     kind: str,
     name: str,
     output: str | None = None,
     *,
     if_exists: IfExists = "auto",
     consent: bool = False,
+    weights: Weights = USUAL,
 ) -> Made:
-    """Make the control picture of `kind` (canny, tile) of the picture in the file `name`, and write it as PNG.
+    """Make the control picture of `kind` (canny, depth, tile) of the picture in the file `name`, and write it as PNG.
 
     It is what `--preprocess` would make at the picture's own size. It carries no recipe and claims no model's work:
     what the picture says of its origin is kept, and its file is named as the source. `output` is a file, `-` for
-    standard output, by default the name with the kind behind it. Raise RequestError for kinds that imggen cannot make,
-    and CheckError where the policy refuses.
+    standard output, by default the name with the kind behind it. Where the kind takes a model, it is the one that
+    `weights` name. Raise RequestError for kinds that imggen cannot make, ModelError for weights that cannot be had, and
+    CheckError where the policy refuses.
     """
     kind = _known(kind)
     path = _path(kind, name, output)
@@ -59,12 +77,38 @@ def preprocess(
     opened = given.read(name, "control")
     governance.check_sources(governed, [_source(opened)], _OUTPUT)
     governance.check_places(governed, [path])
-    image = preprocessing.make(kind, layout.flatten(opened.image, (0, 0, 0)))
+    measure = _depth(governed, weights) if kind in controls.MEASURED else _unmeasured(kind, weights)
+    image = measure(layout.flatten(opened.image, (0, 0, 0)).convert("RGB"))
     data = _told(encoder.encode(image, "png", 100), opened)
     if path is None:
         means.log(_line(naming.STDOUT, data))
         return Made(path=None, data=data, notes=opened.notes)
     return Made(path=_written(path, data, if_exists, means), data=b"", notes=opened.notes)
+
+
+def _unmeasured(kind: str, weights: Weights) -> Callable[[Image.Image], Image.Image]:
+    if weights.reference is not None:
+        raise RequestError(
+            f"{depths.OPTION} {weights.reference}: {kind} pictures take no model", hint="imggen preprocess depth IMAGE"
+        )
+    return partial(preprocessing.make, kind)
+
+
+def _depth(governed: Governance, weights: Weights) -> Callable[[Image.Image], Image.Image]:
+    """Return what makes a depth picture; raise for weights that are not there, or that the policy refuses."""
+    asked = depths.named(weights.reference)
+    real = replace(asked, reference=aliases.real(asked.reference))
+    governance.check_name(governed, real.reference)
+    facts = depth_files.find(real, terms=Terms(offline=weights.offline, allow_pickle=weights.allow_pickle))
+    governance.check_weights(governed, [governance.of_adapter(facts)], governed.entry())
+
+    def measure(image: Image.Image) -> Image.Image:
+        # The import waits for all that can be refused without it: torch takes seconds.
+        with environment.importing():
+            from imggen.engine import depth
+        return depth.measure(facts, [image])[0]
+
+    return measure
 
 
 # No signature and no watermark: those say that a model made it.
@@ -75,7 +119,7 @@ def _known(kind: str) -> str:
     name = controls.OTHER_NAMES.get(kind, kind)
     if name in controls.PREPROCESSED:
         return name
-    can = " and ".join(controls.PREPROCESSED)
+    can = ", ".join(controls.PREPROCESSED)
     if name in controls.KINDS:
         raise RequestError(f"imggen cannot make {kind} pictures; it makes {can}", hint="imggen preprocess canny IMAGE")
     guess = nearest(kind, controls.PREPROCESSED) or controls.PREPROCESSED

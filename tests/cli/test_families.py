@@ -68,6 +68,13 @@ def settings(size):
     return SETTINGS if math.prod(size) < LARGE else ("--steps", 1, *SETTINGS[2:])
 
 
+def said(family, task):
+    """The command's line for a task, with a prompt that the family reads."""
+    captions = catalog.named(family).captions
+    caption = json.dumps({captions.key: "a red apple"}) if captions and captions.only else "a red apple"
+    return tuple(caption if each == "a red apple" else each for each in COMMANDS[task])
+
+
 def beside(family):
     """What else a family wants at the command line to draw at all."""
     return ("--control", CONTROL) if controlnets.is_built_in(catalog.named(family)) else ()
@@ -115,7 +122,7 @@ def test_a_family_does_a_task_or_says_why_not(run, tmp_path, tiny_models, workpl
         check_picture(tmp_path / "parent-1.png", size=size, family=family, task=task)
         return
     more = more if task in controlnets.TASKS else ()
-    done = run(*COMMANDS[task], "-m", folder, "-s", 3, *settings(size), *more, "-o", "out.png")
+    done = run(*said(family, task), "-m", folder, "-s", 3, *settings(size), *more, "-o", "out.png")
     if can[task].refusal is not None:
         assert done.code in (EXIT_REQUEST, EXIT_MODEL)
         assert can[task].refusal.replace(" a picture carries", " parent-1.png carries") in done.err.replace("\n", " ")

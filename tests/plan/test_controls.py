@@ -12,6 +12,7 @@ from imggen.plan.request import GenerateRequest
 from tests.plan.conftest import stable_diffusion
 
 SD = catalog.named("sd")
+EDGES = "--control canny:edges.png, or another of depth, pose, scribble, lineart, softedge, tile, normal, seg"
 
 
 def parse(written, *there):
@@ -45,6 +46,8 @@ def test_a_control_is_parted_from_both_ends(written, there, wanted):
         ("canny:0.8", "--control canny:0.8 needs its picture", "--control canny:edges.png"),
         ("canny:", "--control canny: needs its picture", "--control canny:edges.png"),
         ("./net", "--control ./net needs its picture", "--control ./net:picture.png"),
+        ("edges.png", "--control edges.png does not say what it is a picture of", EDGES),
+        ("p/e.JPG:0.5", "--control p/e.JPG:0.5 does not say what it is", EDGES.replace("edges.png", "p/e.JPG")),
         (":e.png", "--control :e.png names no ControlNet before its picture", "--control canny:e.png"),
         ("", "--control is empty", "--control canny:edges.png"),
         ("canny:e.png:2.5", "the scale 2.5 is not in 0 to 2", "--control canny:e.png:0.8"),
@@ -103,10 +106,10 @@ def test_what_a_family_has_not_is_refused_with_what_it_has(written, family, mess
     assert hint is None or caught.value.hint == hint
 
 
-@pytest.mark.parametrize("kind", ["depth", "pose", "lineart"])
+@pytest.mark.parametrize("kind", ["pose", "lineart"])
 def test_a_picture_that_imggen_cannot_make_is_refused_by_its_kind(kind):
     with pytest.raises(
-        RequestError, match=f"--preprocess: imggen cannot make {kind} pictures; it makes canny and tile"
+        RequestError, match=f"--preprocess: imggen cannot make {kind} pictures; it makes canny, depth, tile"
     ):
         asked(f"{kind}:photo.png", preprocess=True)
 

@@ -79,7 +79,7 @@ def test_half_precision_is_bfloat16_or_none():
         ("IFSuperResolutionPipeline", "it enlarges pictures"),
         ("IFPipeline", "it has no part called vae"),
         ("StableDiffusionControlNetPipeline", "it takes image, and diffusers does not say what for"),
-        ("FluxControlInpaintPipeline", "it takes control_image"),
+        ("SanaControlNetPipeline", "it takes control_image"),
         ("DDPMPipeline", "it takes no prompt"),
         ("DiTPipeline", "it needs class_labels, which imggen does not give"),
         ("CycleDiffusionPipeline", "it needs source_prompt"),

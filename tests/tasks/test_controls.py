@@ -19,7 +19,7 @@ from imggen.errors import CheckError, ModelError, RequestError
 from imggen.output import metadata
 from imggen.plan import controlnets
 from imggen.plan.request import GenerateRequest
-from imggen.tasks import generate
+from imggen.tasks import generate, preprocess
 from tests import tiny_controls, tiny_models
 from tests.tiny_models import tiny_models as tiny_models_fixture
 
@@ -101,7 +101,7 @@ def enlarge(edge):
 
 def asked(family, task, model):
     """What is asked for of a task: for a small picture where the family can, else a larger one."""
-    edge = {"sd": 64, "hunyuan-dit": 512}.get(family, 256)
+    edge = {"sd": 64, "lcm": 64, "hunyuan-dit": 512}.get(family, 256)
     if edge != 64:
         enlarge(edge)
     said = {"task": task, "model": model, "steps": 1, "size": f"{edge}x{edge}"}
@@ -122,12 +122,12 @@ def plainly(plan, networks, pictures):
             )
             for each in networks
         ]
-        options = {"requires_safety_checker": False} if plan.family == "sd" else dict(plan.initial)
-        nets = nets[0] if len(nets) == 1 else nets
+        options = {"requires_safety_checker": False} if plan.family in ("sd", "lcm") else dict(plan.initial)
+        added = {"controlnet": nets[0] if len(nets) == 1 else nets} if nets else {}
         task_class = getattr(diffusers, plan.pipeline)
         taken = inspect.signature(task_class).parameters
         parts = {name: each for name, each in loaded.components.items() if name in taken}
-        task = task_class(**parts, controlnet=nets, **options)
+        task = task_class(**parts, **added, **options)
         task.set_progress_bar_config(disable=True)
         shown = {}
         for name, file in pictures.items():
@@ -154,6 +154,84 @@ def test_pixels_are_those_of_a_plain_diffusers_script(model, control, family, ta
     make(**said, control=(f"{network}:edges.png:0.8",), output="out.png")
     shown = {plan.control_argument: "edges.png", **given(task)}
     np.testing.assert_array_equal(pixels("out.png"), plainly(plan, [network], shown))
+
+
+@pytest.mark.parametrize("task", ["text-to-image", "image-to-image", "inpaint"])
+def test_a_model_that_reads_the_picture_itself_draws_what_a_plain_diffusers_script_does(tiny_models, task):
+    said = asked("flux-control", task, str(tiny_models("flux-control")))
+    plan = generate.plan(request(**said, control=("canny:edges.png",), output="x.png"))
+    assert plan.pipeline.startswith("FluxControl")
+    assert "controlnet_conditioning_scale" not in plan.arguments
+    make(**said, control=("canny:edges.png",), output="out.png")
+    shown = {plan.control_argument: "edges.png", **given(task)}
+    np.testing.assert_array_equal(pixels("out.png"), plainly(plan, [], shown))
+    make(**said, control=("canny:other.png",), output="other-out.png")
+    assert (pixels("out.png") != pixels("other-out.png")).any()
+
+
+def test_a_model_that_reads_the_picture_itself_is_told_what_it_was_and_asks_for_it_again(tiny_models):
+    cv2 = pytest.importorskip("cv2")
+    model = str(tiny_models("flux-control"))
+    enlarge(256)
+    with Image.open("photo.png") as photo:
+        Image.fromarray(cv2.Canny(np.asarray(photo.convert("RGB")), 100, 200)).save("lines.png")
+    said = {"model": model, "steps": 1, "size": "256x256"}
+    (made,) = make(**said, preprocess=True, control=("canny:photo.png",), output="first.png")
+    make(**said, control=("canny:lines.png",), output="lines-out.png")
+    np.testing.assert_array_equal(pixels("first.png"), pixels("lines-out.png"))
+    (picture,) = made.recipe.ingredients
+    assert (picture.role, picture.control, picture.preprocessor) == ("control", "canny", "canny")
+    assert made.recipe.adapters == ()
+    with pytest.raises(RequestError, match="a recipe holds no pictures") as caught:
+        list(generate.generate(GenerateRequest(from_file="first.png", output="again.png")))
+    assert caught.value.hint == "--control canny:PICTURE"
+    assert caught.value.hint in lineage.again(made.recipe, Path("first.png"))
+    list(generate.generate(GenerateRequest(from_file="first.png", control=("canny:photo.png",), output="again.png")))
+    np.testing.assert_array_equal(pixels("first.png"), pixels("again.png"))
+
+
+@pytest.mark.parametrize(
+    ("control", "message", "hint"),
+    [
+        (None, "needs its picture: FLUX.1 Canny and Depth draws nothing without one", "--control depth:depth.png"),
+        (("canny:e.png",), "--control canny: .* was made for depth pictures", "--control depth:e.png"),
+        (("./net:e.png",), "reads its picture itself, and takes no ControlNet", "--control depth:e.png"),
+        (("depth:e.png:0.5",), "depth:e.png:0.5: .* follows its picture wholly", "--control depth:e.png"),
+        (("depth:a.png", "depth:b.png"), "one picture at a time, and 2 are given", "--control depth:a.png"),
+    ],
+)
+def test_what_a_model_that_reads_the_picture_itself_cannot_follow_is_refused(
+    tiny_models, tmp_path, control, message, hint
+):
+    for each in ("e.png", "a.png", "b.png"):
+        Path(each).write_bytes(Path("edges.png").read_bytes())
+    (tmp_path / "FLUX.1-Depth-dev").symlink_to(tiny_models("flux-control"))
+    with pytest.raises(RequestError, match=message) as caught:
+        generate.plan(request(model=str(tmp_path / "FLUX.1-Depth-dev"), control=control, output="x.png"))
+    assert caught.value.hint == hint
+
+
+def repainting(tiny_models, control, family):
+    latents = json.loads((tiny_models(family) / "transformer" / "config.json").read_text())["in_channels"]
+    return control(family, control_in_dim=2 * latents + 1)
+
+
+def test_z_image_repaints_by_a_network_that_sees_the_mask_as_a_plain_diffusers_script_does(tiny_models, control):
+    said, network = asked("z-image-turbo", "inpaint", str(tiny_models("z-image-turbo"))), None
+    said.pop("strength")
+    network = repainting(tiny_models, control, "z-image-turbo")
+    wanted = (f"{network}:edges.png:0.8",)
+    plan = generate.plan(request(**said, control=wanted, output="x.png"))
+    assert (plan.pipeline, plan.change.strength) == ("ZImageControlNetInpaintPipeline", None)
+    make(**said, control=wanted, output="out.png")
+    np.testing.assert_array_equal(
+        pixels("out.png"), plainly(plan, [network], {"control_image": "edges.png", **given("inpaint")})
+    )
+    with pytest.raises(RequestError, match=r"--strength 0\.5: .*, which starts from noise"):
+        generate.plan(request(**said, strength=0.5, control=wanted, output="x.png"))
+    plain = f"{control('z-image-turbo')}:edges.png"
+    with pytest.raises(ModelError, match=r"was not made for repainting: it reads 4 channels, and .* are 9"):
+        generate.plan(request(**said, control=(plain,), output="x.png"))
 
 
 @pytest.mark.parametrize("family", ["sd", "sdxl", "flux", "sd3", "z-image", "sana"])
@@ -353,6 +431,42 @@ def test_edges_of_a_photograph_are_made_before_they_are_followed(tiny_models, co
     make(**said, control=("canny:lines.png",), output="given.png")
     np.testing.assert_array_equal(pixels("made.png"), pixels("given.png"))
     assert made.recipe.adapters[0].preprocessor == "canny"
+
+
+def test_depths_in_a_photograph_are_measured_and_the_recipe_measures_them_again(
+    tiny_models, control, monkeypatch, tmp_path
+):
+    weights = str(tiny_controls.save_depth(tmp_path / "depth-net"))
+    said = {"model": str(tiny_models("sd")), "steps": 2, "size": "64x64", "depth_weights": weights}
+    usual = replace(controlnets.CONTROLS["sd"], published={"depth": control("sd")}, published_for={})
+    monkeypatch.setitem(controlnets.CONTROLS, "sd", usual)
+    wanted = ("depth:photo.png:0.8",)
+    plan = generate.plan(request(**said, preprocess=True, control=wanted, output="x.png"))
+    assert [each.asked.kind for each in plan.adapters] == ["controlnet", "depth"]
+    (made,) = make(**said, preprocess=True, control=wanted, output="made.png")
+    preprocess.preprocess("depth", "photo.png", "depths.png", weights=preprocess.Weights(reference=weights))
+    del said["depth_weights"]
+    make(**said, control=("depth:depths.png:0.8",), output="given.png")
+    np.testing.assert_array_equal(pixels("made.png"), pixels("given.png"))
+    network, measuring = made.recipe.adapters
+    digest = hashlib.sha256((Path(weights) / "model.safetensors").read_bytes()).hexdigest()
+    assert (network.preprocessor, measuring.kind) == ("depth", "depth")
+    assert (measuring.reference, measuring.sha256) == (weights, digest)
+    with pytest.raises(RequestError, match="a recipe holds no pictures") as caught:
+        list(generate.generate(GenerateRequest(from_file="made.png", output="again.png")))
+    again = caught.value.hint.removeprefix("--control ").replace("PICTURE", "photo.png")
+    assert again == f"{control('sd')}:photo.png:0.8"
+    list(generate.generate(GenerateRequest(from_file="made.png", control=(again,), output="again.png")))
+    np.testing.assert_array_equal(pixels("made.png"), pixels("again.png"))
+
+
+def test_depths_are_not_measured_where_nothing_asks_for_them(tiny_models, control):
+    said = {"model": str(tiny_models("sd")), "control": (f"{control('sd')}:edges.png",), "output": "x.png"}
+    with pytest.raises(RequestError, match="--depth-weights net: there is no depth picture to make") as caught:
+        generate.plan(request(**said, depth_weights="net"))
+    assert caught.value.hint == "--control depth:photo.png --preprocess"
+    by_preset = request(**said, depth_weights="net", origin={"depth_weights": "preset icon"})
+    assert len(generate.plan(by_preset).adapters) == 1
 
 
 @pytest.mark.parametrize("offload", ["model", "group", "disk"])

@@ -8,10 +8,14 @@ import pytest
 from PIL import Image
 
 from imggen.data import preprocessing
+from imggen.engine import depth, depth_files
+from imggen.engine.weights import Terms
 from imggen.errors import CheckError, MachineError, RequestError
 from imggen.output import metadata, writer
+from imggen.plan import depths
 from imggen.plan.request import OutputPlan
 from imggen.tasks import preprocess
+from tests import tiny_controls
 from tests.recipes import APPLE
 
 OUTPUT = OutputPlan(template="x", format="png", quality=100, if_exists="auto", metadata="full")
@@ -49,6 +53,26 @@ def test_a_tile_is_the_picture_without_its_fine_details():
     assert sharpness[1] < sharpness[0]
 
 
+def test_depths_are_measured_by_the_weights_that_are_named(tmp_path):
+    weights = preprocess.Weights(reference=str(tiny_controls.save_depth(tmp_path / "net")))
+    made = preprocess.preprocess("depth", "photo.png", weights=weights)
+    assert made.path.name == "photo-depth.png"
+    with Image.open("photo.png") as photo:
+        facts = depth_files.find(depths.named(weights.reference), terms=Terms())
+        (wanted,) = depth.measure(facts, [photo.convert("RGB")])
+    np.testing.assert_array_equal(pixels(made.path), np.asarray(wanted))
+    with pytest.raises(RequestError, match="canny pictures take no model"):
+        preprocess.preprocess("canny", "photo.png", weights=weights)
+
+
+def test_a_policy_knows_what_measures_depth(tmp_path, monkeypatch):
+    folder = tiny_controls.save_depth(tmp_path / "net")
+    (tmp_path / "policy.toml").write_text(f'schema = 1\n[models]\ndeny = ["folder:{folder}/**"]\n')
+    monkeypatch.setenv("IMGGEN_POLICY", str(tmp_path / "policy.toml"))
+    with pytest.raises(CheckError, match=r"models\.deny"):
+        preprocess.preprocess("depth", "photo.png", weights=preprocess.Weights(reference=str(folder)))
+
+
 def test_edges_of_a_models_picture_still_say_that_a_model_made_it():
     writer.write(Image.effect_noise((64, 48), 90).convert("RGB"), APPLE, OUTPUT, preprocess.Path("apple.png"))
     made = preprocess.preprocess("canny", "apple.png")
@@ -67,7 +91,12 @@ def test_it_takes_the_place_of_its_own_file_and_of_no_other():
 @pytest.mark.parametrize(
     ("kind", "output", "message", "hint"),
     [
-        ("depth", None, "imggen cannot make depth pictures; it makes canny and tile", "imggen preprocess canny IMAGE"),
+        (
+            "pose",
+            None,
+            "imggen cannot make pose pictures; it makes canny, depth, tile",
+            "imggen preprocess canny IMAGE",
+        ),
         ("cany", None, "there is no kind of control 'cany'", "imggen preprocess canny"),
         ("canny", "edges.jpg", "written as PNG, which keeps every line", "-o edges.png"),
     ],
