@@ -1,32 +1,38 @@
-"""IP-Adapters: weights that show a picture to a U-Net beside its words (arXiv 2308.06721)."""
+"""IP-Adapters: weights that show a picture to a denoiser beside its words (arXiv 2308.06721)."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+import transformers
 from safetensors import safe_open
 from torch import Tensor
-from transformers import CLIPVisionModelWithProjection
 
 from imggen.engine import failures, weights
 from imggen.errors import ModelError
 from imggen.plan.adapter import AdapterFacts
-from imggen.plan.ip_adapters import ATTENTIONS, PROJECTION
+from imggen.plan.ip_adapter_layouts import ATTENTIONS, PROJECTION, Eye, Layout
+
+_PREPROCESSOR: Final = "preprocessor_config.json"
 
 
-def load_ip_adapter(pipeline: Any, adapter: AdapterFacts, *, allow_pickle: bool = False) -> None:
-    """Give the U-Net of `pipeline` an IP-Adapter that was found to fit it, with its image encoder.
+def load_ip_adapter(
+    pipeline: Any, adapter: AdapterFacts, layout: Layout, *, dtype: torch.dtype, allow_pickle: bool = False
+) -> None:
+    """Give the denoiser of `pipeline` an IP-Adapter that was found to fit it, with its image encoder.
 
     The adapter's scale weighs the picture against the words, 0 is without it. Do this before the pipeline is placed on
     its device, and leave its attention processors alone afterwards. Raise ModelError for weights that cannot be read.
     """
-    dtype, file = pipeline.unet.dtype, adapter.files[0]
-    encoder = _load_encoder(adapter, dtype, allow_pickle=allow_pickle)
+    file = adapter.files[0]
+    encoder = _load_encoder(adapter, layout.eye, dtype, allow_pickle=allow_pickle)
     with _explained(file):
-        found = {name: each.to(dtype) for name, each in tensors(file).items()}
+        found = {layout.renamed(name): each.to(dtype) for name, each in tensors(file).items()}
         pipeline.register_modules(image_encoder=encoder)
+        if layout.eye.processor is not None:
+            pipeline.register_modules(feature_extractor=_processor(layout.eye.processor, adapter, encoder))
         pipeline.load_ip_adapter(_parted(found), subfolder="", weight_name="")
         pipeline.set_ip_adapter_scale(1.0 if adapter.asked.scale is None else adapter.asked.scale)
 
@@ -50,16 +56,29 @@ def _parted(found: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     }
 
 
-def _load_encoder(adapter: AdapterFacts, dtype: torch.dtype, *, allow_pickle: bool) -> Any:
+def _processor(class_name: str, adapter: AdapterFacts, encoder: Any) -> Any:
+    """Return what makes of a picture what the encoder sees: as it lies beside that, else the usual one of its size."""
+    kind, folder = getattr(transformers, class_name), adapter.files[1].parent
+    if (folder / _PREPROCESSOR).is_file():
+        return kind.from_pretrained(str(folder), local_files_only=True)
+    edge = encoder.config.image_size
+    return kind(size={"height": edge, "width": edge})
+
+
+def _load_encoder(adapter: AdapterFacts, eye: Eye, dtype: torch.dtype, *, allow_pickle: bool) -> Any:
     folder = adapter.files[1].parent
     choice = weights.choose(folder, half=dtype != torch.float32)
     if choice is None:
         raise ModelError(f"{folder} has no weights")
     if choice.pickle and not allow_pickle:
         raise ModelError(f"{choice.files[0]} is a pickle, which can run code when it is read", hint="--allow-pickle")
-    with _explained(folder):
-        encoder, report = CLIPVisionModelWithProjection.from_pretrained(
+    kind = getattr(transformers, eye.class_name)
+    with _explained(folder), _unreported():
+        config = kind.config_class.from_pretrained(str(folder), local_files_only=True)
+        config.update(eye.settings)
+        encoder, report = kind.from_pretrained(
             str(folder),
+            config=config,
             dtype=dtype,
             variant=choice.variant,
             use_safetensors=not choice.pickle,
@@ -70,6 +89,17 @@ def _load_encoder(adapter: AdapterFacts, dtype: torch.dtype, *, allow_pickle: bo
     if lacking:
         raise ModelError(f"{folder} lacks {len(lacking)} of its weights, {lacking[0]} among them")
     return encoder.eval()
+
+
+@contextmanager
+def _unreported() -> Iterator[None]:
+    """Keep to itself what transformers reports of tensors that belong to the other half of a whole model."""
+    before = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.set_verbosity(before)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """IP-Adapters before torch sees them: which of the files fits the model, and where its image encoder lies."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -10,9 +10,9 @@ from imggen.engine import documents, foreign_code, places, weights
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
-from imggen.plan import adaptation, ip_adapters
-from imggen.plan.adapter import AdapterFacts, Asked
-from imggen.plan.ip_adapters import Need, Shapes
+from imggen.plan import adaptation, ip_adapter_layouts, ip_adapters
+from imggen.plan.adapter import AdapterFacts, Asked, ImageEncoder
+from imggen.plan.ip_adapter_layouts import Config, Layout, Need, Shapes
 from imggen.plan.progress import Progress, ignore
 
 FOLDERS: Final = (".", "models", "sdxl_models")
@@ -22,69 +22,112 @@ ENCODERS: Final = ("image_encoder", "../image_encoder", "../models/image_encoder
 """Where it keeps encoders, beside an adapter."""
 
 CONFIG: Final = "config.json"
+PREPROCESSOR: Final = "preprocessor_config.json"
 
 _MOST_NAMED: Final = 4
-# What transformers takes for a CLIP vision model's sizes where its config does not say.
-_USUAL_SIZES: Final = {"hidden_size": 768, "projection_dim": 512}
 
-Unet = Mapping[str, object]
 Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Worn:
+    """What an adapter has to fit: the layout of those for the model, and the config of its denoiser."""
+
+    layout: Layout
+    config: Config
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Fitting:
-    """An adapter that fits: its file, what is in it, and the folder of the image encoder that it was trained with."""
+    """An adapter that fits: its file, what is in it and what it wants of its image encoder.
+
+    `encoder` is that one's folder where it lies beside the file, None where it is to be found elsewhere.
+    """
 
     file: Path
     shapes: Shapes
-    encoder: Path
+    need: Need
+    encoder: Path | None
 
 
-def find(asked: Asked, unet: Unet, *, terms: Terms, on_event: Report = ignore) -> AdapterFacts:
+def find(
+    asked: Asked,
+    worn: Worn,
+    *,
+    terms: Terms,
+    permit: Callable[[str], None] = lambda _: None,
+    on_event: Report = ignore,
+) -> AdapterFacts:
     """Return the facts of the IP-Adapter that is asked for: its own file first, then those of its image encoder.
 
     It is a file with a folder `image_encoder` beside it or one level up, a folder as h94/IP-Adapter lays it out, in
-    which exactly one adapter may fit a U-Net of the config `unet`, or `org/name[@revision]/file` of the hub. Raise
-    ModelError for what is missing, damaged, made for another model or encoder, or a pickle where `terms` do not permit
-    it; RequestError where several fit.
+    which exactly one adapter may fit what it is `worn` by, or `org/name[@revision]/file` of the hub. An encoder that
+    lies elsewhere is the one that is asked for, or the one that adapters of this layout were trained with; `permit`
+    raises for one whose name a policy refuses. Raise ModelError for what is missing, damaged, made for another model or
+    encoder, or a pickle where `terms` do not permit it; RequestError where several fit.
     """
     path = places.at_home(asked.reference)
     if places.is_there(path):
-        return _facts(asked, _choose(asked, path, unet, terms), terms, reference=asked.reference, revision=None)
-    parts = adaptation.split_hub(asked.reference)
-    if parts is None:
-        raise ModelError(
-            f"{asked.option} {asked.reference}: there is no such file or folder",
-            hint="a safetensors file with image_encoder/ beside it, or a folder as h94/IP-Adapter has",
-        )
-    repository, revision, file = parts
-    snapshot, chosen = _from_hub(asked, (repository, revision, file), unet, terms, on_event)
-    reference = repository if file is None else f"{repository}/{file}"
-    return _facts(asked, chosen, terms, reference=reference, revision=snapshot.name)
+        reference, revision, chosen = asked.reference, None, _choose(asked, path, worn, terms)
+    else:
+        parts = adaptation.split_hub(asked.reference)
+        if parts is None:
+            raise ModelError(
+                f"{asked.option} {asked.reference}: there is no such file or folder",
+                hint="a safetensors file with image_encoder/ beside it, or a folder as h94/IP-Adapter has",
+            )
+        repository, _, file = parts
+        snapshot, chosen = _from_hub(asked, parts, worn, terms, on_event)
+        reference, revision = repository if file is None else f"{repository}/{file}", snapshot.name
+    if chosen.encoder is not None:
+        return _facts(asked, chosen, (chosen.encoder, None), worn, terms, reference=reference, revision=revision)
+    named = asked.encoder or worn.layout.encoder or ""
+    permit(named)
+    encoder = _elsewhere(named, chosen, worn.layout, terms, on_event)
+    return _facts(asked, chosen, encoder, worn, terms, reference=reference, revision=revision)
 
 
-def _facts(asked: Asked, chosen: _Fitting, terms: Terms, *, reference: str, revision: str | None) -> AdapterFacts:
-    encoder = _encoder_files(chosen.encoder, terms)
-    pickle = chosen.file.suffix != ".safetensors"
-    headers = [weights.read_header(each) for each in (chosen.file, *encoder) if each.suffix == ".safetensors"]
+def _facts(  # noqa: PLR0913 - what was found, and where
+    asked: Asked,
+    chosen: _Fitting,
+    encoder: tuple[Path, ImageEncoder | None],
+    worn: Worn,
+    terms: Terms,
+    *,
+    reference: str,
+    revision: str | None,
+) -> AdapterFacts:
+    folder, named = encoder
+    files = (chosen.file, *_encoder_files(folder, worn.layout, terms))
     return AdapterFacts(
         asked=asked,
-        files=(chosen.file, *encoder),
+        files=files,
         sha256=weights.file_sha256(chosen.file, cached=revision is not None),
         reference=reference,
         revision=revision,
-        pickle=pickle or any(each.suffix != ".safetensors" for each in encoder),
-        weight_bytes=sum(each.tensor_bytes for each in headers),
+        pickle=any(each.suffix != ".safetensors" for each in files),
+        weight_bytes=sum(_half_bytes(each, worn.layout) for each in files),
+        stored_dtype="float16",
         shapes=chosen.shapes,
-        config=documents.read(chosen.encoder / CONFIG),
+        config=documents.read(folder / CONFIG),
+        encoder=named,
     )
 
 
-def _choose(asked: Asked, place: Path, unet: Unet, terms: Terms) -> _Fitting:
+def _half_bytes(file: Path, layout: Layout) -> int:
+    """Return the bytes of what is read of `file` in half precision, which adapters and encoders share seldom."""
+    if file.suffix != ".safetensors":
+        return file.stat().st_size
+    header = weights.read_header(file)
+    read = [each for each in header.sizes if not each.startswith(layout.eye.unread)]
+    return sum(header.sizes[each] // weights.DTYPE_BYTES[header.dtypes[each]] * 2 for each in read)
+
+
+def _choose(asked: Asked, place: Path, worn: Worn, terms: Terms) -> _Fitting:
     fitting, faults = [], []
     for file in _files(asked, place, terms):
         try:
-            fitting.append(_examined(file, unet))
+            fitting.append(_examined(asked, file, worn))
         except ModelError as error:
             faults.append(error)
     if len(fitting) > 1:
@@ -123,11 +166,10 @@ def _refuse_pickles(files: Iterable[Path], terms: Terms) -> None:
         raise ModelError(f"{pickles[0]} is a pickle, which can run code when it is read", hint="--allow-pickle")
 
 
-def _examined(file: Path, unet: Unet) -> _Fitting:
+def _examined(asked: Asked, file: Path, worn: Worn) -> _Fitting:
     shapes = _shapes(file)
-    need = ip_adapters.need(str(file), shapes)
-    ip_adapters.check_fit(str(file), shapes, unet)
-    return _Fitting(file=file, shapes=shapes, encoder=_find_encoder(file, need))
+    need = ip_adapter_layouts.examine(str(file), shapes, worn.layout, worn.config)
+    return _Fitting(file=file, shapes=shapes, need=need, encoder=_beside(asked, file, need, worn.layout))
 
 
 def _shapes(file: Path) -> Shapes:
@@ -139,46 +181,120 @@ def _shapes(file: Path) -> Shapes:
     return {name: tuple(each.shape) for name, each in adapters.tensors(file).items()}
 
 
-def _find_encoder(file: Path, need: Need) -> Path:
+def _beside(asked: Asked, file: Path, need: Need, layout: Layout) -> Path | None:
+    """Return the folder of the encoder beside `file`, None where it is to be found elsewhere."""
+    if asked.encoder is not None:
+        return None
     # As it is named, not where a link points to: what the hub's cache holds lies elsewhere, under hashes.
     places = [Path(os.path.normpath(file.parent / each)) for each in ENCODERS]
-    sizes = {each: _size(each, need) for each in places if (each / CONFIG).is_file()}
-    if not sizes:
+    faults = {each: _fault(each, need, layout) for each in places if (each / CONFIG).is_file()}
+    if not faults and layout.encoder is not None:
+        return None
+    if not faults:
         raise ModelError(
             f"{file} comes without its image encoder: no {places[0]} and no {places[1]}",
-            hint=f"put the image encoder that it was trained with into {places[0]}",
+            hint=f"{ip_adapters.ENCODER} FOLDER, or put the image encoder that it was trained with into {places[0]}",
         )
-    fitting = next((each for each, size in sizes.items() if size == need.size), None)
+    fitting = next((each for each, fault in faults.items() if fault is None), None)
     if fitting is None:
-        listed = ", ".join(f"{each} has {size}" for each, size in sizes.items())
-        raise ModelError(f"{file} wants an image encoder with {need.setting} {need.size}; {listed}")
+        raise ModelError(_unfit(file, need, layout, "; ".join(filter(None, faults.values()))))
     return fitting
 
 
-def _size(folder: Path, need: Need) -> int:
+def _unfit(file: Path, need: Need, layout: Layout, faults: str) -> str:
+    called = layout.eye.model_types[0]
+    return f"{file} wants an image encoder ({called}) with {need.setting} {need.size}; {faults}"
+
+
+def _fault(folder: Path, need: Need, layout: Layout) -> str | None:
+    """Return what is wrong with the image encoder in `folder` for an adapter, None where it fits."""
     config = documents.read(folder / CONFIG)
-    # A whole CLIP model has one config for each of its halves.
+    kind = config.get("model_type")
+    if kind is not None and kind not in layout.eye.model_types:
+        return f"{folder} is one of {kind}"
+    # A whole model has one config for each of its halves.
     inner = config.get("vision_config")
     own = config | inner if isinstance(inner, dict) else config
-    found = own.get(need.setting, _USUAL_SIZES[need.setting])
+    found = own.get(need.setting, layout.eye.usual_sizes[need.setting])
     if not isinstance(found, int):
         raise ModelError(f"{folder / CONFIG} has {found!r} as its {need.setting}")
-    return found
+    return None if found == need.size else f"{folder} has {found}"
 
 
-def _encoder_files(folder: Path, terms: Terms) -> tuple[Path, ...]:
+def _elsewhere(
+    named: str, chosen: _Fitting, layout: Layout, terms: Terms, on_event: Report
+) -> tuple[Path, ImageEncoder]:
+    """Return the folder of the image encoder that is called `named`, and what is recorded of it."""
+    folder, revision = places.at_home(named), None
+    reference = named
+    if not places.is_there(folder):
+        parts = adaptation.split_hub(named)
+        if parts is None or parts[2] is not None:
+            raise ModelError(
+                f"{ip_adapters.ENCODER} {named}: there is no such folder",
+                hint=f"{ip_adapters.ENCODER} {layout.encoder or 'a folder with config.json and model.safetensors'}",
+            )
+        reference = parts[0]
+        folder = _encoder_of_hub(parts[:2], chosen, layout, terms, on_event)
+        revision = folder.name
+    _check_encoder(folder, chosen, layout)
+    first = _encoder_files(folder, layout, terms)[0]
+    digest = weights.file_sha256(first, cached=revision is not None)
+    return folder, ImageEncoder(reference=reference, sha256=digest, revision=revision)
+
+
+def _check_encoder(folder: Path, chosen: _Fitting, layout: Layout) -> None:
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder} holds no image encoder: it has no {CONFIG}")
+    fault = _fault(folder, chosen.need, layout)
+    if fault is not None:
+        raise ModelError(_unfit(chosen.file, chosen.need, layout, fault))
+
+
+def _encoder_of_hub(
+    place: tuple[str, str | None], chosen: _Fitting, layout: Layout, terms: Terms, on_event: Report
+) -> Path:
+    from imggen.engine import hub
+
+    repository, revision = place
+    snapshot = hub.cached(repository, revision)
+    if snapshot is not None and (snapshot / CONFIG).is_file():
+        _check_encoder(snapshot, chosen, layout)
+        choice = weights.choose(snapshot, half=terms.half)
+        if choice is not None and (terms.allow_pickle or not choice.pickle):
+            return snapshot
+    if is_offline(asked=terms.offline):
+        raise ModelError(
+            f"{chosen.file} looks through {repository}, which is not on this machine, and nothing is to be fetched now",
+            hint=f"while online: {_fetching(repository, revision)}",
+        )
+
+    def fetch(choose: Callable[[list[str]], list[str]]) -> Path:
+        return hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
+
+    # Its config says whether it fits before its weights come.
+    _check_encoder(fetch(lambda names: [each for each in names if each == CONFIG]), chosen, layout)
+    return fetch(lambda names: [each for each in _encoder_names(names, PurePosixPath(), terms) if _is_read(each)])
+
+
+def _is_read(name: str) -> bool:
+    # A whole model has a tokenizer besides.
+    return not name.endswith(".json") or name in (CONFIG, PREPROCESSOR) or ".index." in name
+
+
+def _encoder_files(folder: Path, layout: Layout, terms: Terms) -> tuple[Path, ...]:
     choice = weights.choose(folder, half=terms.half)
     if choice is None:
         raise ModelError(f"{folder} has no weights", hint="fetch the image encoder again")
     _refuse_pickles(choice.files, terms)
-    foreign_code.refuse(folder, "CLIPVisionModelWithProjection", {CONFIG: documents.read(folder / CONFIG)})
+    foreign_code.refuse(folder, layout.eye.class_name, {CONFIG: documents.read(folder / CONFIG)})
     return choice.files
 
 
 def _from_hub(
-    asked: Asked, parts: tuple[str, str | None, str | None], unet: Unet, terms: Terms, on_event: Report
+    asked: Asked, parts: tuple[str, str | None, str | None], worn: Worn, terms: Terms, on_event: Report
 ) -> tuple[Path, _Fitting]:
-    """Return the snapshot that has the adapter and its encoder, and which they are; fetch what is not there."""
+    """Return the snapshot that has the adapter, and which it is; fetch what is not there, the encoder beside it too."""
     # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
     from imggen.engine import hub
 
@@ -186,8 +302,9 @@ def _from_hub(
     snapshot = hub.cached(repository, revision)
     if snapshot is not None and (file is None or (snapshot / file).is_file()):
         try:
-            chosen = _choose(asked, snapshot / (file or "."), unet, terms)
-            _encoder_files(chosen.encoder, terms)
+            chosen = _choose(asked, snapshot / (file or "."), worn, terms)
+            if chosen.encoder is not None:
+                _encoder_files(chosen.encoder, worn.layout, terms)
         except ModelError:
             if file is None or is_offline(asked=terms.offline):
                 raise
@@ -201,7 +318,7 @@ def _from_hub(
     if is_offline(asked=terms.offline):
         raise ModelError(
             f"{asked.option} {asked.reference}: it is not on this machine, and nothing is to be fetched now",
-            hint=f"while online: hf download {repository} {file}, and its image encoder",
+            hint=f"while online: {_offline_hint(repository, revision, file, worn.layout)}",
         )
 
     def fetch(choose: Callable[[list[str]], list[str]]) -> Path:
@@ -209,10 +326,23 @@ def _from_hub(
 
     # The header says which encoder it wants, and the encoders' configs which of them that is.
     snapshot = fetch(lambda names: [*_named(names, file), *_encoder_configs(names, file)])
-    chosen = _choose(asked, snapshot / file, unet, terms)
+    chosen = _choose(asked, snapshot / file, worn, terms)
+    if chosen.encoder is None:
+        return snapshot, chosen
     place = PurePosixPath(chosen.encoder.relative_to(snapshot).as_posix())
     snapshot = fetch(lambda names: [*_named(names, file), *_encoder_names(names, place, terms)])
     return snapshot, chosen
+
+
+def _offline_hint(repository: str, revision: str | None, file: str, layout: Layout) -> str:
+    at = f" --revision {revision}" if revision else ""
+    encoder = _fetching(layout.encoder, None) if layout.encoder else ""
+    return f"hf download {repository} {file}{at}" + (f" && {encoder}" if encoder else ", and its image encoder")
+
+
+def _fetching(encoder: str, revision: str | None) -> str:
+    at = f" --revision {revision}" if revision else ""
+    return f"hf download {encoder} {CONFIG} {PREPROCESSOR} model.safetensors{at}"
 
 
 def _named(names: Iterable[str], file: str) -> list[str]:

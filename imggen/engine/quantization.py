@@ -4,8 +4,13 @@ from typing import Any, Final
 
 import diffusers
 import torch
-from diffusers.models.attention_processor import IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
-from diffusers.models.embeddings import MultiIPAdapterImageProjection
+from diffusers.models.attention_processor import (
+    IPAdapterAttnProcessor,
+    IPAdapterAttnProcessor2_0,
+    SD3IPAdapterJointAttnProcessor2_0,
+)
+from diffusers.models.embeddings import IPAdapterTimeImageProjection, MultiIPAdapterImageProjection
+from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
 
 from imggen.engine.environment import quiet
 from imggen.engine.precision import TORCH_DTYPES
@@ -14,9 +19,16 @@ from imggen.plan import catalog
 from imggen.plan.request import GeneratePlan
 
 # What adapters add is small, and its precision is what was asked for.
-_KEPT: Final = ("lora_", "image_projection_layers", "_ip.")
+_KEPT: Final = ("lora_", "image_projection_layers", "image_proj.", ".processor.")
 # They ask a layer for the dtype of its weights, which must be one to compute in.
-_KEPT_CLASSES: Final = (IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0, MultiIPAdapterImageProjection)
+_KEPT_CLASSES: Final = (
+    IPAdapterAttnProcessor,
+    IPAdapterAttnProcessor2_0,
+    FluxIPAdapterAttnProcessor,
+    SD3IPAdapterJointAttnProcessor2_0,
+    MultiIPAdapterImageProjection,
+    IPAdapterTimeImageProjection,
+)
 
 
 def options(plan: GeneratePlan, component: str) -> dict[str, object]:

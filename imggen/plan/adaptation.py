@@ -196,9 +196,15 @@ def again(recipe: Recipe) -> dict[str, object]:
         "vae": vaes[0] if vaes else None,
         "ip_adapter_weights": next(iter(_written(recipe, "ip-adapter")), None),
         "ip_adapter_encoder": next((encoder_again(each.encoder) for each in recipe.adapters if each.encoder), None),
+        "control": tuple(_option(each) for each in recipe.adapters if is_alone(each)) or None,
         "depth_weights": next(iter(_written(recipe, "depth")), None),
         **_preprocessing(recipe),
     }
+
+
+def is_alone(adapter: Adapter) -> bool:
+    """Return whether a ControlNet followed the picture that was repainted, which needs no picture beside it."""
+    return adapter.kind == "controlnet" and adapter.image is None
 
 
 def _preprocessing(recipe: Recipe) -> dict[str, object]:

@@ -1,40 +1,63 @@
-"""IP-Adapters: which picture is shown to the model beside the words, by which weights, and whether these fit it."""
+"""IP-Adapters: which picture is shown to the model beside the words, and by which weights."""
 
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from imggen.errors import ModelError, RequestError
+from imggen.errors import RequestError
 from imggen.plan.adapter import AdapterFacts, Asked
 from imggen.plan.case import COMMAND_LINE
+from imggen.plan.families import refusals
 from imggen.plan.family import Family
-from imggen.plan.request import GenerateRequest
+from imggen.plan.ip_adapter_layouts import FLUX, SD3, UNET, Config, Layout
+from imggen.plan.request import GenerateRequest, Task
 
 OPTION: Final = "--ip-adapter"
 WEIGHTS: Final = "--ip-adapter-weights"
+ENCODER: Final = "--ip-adapter-encoder"
 STRONGEST: Final = 4.0
-_SD: Final = "h94/IP-Adapter/models/ip-adapter_sd15.safetensors"
-_SDXL: Final = "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl_vit-h.safetensors"
-USUAL: Final[Mapping[str, str | None]] = {"sd": _SD, "sd-turbo": None, "lcm": _SD, "sdxl": _SDXL, "sdxl-turbo": _SDXL}
-"""The families that take IP-Adapters, and the weights that people usually take, if there are such: those of the paper's
-authors (arXiv 2308.06721)."""
 
-PROJECTION: Final = "image_proj."
-ATTENTIONS: Final = "ip_adapter."
-
-Shapes = Mapping[str, tuple[int, ...]]
 Exists = Callable[[str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
-    """What an adapter wants of its image encoder: the size of its result, or of its hidden states."""
+class Taking:
+    """How a family takes IP-Adapters: their `layout`, and the weights that people usually take, if there are such.
 
-    setting: str
-    size: int
+    Those are for models whose denoiser's config says what `usual_for` does.
+    """
+
+    layout: Layout
+    usual: str | None = None
+    usual_for: Config = field(default_factory=dict)
+
+
+# The paper's authors published these (arXiv 2308.06721).
+_SD: Final = Taking(layout=UNET, usual="h94/IP-Adapter/models/ip-adapter_sd15.safetensors")
+_SDXL: Final = Taking(layout=UNET, usual="h94/IP-Adapter/sdxl_models/ip-adapter_sdxl_vit-h.safetensors")
+FAMILIES: Final[Mapping[str, Taking]] = {
+    "sd": _SD,
+    "sd-turbo": Taking(layout=UNET),
+    "lcm": _SD,
+    "sdxl": _SDXL,
+    "sdxl-turbo": _SDXL,
+    # The others are those of diffusers' documentation, two of them at revisions that have more than pickles.
+    "kolors": Taking(
+        layout=UNET, usual="Kwai-Kolors/Kolors-IP-Adapter-Plus@refs/pr/4/ip_adapter_plus_general.safetensors"
+    ),
+    "flux": Taking(layout=FLUX, usual="XLabs-AI/flux-ip-adapter/ip_adapter.safetensors"),
+    "flux-schnell": Taking(layout=FLUX),
+    "chroma": Taking(layout=FLUX),
+    "sd3": Taking(
+        layout=SD3,
+        usual="InstantX/SD3.5-Large-IP-Adapter@f1f54ca369ae759f9278ae9c87d46def9f133c78/ip-adapter.safetensors",
+        # 3.5 large.
+        usual_for={"num_layers": 38, "num_attention_heads": 38},
+    ),
+}
+"""The families that take IP-Adapters."""
 
 
 def of(adapters: tuple[AdapterFacts, ...]) -> AdapterFacts | None:
@@ -75,8 +98,10 @@ def _parted(option: str, written: str, exists: Exists) -> tuple[str, float | Non
     return rest, scale
 
 
-def asked(request: GenerateRequest, family: Family, *, exists: Exists = os.path.exists) -> Asked | None:
-    """Return which weights are to be found for `family`, None where no picture is shown.
+def asked(
+    request: GenerateRequest, family: Family, config: Config | None = None, *, exists: Exists = os.path.exists
+) -> Asked | None:
+    """Return which weights are to be found for a denoiser of `family` and `config`, None where no picture is shown.
 
     Raise RequestError for a family that takes none, for weights without a picture, and for two scales.
     """
@@ -87,15 +112,14 @@ def asked(request: GenerateRequest, family: Family, *, exists: Exists = os.path.
     if request.task == "style":
         shown = request.like if named else None
     if shown is None:
-        if named and _is_typed(request):
-            raise RequestError(f"{WEIGHTS} {named}: there is no picture to show", hint=f"{OPTION} picture.png")
+        _refuse_alone(request, named)
         return None
-    option = OPTION if request.ip_adapter is not None else WEIGHTS
-    check_family(family, option)
+    taking = check_family(family, OPTION if request.ip_adapter is not None else WEIGHTS)
     if scale is not None and other is not None and _is_typed(request):
         raise RequestError(f"{OPTION} says the scale {scale:g}, and {WEIGHTS} {other:g}", hint=f"{WEIGHTS} {named}")
     chosen = next((each for each in (scale, other) if each is not None), 1.0)
-    reference = named or USUAL[family.name]
+    fits = all((config or {}).get(key) == value for key, value in taking.usual_for.items())
+    reference = named or (taking.usual if fits else None)
     if reference is None:
         raise RequestError(
             f"{OPTION} {shown}: imggen knows no usual weights for {family.title}",
@@ -107,105 +131,38 @@ def asked(request: GenerateRequest, family: Family, *, exists: Exists = os.path.
         reference=reference,
         scale=chosen,
         image=shown,
+        encoder=_encoder(request),
     )
 
 
-def _is_typed(request: GenerateRequest) -> bool:
-    return request.origin.get("ip_adapter_weights", COMMAND_LINE) == COMMAND_LINE
+def _encoder(request: GenerateRequest) -> str | None:
+    if request.ip_adapter_encoder is not None and not request.ip_adapter_encoder.strip():
+        raise RequestError(f"{ENCODER} is empty", hint=f"leave {ENCODER} out")
+    return request.ip_adapter_encoder
 
 
-def check_family(family: Family, option: str) -> None:
-    """Raise RequestError for a family whose models take no IP-Adapter."""
-    if family.name in USUAL:
-        return
-    reason = family.adapter_refusal or "imggen adds IP-Adapters to U-Nets only"
-    hint = "imggen img2img or imggen style" if family.reference is not None else f"leave {option} out"
+def _refuse_alone(request: GenerateRequest, named: str | None) -> None:
+    """Raise RequestError for weights, or an encoder, that somebody typed without a picture."""
+    hint = f"{WEIGHTS} WEIGHTS" if request.task == "style" else f"{OPTION} picture.png"
+    if named and _is_typed(request):
+        raise RequestError(f"{WEIGHTS} {named}: there is no picture to show", hint=hint)
+    if request.ip_adapter_encoder is not None and _is_typed(request, "ip_adapter_encoder"):
+        raise RequestError(f"{ENCODER} {request.ip_adapter_encoder}: nothing looks through it", hint=hint)
+
+
+def _is_typed(request: GenerateRequest, name: str = "ip_adapter_weights") -> bool:
+    return request.origin.get(name, COMMAND_LINE) == COMMAND_LINE
+
+
+def check_family(family: Family, option: str) -> Taking:
+    """Return how `family` takes IP-Adapters; raise RequestError where it takes none."""
+    taking = FAMILIES.get(family.name)
+    if taking is not None:
+        return taking
+    reason = family.adapter_refusal or refusals.NO_ADAPTERS
+    shown = () if family.reference is None else family.reference.tasks
+    hint = " or ".join(f"imggen {_LOOKING[each]}" for each in shown) or f"leave {option} out"
     raise RequestError(f"{option}: {family.title} takes none; {reason}", hint=hint)
 
 
-def need(name: str, shapes: Shapes) -> Need:
-    """Return what the adapter called `name` wants of its encoder, by the shape of its first layer."""
-    named = {each.removeprefix(PROJECTION): shape for each, shape in shapes.items() if each.startswith(PROJECTION)}
-    if not named or not any(each.startswith(ATTENTIONS) for each in shapes):
-        raise ModelError(f"{name} is no IP-Adapter: it lacks the tensors {PROJECTION}* and {ATTENTIONS}*")
-    kinds = {
-        "proj.weight": ("projection_dim", "proj.weight"),
-        "proj.3.weight": ("hidden_size", "proj.0.weight"),
-        "latents": ("hidden_size", "proj_in.weight"),
-    }
-    for mark, (setting, layer) in kinds.items():
-        if mark in named and len(named.get(layer, ())) == 2:
-            return Need(setting=setting, size=named[layer][1])
-    raise ModelError(f"{name} is an IP-Adapter of a kind that imggen does not know, such as one for faces' embeddings")
-
-
-def check_fit(name: str, shapes: Shapes, unet: Mapping[str, object]) -> None:
-    """Raise ModelError where the adapter called `name` was made for another U-Net than the one of the config `unet`."""
-    found = {each: shape for each, shape in shapes.items() if each.endswith(("to_k_ip.weight", "to_v_ip.weight"))}
-    width, made_for = unet.get("cross_attention_dim"), {shape[-1] for shape in found.values()}
-    if made_for != {width}:
-        listed = ", ".join(map(str, sorted(made_for))) or "none"
-        raise ModelError(
-            f"{name} was made for a model whose text has {listed} channels; this one's has {width}",
-            hint="an IP-Adapter that was made for this model",
-        )
-    channels = attentions(unet)
-    if channels is None or not isinstance(width, int):
-        return
-    wanted = {
-        f"{ATTENTIONS}{2 * place + 1}.{layer}.weight": (inner, width)
-        for place, inner in enumerate(channels)
-        for layer in ("to_k_ip", "to_v_ip")
-    }
-    if found.keys() != wanted.keys():
-        raise ModelError(
-            f"{name} was made for {len(found) // 2} cross-attentions; this model has {len(wanted) // 2}",
-            hint="an IP-Adapter that was made for this model",
-        )
-    unlike = next((each for each in wanted if found[each] != wanted[each]), None)
-    if unlike:
-        raise ModelError(f"{name} was made for another U-Net: {unlike} is {found[unlike]}, not {wanted[unlike]}")
-
-
-def attentions(unet: Mapping[str, object]) -> tuple[int, ...] | None:
-    """Return the channels of each attention to the words, in diffusers' order: the way down, the way up, the middle.
-
-    None for a config that is built otherwise than those of Stable Diffusion and Stable Diffusion XL.
-    """
-    channels = _numbers(unet.get("block_out_channels"))
-    down, up = _names(unet.get("down_block_types")), _names(unet.get("up_block_types"))
-    layers = _each(unet.get("layers_per_block", 2), len(channels))
-    depths = _each(unet.get("transformer_layers_per_block", 1), len(channels))
-    odd = unet.get("reverse_transformer_layers_per_block") or unet.get("dual_cross_attention")
-    if not channels or layers is None or depths is None or odd or not len(down) == len(up) == len(channels):
-        return None
-    known = re.compile("(CrossAttn)?(Down|Up)Block2D")
-    middle = unet.get("mid_block_type", "UNetMidBlock2DCrossAttn")
-    if not all(known.fullmatch(each) for each in (*down, *up)) or middle not in _MIDDLES:
-        return None
-    below = zip(down, channels, layers, depths, strict=True)
-    above = zip(up, channels[::-1], [each + 1 for each in layers[::-1]], depths[::-1], strict=True)
-    return (
-        *(inner for kind, inner, many, deep in below if "CrossAttn" in kind for _ in range(many * deep)),
-        *(inner for kind, inner, many, deep in above if "CrossAttn" in kind for _ in range(many * deep)),
-        *([channels[-1]] * depths[-1] if middle == _MIDDLES[0] else []),
-    )
-
-
-_MIDDLES: Final = ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D", None)
-
-
-def _numbers(value: object) -> tuple[int, ...]:
-    listed = value if isinstance(value, list | tuple) else ()
-    return tuple(each for each in listed if isinstance(each, int))
-
-
-def _names(value: object) -> tuple[str, ...]:
-    return tuple(str(each) for each in value) if isinstance(value, list | tuple) else ()
-
-
-def _each(value: object, count: int) -> list[int] | None:
-    if isinstance(value, int):
-        return [value] * count
-    listed = _numbers(value)
-    return list(listed) if len(listed) == count else None
+_LOOKING: Final[Mapping[Task, str]] = {"image-to-image": "img2img", "style": "style"}

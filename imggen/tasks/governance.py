@@ -17,7 +17,7 @@ from imggen.output.means import Journal, Means
 from imggen.output.signing import Parent, Relationship
 from imggen.plan import adaptation, words
 from imggen.plan import policy as policies
-from imggen.plan.adapter import AdapterFacts
+from imggen.plan.adapter import AdapterFacts, ImageEncoder
 from imggen.plan.case import COMMAND_LINE
 from imggen.plan.enlargement import UpscaleRequest
 from imggen.plan.marking import Signing
@@ -327,6 +327,18 @@ def of_adapter(facts: AdapterFacts) -> ModelIdentity:
         revision=facts.revision,
         sha256=facts.sha256,
         pickles=facts.pickle,
+    )
+
+
+def of_encoder(encoder: ImageEncoder, file: Path) -> ModelIdentity:
+    """Return an IP-Adapter's image encoder as a policy sees it; `file` are its weights."""
+    if encoder.revision is None:
+        return of_file(file.parent, encoder.sha256)
+    return ModelIdentity(
+        reference=encoder.reference,
+        revision=encoder.revision,
+        sha256=encoder.sha256,
+        pickles=file.suffix in _PICKLES,
     )
 
 

@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 from imggen.engine import adapters, environment, hub, ip_adapter_files
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
-from imggen.plan import ip_adapters
+from imggen.plan import ip_adapter_layouts
 from imggen.plan.adapter import Asked
+from imggen.plan.ip_adapter_layouts import UNET
 from tests.engine import pipelines
 from tests.tiny_adapters import HIDDEN, PROJECTED, attentions, plain, save_encoder
 
@@ -76,12 +77,16 @@ def drawn(pipeline, **options):
     return pipelines.pixels(pipelines.drawn(pipeline, width=64, height=64, **options))
 
 
+def worn(pipeline):
+    return ip_adapter_files.Worn(layout=UNET, config=dict(pipeline.unet.config))
+
+
 def load(pipeline, reference, scale=1.0, *, allow_pickle=False):
     """Find the adapter that fits the pipeline's U-Net, add it, and return its file."""
     asked = Asked(kind="ip-adapter", option="--ip-adapter-weights", reference=str(reference), scale=scale)
-    found = ip_adapter_files.find(asked, dict(pipeline.unet.config), terms=Terms(allow_pickle=allow_pickle))
+    found = ip_adapter_files.find(asked, worn(pipeline), terms=Terms(allow_pickle=allow_pickle))
     with environment.quiet():
-        adapters.load_ip_adapter(pipeline, found, allow_pickle=allow_pickle)
+        adapters.load_ip_adapter(pipeline, found, UNET, dtype=pipeline.unet.dtype, allow_pickle=allow_pickle)
     return found.files[0]
 
 
@@ -267,11 +272,13 @@ def test_a_place_without_an_adapter_is_named(tmp_path, pristine, lay_out):
 def test_the_config_of_a_unet_tells_its_cross_attentions(tmp_path, family):
     unet = pipelines.builtin().unet if family == "builtin" else pipelines.tiny(family, tmp_path).unet
     names = [each.removesuffix(".processor") for each in unet.attn_processors if each.endswith("attn2.processor")]
-    assert ip_adapters.attentions(dict(unet.config)) == tuple(unet.get_submodule(each).inner_dim for each in names)
+    assert ip_adapter_layouts.attentions(dict(unet.config)) == tuple(
+        unet.get_submodule(each).inner_dim for each in names
+    )
 
 
 def test_a_unet_that_is_built_otherwise_is_not_guessed_at():
-    assert ip_adapters.attentions({"block_out_channels": [32], "down_block_types": ["KDownBlock2D"]}) is None
+    assert ip_adapter_layouts.attentions({"block_out_channels": [32], "down_block_types": ["KDownBlock2D"]}) is None
 
 
 class Hub:
@@ -280,9 +287,9 @@ class Hub:
     def __init__(self, monkeypatch, root, commit):
         self.root, self.snapshot, self.fetched = root, commit, []
         monkeypatch.setattr(hub, "cached", lambda repository, revision: commit if commit.exists() else None)
-        monkeypatch.setattr(hub, "fetch_chosen", self.fetch)
+        monkeypatch.setattr(hub, "obtain", self.fetch)
 
-    def fetch(self, repository, revision, *, choose, on_event):
+    def fetch(self, repository, revision, *, choose, sketch_in, on_event):
         names = [each.relative_to(self.root).as_posix() for each in sorted(self.root.rglob("*")) if each.is_file()]
         chosen = choose(names)
         self.fetched.append(chosen)
@@ -303,13 +310,12 @@ def test_of_a_repository_the_adapter_and_the_encoder_that_it_wants_are_fetched(
     save_file(plain(pristine.unet), root / "sdxl_models" / "one.safetensors")
     served = Hub(monkeypatch, root, commit)
     asked = Asked(kind="ip-adapter", option="--ip-adapter", reference="h94/IP-Adapter@main/sdxl_models/one.safetensors")
-    unet = dict(pristine.unet.config)
     with pytest.raises(ModelError, match="it is not on this machine, and nothing is to be fetched now"):
-        ip_adapter_files.find(asked, unet, terms=Terms(offline=True))
+        ip_adapter_files.find(asked, worn(pristine), terms=Terms(offline=True))
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    found = ip_adapter_files.find(asked, unet, terms=Terms())
+    found = ip_adapter_files.find(asked, worn(pristine), terms=Terms())
     assert found.files == (commit / "sdxl_models/one.safetensors", commit / "models/image_encoder/model.safetensors")
     assert (found.reference, found.revision) == ("h94/IP-Adapter/sdxl_models/one.safetensors", "abc")
     assert "sdxl_models/image_encoder/model.safetensors" not in [each for names in served.fetched for each in names]
-    again = ip_adapter_files.find(asked, unet, terms=Terms(offline=True))
+    again = ip_adapter_files.find(asked, worn(pristine), terms=Terms(offline=True))
     assert (again, len(served.fetched)) == (found, 2)

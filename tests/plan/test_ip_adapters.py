@@ -20,7 +20,7 @@ def asked(task="text-to-image", family=SD, *, there=(), **said):
 
 def test_a_picture_is_shown_by_the_familys_usual_weights_unless_others_are_named():
     usual = asked(ip_adapter="ref.png:0.5")
-    assert (usual.reference, usual.image, usual.scale) == (ip_adapters.USUAL["sd"], "ref.png", 0.5)
+    assert (usual.reference, usual.image, usual.scale) == (ip_adapters.FAMILIES["sd"].usual, "ref.png", 0.5)
     named = asked(ip_adapter="ref.png", ip_adapter_weights="./plus.safetensors:0.7")
     assert (named.reference, named.image, named.scale) == ("./plus.safetensors", "ref.png", 0.7)
     assert asked(ip_adapter="ref.png").scale == 1.0
@@ -85,9 +85,8 @@ def test_a_scale_of_a_recipe_gives_way_to_the_one_that_is_typed():
 @pytest.mark.parametrize(
     ("family", "reason", "hint"),
     [
-        ("flux", "FLUX.1 takes none; imggen adds IP-Adapters to U-Nets only", "leave --ip-adapter out"),
-        ("sd3", "Stable Diffusion 3 and 3.5 takes none", "leave --ip-adapter out"),
-        ("chroma", "Chroma takes none", "leave --ip-adapter out"),
+        ("flux-fill", "FLUX.1 Fill takes none; diffusers has no IP-Adapters for it", "leave --ip-adapter out"),
+        ("flux-kontext", "it looks at the style picture itself", "imggen img2img"),
         ("flux2-klein", "it looks at the style picture itself", "imggen img2img or imggen style"),
         ("lumina2", "diffusers has no IP-Adapters for it", "leave --ip-adapter out"),
     ],

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection, SiglipImageProcessor, SiglipVisionModel
 
 from imggen.engine import environment, loader
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.output import metadata
-from imggen.plan import ip_adapters
+from imggen.plan import controlnets, ip_adapters
 from imggen.plan.request import GenerateRequest
 from imggen.tasks import generate
 from tests import tiny_adapters, tiny_controls, tiny_loras, tiny_models
@@ -52,13 +52,13 @@ def beside(tmp_path_factory):
         if not place.exists():
             with environment.quiet():
                 pipeline = builders[family](root)
-                tiny_adapters.save_encoder(place / "adapter" / "image_encoder")
+                tiny_adapters.save(place / "adapter", family, pipeline)
                 if family in tiny_controls.BUILDERS:
                     tiny_controls.save(place / "control", family, pipeline)
-            save_file(tiny_adapters.plain(pipeline.unet), place / "adapter" / "shown.safetensors")
-            layers = (each for each in tiny_loras.layers_of(pipeline) if each[0] == "unet")
-            drawn = tiny_loras.draw(layers, strong=0.2)
-            save_file(tiny_loras.diffusers(drawn), place / "lora.safetensors")
+            layers = [each for each in tiny_loras.layers_of(pipeline) if each[0] in ("unet", "transformer")]
+            for seed, name in enumerate(("lora", "other")):
+                drawn = tiny_loras.draw(layers, strong=0.2, seed=seed)
+                save_file(tiny_loras.diffusers(drawn), place / f"{name}.safetensors")
         return place
 
     return folder
@@ -78,19 +78,24 @@ def pixels(path):
         return np.asarray(picture.convert("RGB"))
 
 
-def plainly(plan, place, *, scale, beside=()):
-    """The picture that a script without imggen makes with an IP-Adapter, and with a ControlNet and a LoRA besides."""
+def plainly(plan, place, *, scale, beside=(), eye=CLIPVisionModelWithProjection):
+    """The picture that a script without imggen makes with an IP-Adapter, and with a ControlNet and LoRAs besides."""
     with environment.quiet():
         loaded = diffusers.DiffusionPipeline.from_pretrained(plan.model.folder, dtype=torch.float32)
         options = {"requires_safety_checker": False} if plan.family == "sd" else dict(plan.initial)
         if "control" in beside:
-            options["controlnet"] = diffusers.ControlNetModel.from_pretrained(place / "control")
-        encoder = CLIPVisionModelWithProjection.from_pretrained(place / "adapter" / "image_encoder").eval()
+            network = getattr(diffusers, controlnets.CONTROLS[plan.family].network)
+            options["controlnet"] = network.from_pretrained(place / "control")
+        encoder = eye.from_pretrained(place / "adapter" / "image_encoder").eval()
         parts = loaded.components | {"image_encoder": encoder}
+        if eye is SiglipVisionModel:
+            parts["feature_extractor"] = SiglipImageProcessor.from_pretrained(place / "adapter" / "image_encoder")
         task = getattr(diffusers, plan.pipeline)(**parts, **options)
-        if "lora" in beside:
-            task.load_lora_weights(load_file(place / "lora.safetensors"), adapter_name="one")
-            task.set_adapters(["one"], adapter_weights=[0.6])
+        scales = {name: each for name, each in {"lora": 0.6, "other": 0.4}.items() if name in beside}
+        for name in scales:
+            task.load_lora_weights(load_file(place / f"{name}.safetensors"), adapter_name=name)
+        if scales:
+            task.set_adapters(list(scales), adapter_weights=list(scales.values()))
         task.load_ip_adapter(str(place / "adapter"), subfolder="", weight_name="shown.safetensors")
         task.set_ip_adapter_scale(scale)
         task.set_progress_bar_config(disable=True)
@@ -98,6 +103,7 @@ def plainly(plan, place, *, scale, beside=()):
         images |= {"mask_image": Image.open("mask.png")} if plan.task == "inpaint" else {}
         if "control" in beside:
             images[plan.control_argument] = Image.open("edges.png").convert("RGB")
+        torch.manual_seed(7)
         drawn = task(
             **plan.arguments,
             **images,
@@ -107,52 +113,68 @@ def plainly(plan, place, *, scale, beside=()):
         return np.asarray(drawn.images[0])
 
 
+EDGES = {"sd": 64, "lcm": 64}
+
+
+def laid(family, task):
+    """What is said of a task for a tiny model of `family`; its pictures are made as large as that wants them."""
+    edge = EDGES.get(family, 256)
+    for name in ("photo.png", "mask.png", "edges.png"):
+        with Image.open(name) as picture:
+            picture.resize((edge, edge), Image.Resampling.NEAREST).save(name)
+    return {"task": task, **TASKS[task]} | ({} if task == "inpaint" else {"size": f"{edge}x{edge}"})
+
+
 @pytest.mark.parametrize(
-    ("family", "task"), [("lcm", "text-to-image"), *((family, task) for family in ("sd", "sdxl") for task in TASKS)]
+    ("family", "task"),
+    [
+        *((family, task) for family in ("sd", "sdxl", "flux", "sd3") for task in TASKS),
+        *(("chroma", task) for task in ("text-to-image", "image-to-image")),
+        *((family, "text-to-image") for family in ("lcm", "kolors", "flux-schnell")),
+        ("kolors", "image-to-image"),
+    ],
 )
 def test_pixels_are_those_of_a_plain_diffusers_script(tiny_models, beside, family, task):
     place = beside(family)
-    said = {"task": task, "model": str(tiny_models(family)), "ip_adapter_weights": f"{place}/adapter", **TASKS[task]}
-    if family == "sdxl" and task != "inpaint":
-        said["size"] = "256x256"
-        with Image.open("photo.png") as photo:
-            photo.resize((256, 256), Image.Resampling.NEAREST).save("photo.png")
-    if family == "sdxl" and task == "inpaint":
-        for name in ("photo.png", "mask.png"):
-            with Image.open(name) as picture:
-                picture.resize((256, 256), Image.Resampling.NEAREST).save(name)
+    said = {"model": str(tiny_models(family)), "ip_adapter_weights": f"{place}/adapter", **laid(family, task)}
     plan = generate.plan(request(**said, ip_adapter="ref.png:0.5", output="x.png"))
     make(**said, ip_adapter="ref.png:0.5", output="out.png")
-    np.testing.assert_array_equal(pixels("out.png"), plainly(plan, place, scale=0.5))
+    eye = SiglipVisionModel if family == "sd3" else CLIPVisionModelWithProjection
+    np.testing.assert_array_equal(pixels("out.png"), plainly(plan, place, scale=0.5, eye=eye))
 
 
-def test_a_scale_of_nothing_shows_nothing_and_another_picture_gives_another(tiny_models, beside):
-    place = beside("sd")
-    said = {"model": str(tiny_models("sd")), "ip_adapter_weights": f"{place}/adapter", "size": "64x64"}
+@pytest.mark.parametrize("family", ["sd", "flux", "chroma", "sd3"])
+def test_a_scale_of_nothing_shows_nothing_and_another_picture_gives_another(tiny_models, beside, family):
+    said = {"model": str(tiny_models(family)), "ip_adapter_weights": f"{beside(family)}/adapter", "steps": 2}
+    said |= laid(family, "text-to-image")
     for name, shown in (("nothing", "ref.png:0"), ("one", "ref.png"), ("two", "other.png")):
         make(**said, ip_adapter=shown, output=f"{name}.png")
-    make(model=said["model"], size="64x64", output="without.png")
+    make(**said | {"ip_adapter_weights": None}, output="without.png")
     np.testing.assert_array_equal(pixels("nothing.png"), pixels("without.png"))
     assert (pixels("one.png") != pixels("two.png")).any()
+    assert (pixels("one.png") != pixels("nothing.png")).any()
 
 
-@pytest.mark.parametrize("task", ["text-to-image", "image-to-image"])
-def test_an_adapter_a_control_net_and_a_lora_work_together(tiny_models, beside, task):
-    place = beside("sd")
+@pytest.mark.parametrize(
+    ("family", "task"),
+    [("sd", "text-to-image"), ("sd", "image-to-image"), ("flux", "text-to-image"), ("sd3", "text-to-image")],
+)
+def test_an_adapter_a_control_net_and_loras_work_together(tiny_models, beside, family, task):
+    place = beside(family)
     said = {
-        "task": task,
-        "model": str(tiny_models("sd")),
-        "lora": (f"{place}/lora.safetensors:0.6",),
+        "model": str(tiny_models(family)),
+        "lora": (f"{place}/lora.safetensors:0.6", f"{place}/other.safetensors:0.4"),
         "control": (f"{place}/control:edges.png:0.8",),
         "ip_adapter": "ref.png:0.5",
         "ip_adapter_weights": f"{place}/adapter",
-        **TASKS[task],
+        **laid(family, task),
     }
     plan = generate.plan(request(**said, output="x.png"))
     (made,) = make(**said, output="out.png")
-    wanted = plainly(plan, place, scale=0.5, beside=("control", "lora"))
+    eye = SiglipVisionModel if family == "sd3" else CLIPVisionModelWithProjection
+    wanted = plainly(plan, place, scale=0.5, beside=("control", "lora", "other"), eye=eye)
     assert abs(pixels("out.png").astype(int) - wanted).max() <= 1
-    assert [each.kind for each in made.recipe.adapters] == ["lora", "controlnet", "ip-adapter"]
+    assert [each.kind for each in made.recipe.adapters] == ["lora", "lora", "controlnet", "ip-adapter"]
     roles = {"text-to-image": ["control", "shown"], "image-to-image": ["image", "control", "shown"]}
     assert [each.role for each in made.recipe.ingredients] == roles[task]
     images = ("photo.png",) if task == "image-to-image" else ()
@@ -166,6 +188,15 @@ def test_an_adapter_a_control_net_and_a_lora_work_together(tiny_models, beside, 
     )
     list(generate.generate(again))
     np.testing.assert_array_equal(pixels("out.png"), pixels("again.png"))
+
+
+@pytest.mark.parametrize("task", ["image-to-image", "inpaint"])
+def test_a_pipeline_that_follows_a_control_picture_and_takes_no_other_is_refused(tiny_models, beside, task):
+    place = beside("flux")
+    said = {"model": str(tiny_models("flux")), "ip_adapter_weights": f"{place}/adapter", **laid("flux", task)}
+    with pytest.raises(RequestError, match=r"--ip-adapter-weights with --control: FluxControlNetI\w+ of d") as caught:
+        generate.plan(request(**said, ip_adapter="ref.png", control=(f"{place}/control:edges.png",), output="x.png"))
+    assert "imggen generate may take both" in caught.value.hint
 
 
 def test_what_is_added_and_the_weights_of_words_are_there_again_where_memory_ran_out(tiny_models, beside):
@@ -200,17 +231,21 @@ def test_what_is_added_and_the_weights_of_words_are_there_again_where_memory_ran
 
 
 @pytest.mark.parametrize("quantize", ["fp8", "int8"])
-def test_adapters_keep_their_precision_in_a_model_that_is_stored_smaller(tiny_models, beside, quantize):
+@pytest.mark.parametrize("family", ["sd", "flux", "sd3"])
+def test_adapters_keep_their_precision_in_a_model_that_is_stored_smaller(tiny_models, beside, family, quantize):
     pytest.importorskip("torchao")
-    place = beside("sd")
-    said = {"model": str(tiny_models("sd")), "size": "64x64", "quantize": quantize, "dtype": "bfloat16"}
+    place = beside(family)
+    said = {"model": str(tiny_models(family)), "quantize": quantize, "dtype": "bfloat16", "steps": 2}
+    said |= laid(family, "text-to-image")
     shown = {"ip_adapter": "ref.png:0.5", "ip_adapter_weights": f"{place}/adapter"}
     control = {"control": (f"{place}/control:edges.png",), "lora": (f"{place}/lora.safetensors",)}
     make(**said, output="plain.png")
     make(**said, **shown, **control, output="shown.png")
     assert not np.array_equal(pixels("plain.png"), pixels("shown.png"))
     pipeline = loader.load(generate.plan(request(**said, **shown, output="x.png")))
-    kept = [each for name, each in pipeline.unet.named_parameters() if "image_projection" in name or "_ip." in name]
+    denoiser = pipeline.unet if family == "sd" else pipeline.transformer
+    added = ("image_projection", "image_proj.", "_ip.", "processor.")
+    kept = [each for name, each in denoiser.named_parameters() if any(part in name for part in added)]
     assert {each.dtype for each in kept} == {torch.bfloat16}
     assert {type(each) for each in kept} == {torch.nn.Parameter}
 
@@ -253,6 +288,9 @@ def test_a_policy_knows_the_image_encoder_too(tiny_models, beside):
     [
         ("sd", "sdxl", "was made for a model whose text has 64 channels; this one's has 32"),
         ("sdxl", "sd", "was made for a model whose text has 32 channels; this one's has 64"),
+        ("flux", "sd", "is an IP-Adapter for U-Nets, not for the transformers of FLUX.1 and Chroma"),
+        ("sd", "flux", "is an IP-Adapter for the transformers of FLUX.1 and Chroma, not for U-Nets"),
+        ("flux", "sd3", "is an IP-Adapter for the transformers of Stable Diffusion 3, not for the transformers of FL"),
     ],
 )
 def test_an_adapter_for_another_model_is_refused_by_its_header(tiny_models, beside, model, weights, message):
@@ -262,12 +300,12 @@ def test_an_adapter_for_another_model_is_refused_by_its_header(tiny_models, besi
     assert caught.value.exit_code == 4
 
 
-@pytest.mark.parametrize("family", ["flux", "sd3", "chroma"])
+@pytest.mark.parametrize("family", ["flux-fill", "pixart-sigma"])
 def test_a_family_without_adapters_is_refused_without_its_weights_being_read(tiny_models, family):
-    with pytest.raises(RequestError, match=r"takes none; imggen adds IP-Adapters to U-Nets only"):
+    with pytest.raises(RequestError, match=r"takes none; diffusers has no IP-Adapters for it"):
         generate.plan(request(model=str(tiny_models(family)), ip_adapter="ref.png", output="x.png"))
 
 
 def test_the_usual_weights_are_looked_for_on_the_hub(tiny_models):
-    with pytest.raises(ModelError, match=f"--ip-adapter {ip_adapters.USUAL['sd']}: it is not on this machine"):
+    with pytest.raises(ModelError, match=f"--ip-adapter {ip_adapters.FAMILIES['sd'].usual}: it is not on this machine"):
         generate.plan(request(model=str(tiny_models("sd")), ip_adapter="ref.png", offline=True, output="x.png"))

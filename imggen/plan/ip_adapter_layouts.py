@@ -1,0 +1,366 @@
+"""How IP-Adapters are built, by what they are added to: their tensors' names and shapes, and what they look through.
+
+The names and shapes are those that diffusers 0.42 loads: its `loaders/unet.py`, `transformer_flux.py` and
+`transformer_sd3.py`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from imggen.errors import ModelError
+
+PROJECTION: Final = "image_proj."
+ATTENTIONS: Final = "ip_adapter."
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+Config = Mapping[str, object]
+
+_ANOTHER: Final = "an IP-Adapter that was made for this model"
+# FLUX.1's adapters do not say how many tokens they make of a picture; diffusers tells by this number.
+_SIXTEEN_TOKENS: Final = 65536
+_SD3_DEPTH: Final = 4
+_SD3_HEAD: Final = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eye:
+    """A kind of image encoder: its class in transformers, and that of what prepares pictures if diffusers makes none.
+
+    `model_types` are what its config may call itself, `usual_sizes` what transformers takes where the config does not
+    say, and `settings` are put into it. A file may hold more than the encoder: the tensors whose names begin with one
+    of `unread` are none of it.
+    """
+
+    class_name: str
+    model_types: tuple[str, ...]
+    usual_sizes: Mapping[str, int]
+    unread: tuple[str, ...]
+    processor: str | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+CLIP: Final = Eye(
+    class_name="CLIPVisionModelWithProjection",
+    model_types=("clip", "clip_vision_model"),
+    usual_sizes={"hidden_size": 768, "projection_dim": 512},
+    unread=("text_model.", "text_projection.", "logit_scale"),
+)
+SIGLIP: Final = Eye(
+    class_name="SiglipVisionModel",
+    processor="SiglipImageProcessor",
+    model_types=("siglip", "siglip_vision_model"),
+    usual_sizes={"hidden_size": 768},
+    # The pipelines read the hidden states. What would make one vector of them is left out: it cannot be put off to main
+    # memory.
+    settings={"vision_use_head": False},
+    unread=("text_model.", "vision_model.head.", "head.", "logit_"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What an adapter wants of its image encoder: the size of its result, or of its hidden states."""
+
+    setting: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How the adapters for one kind of denoiser are built.
+
+    `title` says what they are for. `component` is the part of a pipeline that they are added to. `renames` are patterns
+    of published names with those that diffusers keeps in their place. `marked` tells them from others by a tensor that
+    all of them have. `eye` is the kind of image encoder, and `encoder` the one of the hub that they were
+    trained with, where it is published apart from them. `need` tells from the shapes what they want of it; `check`
+    raises ModelError where they do not fit the denoiser of a config.
+    """
+
+    title: str
+    component: str
+    marked: Callable[[Shapes], bool]
+    need: Callable[[str, Shapes], Need]
+    check: Callable[[str, Shapes, Config], None]
+    eye: Eye = CLIP
+    encoder: str | None = None
+    renames: tuple[tuple[str, str], ...] = ()
+
+    def renamed(self, name: str) -> str:
+        """Return the name that diffusers has for the tensor of a published adapter."""
+        for pattern, place in self.renames:
+            name = re.sub(pattern, place, name)
+        return name
+
+    def read(self, shapes: Shapes) -> Shapes:
+        """Return the adapter's shapes by diffusers' names; what belongs to no adapter is left out."""
+        named = {self.renamed(each): shape for each, shape in shapes.items()}
+        return {each: shape for each, shape in named.items() if each.startswith((PROJECTION, ATTENTIONS))}
+
+
+def examine(name: str, shapes: Shapes, layout: Layout, config: Config) -> Need:
+    """Return what the adapter called `name` wants of its image encoder.
+
+    Raise ModelError where it is none, one for something else, or one that does not fit the denoiser of `config`.
+    """
+    found = layout.read(shapes)
+    other = next((each for each in LAYOUTS if each.marked(each.read(shapes))), layout)
+    if other is not layout:
+        raise ModelError(f"{name} is an IP-Adapter for {other.title}, not for {layout.title}", hint=_ANOTHER)
+    if any(all(not each.startswith(prefix) for each in found) for prefix in (PROJECTION, ATTENTIONS)):
+        raise ModelError(f"{name} is no IP-Adapter: it lacks the tensors {PROJECTION}* and {ATTENTIONS}*")
+    need = layout.need(name, found)
+    layout.check(name, found, config)
+    return need
+
+
+def _first_layer(layers: Mapping[str, tuple[str, str]], name: str, shapes: Shapes) -> Need:
+    """Return the need by the first of `layers`: what a tensor's presence says of which setting, by which layer."""
+    for mark, (setting, layer) in layers.items():
+        shape = shapes.get(f"{PROJECTION}{layer}", ())
+        if f"{PROJECTION}{mark}" in shapes and len(shape) == 2:
+            return Need(setting=setting, size=shape[1])
+    raise ModelError(f"{name} is an IP-Adapter of a kind that imggen does not know, such as one for faces' embeddings")
+
+
+def _need_of_unet(name: str, shapes: Shapes) -> Need:
+    kinds = {
+        "proj.weight": ("projection_dim", "proj.weight"),
+        "proj.3.weight": ("hidden_size", "proj.0.weight"),
+        "latents": ("hidden_size", "proj_in.weight"),
+    }
+    return _first_layer(kinds, name, shapes)
+
+
+def _need_of_flux(name: str, shapes: Shapes) -> Need:
+    return _first_layer({"proj.weight": ("projection_dim", "proj.weight")}, name, shapes)
+
+
+def _need_of_sd3(name: str, shapes: Shapes) -> Need:
+    return _first_layer({"latents": ("hidden_size", "proj_in.weight")}, name, shapes)
+
+
+def _check_unet(name: str, shapes: Shapes, unet: Config) -> None:
+    found = {each: shape for each, shape in shapes.items() if each.endswith(("to_k_ip.weight", "to_v_ip.weight"))}
+    width = unet.get("cross_attention_dim")
+    _check_text(name, found.values(), width)
+    channels = attentions(unet)
+    if channels is None or not isinstance(width, int):
+        return
+    wanted = {
+        f"{ATTENTIONS}{2 * place + 1}.{layer}.weight": (inner, width)
+        for place, inner in enumerate(channels)
+        for layer in ("to_k_ip", "to_v_ip")
+    }
+    if found.keys() != wanted.keys():
+        raise ModelError(
+            f"{name} was made for {len(found) // 2} cross-attentions; this model has {len(wanted) // 2}",
+            hint=_ANOTHER,
+        )
+    unlike = next((each for each in wanted if found[each] != wanted[each]), None)
+    if unlike:
+        raise ModelError(f"{name} was made for another U-Net: {unlike} is {found[unlike]}, not {wanted[unlike]}")
+
+
+def _check_flux(name: str, shapes: Shapes, config: Config) -> None:
+    width = _whole(config, "joint_attention_dim", 4096)
+    inner = _whole(config, "num_attention_heads", 24) * _whole(config, "attention_head_dim", 128)
+    blocks = _whole(config, "num_layers", 19)
+    _check_text(name, (each for key, each in shapes.items() if key.endswith("_ip.weight")), width)
+    _check_count(name, shapes, blocks)
+    outputs, *inputs = shapes.get(f"{PROJECTION}proj.weight", (0,))
+    tokens = 16 if outputs == _SIXTEEN_TOKENS else 4
+    wanted: dict[str, Shape] = {
+        "proj.weight": (tokens * width, *inputs),
+        "proj.bias": (tokens * width,),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+    }
+    layers = {
+        f"{block}.to_{each}_ip.{part}": (inner, width) if part == "weight" else (inner,)
+        for block in range(blocks)
+        for each in "kv"
+        for part in ("weight", "bias")
+    }
+    _check_whole(name, shapes, wanted, layers)
+
+
+def _check_sd3(name: str, shapes: Shapes, config: Config) -> None:
+    head = _whole(config, "attention_head_dim", 64)
+    inner = head * _whole(config, "num_attention_heads", 18)
+    dual = config.get("dual_attention_layers")
+    _check_count(name, shapes, _whole(config, "num_layers", 18) + (len(dual) if isinstance(dual, list | tuple) else 0))
+    hidden = shapes.get(f"{PROJECTION}proj_in.weight", (0,))[0]
+    each_layer: dict[str, Shape] = {
+        "norm_ip.linear.weight": (2 * inner, hidden),
+        "norm_ip.linear.bias": (2 * inner,),
+        "to_k_ip.weight": (inner, inner),
+        "to_v_ip.weight": (inner, inner),
+        "norm_q.weight": (head,),
+        "norm_k.weight": (head,),
+        "norm_ip_k.weight": (head,),
+    }
+    layers = {f"{block}.{key}": shape for block in _blocks(shapes) for key, shape in each_layer.items()}
+    _check_whole(name, shapes, _resampler(shapes, hidden, inner), layers)
+
+
+def _resampler(shapes: Shapes, hidden: int, inner: int) -> dict[str, Shape]:
+    """Return the shapes of what makes tokens of hidden states; those that only the adapter knows are its own."""
+    own = {each: shapes.get(f"{PROJECTION}{each}", ()) for each in ("latents", "proj_in.weight")}
+    steps = shapes.get(f"{PROJECTION}time_embedding.linear_1.weight", (0, 0))[-1]
+    heads = shapes.get(f"{PROJECTION}layers.0.attn.to_q.weight", (0,))[0] // _SD3_HEAD * _SD3_HEAD
+    block: dict[str, Shape] = {
+        **{f"{norm}.{part}": (hidden,) for norm in ("ln0", "ln1", "adaln_norm") for part in ("weight", "bias")},
+        "attn.to_q.weight": (heads, hidden),
+        "attn.to_kv.weight": (2 * heads, hidden),
+        "attn.to_out.0.weight": (hidden, heads),
+        "ff.net.0.proj.weight": (4 * hidden, hidden),
+        "ff.net.2.weight": (hidden, 4 * hidden),
+        "adaln_proj.weight": (4 * hidden, hidden),
+        "adaln_proj.bias": (4 * hidden,),
+    }
+    return {
+        "latents": (1, *own["latents"][1:2], hidden),
+        "proj_in.weight": own["proj_in.weight"],
+        "proj_in.bias": (hidden,),
+        "proj_out.weight": (inner, hidden),
+        "proj_out.bias": (inner,),
+        "norm_out.weight": (inner,),
+        "norm_out.bias": (inner,),
+        "time_embedding.linear_1.weight": (hidden, steps),
+        "time_embedding.linear_1.bias": (hidden,),
+        "time_embedding.linear_2.weight": (hidden, hidden),
+        "time_embedding.linear_2.bias": (hidden,),
+        **{f"layers.{layer}.{key}": shape for layer in range(_SD3_DEPTH) for key, shape in block.items()},
+    }
+
+
+def _check_text(name: str, layers: Iterable[Shape], width: object) -> None:
+    made_for = {shape[-1] for shape in layers if shape}
+    if made_for != {width}:
+        listed = ", ".join(map(str, sorted(made_for))) or "none"
+        raise ModelError(
+            f"{name} was made for a model whose text has {listed} channels; this one's has {width}", hint=_ANOTHER
+        )
+
+
+def _check_count(name: str, shapes: Shapes, wanted: int) -> None:
+    found = _blocks(shapes)
+    if found != [str(each) for each in range(wanted)]:
+        raise ModelError(f"{name} was made for {len(found)} attentions; this model has {wanted}", hint=_ANOTHER)
+
+
+def _blocks(shapes: Shapes) -> list[str]:
+    found = {each.split(".")[1] for each in shapes if each.startswith(ATTENTIONS)}
+    return sorted(found, key=lambda each: (len(each), each))
+
+
+def _check_whole(name: str, shapes: Shapes, projection: Shapes, layers: Shapes) -> None:
+    """Raise ModelError unless the adapter has exactly these tensors of these shapes."""
+    wanted = {f"{PROJECTION}{each}": shape for each, shape in projection.items()}
+    wanted |= {f"{ATTENTIONS}{each}": shape for each, shape in layers.items()}
+    for each, shape in wanted.items():
+        if each not in shapes:
+            raise ModelError(f"{name} is not whole: it lacks {each}", hint="fetch it again, or another IP-Adapter")
+        if shapes[each] != shape:
+            raise ModelError(f"{name} was made for another model: {each} is {shapes[each]}, not {shape}", hint=_ANOTHER)
+    beyond = next((each for each in shapes if each not in wanted), None)
+    if beyond:
+        raise ModelError(f"{name} has the tensor {beyond}, for which diffusers has no place", hint=_ANOTHER)
+
+
+def attentions(unet: Config) -> tuple[int, ...] | None:
+    """Return the channels of each attention to the words, in diffusers' order: the way down, the way up, the middle.
+
+    None for a config that is built otherwise than those of Stable Diffusion and Stable Diffusion XL.
+    """
+    channels = _numbers(unet.get("block_out_channels"))
+    down, up = _names(unet.get("down_block_types")), _names(unet.get("up_block_types"))
+    layers = _each(unet.get("layers_per_block", 2), len(channels))
+    depths = _each(unet.get("transformer_layers_per_block", 1), len(channels))
+    odd = unet.get("reverse_transformer_layers_per_block") or unet.get("dual_cross_attention")
+    if not channels or layers is None or depths is None or odd or not len(down) == len(up) == len(channels):
+        return None
+    known = re.compile("(CrossAttn)?(Down|Up)Block2D")
+    middle = unet.get("mid_block_type", "UNetMidBlock2DCrossAttn")
+    if not all(known.fullmatch(each) for each in (*down, *up)) or middle not in _MIDDLES:
+        return None
+    below = zip(down, channels, layers, depths, strict=True)
+    above = zip(up, channels[::-1], [each + 1 for each in layers[::-1]], depths[::-1], strict=True)
+    return (
+        *(inner for kind, inner, many, deep in below if "CrossAttn" in kind for _ in range(many * deep)),
+        *(inner for kind, inner, many, deep in above if "CrossAttn" in kind for _ in range(many * deep)),
+        *([channels[-1]] * depths[-1] if middle == _MIDDLES[0] else []),
+    )
+
+
+_MIDDLES: Final = ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D", None)
+
+
+def _whole(config: Config, key: str, usual: int) -> int:
+    found = config.get(key, usual)
+    return found if isinstance(found, int) else usual
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    listed = value if isinstance(value, list | tuple) else ()
+    return tuple(each for each in listed if isinstance(each, int))
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(str(each) for each in value) if isinstance(value, list | tuple) else ()
+
+
+def _each(value: object, count: int) -> list[int] | None:
+    if isinstance(value, int):
+        return [value] * count
+    listed = _numbers(value)
+    return list(listed) if len(listed) == count else None
+
+
+UNET: Final = Layout(
+    title="U-Nets",
+    component="unet",
+    # It counts the attentions of a picture to itself too, which have none.
+    marked=lambda each: "ip_adapter.1.to_k_ip.weight" in each and "ip_adapter.0.to_k_ip.weight" not in each,
+    need=_need_of_unet,
+    check=_check_unet,
+)
+FLUX: Final = Layout(
+    title="the transformers of FLUX.1 and Chroma",
+    component="transformer",
+    marked=lambda each: "ip_adapter.0.to_k_ip.bias" in each,
+    need=_need_of_flux,
+    check=_check_flux,
+    encoder="openai/clip-vit-large-patch14",
+    # How XLabs publishes its own.
+    renames=(
+        (r"^ip_adapter_proj_model\.", PROJECTION),
+        (r"^double_blocks\.", ATTENTIONS),
+        (rf"^({re.escape(ATTENTIONS)}\d+)\.processor\.ip_adapter_double_stream_([kv])_proj\.", r"\1.to_\2_ip."),
+    ),
+)
+_LAYER: Final = rf"^({re.escape(PROJECTION)}layers\.\d+)"
+SD3: Final = Layout(
+    title="the transformers of Stable Diffusion 3",
+    component="transformer",
+    marked=lambda each: "ip_adapter.0.norm_ip.linear.weight" in each,
+    need=_need_of_sd3,
+    check=_check_sd3,
+    eye=SIGLIP,
+    encoder="google/siglip-so400m-patch14-384",
+    # How InstantX published its own first.
+    renames=(
+        (rf"{_LAYER}\.0\.norm1\.", r"\1.ln0."),
+        (rf"{_LAYER}\.0\.norm2\.", r"\1.ln1."),
+        (rf"{_LAYER}\.0\.to_(q|kv)\.", r"\1.attn.to_\2."),
+        (rf"{_LAYER}\.0\.to_out\.", r"\1.attn.to_out.0."),
+        (rf"{_LAYER}\.1\.0\.", r"\1.adaln_norm."),
+        (rf"{_LAYER}\.1\.1\.", r"\1.ff.net.0.proj."),
+        (rf"{_LAYER}\.1\.3\.", r"\1.ff.net.2."),
+        (rf"{_LAYER}\.2\.1\.", r"\1.adaln_proj."),
+    ),
+)
+LAYOUTS: Final = (FLUX, SD3, UNET)
