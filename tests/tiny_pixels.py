@@ -8,19 +8,35 @@ environment.prepare(offline=True)
 
 import torch  # noqa: E402 - reads the environment that was just prepared
 from diffusers import (  # noqa: E402
+    AmusedPipeline,
+    AmusedScheduler,
     DDPMScheduler,
     FlowMatchEulerDiscreteScheduler,
     Kandinsky3Pipeline,
     Kandinsky3UNet,
+    LuminaNextDiT2DModel,
+    LuminaPipeline,
     PRXPipeline,
     PRXPixelPipeline,
     PRXTransformer2DModel,
+    UVit2DModel,
     VQModel,
 )
-from transformers import Qwen3VLTextConfig, Qwen3VLTextModel, T5GemmaConfig  # noqa: E402
+from tokenizers import processors  # noqa: E402
+from transformers import (
+    CLIPTextModelWithProjection,
+    GemmaConfig,
+    GemmaModel,
+    Qwen3VLTextConfig,
+    Qwen3VLTextModel,
+    T5GemmaConfig,
+)
 from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder  # noqa: E402
 
 from tests.tiny_parts import (  # noqa: E402
+    autoencoder,
+    clip_config,
+    clip_tokenizer,
     deep_autoencoder,
     gemma_tokenizer,
     qwen_tokenizer,
@@ -50,6 +66,49 @@ def kandinsky3(_: Path):
     )
 
 
+def amused(root: Path):
+    torch.manual_seed(0)
+    transformer = UVit2DModel(
+        hidden_size=16,
+        cond_embed_dim=32,
+        micro_cond_encode_dim=4,
+        micro_cond_embed_dim=20,
+        encoder_hidden_size=32,
+        vocab_size=32,
+        codebook_size=31,
+        in_channels=8,
+        block_out_channels=8,
+        num_res_blocks=1,
+        downsample=True,
+        upsample=True,
+        block_num_heads=1,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        sample_size=4,
+    ).eval()
+    # As it is initialised, all tokens are about as likely, whatever it is told.
+    for name, each in transformer.named_parameters():
+        if each.ndim > 1:
+            each.data *= 40 if name == "mlm_layer.conv2.weight" else 3
+    return AmusedPipeline(
+        transformer=transformer,
+        vqvae=VQModel(
+            block_out_channels=(8,) * 5,
+            down_block_types=("DownEncoderBlock2D",) * 5,
+            up_block_types=("UpDecoderBlock2D",) * 5,
+            latent_channels=8,
+            num_vq_embeddings=31,
+            norm_num_groups=4,
+            mid_block_add_attention=False,
+            lookup_from_codebook=True,
+        ).eval(),
+        text_encoder=CLIPTextModelWithProjection(clip_config()).eval(),
+        tokenizer=clip_tokenizer(root),
+        scheduler=AmusedScheduler(mask_token_id=31),
+    )
+
+
 def quantiser():
     """Return an autoencoder as Kandinsky's: norms in space, which come in groups of 32."""
     return VQModel(
@@ -75,6 +134,44 @@ def prx(_: Path, vae=None, patch_size=2):
         tokenizer=tokenizer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         default_sample_size=64,
+    )
+
+
+def lumina_next(_: Path):
+    torch.manual_seed(0)
+    tokenizer = gemma_tokenizer()
+    # Of no words at all the model would make NaN; its tokenizer always has one token before them.
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", tokenizer.bos_token_id)]
+    )
+    encoder = GemmaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
+    transformer = LuminaNextDiT2DModel(
+        sample_size=8,
+        hidden_size=16,
+        num_layers=1,
+        num_attention_heads=2,
+        num_kv_heads=1,
+        multiple_of=8,
+        cross_attention_dim=16,
+    ).eval()
+    # As it is initialised, neither the prompt nor the time has a say.
+    for each in transformer.parameters():
+        if not each.any():
+            torch.nn.init.normal_(each, std=0.2)
+    return LuminaPipeline(
+        transformer=transformer,
+        vae=autoencoder(),
+        text_encoder=GemmaModel(encoder).eval(),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(),
     )
 
 
@@ -138,7 +235,9 @@ def t5gemma_encoder(tokenizer):
 
 
 BUILDERS = {
+    "amused": amused,
     "kandinsky3": kandinsky3,
+    "lumina-next": lumina_next,
     "prx": prx,
     "prx-dc-ae": prx_deep,
     "prx-pixel": prx_pixel,

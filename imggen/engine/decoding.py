@@ -41,6 +41,8 @@ def guarded(
     a black picture. `dtype` is the model's where its latents may come in another.
     """
     plain = vae.decode
+    # What looks tokens up, as aMUSEd's does, draws from 0 to 1.
+    black = 0.0 if getattr(getattr(vae, "config", None), "lookup_from_codebook", False) else -1.0
 
     def decode(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
         if latents.device.type == "cpu":
@@ -49,8 +51,8 @@ def guarded(
         model, own = dtype or latents.dtype, vae.dtype
         if not is_finite(latents):
             raise _failure("the model's own result", _NOT_NUMBERS, model, model)
-        decoded = plain(latents.to(own), *arguments, **options)
-        fault = _fault(decoded, refuse_plain=refuse_plain)
+        decoded = plain(_cast(latents, own), *arguments, **options)
+        fault = _fault(decoded, refuse_plain=refuse_plain, black=black)
         if fault is None:
             return decoded
         if own == torch.float32:
@@ -58,7 +60,7 @@ def guarded(
         # Gone before the larger one is made.
         del decoded
         decoded = _in_float32(vae, plain, latents, arguments, options)
-        second = _fault(decoded, refuse_plain=refuse_plain)
+        second = _fault(decoded, refuse_plain=refuse_plain, black=black)
         if second is not None:
             raise _failure(_PICTURE, second, torch.float32, model)
         on_note(f"{_PICTURE} {fault} in {_name(own)}, so it was decoded once more, in float32")
@@ -107,27 +109,32 @@ def _in_float32(
     dtype = vae.dtype
     try:
         vae.to(torch.float32)
-        return plain(latents.to(torch.float32), *arguments, **options)
+        return plain(_cast(latents, torch.float32), *arguments, **options)
     finally:
         vae.to(dtype)
 
 
-def _fault(decoded: Any, *, refuse_plain: bool) -> str | None:
+def _cast(latents: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    # Tokens are whole numbers, and stay so.
+    return latents.to(dtype) if latents.is_floating_point() else latents
+
+
+def _fault(decoded: Any, *, refuse_plain: bool, black: float = -1.0) -> str | None:
     sample: torch.Tensor = decoded[0] if isinstance(decoded, tuple) else decoded.sample
     if not is_finite(sample):
         return _NOT_NUMBERS
-    colour = _only_colour(sample) if refuse_plain else None
+    colour = _only_colour(sample, black) if refuse_plain else None
     if colour is None:
         return None
     return f"shows nothing: all of it is {_NAMED.get(colour, 'one colour')} {colour}"
 
 
-def _only_colour(sample: torch.Tensor) -> tuple[int, ...] | None:
+def _only_colour(sample: torch.Tensor, black: float) -> tuple[int, ...] | None:
     """Return the colour of the first picture of (batch, channels, ..., height, width) that has one only, else None.
 
     What an autoencoder draws beyond white or black still tells pixels apart, as long as it is not far beyond.
     """
-    low, high = (_levels(each) for each in (sample.amin(dim=(-2, -1)), sample.amax(dim=(-2, -1))))
+    low, high = (_levels(each, black) for each in (sample.amin(dim=(-2, -1)), sample.amax(dim=(-2, -1))))
     for darkest, lightest in zip(low, high, strict=True):
         if bool((lightest - darkest <= _PLAIN_LEVELS).all()):
             colour = darkest.reshape(len(darkest), -1)[:3, 0].clamp(0, 255)
@@ -135,8 +142,10 @@ def _only_colour(sample: torch.Tensor) -> tuple[int, ...] | None:
     return None
 
 
-def _levels(values: torch.Tensor) -> torch.Tensor:
-    return ((values.float().clamp(-_OVERSHOT, _OVERSHOT) + 1) * 127.5).round()
+def _levels(values: torch.Tensor, black: float) -> torch.Tensor:
+    """Return values that mean black at `black` and white at 1 as levels from 0 to 255, and some beyond."""
+    seen = (values.float() - black) * 2 / (1 - black) - 1
+    return ((seen.clamp(-_OVERSHOT, _OVERSHOT) + 1) * 127.5).round()
 
 
 def _failure(what: str, fault: str, computed: torch.dtype, model: torch.dtype) -> PictureError:

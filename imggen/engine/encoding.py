@@ -59,7 +59,8 @@ def _middle(encoded: Any) -> torch.Tensor:
         latents: torch.Tensor = encoded.latent_dist.mode()
         return latents
     # Those of Sana have one and call it so.
-    return encoded.latents if hasattr(encoded, "latents") else encoded.latent
+    found: torch.Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent
+    return found
 
 
 def _cast(vae: Any, dtype: torch.dtype) -> None:

@@ -1,8 +1,9 @@
 """Models by reference: built in, in a folder, or from the hub. All facts, no weights: neither torch nor diffusers."""
 
+import hashlib
 import importlib.util
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +14,13 @@ from imggen.engine import aliases, checkpoint, documents, foreign_code, places, 
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
-from imggen.plan import catalog
+from imggen.plan import catalog, stages
 from imggen.plan.checkpoint import usual_base
+from imggen.plan.family import Family
 from imggen.plan.machine import Dtype
 from imggen.plan.nearest import nearest
 from imggen.plan.progress import Progress, ignore
-from imggen.plan.request import ModelFacts, Source
+from imggen.plan.request import PRIOR, ModelFacts, Source
 
 BUILTIN = "builtin"
 INDEX = "model_index.json"
@@ -72,8 +74,9 @@ def find(
 ) -> ModelFacts:
     """Return the facts of the model that `reference` names: `builtin`, a folder, a file or `org/name[@revision]`.
 
-    An alias stands for one of these, and is not recorded. What a single file lacks comes from `base`, another such
-    reference, by default the usual one of its kind.
+    An alias stands for one of these, and is not recorded. What a model lacks that is not whole comes from `base`,
+    another such reference: a single file's configs, by default of the usual model of its kind; a decoder's prior, by
+    default the one that its card names, or the usual one.
 
     What is cached is used as it is; what is not is fetched from the hub where `terms` allow it. A model that is
     missing, damaged or wants to run code or pickles is a ModelError.
@@ -82,9 +85,25 @@ def find(
     file = single_file(real)
     if file is not None:
         return _from_file(file, real, base, terms, on_event)
-    if base is not None:
-        raise RequestError(f"--base {base}: only a single file has a base, and {reference} is whole", hint="no --base")
-    return _find_whole(real, terms, on_event)
+
+    def look(folder: Path) -> None:
+        pipeline = str(documents.read(folder / INDEX).get("_class_name"))
+        stages.refuse_prior(real, pipeline)
+        family = stages.of_decoder(pipeline)
+        if family is not None:
+            terms.allow(_prior_of(real, folder, base, family))
+        elif base is not None:
+            raise RequestError(
+                f"--base {base}: only a single file and a decoder have a base, and {reference} is whole",
+                hint="leave --base out",
+            )
+
+    found = _find_whole(real, terms, on_event, look)
+    look(found.folder)
+    family = stages.of_decoder(found.pipeline)
+    if family is None:
+        return found
+    return _with_prior(found, _prior_of(real, found.folder, base, family), family, terms, on_event)
 
 
 def single_file(reference: str) -> Path | None:
@@ -100,14 +119,52 @@ def single_file(reference: str) -> Path | None:
     return inside[0] if len(inside) == 1 else None
 
 
-def base_of(reference: str, base: str | None, *, terms: Terms = DEFAULT_TERMS) -> str | None:
-    """Return the reference of what completes the single file that `reference` names; None where it names none."""
-    real = aliases.real(reference)
-    file = single_file(real)
-    if file is None or base is not None:
-        return base and aliases.real(base)
-    opened = checkpoint.read(_checked_suffix(file), real, terms)
-    return usual_base(opened.reference, opened.kind)
+def prior_of(folder: Path) -> str | None:
+    """Return the reference of the prior that the decoder in `folder` is completed by where nobody names another.
+
+    None for a folder with any other model. Raise ModelError where its card names what cannot be a model of the hub.
+    """
+    family = stages.of_decoder(str(documents.read(folder / INDEX).get("_class_name")))
+    return None if family is None else _prior_of(str(folder), folder, None, family)
+
+
+def _prior_of(reference: str, folder: Path, base: str | None, family: Family) -> str:
+    if base is not None:
+        return aliases.real(base)
+    usual = family.stages.usual if family.stages else ""
+    named = next(_card(folder, "prior"), None)
+    if named is not None and not HUB_ID.fullmatch(named):
+        raise ModelError(
+            f"{reference}: its card names {named!r} as its prior, which is no model of the hub", hint=f"--base {usual}"
+        )
+    return named or usual
+
+
+def _with_prior(
+    decoder: ModelFacts, wanted: str, family: Family, terms: Terms, on_event: Callable[[Progress], None]
+) -> ModelFacts:
+    if single_file(wanted) is not None:
+        raise RequestError(f"--base {wanted} is a single file", hint="--base FOLDER, or ORGANISATION/NAME")
+
+    misfits: list[ModelError] = []
+
+    def look(folder: Path) -> None:
+        try:
+            stages.check_prior(decoder, str(documents.read(folder / INDEX).get("_class_name")), wanted, family)
+        except ModelError as error:
+            misfits.append(error)
+            raise
+
+    try:
+        prior = _find_whole(wanted, terms, on_event, look)
+    except ModelError as error:
+        if error in misfits:
+            raise
+        raise ModelError(
+            f"{decoder.reference} draws nothing without its prior, and {wanted} cannot be had: {error.message}",
+            hint=f"{error.hint}; or --base FOLDER" if error.hint else "--base FOLDER",
+        ) from error
+    return stages.combine(decoder, prior, family)
 
 
 def _checked_suffix(file: Path) -> Path:
@@ -128,6 +185,7 @@ def _from_file(
 ) -> ModelFacts:
     opened = checkpoint.read(_checked_suffix(file), reference, terms)
     wanted = aliases.real(base or usual_base(opened.reference, opened.kind))
+    terms.allow(wanted)
     if single_file(wanted) is not None:
         raise RequestError(f"--base {wanted} is a single file itself", hint="--base FOLDER, or ORGANISATION/NAME")
     less = replace(terms, without=(*opened.parts, *checkpoint.LEFT_OUT))
@@ -142,7 +200,13 @@ def _from_file(
     return checkpoint.combine(opened, lent)
 
 
-def _find_whole(reference: str, terms: Terms, on_event: Callable[[Progress], None]) -> ModelFacts:
+def _find_whole(
+    reference: str,
+    terms: Terms,
+    on_event: Callable[[Progress], None],
+    look: Callable[[Path], None] | None = None,
+) -> ModelFacts:
+    """Return the facts of the model in a folder or on the hub; `look` sees its descriptions before weights come."""
     name, revision = split(reference)
     if name == BUILTIN:
         return read(builtin_folder(), reference=name, source="builtin", terms=terms)
@@ -151,7 +215,7 @@ def _find_whole(reference: str, terms: Terms, on_event: Callable[[Progress], Non
         return read(_local(name, folder), reference=name, source="folder", terms=terms)
     if not HUB_ID.fullmatch(name) or Path(name).suffix.lower() in checkpoint.SUFFIXES:
         raise _unknown(name)
-    return _from_hub(name, revision, terms, on_event)
+    return _from_hub(name, revision, terms, on_event, look)
 
 
 def split(reference: str) -> tuple[str, str | None]:
@@ -243,7 +307,13 @@ def _instead(name: str) -> str:
     )
 
 
-def _from_hub(name: str, revision: str | None, terms: Terms, on_event: Callable[[Progress], None]) -> ModelFacts:
+def _from_hub(
+    name: str,
+    revision: str | None,
+    terms: Terms,
+    on_event: Callable[[Progress], None],
+    look: Callable[[Path], None] | None,
+) -> ModelFacts:
     # Imported here because huggingface_hub reads HF_HUB_OFFLINE once, and a built-in model needs none of it.
     from imggen.engine import hub
 
@@ -253,7 +323,7 @@ def _from_hub(name: str, revision: str | None, terms: Terms, on_event: Callable[
         raise _not_here(name, revision, folder)
     if folder is None or not whole:
         choose = hub.pipeline_files(name, terms)
-        folder = hub.obtain(name, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
+        folder = hub.obtain(name, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event, look=look)
     return read(folder, reference=name, source="hub", revision=folder.name, terms=terms)
 
 
@@ -334,7 +404,7 @@ def read(
         reference=reference,
         source=source,
         folder=folder,
-        pipeline=str(index["_class_name"]),
+        pipeline=catalog.current_name(str(index["_class_name"])),
         revision=revision,
         options={name: value for name, value in index.items() if not _is_component(value) and not name.startswith("_")},
         components=components,
@@ -412,7 +482,8 @@ def _is_pipeline_package(library: str) -> bool:
     spec = importlib.util.find_spec("diffusers")
     if spec is None or not spec.submodule_search_locations or not library.isidentifier():
         return False
-    return any((Path(each) / "pipelines" / library).is_dir() for each in spec.submodule_search_locations)
+    places = [Path(each) / "pipelines" for each in spec.submodule_search_locations]
+    return any((place / each / library).is_dir() for place in places for each in ("", "deprecated"))
 
 
 def _has_weights(class_name: str) -> bool:
@@ -456,7 +527,7 @@ def files(facts: ModelFacts, dtype: Dtype) -> dict[str, weights.Choice]:
     """Return the weight files that a run in `dtype` reads, by component."""
     half = weights.is_half(dtype)
     held = facts.single.parts if facts.single else {}
-    chosen = {name: weights.choose(facts.folder / name, half=half) for name in facts.weight_bytes if name not in held}
+    chosen = {name: weights.choose(facts.place(name), half=half) for name in facts.weight_bytes if name not in held}
     found = {name: each for name, each in chosen.items() if each is not None}
     if facts.single is None:
         return found
@@ -470,7 +541,15 @@ def paths(facts: ModelFacts, dtype: Dtype) -> list[Path]:
 
 
 def weights_sha256(facts: ModelFacts, dtype: Dtype, *, memory: Path | None = None) -> str:
-    """Return the model's hash for the recipe: over the names and contents of the weight files that `dtype` reads."""
+    """Return the model's hash for the recipe: over the names and contents of the weight files that `dtype` reads.
+
+    That of a decoder with its prior is over those of the two.
+    """
+    if facts.prior is not None:
+        own = {name: size for name, size in facts.weight_bytes.items() if not name.startswith(PRIOR)}
+        both = (replace(facts, prior=None, weight_bytes=own), facts.prior)
+        told = "\n".join(weights_sha256(each, dtype, memory=memory) for each in both)
+        return hashlib.sha256(told.encode()).hexdigest()
     whole = facts.single.base if facts.single else facts
     return weights.sha256(facts.folder, paths(facts, dtype), cached=whole.source == "hub", memory=memory)
 
@@ -482,14 +561,26 @@ def licence(facts: ModelFacts) -> str | None:
     named = facts.record.get("licence") or facts.record.get("license")
     if isinstance(named, str):
         return named
-    card = facts.folder / "README.md"
+    return next(_card(facts.folder, "license", "license_name"), None)
+
+
+def _card(folder: Path, *names: str) -> Iterator[str]:
+    """Yield what the first lines of the card in `folder` say under `names`: the text, or each of a list of them."""
+    card = folder / "README.md"
     if not card.is_file():
-        return None
+        return
     with card.open(encoding="utf-8", errors="replace") as file:
         head = file.read(8192)
     lines = head.split("---")[1].splitlines() if head.startswith("---") and head.count("---") > 1 else []
-    found = (line.partition(":")[2].strip(" '\"") for line in lines if line.startswith(("license:", "license_name:")))
-    return next((each for each in found if each), None)
+    is_named = False
+    for line in lines:
+        if not line.startswith((" ", "-")):
+            is_named = line.startswith(tuple(f"{each}:" for each in names))
+            text = line.partition(":")[2]
+        else:
+            text = line.strip().removeprefix("-")
+        if is_named:
+            yield from filter(None, (each.strip(" '\"") for each in text.strip().strip("[]").split(",")))
 
 
 def installed() -> list[Installed]:

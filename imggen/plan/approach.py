@@ -37,7 +37,8 @@ class Approach:
     what the model is told because nobody says anything that it could do, None where that is not needed; `seen` are the
     pixels of each picture that its denoiser sees beside the one that it draws. `control_argument` is the pipeline's
     argument for control pictures, None where there are none; `from_noise` says that following them takes away the
-    method's usual strength.
+    method's usual strength; `picture_arguments` are what the pipeline calls the picture that is repainted and its
+    mask, () for what the family's own do.
     """
 
     method: Method | None
@@ -49,6 +50,7 @@ class Approach:
     seen: tuple[int, ...] = ()
     control_argument: str | None = None
     from_noise: bool = False
+    picture_arguments: tuple[str, ...] = ()
 
 
 def choose(case: Case, size: Size, steps: int) -> Approach:
@@ -75,6 +77,9 @@ def _controlled(case: Case, approach: Approach) -> Approach:
         _check_picture(case)
     elif taken is None or not controlnets.among(case):
         return approach
+    elif taken.repainting is not None and controlnets.repaints(case):
+        pipeline, called = taken.repainting, controlnets.REPAINTED
+        return replace(approach, pipeline=pipeline, picture_arguments=called, from_noise=True)
     task = next((task for task, name in case.family.pipelines.items() if name == approach.pipeline), case.request.task)
     if taken is None or task not in taken.pipelines:
         raise RequestError(
@@ -124,6 +129,13 @@ def _strength(case: Case, approach: Approach, steps: int) -> float | None:
         raise RequestError(
             f"--strength {chosen:g} of the {distilled} steps that the model was distilled at are less than {steps}",
             hint=f"--strength {math.ceil(100 * steps / distilled) / 100:g}",
+        )
+    kept = case.family.steps_kept if approach.method != "inpainting" else 0
+    if kept and int(steps * chosen) > steps - kept:
+        raise RequestError(
+            f"--strength {chosen:g} of {steps} steps leaves out none, and {case.family.title} changes a picture only "
+            f"where at least {kept} of them is left out",
+            hint=f"--strength {math.floor(100 * (steps - kept) / steps) / 100:g}" if steps > kept else "more --steps",
         )
     if int(steps * chosen) < 1:
         raise RequestError(

@@ -17,6 +17,8 @@ __all__ = [
     "autoencoder",
     "autoencoder_class",
     "autoencoder_config",
+    "cell",
+    "current_name",
     "find",
     "is_inpainting_model",
     "multiple_of",
@@ -25,6 +27,8 @@ __all__ = [
     "vae_scale",
 ]
 
+_FORMER = {"LuminaText2ImgPipeline": "LuminaPipeline", "Lumina2Text2ImgPipeline": "Lumina2Pipeline"}
+"""What published models call pipelines that diffusers has under another name by now."""
 _LEVELS = ("block_out_channels", "encoder_block_out_channels", "dim_mult")
 
 
@@ -52,6 +56,11 @@ def find(facts: ModelFacts) -> Family:
         f"{facts.reference}: imggen does not know the pipeline class {facts.pipeline!r}, and {read}",
         hint=f"{hint}; the nearest is {guess[0]}" if guess else hint,
     )
+
+
+def current_name(pipeline: str) -> str:
+    """Return what diffusers calls a pipeline class now that a folder may know under its former name."""
+    return _FORMER.get(pipeline, pipeline)
 
 
 def named(name: str) -> Family:
@@ -93,12 +102,19 @@ def vae_scale(facts: ModelFacts) -> int:
     if isinstance(unshuffled, int) and isinstance(halved, int):
         return int(unshuffled * 2 ** (halved - 1))
     levels = next((each for name in _LEVELS if isinstance(each := config.get(name), list) and each), None)
-    return int(2 ** (len(levels) - 1)) if levels else 8
+    # Before the first one, autoencoders of Wan 2.2 may lay pixels together.
+    patch = config.get("patch_size")
+    return int(2 ** (len(levels) - 1)) * (patch if isinstance(patch, int) else 1) if levels else 8
 
 
 def multiple_of(family: Family, facts: ModelFacts) -> int:
     """Return what a picture's edges must be multiples of, in pixels; diffusers wants 8 or more of every U-Net."""
     return max(8, vae_scale(facts) * family.patch * family.block)
+
+
+def cell(family: Family, facts: ModelFacts) -> int:
+    """Return the edge in pixels of what the model repaints as a whole: a latent, or those of one token."""
+    return max(8, vae_scale(facts) * family.patch)
 
 
 def is_inpainting_model(family: Family, facts: ModelFacts) -> bool:

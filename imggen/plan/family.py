@@ -21,7 +21,7 @@ class Reference:
     where nobody says anything. Both edges of a picture have at least `min_size` pixels, the longer one at most
     `max_ratio` times those of the shorter. One of more than `max_pixels` is looked at, and repainted, smaller, and one
     of less than `min_pixels` is looked at larger. `transparent` says that the pictures are looked at
-    with their transparency.
+    with their transparency. `argument` takes them: `images` a list, even of a single one.
     """
 
     tasks: tuple[Task, ...]
@@ -31,6 +31,7 @@ class Reference:
     max_pixels: int
     min_pixels: int = 0
     transparent: bool = False
+    argument: Literal["image", "images"] = "image"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,8 @@ class Family:
     `area_argument` takes the picture's pixels in all, where the pipeline would choose a size of its own area otherwise.
     `steers_above` is the guidance above which a step has more than one pass, `passes` of them: one is for the negative
     prompt. `image_guidance` is how much what is looked at holds against the words, from 1 up; None where no pipeline
-    takes such a number. Below `least_guidance` the pipelines refuse it.
+    takes such a number. Below `least_guidance` the pipelines refuse it. `steps_kept` are the steps that the pipeline
+    which starts from a picture has to leave out at least.
     `cuda_dtypes` are the half precisions in order of preference; `fp16_safe` says whether float16 is one that works.
     `clip` says which of the layers of its CLIP encoders it reads, where it has no other encoders: only these can weigh
     words and read long prompts in chunks.
@@ -142,6 +144,7 @@ class Family:
     area_argument: str | None = None
     steers_above: float = 1.0
     passes: int = 2
+    steps_kept: int = 0
     image_guidance: float | None = None
     distilled_key: str | None = None
     block: int = 1

@@ -122,7 +122,10 @@ def straight(pipeline, shift=3.0, **configs):
         source="folder",
         folder=Path("/models/m"),
         pipeline=pipeline,
-        components={"scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler")},
+        components={
+            "vae": ("diffusers", "AutoencoderKL"),
+            "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler"),
+        },
         configs={"scheduler": {"shift": shift}, **configs},
     )
 

@@ -35,4 +35,37 @@ ROWS: Final[tuple[Family, ...]] = (
         # The size that was asked for, not the nearest that it was trained on.
         extra_arguments={"use_resolution_binning": False},
     ),
+    Family(
+        name="amused",
+        title="aMUSEd",
+        base="amused/amused-512",
+        licence="openrail++",
+        pipelines={
+            "text-to-image": "AmusedPipeline",
+            "image-to-image": "AmusedImg2ImgPipeline",
+            # diffusers 0.42's AmusedInpaintPipeline fits the mask to multiples of 256 pixels, whatever the picture's.
+        },
+        sized_by_image=("image-to-image",),
+        denoiser="transformer",
+        native_pixels=512,
+        patch=2,
+        min_size=128,
+        max_size=1024,
+        steps=12,
+        guidance=10.0,
+        max_tokens=77,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="float16",
+        fp16_safe=True,
+        own_sampler=True,
+        # With all of the steps to make, its pipeline takes the last step for the first and changes nothing.
+        steps_kept=1,
+        vae_class="VQModel",
+        vae_scale=16,
+        slicing_refusal=refusals.NO_SLICES,
+        tile_refusal="its denoiser is no U-Net, whose edges alone can be made to meet",
+        adapter_refusal=refusals.NO_ADAPTERS,
+        blending_refusal="it draws tokens, which no noise is laid over",
+        breeding_refusal="aMUSEd begins with masked tokens, so there is no noise to mix",
+    ),
 )
