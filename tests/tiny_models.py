@@ -22,6 +22,7 @@ from diffusers import (  # noqa: E402
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinKVPipeline,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
     FluxControlPipeline,
@@ -283,6 +284,10 @@ def flux2_klein_base(root: Path):
     return flux2_klein(root, is_distilled=False)
 
 
+def flux2_klein_kv(root: Path):
+    return Flux2KleinKVPipeline(**flux2_klein(root).components)
+
+
 def stable_diffusion_3(root: Path):
     torch.manual_seed(0)
     return StableDiffusion3Pipeline(
@@ -533,6 +538,7 @@ BUILDERS = {
     "flux-kontext": flux_kontext,
     "flux2-klein": flux2_klein,
     "flux2-klein-base": flux2_klein_base,
+    "flux2-klein-kv": flux2_klein_kv,
     "sd3": stable_diffusion_3,
     "pixart-sigma": pixart,
     "pixart-alpha": pixart_alpha,

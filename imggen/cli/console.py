@@ -26,6 +26,7 @@ _TITLES: dict[Stage, str] = {
     "convert": "converting",
     "load": "loading",
     "encode": "reading the prompt",
+    "prior": "composing",
     "denoise": "drawing",
     "decode": "developing",
     "enlarge": "enlarging",

@@ -64,10 +64,11 @@ def pull(
                 console.notes([_offered(offered)], quiet=quiet)
 
         pulled = task.pull(asked, on_event=bar.report, on_offer=tell)
-    if as_json:
-        console.result_json(asdict(pulled))
-        return
-    console.result(str(pulled.file) if pulled.file else f"{pulled.reference}@{pulled.revision}")
+    for each in filter(None, (pulled, pulled.prior)):
+        if as_json:
+            console.result_json({name: value for name, value in asdict(each).items() if name != "prior"})
+        else:
+            console.result(str(each.file) if each.file else f"{each.reference}@{each.revision}")
 
 
 def _offered(offered: "Offered") -> str:

@@ -216,6 +216,9 @@ def incomplete() -> dict[str, int]:
 Chooser = Callable[[list[str]], list[str]]
 """Which of a repository's files are wanted, by their names; raises ModelError where they will not do."""
 
+Look = Callable[[Path], None]
+"""What looks at a snapshot of which only the descriptions are there; raises where its weights are not wanted."""
+
 
 def pipeline_files(repository: str, terms: Terms) -> Chooser:
     """Return what chooses the files that a diffusers pipeline needs.
@@ -297,11 +300,22 @@ def _licence(info: Any) -> str | None:
     return next((each for each in tags if each), None)
 
 
-def obtain(repository: str, revision: str | None, *, choose: Chooser, sketch_in: Path | None, on_event: Report) -> Path:
-    """Return the snapshot's folder with what `choose` picks, fetched; or a sketch of it in the folder `sketch_in`."""
+def obtain(  # noqa: PLR0913 - what to fetch, and how
+    repository: str,
+    revision: str | None,
+    *,
+    choose: Chooser,
+    sketch_in: Path | None,
+    on_event: Report,
+    look: Look | None = None,
+) -> Path:
+    """Return the snapshot's folder with what `choose` picks, fetched; or a sketch of it in the folder `sketch_in`.
+
+    `look` sees the folder as soon as the descriptions are there; what it raises keeps the weights from being fetched.
+    """
     if sketch_in is not None:
         return sketch(repository, revision, choose=choose, folder=sketch_in)
-    return fetch_chosen(repository, revision, choose=choose, on_event=on_event)
+    return bring(ask(repository, revision, choose=choose), on_event=on_event, look=look)
 
 
 def fetch_chosen(
@@ -311,24 +325,26 @@ def fetch_chosen(
     return bring(ask(repository, revision, choose=choose, api=api), on_event=on_event)
 
 
-def bring(offer: Offer, *, on_event: Report) -> Path:
-    """Download what is offered and return the snapshot's folder.
+def bring(offer: Offer, *, on_event: Report, look: Look | None = None) -> Path:
+    """Download what is offered and return the snapshot's folder; `look` sees it before the weights come.
 
     What came in an earlier try is gone on with. Raise ModelError where the hub does not give it, MachineError where
     the disk has no room for it.
     """
     download.check_room(offer)
     with explaining(offer.repository, offer.revision, offer=offer):
-        return _bring(offer, Count(offer, on_event))
+        return _bring(offer, Count(offer, on_event), look)
 
 
-def _bring(offer: Offer, count: Count) -> Path:
+def _bring(offer: Offer, count: Count, look: Look | None) -> Path:
     _name(offer, only_new=True)
     large = [each for each in offer.files if download.is_large(offer, each)]
     small = [each for each in offer.files if each not in large]
     if small:
         # The descriptions first: they tell what a download was for that was cut short.
-        _snapshot(offer, small)
+        described = _snapshot(offer, small)
+        if look is not None:
+            look(described)
     for each in small:
         count.tell(each.name, each.size)
     download.bring(offer, large, count)

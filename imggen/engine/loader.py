@@ -4,7 +4,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import diffusers
 import torch
@@ -30,6 +30,7 @@ from imggen.engine import (
 from imggen.engine.environment import quiet
 from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import ModelError, RequestError
+from imggen.plan import catalog, ip_adapters
 from imggen.plan.family import AUTOENCODERS
 from imggen.plan.progress import Progress, ignore
 from imggen.plan.request import GeneratePlan
@@ -37,6 +38,8 @@ from imggen.plan.request import GeneratePlan
 # T5 has 28 embeddings more than tokens, others a few hundred of 150,000; an empty tokenizer has two tokens in all.
 LEAST_SHARE_OF_TOKENS = 0.9
 NO_LIMIT = 1_000_000
+# Models name the place that it had, or the one that diffusers now takes for its own, and it is in neither.
+_MOVED: Final = {"PaellaVQModel": "diffusers.pipelines.deprecated.wuerstchen"}
 
 
 def import_classes(plan: GeneratePlan) -> None:
@@ -44,7 +47,8 @@ def import_classes(plan: GeneratePlan) -> None:
     for name in (_own_class(plan), plan.pipeline):
         getattr(diffusers, name, None)
     for library, class_name in plan.model.components.values():
-        getattr(_library(library), class_name, None)
+        if class_name not in _MOVED:
+            getattr(_library(library), class_name, None)
 
 
 def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = ignore) -> Any:
@@ -84,6 +88,7 @@ def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
     choices = store.files(plan.model, plan.dtype)
     modules = {}
     replaced = autoencoders.find(plan)
+    is_staged = catalog.named(plan.family).stages is not None
     for number, (component, choice) in enumerate(choices.items()):
         on_event(Progress(stage="load", step=number, steps=len(choices)))
         if component == "vae" and replaced is not None:
@@ -91,17 +96,38 @@ def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
         else:
             modules[component] = _component(plan, component, choice.variant)
     with failures.explained(plan, name):
-        pipeline = pipeline_class.from_pretrained(
-            str(plan.model.folder),
-            dtype=TORCH_DTYPES[plan.dtype],
-            use_safetensors=None if plan.allow_pickle else True,
-            local_files_only=True,
-            **modules,
-            **_initial(pipeline_class, plan),
-            **_left_out(pipeline_class, plan),
-        )
+        if is_staged:
+            pipeline = pipeline_class(**modules, **_texts(plan, modules))
+        else:
+            pipeline = _read(pipeline_class, plan, modules)
     on_event(Progress(stage="load", step=len(choices), steps=len(choices)))
     return pipeline
+
+
+def _texts(plan: GeneratePlan, modules: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of a model in two stages that have no weights, each from its folder.
+
+    diffusers' own loader finds one folder only, follows the card of a combined one to a prior on the hub, and has lost
+    the class of Stable Cascade's autoencoder.
+    """
+    parts = {name: each for name, each in plan.model.components.items() if name not in modules}
+    return {
+        name: _class(library, class_name).from_pretrained(str(plan.model.place(name)), local_files_only=True)
+        for name, (library, class_name) in parts.items()
+    }
+
+
+def _read(pipeline_class: Any, plan: GeneratePlan, modules: Mapping[str, Any]) -> Any:
+    """Return the pipeline of the class, read from the model's folder but for `modules`, which are there."""
+    return pipeline_class.from_pretrained(
+        str(plan.model.folder),
+        dtype=TORCH_DTYPES[plan.dtype],
+        use_safetensors=None if plan.allow_pickle else True,
+        local_files_only=True,
+        **modules,
+        **_initial(pipeline_class, plan),
+        **_left_out(pipeline_class, plan),
+    )
 
 
 def _own_class(plan: GeneratePlan) -> str:
@@ -163,9 +189,9 @@ def _component(plan: GeneratePlan, name: str, variant: str | None) -> Any:
     if placement.goes_straight(plan):
         options["device_map"] = plan.device
     with failures.explained(plan, f"{name} ({class_name})"):
-        component_class = getattr(_library(library), class_name)
+        component_class = _class(library, class_name)
         module, report = component_class.from_pretrained(
-            str(plan.model.folder / name),
+            str(plan.model.place(name)),
             dtype=TORCH_DTYPES[plan.component_dtypes.get(name, plan.dtype)],
             use_safetensors=None if plan.allow_pickle else True,
             local_files_only=True,
@@ -175,6 +201,10 @@ def _component(plan: GeneratePlan, name: str, variant: str | None) -> Any:
         )
     _check_keys(plan, name, report)
     return module
+
+
+def _class(library: str, name: str) -> Any:
+    return getattr(importlib.import_module(_MOVED[name]) if name in _MOVED else _library(library), name)
 
 
 def _library(name: str) -> Any:
@@ -233,7 +263,9 @@ def _adapt(pipeline: Any, plan: GeneratePlan, added: tuple[loras.Ready, ...] | N
     embeddings.add(pipeline, plan)
     shown = next((each for each in plan.adapters if each.asked.kind == "ip-adapter"), None)
     if shown is not None:
-        adapters.load_ip_adapter(pipeline, shown, allow_pickle=plan.allow_pickle)
+        layout = ip_adapters.FAMILIES[plan.family].layout
+        dtype = TORCH_DTYPES[plan.dtype]
+        adapters.load_ip_adapter(pipeline, shown, layout, dtype=dtype, allow_pickle=plan.allow_pickle)
 
 
 def _schedule(pipeline: Any, plan: GeneratePlan) -> None:
@@ -271,7 +303,9 @@ def set_tile(vae: Any, edge: int) -> None:
     `enable_tiling()` alone leaves SDXL's tile at 1024 pixels, which saves nothing at its own size.
     """
     if hasattr(vae, "tile_sample_min_height"):
-        stride = edge * 3 // 4
+        # Only where a quarter of a tile is whole latents do the tiles meet.
+        quarter = max(1, edge // vae.spatial_compression_ratio // 4) * vae.spatial_compression_ratio
+        edge, stride = 4 * quarter, 3 * quarter
         vae.enable_tiling(
             tile_sample_min_height=edge,
             tile_sample_min_width=edge,

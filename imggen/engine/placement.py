@@ -11,6 +11,7 @@ from typing import Any
 import platformdirs
 import psutil
 import torch
+from diffusers import PriorTransformer
 from diffusers.hooks import apply_group_offloading
 
 from imggen.engine import controlnets
@@ -20,6 +21,7 @@ from imggen.plan.memory import text
 from imggen.plan.request import GeneratePlan
 
 _PREFIX = "imggen-layers-"
+_STAGES = ("prior_pipe", "decoder_pipe")
 _LARGEST_PID = 2**31 - 1
 
 
@@ -27,10 +29,14 @@ def place(pipeline: Any, plan: GeneratePlan, *, root: Path | None = None) -> Non
     """Put the parts of `pipeline` where `plan` wants them; `root` is the folder for those that rest on the disk."""
     if plan.offload in ("group", "disk", "sequential"):
         controlnets.unshare(pipeline)
+    if plan.offload != "none":
+        _free_statistics(pipeline, plan.device)
     if plan.offload == "model":
-        pipeline.enable_model_cpu_offload(device=plan.device)
+        for each in stages(pipeline):
+            each.enable_model_cpu_offload(device=plan.device)
     elif plan.offload == "sequential":
-        pipeline.enable_sequential_cpu_offload(device=plan.device)
+        for each in stages(pipeline):
+            each.enable_sequential_cpu_offload(device=plan.device)
     elif plan.offload == "group":
         _offload_layers(pipeline, plan, None)
     elif plan.offload == "disk":
@@ -39,6 +45,34 @@ def place(pipeline: Any, plan: GeneratePlan, *, root: Path | None = None) -> Non
         )
     else:
         pipeline.to(plan.device)
+
+
+def stages(pipeline: Any) -> tuple[Any, ...]:
+    """Return the pipelines that run one after the other in `pipeline`, most often only itself.
+
+    diffusers' combined pipelines hand their own parts to two others, which are what offloading and progress are for.
+    """
+    inner = tuple(getattr(pipeline, name, None) for name in _STAGES)
+    return (pipeline,) if None in inner else inner
+
+
+def free(pipeline: Any) -> None:
+    """Put off the parts of `pipeline` that wait, as its call does at its end."""
+    for each in stages(pipeline):
+        each.maybe_free_model_hooks()
+
+
+def _free_statistics(pipeline: Any, device: str) -> None:
+    """Let the prior of Kandinsky be put off, of which diffusers keeps all on the device for two vectors.
+
+    It asks for these between two of its runs, when they would be put off too; so they are kept besides.
+    """
+    for stage in stages(pipeline):
+        prior = getattr(stage, "prior", None)
+        if isinstance(prior, PriorTransformer):
+            std, mean = (each.detach().to(device, copy=True) for each in (prior.clip_std, prior.clip_mean))
+            vars(prior)["post_process_latents"] = lambda latents, std=std, mean=mean: latents * std + mean
+            vars(stage).update(_exclude_from_cpu_offload=[], model_cpu_offload_seq="text_encoder->prior->image_encoder")
 
 
 def goes_straight(plan: GeneratePlan) -> bool:

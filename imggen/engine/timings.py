@@ -64,10 +64,11 @@ class Stopwatch:
             return None
         count = len(self._pictures)
         seconds = {each: round(value, 4) for each, value in self._seconds.items()}
-        rest = sum(value for each, value in seconds.items() if each not in ("download", "load", "denoise"))
+        steps_of_both = seconds.get("prior", 0.0) + seconds.get("denoise", 0.0)
+        rest = sum(value for each, value in seconds.items() if each not in ("download", "load", "prior", "denoise"))
         return Taken(
             load_seconds=seconds.get("load", 0.0),
-            step_seconds=seconds.get("denoise", 0.0) / count / max(1, steps),
+            step_seconds=steps_of_both / count / max(1, steps),
             rest_seconds=rest / count,
             when=datetime.now(UTC).isoformat(timespec="seconds"),
         )

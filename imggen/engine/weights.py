@@ -5,7 +5,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,10 @@ CHUNK_BYTES = 4 << 20
 REMEMBERED_BYTES = 64 << 20
 
 
+def _welcome(_: str) -> None:
+    pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class Terms:
     """On what terms a model may be had.
@@ -42,7 +46,7 @@ class Terms:
     `offline` forbids fetching; `allow_pickle` permits weights that can run code when they are read; `half` prefers
     half-precision files where a model has both kinds. Of the components in `without` only the small files count: their
     weights come from elsewhere. With a `sketch`, what is not here is not fetched but sketched in that folder, so that
-    a plan can be made.
+    a plan can be made. `allow` raises for the reference of what would complete a model, and may not be used.
     """
 
     offline: bool = False
@@ -50,6 +54,7 @@ class Terms:
     half: bool = True
     without: tuple[str, ...] = ()
     sketch: Path | None = None
+    allow: Callable[[str], None] = _welcome
 
 
 @dataclass(frozen=True, kw_only=True)

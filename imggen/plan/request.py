@@ -224,7 +224,8 @@ class GeneratePlan:
     are the pictures that it starts from, `weights` the parents' shares in their order, `change` what is done to them;
     `adapters` are added to the model in their order, each checked against it; `quantize` is how the denoiser's weights
     are stored, `memory` what all of it is estimated to take;
-    `control_argument` is the call's argument for control pictures, None where there are none;
+    `control_argument` is the call's argument for control pictures, None where there are none; `picture_arguments` are
+    those for the picture that is repainted and its mask, () for what the family's own pipelines call them;
     `tile` names the axes along which the picture shall repeat without a seam.
     """
 
@@ -265,6 +266,7 @@ class GeneratePlan:
     memory: MemoryNeed | None = None
     change: Change | None = None
     control_argument: str | None = None
+    picture_arguments: tuple[str, ...] = ()
     tile: Axes | None = None
     prompts: tuple[str, ...] = ()
     negative_prompts: tuple[str, ...] = ()

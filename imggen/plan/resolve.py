@@ -281,6 +281,8 @@ def _shown(case: Case, way: Approach) -> tuple[str, ...]:
     control = () if way.control_argument is None else (way.control_argument,)
     beside = ("ip_adapter_image",) if ip_adapters.of(case.adapters) else ()
     mask = (case.family.mask_argument,) if way.method == "inpainting" else ()
+    if way.picture_arguments:
+        return (*way.picture_arguments, *beside)
     return (*(_PICTURE_ARGUMENTS.get(way.method, ()) if way.method else ()), *mask, *control, *beside)
 
 
@@ -299,6 +301,7 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         weights=decided.alteration.weights,
         change=decided.alteration.change,
         control_argument=decided.approach.control_argument,
+        picture_arguments=decided.approach.picture_arguments,
         adapters=case.adapters,
         tile=decided.tile,
         steps=steered.steps,

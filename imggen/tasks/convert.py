@@ -183,12 +183,15 @@ def _stem(choice: weights.Choice) -> str:
 
 def _copy(facts: ModelFacts, dtype: Dtype, place: Path) -> None:
     """Copy all that is no weights: descriptions, vocabularies, the licence and the card."""
-    folders = [facts.folder, *(facts.folder / name for name in facts.components)]
-    for folder in folders:
+    folders = {place: facts.folder, **{place / name: facts.place(name) for name in facts.components}}
+    for target, folder in folders.items():
         for path in sorted(each for each in folder.iterdir() if each.is_file() and _is_kept(each)):
-            copied = place / path.relative_to(facts.folder)
-            copied.parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, copied)
+            target.mkdir(exist_ok=True)
+            shutil.copyfile(path, target / path.name)
+    if facts.prior is not None:
+        # Of two folders one is made, which says so.
+        index = {"_class_name": facts.pipeline, **{name: list(each) for name, each in facts.components.items()}}
+        (place / store.INDEX).write_text(json.dumps(index, indent=2) + "\n")
     for name in facts.components:
         config = place / name / "config.json"
         if config.is_file():
@@ -212,7 +215,7 @@ def _state(config: Path, dtype: Dtype) -> None:
 
 def _note(facts: ModelFacts, dtype: Dtype, card: Path) -> None:
     source = f"{facts.reference}@{facts.revision}" if facts.revision else facts.reference
-    source += f", with the rest of {facts.single.base.reference}" if facts.single else ""
+    source += f", with the rest of {facts.base.reference}" if facts.base else ""
     line = f"Converted by imggen {imggen.__version__} from {source}: the weights are stored in {dtype}.\n"
     before = card.read_text(encoding="utf-8", errors="surrogateescape") if card.is_file() else ""
     ending = "" if not before else "\n" if before.endswith("\n") else "\n\n"

@@ -105,6 +105,7 @@ class Descent:
 _DOING: dict[Stage, str] = {
     "load": "loading",
     "encode": "reading what was given",
+    "prior": "composing",
     "denoise": "denoising",
     "decode": "decoding",
     "write": "writing",

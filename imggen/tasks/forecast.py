@@ -1,6 +1,6 @@
 """What a plan costs before anything is fetched or loaded: bytes, memory, time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -8,7 +8,7 @@ from typing import Final
 from imggen.engine import store, timings
 from imggen.plan import memory
 from imggen.plan.machine import Machine
-from imggen.plan.request import GeneratePlan
+from imggen.plan.request import GeneratePlan, ModelFacts
 
 UNKNOWN: Final = "not known yet: no picture like it was made with it here"
 
@@ -37,7 +37,7 @@ def foresee(plan: GeneratePlan, machine: Machine, *, sketch: Path | None = None)
     taken = timings.recall(plan)
     return Forecast(
         family=plan.family,
-        licence=store.licence(plan.model),
+        licence=_licence(plan.model),
         download_bytes=_missing(plan, sketch) if sketch else 0,
         needed_bytes=plan.memory.peak_bytes if plan.memory else None,
         free_bytes=gpu.free_bytes if gpu else machine.free_bytes,
@@ -55,6 +55,12 @@ def lines(forecast: Forecast) -> Iterator[str]:
     yield f"to download: {download}"
     time = forecast.basis if forecast.seconds is None else f"about {_duration(forecast.seconds)} ({forecast.basis})"
     yield f"time: {time}"
+
+
+def _licence(model: ModelFacts) -> str | None:
+    """Return the licence of the model, and that of its prior where it is another one."""
+    stated = [store.licence(each) for each in (model, model.prior) if each is not None]
+    return " and ".join(dict.fromkeys(each or "not stated" for each in stated)) if any(stated) else None
 
 
 def _duration(seconds: float) -> str:
@@ -75,14 +81,14 @@ def _missing(plan: GeneratePlan, sketch: Path) -> int:
     # huggingface_hub reads its variables once, so this import waits as in the store.
     from imggen.engine import hub
 
-    places = [plan.model.folder, *(each.files[0] for each in plan.adapters if each.files)]
+    places = [*_folders(plan), *_adapter_files(plan)]
     folders = {hub.snapshot_of(each) for each in places if each.is_relative_to(sketch)}
     return sum(hub.missing_bytes(each) for each in folders if each)
 
 
 def settled(plan: GeneratePlan, sketch: Path) -> GeneratePlan:
     """Return the plan with the places that files will have in the hub's cache, in place of those in the sketch."""
-    if not any(each.is_relative_to(sketch) for each in (plan.model.folder, *_adapter_files(plan))):
+    if not any(each.is_relative_to(sketch) for each in (*_folders(plan), *_adapter_files(plan))):
         return plan
     from imggen.engine import hub
 
@@ -92,9 +98,19 @@ def settled(plan: GeneratePlan, sketch: Path) -> GeneratePlan:
 
     return replace(
         plan,
-        model=replace(plan.model, folder=home(plan.model.folder)),
+        model=_moved(plan.model, home),
         adapters=tuple(replace(each, files=tuple(map(home, each.files))) for each in plan.adapters),
     )
+
+
+def _folders(plan: GeneratePlan) -> tuple[Path, ...]:
+    prior = plan.model.prior
+    return (plan.model.folder,) if prior is None else (plan.model.folder, prior.folder)
+
+
+def _moved(model: ModelFacts, home: Callable[[Path], Path]) -> ModelFacts:
+    prior = None if model.prior is None else _moved(model.prior, home)
+    return replace(model, folder=home(model.folder), prior=prior)
 
 
 def _adapter_files(plan: GeneratePlan) -> Iterator[Path]:

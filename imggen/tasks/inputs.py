@@ -64,7 +64,8 @@ def _wanted(request: GenerateRequest) -> Iterator[tuple[Role, str]]:
             raise RequestError("style needs a picture that has it", hint="--like painting.png")
         yield "style", request.like
     for each in controls.of(request):
-        yield "control", each.image
+        if each.image:
+            yield "control", each.image
     shown = ip_adapters.image(request)
     if shown is not None:
         yield "shown", shown
@@ -148,7 +149,7 @@ def _lay_changed(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
             hint="--fit pad, or its own size",
         )
     kept = layout.feathered(mask, change.feather)
-    seen = _in_cells(layout.extend(mask, plan.canvas), catalog.multiple_of(catalog.named(plan.family), plan.model))
+    seen = _in_cells(layout.extend(mask, plan.canvas), catalog.cell(catalog.named(plan.family), plan.model))
     return Laid(images=images, mask=seen, original=fitted[0], kept=kept)
 
 

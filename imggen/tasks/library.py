@@ -13,6 +13,7 @@ from imggen.errors import CheckError, ModelError, RequestError
 from imggen.plan import adaptation
 from imggen.plan.progress import Progress, ignore
 from imggen.tasks import governance
+from imggen.tasks.governance import Governance
 
 Report = Callable[[Progress], None]
 
@@ -44,7 +45,10 @@ class Offered:
 
 @dataclass(frozen=True, kw_only=True)
 class Pulled:
-    """A model, or one file of the hub, that is here now. `fetched_bytes` came in this run."""
+    """A model, or one file of the hub, that is here now. `fetched_bytes` came in this run.
+
+    `prior` is what completes it where it is a decoder.
+    """
 
     reference: str
     revision: str
@@ -53,16 +57,38 @@ class Pulled:
     size_bytes: int
     fetched_bytes: int
     licence: str | None
+    prior: "Pulled | None" = None
 
 
 def pull(asked: Asked, *, on_event: Report = ignore, on_offer: Callable[[Offered], None] = lambda _: None) -> Pulled:
-    """Fetch a model of the hub, or one file of it, or what is not here of that.
+    """Fetch a model of the hub, or one file of it, or what is not here of that; with a decoder comes its prior.
 
     `on_offer` hears what will come before its first byte.
     """
     environment.prepare()
+    governed = governance.read(None, "pull")
+
+    def look(folder: Path) -> None:
+        prior = store.prior_of(folder)
+        if prior is not None:
+            governance.check_name(governed, prior)
+
+    pulled = _pulled(asked, governed, look, on_event, on_offer)
+    prior = None if pulled.file else store.prior_of(pulled.folder)
+    if prior is None:
+        return pulled
+    return replace(pulled, prior=_pulled(replace(asked, reference=prior), governed, look, on_event, on_offer))
+
+
+def _pulled(
+    asked: Asked,
+    governed: Governance,
+    look: Callable[[Path], None],
+    on_event: Report,
+    on_offer: Callable[[Offered], None],
+) -> Pulled:
     name, revision, file = _named(asked.reference)
-    governance.check_name(governance.read(None, "pull"), aliases.real(asked.reference))
+    governance.check_name(governed, aliases.real(asked.reference))
     if environment.is_offline():
         raise ModelError(f"{name} cannot be fetched: HF_HUB_OFFLINE is set", hint=f"HF_HUB_OFFLINE=0 {_pull(asked)}")
     # See the store for why this import waits.
@@ -85,7 +111,7 @@ def pull(asked: Asked, *, on_event: Report = ignore, on_offer: Callable[[Offered
             gated=offer.gated,
         )
     )
-    folder = hub.bring(offer, on_event=on_event)
+    folder = hub.bring(offer, on_event=on_event, look=None if file else look)
     return Pulled(
         reference=name,
         revision=offer.commit,

@@ -6,7 +6,7 @@ from typing import Any
 from imggen.engine import environment, store
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError
-from imggen.plan import ability, catalog, checkpoint, record, samplers
+from imggen.plan import ability, catalog, checkpoint, record, samplers, stages
 from imggen.plan.request import ModelFacts
 
 SCHEMA = 1
@@ -31,6 +31,7 @@ def show(reference: str, *, base: str | None = None, terms: Terms = store.DEFAUL
         "licence": store.licence(facts),
         "size_bytes": sum(facts.weight_bytes.values()),
         **checkpoint.summary(facts),
+        **stages.summary(facts),
         "components": {name: _component(facts, name) for name in facts.components},
         **_abilities(facts),
         "vocabulary": facts.record.get("vocabulary", {}),

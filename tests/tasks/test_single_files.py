@@ -117,7 +117,7 @@ def test_a_base_of_another_family_is_refused_before_any_weights_are_read(files, 
 
 
 def test_a_base_beside_a_whole_model_is_a_wrong_request(tiny_models):
-    with pytest.raises(RequestError, match="only a single file has a base"):
+    with pytest.raises(RequestError, match="only a single file and a decoder have a base"):
         generate.plan(ask(model=str(tiny_models("sd")), base=str(tiny_models("sd")), output="-"))
 
 

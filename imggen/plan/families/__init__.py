@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from imggen.plan.families import editors, flux, pixels, qwen, staged, transformers, unets
+from imggen.plan.families import bria, editors, flux, pixels, qwen, staged, transformers, unets
 from imggen.plan.family import Family
 
 FAMILIES: Final[tuple[Family, ...]] = (
@@ -10,6 +10,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     *flux.ROWS,
     *transformers.ROWS,
     *qwen.ROWS,
+    *bria.ROWS,
     *editors.ROWS,
     *staged.ROWS,
     *pixels.ROWS,

@@ -1,0 +1,313 @@
+"""Pictures in two stages: a decoder with its prior, in one folder or in two, against plain diffusers."""
+
+import functools
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import accelerate
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from imggen.engine import environment, loader, sampler, store
+from imggen.errors import CheckError, ModelError, RequestError
+from imggen.plan import catalog, resolve
+from imggen.plan.request import GenerateRequest
+from imggen.tasks import convert, generate, models
+from tests import tiny_staged
+from tests.tiny_models import BUILDERS, tiny_models
+
+__all__ = ["tiny_models"]
+
+FAMILIES = tuple(tiny_staged.BUILDERS)
+WORDS = ("stable-cascade", "kandinsky22")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_with_pictures(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    levels = np.random.default_rng(1).integers(0, 256, (8, 16, 3), dtype=np.uint8)
+    Image.fromarray(levels).resize((128, 64), Image.Resampling.BICUBIC).save("photo.png")
+    mask = Image.new("L", (128, 64))
+    mask.paste(255, (32, 16, 96, 48))
+    mask.save("mask.png")
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory):
+    """A tiny model of each family as diffusers holds it, and the folders of its decoder and its prior."""
+    root = tmp_path_factory.mktemp("staged")
+
+    @functools.cache
+    def part(name):
+        with environment.quiet():
+            pipeline = BUILDERS[name](root)
+            pipeline.set_progress_bar_config(disable=True)
+            tiny_staged.split(pipeline, root / name / "decoder", root / name / "prior")
+        return pipeline, root / name / "decoder", root / name / "prior"
+
+    return part
+
+
+def ask(parts, name, **changes):
+    _, decoder, prior = parts(name)
+    edge = 256 if name == "stable-cascade" else 64
+    said = {"prompt": "a red apple", "seed": "7", "dtype": "float32", "device": "cpu", "steps": 2, "watermark": "off"}
+    said |= {"output": "out.png", "model": str(decoder), "base": str(prior)}
+    if changes.get("task", "text-to-image") == "text-to-image":
+        said["size"] = f"{edge}x{edge}"
+    return GenerateRequest(**said | changes)
+
+
+LOADED = {}
+
+
+def kept(plan, **_):
+    """The model of `plan`, loaded once, in the class that the plan names."""
+    if plan.model.folder not in LOADED:
+        LOADED[plan.model.folder] = loader.load(plan)
+    return loader.switch(LOADED[plan.model.folder], plan)
+
+
+def draw(request, load=loader.load, **options):
+    (made,) = generate.generate(request, load=load, **options)
+    return made.recipe, pixels("out.png")
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def opened(path, mode="RGB"):
+    with Image.open(path) as picture:
+        return picture.convert(mode)
+
+
+def plain(parts, plan, **shown):
+    """The pixels of a script without imggen: diffusers' combined pipeline for the task."""
+    with environment.quiet():
+        task = getattr(diffusers, plan.pipeline)(**parts(plan.family)[0].components)
+        task.set_progress_bar_config(disable=True)
+        return np.asarray(task(**plan.arguments, **shown, generator=torch.Generator("cpu").manual_seed(7)).images[0])
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_two_folders_draw_what_one_does_and_what_plain_diffusers_draws(parts, tiny_models, name):
+    request = ask(parts, name)
+    recipe, drawn = draw(request)
+    np.testing.assert_array_equal(drawn, plain(parts, generate.plan(request)))
+    assert drawn.std() > 1
+    assert (recipe.family, recipe.model, recipe.base) == (name, *map(str, parts(name)[1:]))
+    again, one = draw(ask(parts, name, model=str(tiny_models(name)), base=None))
+    np.testing.assert_array_equal(drawn, one)
+    assert again.base is None
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words_guidance_and_what_to_steer_away_from_change_the_picture(parts, name):
+    drawn = draw(ask(parts, name), kept)[1]
+    for said in ({"prompt": "blue"}, {"guidance": 9.5}, {"negative_prompt": "blue"}):
+        assert (draw(ask(parts, name, **said), kept)[1] != drawn).any(), said
+    with pytest.raises(RequestError, match="looks at a negative prompt only when guidance is above 1"):
+        generate.plan(ask(parts, name, guidance=1, negative_prompt="blue"))
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_picture_is_made_again_from_its_recipe(parts, name):
+    drawn = draw(ask(parts, name), kept)[1]
+    shutil.copy("out.png", "first.png")
+    again = GenerateRequest(from_file="first.png", output="out.png", watermark="off")
+    notes = []
+    np.testing.assert_array_equal(drawn, draw(again, kept, on_note=notes.append)[1])
+    assert not [each for each in notes if "may differ" in each]
+
+
+def test_a_picture_that_is_no_square_is_started_from_as_it_lies(parts):
+    request = ask(parts, "kandinsky22", task="image-to-image", images=("photo.png",), steps=4, strength=0.5)
+    recipe, drawn = draw(request)
+    plan = generate.plan(request)
+    assert drawn.shape == (64, 128, 3)
+    assert (recipe.change.method, recipe.change.strength) == ("image-to-image", 0.5)
+    np.testing.assert_array_equal(drawn, plain(parts, plan, image=opened("photo.png")))
+
+
+def test_a_part_is_repainted_by_the_model_that_was_made_for_it(parts):
+    request = ask(parts, "kandinsky22-inpaint", task="inpaint", images=("photo.png",), mask="mask.png")
+    recipe, drawn = draw(request)
+    assert (recipe.change.method, recipe.change.strength) == ("inpainting", None)
+    shown = {"image": opened("photo.png"), "mask_image": opened("mask.png", "L")}
+    wanted = plain(parts, generate.plan(request), **shown)
+    inside = np.asarray(opened("mask.png", "L")) > 0
+    np.testing.assert_array_equal(drawn[inside], wanted[inside])
+    np.testing.assert_array_equal(drawn[~inside], np.asarray(opened("photo.png"))[~inside])
+    with pytest.raises(
+        RequestError, match=r"--strength 0\.5: Kandinsky 2.2 Inpaint has a pipeline for it, which starts"
+    ):
+        generate.plan(
+            ask(parts, "kandinsky22-inpaint", task="inpaint", images=("photo.png",), mask="mask.png", strength=0.5)
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "other"),
+    [("stable-cascade", 20, {"num_inference_steps": 10}), ("kandinsky22", 50, {"prior_num_inference_steps": 25})],
+)
+def test_the_plan_says_whose_the_steps_are(parts, name, steps, other):
+    plan = generate.plan(ask(parts, name, steps=None))
+    assert plan.steps == steps
+    assert other.items() <= plan.arguments.items()
+    (line,) = (each for each in resolve.explain(plan) if each.startswith("steps:"))
+    assert catalog.named(name).stages.others in line
+    assert f"base: {parts(name)[2]} (the prior; gives " in "\n".join(resolve.explain(plan))
+    record = json.loads(resolve.to_json(plan))["model"]
+    assert record["base"]["reference"] == str(parts(name)[2])
+    assert record["weight_bytes"] > sum(
+        store.read(parts(name)[1], reference="x", source="folder").weight_bytes.values()
+    )
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_both_stages_tell_how_far_they_are(parts, name):
+    events = []
+    draw(ask(parts, name), kept, on_event=events.append)
+    seen = [
+        (each.stage, each.step, each.steps) for each in events if each.stage in ("encode", "prior", "denoise", "decode")
+    ]
+    stages = list(dict.fromkeys(stage for stage, _, _ in seen))
+    assert stages == ["encode", "prior", "denoise", "decode"]
+    second = generate.plan(ask(parts, name)).arguments["num_inference_steps"]
+    first = generate.plan(ask(parts, name)).arguments["prior_num_inference_steps"]
+    assert ("prior", first, first) in seen
+    assert ("denoise", second, second) in seen
+
+
+# Where diffusers 0.42.1 reads the two vectors of Kandinsky's prior, they would be put off.
+@pytest.mark.parametrize(
+    ("name", "offload"),
+    [
+        ("stable-cascade", "model"),
+        ("stable-cascade", "group"),
+        ("stable-cascade", "sequential"),
+        ("kandinsky22", "model"),
+        ("kandinsky22", "group"),
+        ("kandinsky22", "disk"),
+        ("kandinsky22", "sequential"),
+    ],
+)
+def test_where_the_parts_rest_changes_no_pixel(parts, monkeypatch, tmp_path, name, offload):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    # As in the tests of placement: tensors in main memory have no number of a device.
+    put_off = accelerate.cpu_offload
+    monkeypatch.setattr(
+        accelerate, "cpu_offload", lambda module, device, **options: put_off(module, torch.device("cpu"), **options)
+    )
+    plan = generate.plan(ask(parts, name))
+    few = {each: 2 for each in plan.arguments if each.endswith("num_inference_steps")}
+    plan = replace(plan, arguments=plan.arguments | few)
+    pipeline = loader.load(replace(plan, offload=offload))
+    wanted = plain(parts, plan)
+    # The second picture goes through what the first one has put off.
+    for _ in range(2):
+        (drawn,) = sampler.sample(pipeline, plan)
+        np.testing.assert_array_equal(np.asarray(drawn.image), wanted)
+
+
+def test_a_prior_alone_names_the_decoder(parts):
+    prior = parts("kandinsky22")[2]
+    with pytest.raises(
+        ModelError, match=r"is the prior of Kandinsky 2\.2, which draws no pictures by itself"
+    ) as caught:
+        generate.plan(ask(parts, "kandinsky22", model=str(prior), base=None))
+    assert caught.value.hint == f"--model kandinsky-community/kandinsky-2-2-decoder --base {prior}"
+
+
+def test_a_prior_of_another_family_is_refused_by_its_class(parts):
+    for base in (parts("kandinsky22")[2], parts("kandinsky22")[1]):
+        with pytest.raises(
+            ModelError, match=r"is a decoder of Stable Cascade, and its base .* is no prior of that"
+        ) as caught:
+            generate.plan(ask(parts, "stable-cascade", base=str(base)))
+        assert caught.value.hint == "--base stabilityai/stable-cascade-prior, or another prior of Stable Cascade"
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "other"),
+    [
+        ("kandinsky22", "embedding_dim", "unet.encoder_hid_dim 32"),
+        ("stable-cascade", "out_channels", "decoder.effnet_in_channels 16"),
+    ],
+)
+def test_a_prior_of_other_embeddings_is_refused_before_its_weights_are_read(parts, name, key, other):
+    base = Path(shutil.copytree(parts(name)[2], "prior"))
+    config = base / "prior" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {key: 768}))
+    with pytest.raises(ModelError, match=rf"{other}, its base prior has prior.{key} 768: they do not belong"):
+        generate.plan(ask(parts, name, base="prior"))
+
+
+def test_a_decoder_without_its_prior_says_what_to_fetch(parts):
+    with pytest.raises(ModelError, match=r"draws nothing without its prior, and .*-2-2-prior cannot be had") as caught:
+        generate.plan(ask(parts, "kandinsky22", base=None, offline=True))
+    assert "imggen models pull kandinsky-community/kandinsky-2-2-prior; or --base FOLDER" in caught.value.hint
+
+
+def test_a_card_that_names_no_model_of_the_hub_is_refused(parts):
+    decoder = Path(shutil.copytree(parts("kandinsky22")[1], "decoder"))
+    (decoder / "README.md").write_text("---\nprior:\n- ../../secret\n---\n")
+    with pytest.raises(ModelError, match=r"its card names '[./]+secret' as its prior, which is no model of the hub"):
+        generate.plan(ask(parts, "kandinsky22", model="decoder", base=None))
+
+
+def test_a_card_in_a_folder_of_both_leads_nowhere(parts, tiny_models):
+    folder = Path(shutil.copytree(tiny_models("kandinsky22"), "both"))
+    (folder / "README.md").write_text("---\nprior:\n- nobody/nothing\n---\n")
+    np.testing.assert_array_equal(
+        draw(ask(parts, "kandinsky22", model="both", base=None))[1], draw(ask(parts, "kandinsky22"), kept)[1]
+    )
+
+
+def test_a_policy_holds_for_both(parts, tmp_path):
+    for place in parts("kandinsky22")[1:]:
+        Path("rules.toml").write_text(f'schema = 1\n[models]\ndeny = ["folder:{place}"]\n')
+        with pytest.raises(CheckError, match="models"):
+            generate.plan(ask(parts, "kandinsky22", policy="rules.toml"))
+    Path("rules.toml").write_text('schema = 1\n[models]\ndeny = ["kandinsky-community/*"]\n')
+    with pytest.raises(CheckError, match="kandinsky-2-2-prior"):
+        generate.plan(ask(parts, "kandinsky22", base=None, policy="rules.toml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "message"),
+    [
+        ("kandinsky22", {"lora": ("x.safetensors",)}, r"diffusers adds no LoRA to Kandinsky 2\.2"),
+        ("kandinsky22", {"embedding": ("x.safetensors:cat",)}, r"diffusers teaches Kandinsky 2\.2 no words"),
+        ("kandinsky22", {"vae": "x.safetensors"}, "reads no latents but those of its own autoencoder"),
+        ("kandinsky22", {"sampler": "euler"}, "euler"),
+        ("kandinsky22", {"size": "96x64"}, "64"),
+        ("kandinsky22", {"vae_tiling": "on"}, "VQModel cannot decode in tiles"),
+        ("stable-cascade", {"size": "320x256"}, "128"),
+        ("stable-cascade", {"tile": "x"}, "makes no seamless pictures"),
+        ("stable-cascade", {"attention_slicing": "on"}, "has no attention slicing"),
+    ],
+)
+def test_what_a_model_in_two_stages_does_not_take_is_refused(parts, name, said, message):
+    save_file({"a.lora_A.weight": torch.zeros(2, 2)}, "x.safetensors")
+    with pytest.raises((RequestError, ModelError), match=message):
+        generate.plan(ask(parts, name, **said))
+
+
+def test_the_two_are_shown_and_become_one_folder(parts):
+    _, decoder, prior = parts("stable-cascade")
+    shown = models.show(str(decoder), base=str(prior))
+    assert (shown["family"], shown["base"]["reference"]) == ("stable-cascade", str(prior))
+    assert "prior_prior" in shown["components"]
+    convert.convert(convert.Wanted(reference=str(decoder), base=str(prior), folder="both", dtype="float32"))
+    first = draw(ask(parts, "stable-cascade"), kept)[1]
+    np.testing.assert_array_equal(first, draw(ask(parts, "stable-cascade", model="both", base=None))[1])
