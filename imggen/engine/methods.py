@@ -91,7 +91,7 @@ def _accompanied(enter: Enter, plan: GeneratePlan, pictures: Pictures) -> Enter:
         beside[plan.control_argument] = controls[0] if len(controls) == 1 else list(controls)
     if pictures.shown is not None:
         beside["ip_adapter_image"] = _on_white(pictures.shown)
-    if not beside:
+    if not beside and not plan.picture_arguments:
         return enter
 
     @contextmanager
@@ -123,10 +123,11 @@ def _from_image(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
 def _inpainting(_: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
     # The pipelines want a mask of black and white; where it runs out is for the one who pastes.
     mask = _solid(pictures)
+    called = plan.picture_arguments or ("image", catalog.named(plan.family).mask_argument)
 
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        yield {"image": pictures.images[0], catalog.named(plan.family).mask_argument: mask}
+        yield dict(zip(called, (pictures.images[0], mask), strict=True))
 
     return enter
 
@@ -224,14 +225,16 @@ def _ip_adapter(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
 def _reference(_: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
     reference = catalog.named(plan.family).reference
     is_transparent = reference is not None and reference.transparent
+    argument = "image" if reference is None else reference.argument
     styles = () if pictures.style is None else (pictures.style if is_transparent else _on_white(pictures.style),)
+    is_list = bool(styles) or argument == "images"
 
     @contextmanager
     def enter(generator: torch.Generator) -> Iterator[dict[str, Any]]:
         # JoyImage-Edit encodes what it looks at with torch's own generator. In a list, Qwen-Image-Edit would not fit
         # the only picture to what it reads.
         with controlnets.seeded(generator.initial_seed()):
-            yield {"image": [pictures.images[0], *styles] if styles else pictures.images[0]}
+            yield {argument: [pictures.images[0], *styles] if is_list else pictures.images[0]}
 
     return enter
 

@@ -309,6 +309,12 @@ def _starting(case: Case, lacks: str) -> str:
             "noise, it only looks at pictures",
             hint=_heritable(case),
         )
+    if case.family.vae_class is None:
+        raise RequestError(
+            f"{case.facts.reference} cannot {_CALLED[case.request.task]}: {lacks}, and {case.family.title} has no "
+            "latents, it draws pixels itself",
+            hint=_heritable(case),
+        )
     if case.request.task == "blend" and "image-to-image" not in case.family.pipelines:
         raise RequestError(
             f"{case.facts.reference} cannot mix pictures: {lacks}, and {case.family.title} has no pipeline that can "

@@ -307,6 +307,19 @@ KINDS: Final[tuple[Kind, ...]] = (
         parts=_CLIP_AND_T5,
     ),
     Kind(
+        title="FLUX.1 Canny or Depth",
+        telling=(
+            (_FLUX_ORIGINAL, "guidance_in.in_layer.weight"),
+            (*_FLUX_DIFFUSERS, "time_text_embed.guidance_embedder.linear_1.weight"),
+        ),
+        when={"in_channels": 128},
+        family="flux-control",
+        class_name="FluxTransformer2DModel",
+        sizes=_FLUX_SIZES,
+        flags=_GUIDANCE,
+        parts=_CLIP_AND_T5,
+    ),
+    Kind(
         title="FLUX.1",
         telling=(
             (_FLUX_ORIGINAL, "guidance_in.in_layer.weight"),

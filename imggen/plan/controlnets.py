@@ -11,6 +11,12 @@ from imggen.plan.case import Case
 from imggen.plan.family import Family
 from imggen.plan.request import ModelFacts, Task
 
+INPAINT: Final = "inpaint"
+"""What ControlNets are called by that follow the picture which is repainted, and none beside it."""
+
+REPAINTED: Final = ("control_image", "control_mask")
+"""What their pipelines call that picture, and its mask."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Controls:
@@ -21,10 +27,12 @@ class Controls:
     class that follows pictures; they go into `image_arguments` of the task, elsewhere into `control_image`.
     `from_noise` are the tasks that start from noise there, although they do not elsewhere. `repaints_by` is the key of
     a ControlNet's config that says how many channels it reads, where those that repaint read the mask and what it
-    leaves beside the picture, and others do not. `several` says that it takes more than one at a time, whose `depth` in
-    layers must then be the same. `fits` are the keys of a ControlNet's config that say the same as those of the
-    denoiser's. `published` maps a kind of picture to the ControlNet that people usually take for it, by its id on the
-    hub; these are for models whose denoiser's config says what `published_for` does.
+    leaves beside the picture, and others do not. `repainting` is the class that repaints by a ControlNet which follows
+    no picture but the one that is repainted, whose holes it sees; such are `published` as `inpaint`. `several` says
+    that it takes more than one at a time, whose `depth` in layers must then be the same. `fits` are the keys of a
+    ControlNet's config that say the same as those of the denoiser's. `published` maps a kind of picture to the
+    ControlNet that people usually take for it, by its id on the hub; these are for models whose denoiser's config says
+    what `published_for` does.
     """
 
     network: str | None
@@ -35,6 +43,7 @@ class Controls:
     image_arguments: Mapping[Task, str] = field(default_factory=dict)
     from_noise: tuple[Task, ...] = ()
     repaints_by: str | None = None
+    repainting: str | None = None
     several: bool = False
     depth: tuple[str, ...] = ()
 
@@ -130,8 +139,8 @@ CONTROLS: Final[Mapping[str, Controls]] = {
     "sdxl-turbo": _SDXL,
     "sd3": Controls(
         network="SD3ControlNetModel",
-        # Its inpainting one repaints the picture that it is given as a control, which needs ControlNets of its own.
         pipelines={"text-to-image": "StableDiffusion3ControlNetPipeline"},
+        repainting="StableDiffusion3ControlNetInpaintingPipeline",
         fits=("in_channels", *_HEADS, "joint_attention_dim", "pooled_projection_dim", "patch_size"),
         several=True,
         depth=("num_layers", "force_zeros_for_pooled_projection"),
@@ -139,6 +148,7 @@ CONTROLS: Final[Mapping[str, Controls]] = {
             "canny": "InstantX/SD3-Controlnet-Canny",
             "pose": "InstantX/SD3-Controlnet-Pose",
             "tile": "InstantX/SD3-Controlnet-Tile",
+            INPAINT: "alimama-creative/SD3-Controlnet-Inpainting",
         },
         # They were made for the first version, of which 3.5 medium has the width too.
         published_for={"num_attention_heads": 24, "qk_norm": None},
@@ -156,8 +166,9 @@ CONTROLS: Final[Mapping[str, Controls]] = {
     "qwen-image": Controls(
         network="QwenImageControlNetModel",
         pipelines={"text-to-image": "QwenImageControlNetPipeline"},
+        repainting="QwenImageControlNetInpaintPipeline",
         fits=("in_channels", *_HEADS, "joint_attention_dim", "axes_dims_rope"),
-        published=dict.fromkeys(_KINDS_OF_UNIONS, _QWEN_UNION),
+        published=dict.fromkeys(_KINDS_OF_UNIONS, _QWEN_UNION) | {INPAINT: "InstantX/Qwen-Image-ControlNet-Inpainting"},
     ),
     "z-image-turbo": replace(_Z_IMAGE, published=dict.fromkeys(_KINDS_OF_UNIONS, _Z_IMAGE_UNION)),
     "z-image": _Z_IMAGE,
@@ -180,6 +191,11 @@ CONTROLS: Final[Mapping[str, Controls]] = {
 }
 """The families that follow control pictures, by name; no other does."""
 
+REFUSALS: Final[Mapping[str, str]] = {
+    "kolors": "diffusers has no pipeline for those that its authors published",
+}
+"""Why a family has none, where there are ControlNets for it."""
+
 TASKS: Final[tuple[Task, ...]] = ("text-to-image", "image-to-image", "inpaint", "outpaint")
 """The tasks in which pictures may stand beside the words."""
 
@@ -201,6 +217,11 @@ def is_built_in(family: Family) -> bool:
 def among(case: Case) -> tuple[AdapterFacts, ...]:
     """Return the ControlNets of the case, in the order of their pictures."""
     return tuple(each for each in case.adapters if each.asked.kind == "controlnet")
+
+
+def repaints(case: Case) -> bool:
+    """Return whether the case's ControlNet follows the picture that is repainted, and none beside it."""
+    return any(each.asked.image is None for each in among(case))
 
 
 def scale(case: Case) -> float | list[float]:
@@ -264,12 +285,24 @@ def _check_fit(adapter: AdapterFacts, denoiser: Mapping[str, object], controls: 
             f"{facts.reference} of {pixels}",
             hint="a ControlNet that was made for this model, or another --model",
         )
+    _check_holes(adapter, controls)
+
+
+def _check_holes(adapter: AdapterFacts, controls: Controls) -> None:
+    """Raise ModelError for a ControlNet that sees holes where there are none, and for one that sees none."""
     extra = adapter.config.get("extra_condition_channels") or adapter.config.get("extra_conditioning_channels")
-    if extra:
+    option, reference = adapter.asked.option, adapter.asked.reference
+    if extra and adapter.asked.image is not None:
+        alone = f'imggen inpaint PICTURE "..." --mask MASK {option} {reference}'
         raise ModelError(
-            f"{adapter.asked.option} {adapter.asked.reference} is for repainting: it wants {extra} channels of a mask "
-            "beside its picture",
-            hint="a ControlNet that follows a picture alone",
+            f"{option} {reference} is for repainting: it wants {extra} channels of a mask, and no picture beside the "
+            "one that is repainted",
+            hint=alone if controls.repainting else "a ControlNet that follows a picture alone",
+        )
+    if not extra and adapter.asked.image is None:
+        raise ModelError(
+            f"{option} {reference} was not made for repainting: it knows no mask",
+            hint=f"{option} {INPAINT}, or a ControlNet for inpainting",
         )
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from imggen.errors import RequestError
 from imggen.plan import controlnets
 from imggen.plan.adapter import Asked
+from imggen.plan.controlnets import INPAINT
 from imggen.plan.family import Family
 from imggen.plan.given import Given
 from imggen.plan.nearest import nearest
@@ -27,7 +28,6 @@ PREPROCESSED: Final = ("canny", "depth", "tile")
 MEASURED: Final = ("depth",)
 """Those of them that take a model of their own, which is to be found first."""
 
-_INPAINT: Final = "inpaint"
 # A drive's colon parts nothing: C:\nets\canny
 _DRIVE: Final = re.compile(r"(?:^|(?<=:))[A-Za-z]$")
 
@@ -38,6 +38,7 @@ Exists = Callable[[str], bool]
 class Control:
     """One `--control`: a kind or the reference of a ControlNet, its picture's file, and how strongly it is followed.
 
+    `image` is empty where the picture that is repainted is followed itself.
     `preprocessor` is the kind of picture that is made of that file first, None where it is one already.
     """
 
@@ -55,7 +56,8 @@ class Control:
 
 def of(request: GenerateRequest) -> tuple[Control, ...]:
     """Return the controls of `request`, in their order; raise RequestError for one that says no such thing."""
-    found = tuple(parse(each) for each in request.control or ())
+    repaints = request.task in ("inpaint", "outpaint")
+    found = tuple(parse(each, alone=repaints) for each in request.control or ())
     if not request.preprocess:
         return found
     # A recipe names the ControlNet, and says beside it what was made of the photograph.
@@ -65,9 +67,10 @@ def of(request: GenerateRequest) -> tuple[Control, ...]:
     return made
 
 
-def parse(written: str, *, exists: Exists = os.path.exists) -> Control:
+def parse(written: str, *, alone: bool = False, exists: Exists = os.path.exists) -> Control:
     """Return what `NAME:IMAGE[:SCALE]` says; raise RequestError where a part is missing or out of range.
 
+    What can be a ControlNet may stand `alone`, without a picture, where one is repainted.
     Names and files may have colons themselves: a drive's letter keeps its own, what stands behind the last one is the
     scale where it is a number, and of several ways to part the rest that one is taken in which the picture `exists`.
     """
@@ -79,11 +82,18 @@ def parse(written: str, *, exists: Exists = os.path.exists) -> Control:
     if rest.startswith(":"):
         raise RequestError(f"{OPTION} {written} names no ControlNet before its picture", hint=f"{OPTION} canny{rest}")
     if not whole:
+        if alone and _may_be_alone(rest):
+            return Control(name=rest, image="", scale=scale)
         raise _imageless(written, rest.rstrip(":"))
     name, image = next((each for each in whole if exists(os.path.expanduser(each[1]))), _likeliest(whole))  # noqa: PTH111
     if not exists(os.path.expanduser(image)):  # noqa: PTH111 - ~nobody is a name
         _refuse_wordy_scale(written, name, image, exists)
     return Control(name=name.strip(), image=image, scale=scale)
+
+
+def _may_be_alone(name: str) -> bool:
+    is_kind = OTHER_NAMES.get(name, name) in KINDS
+    return not is_kind and not name.endswith(":") and not name.lower().endswith(_PICTURES)
 
 
 def _likeliest(ways: list[tuple[str, str]]) -> tuple[str, str]:
@@ -115,7 +125,7 @@ def _scale(written: str) -> tuple[str, float]:
 
 
 def _imageless(written: str, name: str) -> RequestError:
-    if name == _INPAINT:
+    if name == INPAINT:
         return RequestError(f"{OPTION} {written}: {_NO_INPAINT}", hint='imggen inpaint PICTURE "..." --mask MASK')
     if name.lower().endswith(_PICTURES):
         return RequestError(
@@ -164,24 +174,19 @@ def asked(request: GenerateRequest, family: Family, facts: ModelFacts) -> tuple[
         return ()
     if taken is None:
         known = ", ".join(controlnets.CONTROLS)
+        reason = controlnets.REFUSALS.get(family.name)
         raise RequestError(
-            f"{OPTION}: imggen knows no ControlNets for {family.title}",
+            f"{OPTION}: imggen knows no ControlNets for {family.title}" + (f"; {reason}" if reason else ""),
             hint=f"leave {OPTION} out, or a --model of one of these families: {known}",
         )
     if taken.network is None:
         check_own(request, family, facts)
         return ()
-    wanted = "inpaint" if request.task == "outpaint" else request.task
-    if wanted not in taken.pipelines:
-        raise RequestError(
-            f"{OPTION}: {family.title} follows control pictures for {', '.join(taken.pipelines)} only, not for "
-            f"{request.task}",
-            hint=f"leave {OPTION} out, or another --model",
-        )
-    if len(controls) > 1 and not taken.several:
+    _check_task(request, controls, taken, family)
+    if len(controls) > 1 and not (taken.several and all(each.image for each in controls)):
         raise RequestError(
             f"{OPTION}: {family.title} follows one picture at a time, and {len(controls)} are given",
-            hint=f"{OPTION} {controls[0].name}:{controls[0].image}",
+            hint=f"{OPTION} {_joined(controls[0])}",
         )
     return tuple(
         Asked(
@@ -189,11 +194,33 @@ def asked(request: GenerateRequest, family: Family, facts: ModelFacts) -> tuple[
             option=OPTION,
             reference=_reference(each, family, facts),
             scale=each.scale,
-            image=each.image,
+            image=each.image or None,
             preprocessor=each.preprocessor,
         )
         for each in controls
     )
+
+
+def _check_task(
+    request: GenerateRequest, controls: tuple[Control, ...], taken: controlnets.Controls, family: Family
+) -> None:
+    """Raise RequestError where the family's pipelines for the task do not follow what is asked for."""
+    alone = next((each for each in controls if not each.image), None)
+    if alone is not None and taken.repainting is None:
+        raise _imageless(alone.name, alone.name)
+    wanted = "inpaint" if request.task == "outpaint" else request.task
+    if alone is None and wanted not in taken.pipelines:
+        other = f"{OPTION} {INPAINT}, which follows the picture that is repainted"
+        repaints = wanted == "inpaint" and taken.repainting is not None
+        raise RequestError(
+            f"{OPTION}: {family.title} follows control pictures for {', '.join(taken.pipelines)} only, not for "
+            f"{request.task}",
+            hint=other if repaints else f"leave {OPTION} out, or another --model",
+        )
+
+
+def _joined(control: Control) -> str:
+    return f"{control.name}:{control.image}" if control.image else control.name
 
 
 def check_own(request: GenerateRequest, family: Family, facts: ModelFacts) -> None:
@@ -216,7 +243,7 @@ def check_own(request: GenerateRequest, family: Family, facts: ModelFacts) -> No
     if control.kind is None:
         raise RequestError(
             f"{OPTION} {control.name}: {family.title} reads its picture itself, and takes no ControlNet",
-            hint=f"{OPTION} {own or 'canny'}:{control.image}",
+            hint=f"{OPTION} {own or 'canny'}:{control.image}" if control.image else example,
         )
     if own is not None and control.kind != own:
         raise RequestError(
@@ -257,17 +284,17 @@ def marked(request: GenerateRequest, family: Family, given: tuple[Given, ...]) -
 
 
 def _reference(control: Control, family: Family, facts: ModelFacts) -> str:
-    if control.name == _INPAINT:
+    if control.name == INPAINT and control.image:
         raise RequestError(f"{OPTION} {control.name}: {_NO_INPAINT}", hint='imggen inpaint PICTURE "..." --mask MASK')
-    if control.kind is None:
+    if control.kind is None and control.name != INPAINT:
         return _plausible(control)
     published, lacks = _published(family, facts)
-    found = published.get(control.kind)
+    found = published.get(control.kind or control.name)
     if found is None:
         known = lacks or (f"it knows {', '.join(published)}" if published else "it knows none")
         raise RequestError(
             f"{OPTION} {control.name}: imggen knows no usual ControlNet of this kind for {family.title}; {known}",
-            hint=f"name one: {OPTION} ORGANISATION/NAME:{control.image}",
+            hint=f"name one: {OPTION} {_joined(replace(control, name='ORGANISATION/NAME'))}",
         )
     return found
 
@@ -290,7 +317,7 @@ def _plausible(control: Control) -> str:
     guess = nearest(control.name, (*KINDS, *OTHER_NAMES))
     raise RequestError(
         f"{OPTION} {control.name}: there is no such kind of control, and no such file or folder",
-        hint=f"{OPTION} {guess[0]}:{control.image}"
+        hint=f"{OPTION} {guess[0]}:{control.image or 'picture.png'}"
         if guess
         else f"one of {', '.join(KINDS)}, or a ControlNet's folder",
     )

@@ -81,7 +81,7 @@ def _check_beside(recipe: Recipe, request: GenerateRequest) -> None:
 def beside(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Yield the field and the option of every picture beside the words, PICTURE in place of its file."""
     for each in recipe.adapters:
-        if each.kind in _BESIDE:
+        if each.kind in _BESIDE and not adaptation.is_alone(each):
             yield _BESIDE[each.kind], named_again(each)
     for picture in recipe.ingredients:
         if picture.control is not None:

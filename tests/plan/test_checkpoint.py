@@ -69,6 +69,7 @@ PUBLISHED = {
     "Playground v2.5": SDXL | {"edm_mean": (4,)},
     "FLUX.1": FLUX,
     "FLUX.1 Fill": FLUX | {"img_in.weight": (3072, 384)},
+    "FLUX.1 Canny or Depth": FLUX | {"img_in.weight": (3072, 128)},
     "FLUX.1 schnell": SCHNELL,
     "FLUX.2": {"single_stream_modulation.lin.weight": (9216, 3072), "img_in.weight": (3072, 128)},
     "Chroma": SCHNELL | {"distilled_guidance_layer.in_proj.weight": (5120, 64)},

@@ -40,6 +40,20 @@ def test_a_control_is_parted_from_both_ends(written, there, wanted):
 
 
 @pytest.mark.parametrize(
+    ("written", "wanted"), [("inpaint", ("inpaint", 1.0)), ("./net:0.8", ("./net", 0.8)), ("o/n@r", ("o/n@r", 1.0))]
+)
+def test_where_a_picture_is_repainted_a_control_net_may_stand_without_one(written, wanted):
+    name, scale = wanted
+    assert controls.parse(written, alone=True) == Control(name=name, image="", scale=scale)
+
+
+@pytest.mark.parametrize("written", ["canny", "hed:0.5", "edges.png", "canny:", "./net:"])
+def test_what_cannot_be_a_control_net_needs_its_picture_there_too(written):
+    with pytest.raises(RequestError, match="needs its picture|does not say what it is"):
+        controls.parse(written, alone=True)
+
+
+@pytest.mark.parametrize(
     ("written", "message", "hint"),
     [
         ("canny", "--control canny needs its picture", "--control canny:edges.png"),

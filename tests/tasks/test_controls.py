@@ -234,6 +234,52 @@ def test_z_image_repaints_by_a_network_that_sees_the_mask_as_a_plain_diffusers_s
         generate.plan(request(**said, control=(plain,), output="x.png"))
 
 
+HOLES = {"sd3": {"extra_conditioning_channels": 1}, "qwen-image": {"extra_condition_channels": 4}}
+
+
+@pytest.mark.parametrize("family", HOLES)
+def test_a_network_that_sees_the_holes_repaints_as_a_plain_diffusers_script_does(tiny_models, control, family):
+    said, network = asked(family, "inpaint", str(tiny_models(family))), control(family, **HOLES[family])
+    said.pop("strength")
+    wanted = (f"{network}:0.8",)
+    plan = generate.plan(request(**said, control=wanted, output="x.png"))
+    assert (plan.pipeline, plan.change.strength) == (controlnets.CONTROLS[family].repainting, None)
+    (made,) = make(**said, control=wanted, output="out.png")
+    shown = {"control_image": "photo.png", "control_mask": "mask.png"}
+    np.testing.assert_array_equal(pixels("out.png"), plainly(plan, [network], shown))
+    (adapter,) = made.recipe.adapters
+    assert (adapter.image, adapter.scale) == (None, 0.8)
+    assert [each.role for each in made.recipe.ingredients] == ["image", "mask"]
+    again = {"task": "inpaint", "images": ("photo.png",), "mask": "mask.png", "from_file": "out.png"}
+    list(generate.generate(GenerateRequest(**again, output="again.png")))
+    np.testing.assert_array_equal(pixels("out.png"), pixels("again.png"))
+    make(**said, control=(f"{network}:0",), output="nothing.png")
+    assert (pixels("out.png") != pixels("nothing.png")).any()
+
+
+def test_what_repaints_by_its_picture_alone_is_told_from_what_follows_another(tiny_models, control):
+    said, holes = asked("sd3", "inpaint", str(tiny_models("sd3"))), control("sd3", **HOLES["sd3"])
+    said.pop("strength")
+
+    def refused(error, *wanted, **more):
+        with pytest.raises(error) as caught:
+            generate.plan(request(**said | more, control=wanted, output="x.png"))
+        return caught.value
+
+    assert "was not made for repainting: it knows no mask" in refused(ModelError, control("sd3")).message
+    assert "for text-to-image only, not for inpaint" in refused(RequestError, f"{control('sd3')}:edges.png").message
+    assert refused(RequestError, "canny:edges.png").hint.startswith("--control inpaint, which follows the picture")
+    assert "one picture at a time, and 2 are given" in refused(RequestError, holes, holes).message
+    assert "--strength 0.5: " in refused(RequestError, holes, strength=0.5).message
+    words = {"task": "text-to-image", "images": (), "mask": None, "paste": None}
+    assert "needs its picture" in refused(RequestError, holes, **words).message
+    error = refused(ModelError, f"{holes}:edges.png", **words)
+    assert "is for repainting: it wants 1 channels of a mask" in error.message
+    assert error.hint == f'imggen inpaint PICTURE "..." --mask MASK --control {holes}'
+    other = refused(RequestError, "./net", model=str(tiny_models("sdxl")))
+    assert other.message == "--control ./net needs its picture"
+
+
 @pytest.mark.parametrize("family", ["sd", "sdxl", "flux", "sd3", "z-image", "sana"])
 def test_a_scale_of_nothing_is_no_control(model, control, family):
     said, network = asked(family, "text-to-image", model(family)), control(family)
@@ -387,7 +433,10 @@ def test_networks_of_unlike_depth_are_not_added_up(tiny_models, control):
         generate.plan(request(model=str(tiny_models("flux")), control=wanted, output="x.png"))
 
 
-@pytest.mark.parametrize(("family", "title"), [("lumina2", "Lumina-Image 2.0"), ("chroma", "Chroma")])
+@pytest.mark.parametrize(
+    ("family", "title"),
+    [("lumina2", "Lumina-Image 2.0"), ("chroma", "Chroma"), ("kolors", "Kolors; diffusers has no pipeline for those")],
+)
 def test_a_family_without_control_nets_says_so(tiny_models, family, title):
     with pytest.raises(RequestError, match=f"--control: imggen knows no ControlNets for {title}"):
         generate.plan(request(model=str(tiny_models(family)), control=("canny:edges.png",), output="x.png"))
