@@ -121,10 +121,9 @@ def pixtral_processor():
     return PixtralProcessor(image_processor=PixtralImageProcessor(), tokenizer=tokenizer, chat_template=MISTRAL_CHAT)
 
 
-def flux2_autoencoder():
-    vae = AutoencoderKLFlux2(
-        block_out_channels=(16, 16, 16, 32), latent_channels=4, layers_per_block=1, norm_num_groups=8, sample_size=64
-    ).eval()
+def flux2_autoencoder(**changes):
+    usual = {"block_out_channels": (16, 16, 16, 32), "norm_num_groups": 8}
+    vae = AutoencoderKLFlux2(**usual | changes, latent_channels=4, layers_per_block=1, sample_size=64).eval()
     vae.bn.running_mean.normal_()
     vae.bn.running_var.uniform_(0.5, 2.0)
     return vae

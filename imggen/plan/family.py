@@ -97,8 +97,9 @@ class Family:
     `slicing_refusal` says why diffusers' own attention slicing is not on offer, `tile_refusal` why no seamless picture
     is, `adapter_refusal` why no IP-Adapter is, `mixing_refusal` why unlike prompts of parents are not mixed, and
     `breeding_refusal` why neither their noise nor their words are.
-    `blending_refusal` says why its latents cannot be held to a picture's while it draws, and `strength` is the usual one
-    of a family of so few steps that those of the methods would leave nothing of a picture; it makes whole steps of it.
+    `blending_refusal` says why its latents cannot be held to a picture's while it draws, and `strength` is the usual
+    one of a family of so few steps that those of the methods would leave nothing of a picture; it makes whole steps of
+    it.
     `takes_lora` and `takes_words` are False where diffusers' pipelines have the methods that load LoRAs and learnt
     words, which do not work with the model's parts.
     `sized_by_image` are the tasks whose pipelines take their size from the picture, `inpaint_channels` the denoiser's

@@ -511,7 +511,7 @@ def _guidance(family: Family, steered: Steering) -> float | list[float]:
     if family.late_guidance is None:
         return steered.guidance
     last, most = family.late_guidance
-    late = min(last, steered.steps)
+    late = min(last, steered.steps - 1)
     return [steered.guidance] * (steered.steps - late) + [min(steered.guidance, most)] * late
 
 

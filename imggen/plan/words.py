@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from imggen.errors import RequestError
-from imggen.plan import alteration, prompt, template
+from imggen.plan import alteration, captions, prompt, template
 from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE, Case
 from imggen.plan.prompt import Reading
 from imggen.plan.request import GenerateRequest
@@ -68,12 +68,15 @@ def as_read(text: str, reading: Reading) -> str:
 def templates(request: GenerateRequest) -> dict[str, template.Template]:
     """Return, by field, the request's texts in which something is chosen or asked for; RequestError for a wrong one.
 
-    Those that a recipe filled are none: what is recorded was chosen already.
+    Those that a recipe filled are none: what is recorded was chosen already. Nor are JSON objects, which have braces
+    of their own.
     """
     if request.prompt_syntax not in (None, "auto"):
         return {}
     texts = {name: getattr(request, name) for name in FIELDS if name not in request.reading}
-    return {name: template.parse(text, _CALLED[name]) for name, text in texts.items() if text}
+    return {
+        name: template.parse(text, _CALLED[name]) for name, text in texts.items() if text and not captions.is_one(text)
+    }
 
 
 def _marked(case: Case, name: str, text: str, recorded: Reading | None) -> Callable[[int], str]:
@@ -81,7 +84,7 @@ def _marked(case: Case, name: str, text: str, recorded: Reading | None) -> Calla
     syntax = case.request.prompt_syntax or "auto"
     if recorded == "weights" or (recorded is None and syntax == "weights"):
         return lambda _: text
-    if recorded is not None or syntax == "plain":
+    if recorded is not None or syntax == "plain" or captions.is_one(text):
         escaped = prompt.escape(text)
         return lambda _: escaped
     parsed = template.parse(text, _CALLED[name])

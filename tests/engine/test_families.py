@@ -14,12 +14,13 @@ from imggen.errors import RequestError
 from imggen.plan import catalog, samplers
 from imggen.plan.request import GenerateRequest
 from imggen.tasks import generate
-from tests import tiny_editors, tiny_families, tiny_pixels
+from tests import tiny_captions, tiny_editors, tiny_families, tiny_pixels
 
 FAMILIES = (
     *tiny_families.BUILDERS,
     *tiny_pixels.BUILDERS,
     *tiny_editors.FROM_WORDS,
+    *tiny_captions.FROM_WORDS,
     "flux-kontext",
     "sdxl-turbo",
     "sd-turbo",
@@ -33,7 +34,11 @@ READS = {"kolors": 256, "hunyuan-image": 1000, "kandinsky5": 512, "longcat-image
 SIZES = {"hidream": "1024x1024", "hidream-distilled": "1024x1024", "kandinsky5": "1024x1024"} | dict.fromkeys(
     (
         "bria",
+        "fibo",
+        "fibo2",
         "glm-image",
+        "ideogram4",
+        "nucleus-image",
         "qwen-image-2.1",
         "omnigen",
         "ernie-image",
