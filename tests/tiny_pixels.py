@@ -12,6 +12,7 @@ from diffusers import (  # noqa: E402
     AmusedScheduler,
     DDPMScheduler,
     FlowMatchEulerDiscreteScheduler,
+    IFPipeline,
     Kandinsky3Pipeline,
     Kandinsky3UNet,
     LuminaNextDiT2DModel,
@@ -19,11 +20,12 @@ from diffusers import (  # noqa: E402
     PRXPipeline,
     PRXPixelPipeline,
     PRXTransformer2DModel,
+    UNet2DConditionModel,
     UVit2DModel,
     VQModel,
 )
 from tokenizers import processors  # noqa: E402
-from transformers import (
+from transformers import (  # noqa: E402
     CLIPTextModelWithProjection,
     GemmaConfig,
     GemmaModel,
@@ -106,6 +108,48 @@ def amused(root: Path):
         text_encoder=CLIPTextModelWithProjection(clip_config()).eval(),
         tokenizer=clip_tokenizer(root),
         scheduler=AmusedScheduler(mask_token_id=31),
+    )
+
+
+def deepfloyd_if(_: Path):
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=64,
+        layers_per_block=1,
+        # Some norms come in groups of 32.
+        block_out_channels=(32, 32),
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        in_channels=3,
+        out_channels=6,
+        cross_attention_dim=32,
+        encoder_hid_dim=32,
+        attention_head_dim=8,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=2,
+        cross_attention_norm="group_norm",
+        resnet_time_scale_shift="scale_shift",
+        norm_num_groups=8,
+        act_fn="gelu",
+    ).eval()
+    tokenizer = t5_tokenizer()
+    tokenizer.model_max_length = 77
+    return IFPipeline(
+        unet=unet,
+        text_encoder=t5_encoder(),
+        tokenizer=tokenizer,
+        scheduler=DDPMScheduler(
+            beta_schedule="squaredcos_cap_v2",
+            thresholding=True,
+            dynamic_thresholding_ratio=0.95,
+            sample_max_value=1.5,
+            variance_type="learned_range",
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        watermarker=None,
+        requires_safety_checker=False,
     )
 
 
@@ -236,6 +280,7 @@ def t5gemma_encoder(tokenizer):
 
 BUILDERS = {
     "amused": amused,
+    "deepfloyd-if": deepfloyd_if,
     "kandinsky3": kandinsky3,
     "lumina-next": lumina_next,
     "prx": prx,

@@ -34,6 +34,8 @@ Report = Callable[[Progress], None]
 
 _QUOTED_CHARACTERS = 60
 _MARK = "@@prompt@@"
+# What pipelines call it; DeepFloyd IF's blank what they take for a copy of a stock photograph too.
+_VERDICTS = ("nsfw_content_detected", "nsfw_detected", "watermark_detected")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +167,7 @@ def _guarded(
 
 
 def _refuse_blanked(drawn: Any, plan: GeneratePlan, seed: int) -> None:
-    if any(getattr(drawn, "nsfw_content_detected", None) or ()):
+    if any(any(getattr(drawn, name, None) or ()) for name in _VERDICTS):
         raise PictureError(
             f"the safety checker of {plan.model.reference} blanked the picture of seed {seed}",
             hint="another --seed or another prompt",

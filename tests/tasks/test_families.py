@@ -18,7 +18,7 @@ from tests.tiny_models import tiny_models
 __all__ = ["tiny_models"]
 
 LOOKING = ("flux-kontext", "qwen-image-edit")
-STARTING = ("sdxl-turbo", "sd-turbo", "lcm", "kolors", "kandinsky3", "sana-sprint")
+STARTING = ("sdxl-turbo", "sd-turbo", "lcm", "kolors", "sana-sprint")
 
 
 @pytest.fixture(autouse=True)

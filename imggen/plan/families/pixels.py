@@ -5,6 +5,13 @@ from typing import Final
 from imggen.plan.families import refusals
 from imggen.plan.family import Family
 
+# The pipelines that start from a picture make its shorter edge 64 pixels, and the other one a multiple of 8.
+_IF_SIZES: Final = (
+    (64, 64),
+    *((edge, 64) for edge in (80, 96, 112, 128)),
+    *((64, edge) for edge in (80, 96, 112, 128)),
+)
+
 ROWS: Final[tuple[Family, ...]] = (
     Family(
         name="prx-pixel",
@@ -67,5 +74,39 @@ ROWS: Final[tuple[Family, ...]] = (
         adapter_refusal=refusals.NO_ADAPTERS,
         blending_refusal="it draws tokens, which no noise is laid over",
         breeding_refusal="aMUSEd begins with masked tokens, so there is no noise to mix",
+    ),
+    Family(
+        name="deepfloyd-if",
+        # Its later stages enlarge what this one draws, and are models of their own.
+        title="DeepFloyd IF, stage I",
+        base="DeepFloyd/IF-I-XL-v1.0",
+        licence="deepfloyd-if-license",
+        pipelines={
+            "text-to-image": "IFPipeline",
+            "image-to-image": "IFImg2ImgPipeline",
+            "inpaint": "IFInpaintingPipeline",
+        },
+        sized_by_image=("image-to-image", "inpaint"),
+        sizes=_IF_SIZES,
+        denoiser="unet",
+        native_pixels=64,
+        patch=1,
+        min_size=64,
+        max_size=128,
+        steps=100,
+        guidance=7.0,
+        max_tokens=77,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="float16",
+        fp16_safe=True,
+        # Its U-Net says beside the noise how much of it there is, which other samplers make nothing of.
+        own_sampler=True,
+        vae_class=None,
+        vae_scale=1,
+        adapter_refusal=refusals.NO_ADAPTERS,
+        takes_lora=False,
+        breeding_refusal="the noise that DeepFloyd IF begins with cannot be replaced",
+        # The words that were asked for, not cleaned of what looks like markup.
+        extra_arguments={"clean_caption": False},
     ),
 )
