@@ -9,9 +9,18 @@ environment.prepare(offline=True)
 import torch  # noqa: E402 - reads the environment that was just prepared
 from diffusers import (  # noqa: E402
     AutoencoderKLQwenImage21,
+    AutoencoderKLWan,
+    AutoencoderTiny,
+    DreamLiteMobilePipeline,
+    DreamLitePipeline,
+    DreamLiteUNetModel,
     FlowMatchEulerDiscreteScheduler,
     GlmImagePipeline,
     GlmImageTransformer2DModel,
+    JoyImageEditPipeline,
+    JoyImageEditPlusPipeline,
+    JoyImageEditPlusTransformer3DModel,
+    JoyImageEditTransformer3DModel,
     LongCatImageEditPipeline,
     LongCatImageTransformer2DModel,
     QwenImage21Pipeline,
@@ -239,7 +248,77 @@ def longcat_image_edit_turbo(root: Path):
     return longcat_image_edit(root, base_shift=1.15)
 
 
+def dreamlite(_: Path, pipeline=DreamLitePipeline):
+    torch.manual_seed(0)
+    tokenizer = qwen_tokenizer()
+    return pipeline(
+        unet=DreamLiteUNetModel(
+            block_out_channels=(8, 16, 16),
+            layers_per_block=1,
+            attention_head_dim=2,
+            cross_attention_dim=16,
+            norm_num_groups=4,
+            use_linear_projection=True,
+            encoder_hid_dim=16,
+            encoder_hid_dim_type="text_proj_rms",
+            addition_embed_type="time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=16,
+            ff_mult=1,
+        ).eval(),
+        vae=AutoencoderTiny(
+            encoder_block_out_channels=(8, 8, 8, 8),
+            decoder_block_out_channels=(8, 8, 8, 8),
+            num_encoder_blocks=(1, 1, 1, 1),
+            num_decoder_blocks=(1, 1, 1, 1),
+        ).eval(),
+        text_encoder=qwen3_seeing(tokenizer),
+        tokenizer=tokenizer,
+        processor=qwen3_processor(tokenizer, pixels=128**2),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0),
+    )
+
+
+def dreamlite_mobile(root: Path):
+    return dreamlite(root, DreamLiteMobilePipeline)
+
+
+def joyimage_edit(_: Path, pipeline=JoyImageEditPipeline, transformer=JoyImageEditTransformer3DModel):
+    torch.manual_seed(0)
+    tokenizer = qwen_tokenizer()
+    return pipeline(
+        transformer=transformer(
+            in_channels=4,
+            hidden_size=16,
+            num_attention_heads=2,
+            text_dim=16,
+            mlp_width_ratio=1.0,
+            num_layers=1,
+            rope_dim_list=[2, 2, 4],
+        ).eval(),
+        vae=AutoencoderKLWan(
+            base_dim=2,
+            z_dim=4,
+            num_res_blocks=1,
+            latents_mean=[0.1, -0.2, 0.3, 0.0],
+            latents_std=[0.5, 1.0, 1.5, 2.0],
+        ).eval(),
+        text_encoder=qwen3_seeing(tokenizer),
+        tokenizer=tokenizer,
+        processor=qwen3_processor(tokenizer, pixels=128**2),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=4.0),
+    )
+
+
+def joyimage_edit_plus(root: Path):
+    return joyimage_edit(root, JoyImageEditPlusPipeline, JoyImageEditPlusTransformer3DModel)
+
+
 BUILDERS = {
+    "joyimage-edit": joyimage_edit,
+    "joyimage-edit-plus": joyimage_edit_plus,
+    "dreamlite": dreamlite,
+    "dreamlite-mobile": dreamlite_mobile,
     "glm-image": glm_image,
     "longcat-image-edit": longcat_image_edit,
     "longcat-image-edit-turbo": longcat_image_edit_turbo,
@@ -247,5 +326,5 @@ BUILDERS = {
     "qwen-image-2.1-turbo": qwen_image_21_turbo,
 }
 
-FROM_WORDS = ("glm-image", "qwen-image-2.1")
+FROM_WORDS = ("dreamlite", "dreamlite-mobile", "glm-image", "qwen-image-2.1")
 """Those of them that draw from words."""

@@ -66,7 +66,6 @@ _PICTURE_ARGUMENTS: Final[dict[Method, tuple[str, ...]]] = {
     "latents": ("image",),
     "statistics": ("image",),
     "ip-adapter": ("image", "ip_adapter_image"),
-    "reference": ("image",),
 }
 """The arguments of a pipeline's call that the sampler adds, by method."""
 
@@ -281,6 +280,8 @@ def _shown(case: Case, way: Approach) -> tuple[str, ...]:
     control = () if way.control_argument is None else (way.control_argument,)
     beside = ("ip_adapter_image",) if ip_adapters.of(case.adapters) else ()
     mask = (case.family.mask_argument,) if way.method == "inpainting" else ()
+    if way.method == "reference" and case.family.reference is not None:
+        return (case.family.reference.argument, *beside)
     if way.picture_arguments:
         return (*way.picture_arguments, *beside)
     return (*(_PICTURE_ARGUMENTS.get(way.method, ()) if way.method else ()), *mask, *control, *beside)

@@ -34,6 +34,8 @@ READS = {"kolors": 256, "hunyuan-image": 1000, "kandinsky5": 512, "longcat-image
 SIZES = {"hidream": "1024x1024", "hidream-distilled": "1024x1024", "kandinsky5": "1024x1024"} | dict.fromkeys(
     (
         "bria",
+        "dreamlite",
+        "dreamlite-mobile",
         "fibo",
         "fibo2",
         "glm-image",

@@ -17,7 +17,7 @@ from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
 
-LOOKING = ("flux-kontext", "qwen-image-edit")
+LOOKING = ("dreamlite", "dreamlite-mobile", "flux-kontext", "flux2-klein-kv", "qwen-image-edit")
 STARTING = ("sdxl-turbo", "sd-turbo", "lcm", "kolors", "sana-sprint")
 
 

@@ -38,7 +38,106 @@ _LONGCAT_LOOKS: Final = Reference(
     tasks=("image-to-image",), words={}, min_size=512, max_ratio=4, max_pixels=1024 * 1088
 )
 
+# diffusers' buckets for it, upright.
+_JOYIMAGE_UPRIGHT: Final = (
+    (1024, 1024),
+    *((960, height) for height in (1024, 1088)),
+    *((896, height) for height in (1088, 1152)),
+    *((832, height) for height in (1152, 1216)),
+    *((768, height) for height in (1216, 1280, 1344)),
+    *((704, height) for height in (1344, 1408, 1472)),
+    *((640, height) for height in (1472, 1536, 1600)),
+    *((576, height) for height in (1600, 1664, 1728, 1792)),
+    *((512, height) for height in (1792, 1856, 1920, 1984, 2048)),
+)
+_JOYIMAGE_SIZES: Final = tuple(dict.fromkeys(each for w, h in _JOYIMAGE_UPRIGHT for each in ((w, h), (h, w))))
+_JOYIMAGE_LOOKS: Final = Reference(
+    tasks=("image-to-image",), words={}, min_size=512, max_ratio=4, max_pixels=2048 * 2048
+)
+# It fits each picture by itself to one of the same buckets, whatever it draws.
+_JOYIMAGE_PLUS_LOOKS: Final = Reference(
+    tasks=("image-to-image", "style"),
+    words={"style": "the first image in the style of the second image"},
+    min_size=64,
+    max_ratio=8,
+    min_pixels=_MILLION,
+    max_pixels=_MILLION,
+    argument="images",
+)
+# Its pipelines read what they look at in 512 pixels an edge, and draw beside it in its own size.
+_DREAMLITE_LOOKS: Final = Reference(
+    tasks=("image-to-image",), words={}, min_size=64, max_ratio=8, max_pixels=2048 * 2048
+)
+_DREAMLITE_SLICES: Final = "its heads share keys, which diffusers' slices do not know"
+_DREAMLITE_TILES: Final = "it draws a picture beside the one that it looks at, so edges cannot meet"
+_DREAMLITE_WORDS: Final = "it reads all prompts in one call, which has no place for others"
+
 ROWS: Final[tuple[Family, ...]] = (
+    Family(
+        name="dreamlite",
+        title="DreamLite",
+        # What diffusers reads is on a branch of that name.
+        base="carlofkl/DreamLite-base@diffusers",
+        licence="cc-by-nc-4.0",
+        pipelines={"text-to-image": "DreamLitePipeline", "image-to-image": "DreamLitePipeline"},
+        denoiser="unet",
+        native_pixels=1024,
+        patch=1,
+        # Its U-Net halves the latents twice.
+        block=4,
+        min_size=256,
+        max_size=2048,
+        steps=28,
+        guidance=3.5,
+        image_guidance=1.5,
+        passes=3,
+        max_tokens=200,
+        counts_chat=False,
+        reads_whole=("image-to-image",),
+        cuda_dtypes=("bfloat16",),
+        mps_dtype="bfloat16",
+        fp16_safe=False,
+        slicing_refusal=_DREAMLITE_SLICES,
+        tile_refusal=_DREAMLITE_TILES,
+        adapter_refusal=refusals.NO_ADAPTERS,
+        mixing_refusal=refusals.OWN_LENGTHS,
+        breeding_refusal=_DREAMLITE_WORDS,
+        reference=_DREAMLITE_LOOKS,
+        extra_arguments={"max_sequence_length": 200},
+        vae_class="AutoencoderTiny",
+    ),
+    Family(
+        name="dreamlite-mobile",
+        title="DreamLite Mobile",
+        base="carlofkl/DreamLite-mobile@diffusers",
+        licence="cc-by-nc-4.0",
+        pipelines={"text-to-image": "DreamLiteMobilePipeline", "image-to-image": "DreamLiteMobilePipeline"},
+        denoiser="unet",
+        native_pixels=1024,
+        patch=1,
+        block=4,
+        min_size=256,
+        max_size=2048,
+        steps=4,
+        guidance=1.0,
+        guidance_argument=None,
+        guidance_refusal="it is distilled to four steps without guidance",
+        max_tokens=200,
+        counts_chat=False,
+        reads_whole=("image-to-image",),
+        cuda_dtypes=("bfloat16",),
+        mps_dtype="bfloat16",
+        fp16_safe=False,
+        negative_refusal=refusals.ONE_PASS,
+        slicing_refusal=_DREAMLITE_SLICES,
+        tile_refusal=_DREAMLITE_TILES,
+        adapter_refusal=refusals.NO_ADAPTERS,
+        mixing_refusal=refusals.OWN_LENGTHS,
+        breeding_refusal=_DREAMLITE_WORDS,
+        reference=_DREAMLITE_LOOKS,
+        extra_arguments={"max_sequence_length": 200},
+        vae_class="AutoencoderTiny",
+    ),
     Family(
         name="glm-image",
         title="GLM-Image",
@@ -69,6 +168,59 @@ ROWS: Final[tuple[Family, ...]] = (
         adapter_refusal=refusals.NO_ADAPTERS,
         mixing_refusal=refusals.OWN_LENGTHS,
         breeding_refusal="its first model writes what shall be drawn, by the seed and the words, which cannot be mixed",
+    ),
+    Family(
+        name="joyimage-edit",
+        title="JoyAI-Image-Edit",
+        base="jdopensource/JoyAI-Image-Edit-Diffusers",
+        licence="apache-2.0",
+        pipelines={"text-to-image": "JoyImageEditPipeline", "image-to-image": "JoyImageEditPipeline"},
+        sizes=_JOYIMAGE_SIZES,
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=512,
+        max_size=2048,
+        steps=40,
+        guidance=4.0,
+        max_tokens=2048,
+        counts_chat=False,
+        reads_whole=("image-to-image",),
+        cuda_dtypes=("bfloat16",),
+        mps_dtype="bfloat16",
+        fp16_safe=False,
+        slicing_refusal=refusals.NO_SLICES,
+        tile_refusal=refusals.NO_TILES,
+        adapter_refusal=refusals.NO_ADAPTERS,
+        mixing_refusal=refusals.OWN_LENGTHS,
+        reference=_JOYIMAGE_LOOKS,
+        vae_class="AutoencoderKLWan",
+    ),
+    Family(
+        name="joyimage-edit-plus",
+        title="JoyAI-Image-Edit Plus",
+        base="jdopensource/JoyAI-Image-Edit-Plus-Diffusers",
+        licence="apache-2.0",
+        # Its pipeline would draw without a picture too, for which nobody says that the model was made.
+        pipelines={"image-to-image": "JoyImageEditPlusPipeline", "style": "JoyImageEditPlusPipeline"},
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=256,
+        max_size=2048,
+        steps=30,
+        guidance=4.0,
+        max_tokens=4096,
+        reads_whole=("image-to-image", "style"),
+        cuda_dtypes=("bfloat16",),
+        mps_dtype="bfloat16",
+        fp16_safe=False,
+        slicing_refusal=refusals.NO_SLICES,
+        tile_refusal=refusals.NO_TILES,
+        adapter_refusal=refusals.LOOKS_ITSELF,
+        mixing_refusal=refusals.OWN_LENGTHS,
+        reference=_JOYIMAGE_PLUS_LOOKS,
+        vae_class="AutoencoderKLWan",
     ),
     Family(
         name="longcat-image-edit-turbo",

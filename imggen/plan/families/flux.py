@@ -18,6 +18,11 @@ _KLEIN: Mapping[Task, str] = {
     "inpaint": "Flux2KleinInpaintPipeline",
     "style": "Flux2KleinPipeline",
 }
+_KLEIN_KV: Mapping[Task, str] = {
+    "text-to-image": "Flux2KleinKVPipeline",
+    "image-to-image": "Flux2KleinKVPipeline",
+    "style": "Flux2KleinKVPipeline",
+}
 _FLUX2: Mapping[Task, str] = {
     "text-to-image": "Flux2Pipeline",
     "image-to-image": "Flux2Pipeline",
@@ -195,6 +200,34 @@ ROWS: Final[tuple[Family, ...]] = (
         hands_over_mu=True,
         # What its pipelines would ignore with a warning otherwise.
         extra_arguments={"max_sequence_length": 512, "guidance_scale": 1.0},
+        vae_class="AutoencoderKLFlux2",
+    ),
+    Family(
+        name="flux2-klein-kv",
+        title="FLUX.2 klein KV",
+        base="black-forest-labs/FLUX.2-klein-9b-kv",
+        pipelines=_KLEIN_KV,
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=64,
+        max_size=2048,
+        steps=4,
+        guidance=1.0,
+        guidance_argument=None,
+        guidance_refusal="it is distilled to four steps without guidance",
+        max_tokens=512,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="bfloat16",
+        fp16_safe=True,
+        negative_refusal=refusals.ONE_PASS,
+        slicing_refusal=refusals.NO_SLICES,
+        tile_refusal=refusals.NO_TILES,
+        adapter_refusal=refusals.LOOKS_ITSELF,
+        reference=_LOOKS,
+        keeps_context=True,
+        hands_over_mu=True,
+        extra_arguments={"max_sequence_length": 512},
         vae_class="AutoencoderKLFlux2",
     ),
     Family(
