@@ -56,6 +56,10 @@ def _load(adapter: AdapterFacts) -> tuple[Any, Any]:
             f"{adapter.asked.option} {adapter.asked.reference} lacks {len(lacking)} of its weights, {lacking[0]} among "
             "them"
         )
+    # Configs of some versions leave it open, and what it scales is laid between black and white anyhow.
+    head = getattr(network, "head", None)
+    if head is not None and getattr(head, "max_depth", 1) is None:
+        head.max_depth = 1
     # By one way of resizing, whatever else is installed: torchvision's is another.
     processor = DPTImageProcessorPil.from_pretrained(str(file.parent), local_files_only=True)
     return network.eval(), processor

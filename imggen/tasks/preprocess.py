@@ -96,6 +96,7 @@ def _unmeasured(kind: str, weights: Weights) -> Callable[[Image.Image], Image.Im
 
 def _depth(governed: Governance, weights: Weights) -> Callable[[Image.Image], Image.Image]:
     """Return what makes a depth picture; raise for weights that are not there, or that the policy refuses."""
+    environment.prepare(offline=weights.offline)
     asked = depths.named(weights.reference)
     real = replace(asked, reference=aliases.real(asked.reference))
     governance.check_name(governed, real.reference)

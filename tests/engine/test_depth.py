@@ -62,6 +62,13 @@ def test_depths_are_those_of_a_plain_transformers_call(tmp_path, photo, name):
     np.testing.assert_array_equal(found, np.repeat(wanted[..., None], 3, axis=2))
 
 
+def test_a_greatest_depth_that_a_config_leaves_open_changes_nothing(folder, photo):
+    whole = measured(folder, photo)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_depth": None, "backbone": None}))
+    np.testing.assert_array_equal(measured(folder, photo), whole)
+
+
 def test_the_layer_that_nothing_comes_to_may_be_lacking_and_no_other(folder, photo):
     whole = measured(folder, photo)
     tensors = load_file(folder / "model.safetensors")

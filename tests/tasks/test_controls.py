@@ -17,7 +17,7 @@ from imggen.cli import lineage
 from imggen.engine import environment, loader, methods, sampler
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.output import metadata
-from imggen.plan import controlnets
+from imggen.plan import catalog, controlnets, samplers
 from imggen.plan.request import GenerateRequest
 from imggen.tasks import generate, preprocess
 from tests import tiny_controls, tiny_models
@@ -188,6 +188,21 @@ def test_a_model_that_reads_the_picture_itself_is_told_what_it_was_and_asks_for_
     assert caught.value.hint in lineage.again(made.recipe, Path("first.png"))
     list(generate.generate(GenerateRequest(from_file="first.png", control=("canny:photo.png",), output="again.png")))
     np.testing.assert_array_equal(pixels("first.png"), pixels("again.png"))
+
+
+def test_guidance_and_samplers_reach_a_model_that_reads_the_picture_itself(tiny_models):
+    said = asked("flux-control", "text-to-image", str(tiny_models("flux-control"))) | {"control": ("canny:edges.png",)}
+    plan = generate.plan(request(**said, output="x.png"))
+    make(**said, output="out.png")
+    make(**said, guidance=2.0, output="less.png")
+    assert (pixels("out.png") != pixels("less.png")).any()
+    with pytest.raises(RequestError, match="takes no negative prompt"):
+        generate.plan(request(**said, negative_prompt="blue", output="x.png"))
+    offered = samplers.names(catalog.prediction(catalog.named("flux-control"), plan.model))
+    assert len(offered) > 1
+    for each in offered[1:]:
+        make(**said, sampler=each, output="sampled.png")
+        assert pixels("sampled.png").std() > 1, each
 
 
 @pytest.mark.parametrize(
