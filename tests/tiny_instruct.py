@@ -10,11 +10,14 @@ import torch  # noqa: E402 - reads the environment that was just prepared
 from diffusers import (  # noqa: E402
     DDIMScheduler,
     EulerDiscreteScheduler,
+    Kandinsky5I2IPipeline,
+    Kandinsky5Transformer3DModel,
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionXLInstructPix2PixPipeline,
 )
-from transformers import CLIPTextModel, CLIPTextModelWithProjection  # noqa: E402
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, Qwen2VLImageProcessor  # noqa: E402
 
+from tests import tiny_families  # noqa: E402
 from tests.tiny_parts import autoencoder, clip_config, clip_tokenizer, unet  # noqa: E402
 
 
@@ -54,7 +57,19 @@ def instruct_pix2pix_xl(root: Path):
     )
 
 
+def kandinsky5_edit(root: Path):
+    parts = tiny_families.kandinsky5(root).components
+    # It sees the picture's latents beside those that it draws.
+    config = dict(parts["transformer"].config)
+    transformer = tiny_families.awaken(Kandinsky5Transformer3DModel.from_config(config, visual_cond=True)).eval()
+    parts["tokenizer"].image_processor = Qwen2VLImageProcessor(
+        size={"shortest_edge": 56 * 56, "longest_edge": 112 * 112}
+    )
+    return Kandinsky5I2IPipeline(**parts | {"transformer": transformer})
+
+
 BUILDERS = {
+    "kandinsky5-edit": kandinsky5_edit,
     "sd-instruct-pix2pix": instruct_pix2pix,
     "sdxl-instruct-pix2pix": instruct_pix2pix_xl,
 }

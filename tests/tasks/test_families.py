@@ -61,7 +61,7 @@ def plain(plan, **shown):
         )
         task.set_progress_bar_config(disable=True)
         generator = torch.Generator("cpu").manual_seed(7)
-        return np.asarray(task(**plan.arguments, **shown, generator=generator).images[0])
+        return np.asarray(task(**plan.arguments, **shown, generator=generator)[0][0])
 
 
 def without_checker(plan):

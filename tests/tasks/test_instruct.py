@@ -53,6 +53,16 @@ def test_the_plan_says_what_the_picture_weighs_and_counts_three_passes(tiny_mode
     assert guided.memory.denoising_bytes > unguided.memory.denoising_bytes
 
 
+def test_kandinsky_edits_at_one_of_its_sizes_and_breaks_over_no_long_prompt(tiny_models):
+    opened("photo.png").resize((1152, 896)).save("wide.png")
+    request = asked(tiny_models, "kandinsky5-edit", "image-to-image", images=("wide.png",), steps=1)
+    recipe, pixels = made(request)
+    assert (recipe.family, recipe.change.method, pixels.shape) == ("kandinsky5-edit", "reference", (896, 1152, 3))
+    np.testing.assert_array_equal(pixels, plain(generate.plan(request), image=opened("wide.png")))
+    with pytest.raises(RequestError, match="the prompt has 700 tokens; Kandinsky 5 for editing takes 680 at most"):
+        made(asked(tiny_models, "kandinsky5-edit", "image-to-image", images=("wide.png",), steps=1, prompt="a" * 700))
+
+
 @pytest.mark.parametrize(
     ("family", "task", "said", "message"),
     [

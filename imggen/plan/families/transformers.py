@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from imggen.plan.families import refusals
-from imggen.plan.family import Family
+from imggen.plan.family import Family, Reference
 from imggen.plan.request import Task
 
 # The size that was asked for, not the nearest of a list; and the words that were asked for, not cleaned of what looks
@@ -15,6 +15,13 @@ _Z_IMAGE: Mapping[Task, str] = {
     "image-to-image": "ZImageImg2ImgPipeline",
     "inpaint": "ZImageInpaintPipeline",
 }
+_Z_IMAGE_OMNI_LOOKS: Final = Reference(
+    tasks=("image-to-image", "style"),
+    words={"style": "the first image in the style of the second image"},
+    min_size=64,
+    max_ratio=8,
+    max_pixels=2048 * 2048,
+)
 _FOUR_ENCODERS = "it reads them with four encoders at once"
 # Its pipeline scales every other size to about a million pixels; these come out as they are.
 _HIDREAM_SIZES: Final = ((1024, 1024), (768, 1360), (1360, 768), (880, 1168), (1168, 880), (832, 1248), (1248, 832))
@@ -477,6 +484,35 @@ ROWS: Final[tuple[Family, ...]] = (
         extra_arguments={"max_sequence_length": 512},
     ),
     Family(
+        name="kandinsky5-edit",
+        title="Kandinsky 5 for editing",
+        base="kandinskylab/Kandinsky-5.0-I2I-Lite-sft-Diffusers",
+        licence="mit",
+        pipelines={"image-to-image": "Kandinsky5I2IPipeline"},
+        reference=Reference(tasks=("image-to-image",), words={}, min_size=640, max_ratio=2.2, max_pixels=1024 * 1024),
+        sizes=_KANDINSKY_SIZES,
+        denoiser="transformer",
+        native_pixels=1024,
+        size_key=None,
+        patch=2,
+        min_size=640,
+        max_size=1408,
+        steps=50,
+        guidance=3.5,
+        # Of 1024 tokens, what the picture leaves. Where its pipeline cuts off words, it cuts off the picture's place
+        # too, and breaks.
+        max_tokens=680,
+        cuts=False,
+        counts_chat=False,
+        cuda_dtypes=("bfloat16",),
+        mps_dtype="bfloat16",
+        fp16_safe=False,
+        slicing_refusal=refusals.NO_SLICES,
+        tile_refusal=refusals.NO_TILES,
+        adapter_refusal=refusals.LOOKS_ITSELF,
+        mixing_refusal=refusals.OWN_LENGTHS,
+    ),
+    Family(
         name="hunyuan-dit",
         title="HunyuanDiT",
         base="Tencent-Hunyuan/HunyuanDiT-v1.2-Diffusers",
@@ -811,6 +847,34 @@ ROWS: Final[tuple[Family, ...]] = (
         tile_refusal=refusals.NO_TILES,
         adapter_refusal=refusals.NO_ADAPTERS,
         mixing_refusal=refusals.OWN_LENGTHS,
+        extra_arguments={"max_sequence_length": 512},
+    ),
+    Family(
+        name="z-image-omni",
+        title="Z-Image Omni",
+        # Nobody has published its weights yet, as far as is known.
+        pipelines={
+            "text-to-image": "ZImageOmniPipeline",
+            "image-to-image": "ZImageOmniPipeline",
+            "style": "ZImageOmniPipeline",
+        },
+        denoiser="transformer",
+        native_pixels=1024,
+        patch=2,
+        min_size=256,
+        max_size=2048,
+        steps=50,
+        guidance=5.0,
+        steers_above=0.0,
+        max_tokens=512,
+        cuda_dtypes=("bfloat16",),
+        mps_dtype="bfloat16",
+        fp16_safe=False,
+        slicing_refusal=refusals.NO_SLICES,
+        tile_refusal=refusals.NO_TILES,
+        adapter_refusal=refusals.LOOKS_ITSELF,
+        mixing_refusal=refusals.OWN_LENGTHS,
+        reference=_Z_IMAGE_OMNI_LOOKS,
         extra_arguments={"max_sequence_length": 512},
     ),
 )
