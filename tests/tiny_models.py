@@ -47,6 +47,7 @@ from diffusers import (  # noqa: E402
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
+    ZImageOmniPipeline,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
@@ -64,6 +65,9 @@ from transformers import (  # noqa: E402
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
+    Siglip2ImageProcessor,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
     UMT5Config,
     UMT5EncoderModel,
 )
@@ -479,7 +483,7 @@ def qwen_image_edit_plus(root: Path):
     return qwen_image_edit(root, QwenImageEditPlusPipeline)
 
 
-def z_image(_: Path, *, shift=6.0):
+def z_image(_: Path, *, shift=6.0, **changes):
     torch.manual_seed(0)
     tokenizer = qwen_tokenizer()
     transformer = ZImageTransformer2DModel(
@@ -492,6 +496,7 @@ def z_image(_: Path, *, shift=6.0):
         cap_feat_dim=16,
         axes_dims=[4, 6, 6],
         axes_lens=[1024, 64, 64],
+        **changes,
     ).eval()
     # Its constructor leaves them as the memory was.
     torch.nn.init.normal_(transformer.x_pad_token)
@@ -517,6 +522,18 @@ def z_image(_: Path, *, shift=6.0):
 
 def z_image_turbo(root: Path):
     return z_image(root, shift=3.0)
+
+
+def z_image_omni(root: Path):
+    parts = z_image(root, siglip_feat_dim=16).components
+    looks = Siglip2VisionConfig(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, num_patches=16
+    )
+    return ZImageOmniPipeline(
+        **parts,
+        siglip=Siglip2VisionModel(looks).eval(),
+        siglip_processor=Siglip2ImageProcessor(max_num_patches=16),
+    )
 
 
 BUILDERS = {
@@ -551,6 +568,7 @@ BUILDERS = {
     "qwen-image-edit-plus": qwen_image_edit_plus,
     "z-image": z_image,
     "z-image-turbo": z_image_turbo,
+    "z-image-omni": z_image_omni,
     "tiny-vae": with_tiny_autoencoder,
     "checked": with_safety_checker,
 }

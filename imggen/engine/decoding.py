@@ -35,10 +35,11 @@ def guarded(
 ) -> Iterator[None]:
     """Watch the decoding of `vae` within the block; `on_decode` is called as each begins.
 
-    Latents are cast to the autoencoder's dtype, which several pipelines forget. A picture that is not finite, or with
-    `refuse_plain` one whose pixels all have the same colour, is decoded once more in float32, which `on_note` hears of;
-    where that does not help, or the latents themselves are not finite, a PictureError says so: the libraries would save
-    a black picture. `dtype` is the model's where its latents may come in another.
+    Latents, and pixels that are encoded, are cast to the autoencoder's dtype, which several pipelines forget. A picture
+    that is not finite, or with `refuse_plain` one whose pixels all have the same colour, is decoded once more in
+    float32, which `on_note` hears of; where that does not help, or the latents themselves are not finite, a
+    PictureError says so: the libraries would save a black picture. `dtype` is the model's where its latents may come in
+    another.
     """
     plain = vae.decode
     # What looks tokens up, as aMUSEd's does, draws from 0 to 1.
@@ -66,7 +67,11 @@ def guarded(
         on_note(f"{_PICTURE} {fault} in {_name(own)}, so it was decoded once more, in float32")
         return decoded
 
-    with substitution.replaced(vae, decode=decode):
+    def encode(pixels: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        return look(pixels.to(vae.dtype), *arguments, **options)
+
+    look = getattr(vae, "encode", None)
+    with substitution.replaced(vae, decode=decode, **({"encode": encode} if look else {})):
         yield
 
 

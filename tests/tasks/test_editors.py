@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from imggen.engine import controlnets, environment, loader
+from imggen.engine import controlnets, environment, loader, substitution
 from imggen.errors import RequestError
 from imggen.plan import catalog
 from imggen.plan.request import GenerateRequest
@@ -138,6 +138,18 @@ def test_joyimage_edit_plus_looks_at_several_pictures(tiny_models):
     one, picture, _ = made(request)
     assert one.recipe.change.method == "reference"
     np.testing.assert_array_equal(picture, plain(generate.plan(request), images=[photo]))
+
+
+def test_z_image_omni_looks_in_full_precision_too(tiny_models):
+    photo = draw("photo.png", (256, 256))
+    request = asked(tiny_models, "z-image-omni", "image-to-image", images=("photo.png",))
+    one, picture, _ = made(request)
+    assert one.recipe.change.method == "reference"
+    # Its pipeline hands over pixels of half precision, whatever its autoencoder's is.
+    vae = loaded(generate.plan(request).model.folder).vae
+    encode = vae.encode
+    with substitution.replaced(vae, encode=lambda pixels: encode(pixels.float())):
+        np.testing.assert_array_equal(picture, plain(generate.plan(request), image=photo))
 
 
 @pytest.mark.parametrize("family", ["qwen-image-2.1", "joyimage-edit-plus", "flux2-klein-kv"])
