@@ -1,8 +1,9 @@
 """Samplers as data: the names that people know, and the scheduler behind each for each kind of model."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from imggen.errors import RequestError
 from imggen.plan.nearest import nearest
@@ -33,12 +34,14 @@ class Sampler:
     """A sampler: its name on the command line, its name elsewhere, and its scheduler per kind of prediction.
 
     A kind that `schedulers` does not name cannot use the sampler; `max_steps` None leaves the limit to the model.
+    `stumbles` says that its second half of a step is lost where a step is too long for float32.
     """
 
     name: str
     title: str
     schedulers: Mapping[Prediction, Scheduler]
     max_steps: int | None = None
+    stumbles: bool = False
 
 
 def _scheduler(class_name: str, *arguments: Mapping[str, object]) -> Scheduler:
@@ -83,6 +86,7 @@ SAMPLERS: tuple[Sampler, ...] = (
         name="dpm2_a",
         title="DPM2 a",
         schedulers={"noise": _scheduler("KDPM2AncestralDiscreteScheduler", _PLAIN)},
+        stumbles=True,
     ),
     Sampler(
         name="dpmpp_2m",
@@ -164,6 +168,44 @@ def recognise(class_name: str, config: Mapping[str, object], prediction: Predict
 def max_steps(name: str) -> int | None:
     """Return the most steps that the sampler `name` takes, None where that is up to the model."""
     return next((each.max_steps for each in SAMPLERS if each.name == name), None)
+
+
+def stumbles(name: str, steps: int, config: Mapping[str, object]) -> bool:
+    """Return whether the sampler `name` makes no numbers of `steps` steps with what a model's scheduler says.
+
+    Two steps that are spaced as `linspace` go from the most noise to the least at once. What is left of the latter is
+    its square less nearly all of it, in float32, whose last digit is 2**-23 of the first: nothing or NaN. PixArt's
+    betas do that, those of Stable Diffusion do not.
+    """
+    sampler = next((each for each in SAMPLERS if each.name == name), None)
+    if (
+        sampler is None
+        or not sampler.stumbles
+        or steps != 2
+        or config.get("timestep_spacing", "linspace") != "linspace"
+    ):
+        return False
+    noise = _noise(config)
+    return noise is not None and (noise[0] / noise[1]) ** 2 < 2**-23
+
+
+def _noise(config: Mapping[str, object]) -> tuple[float, float] | None:
+    """Return the least and the most noise over signal of a beta schedule, None for one that is told in other ways."""
+    kind, count = config.get("beta_schedule", "linear"), config.get("num_train_timesteps", 1000)
+    # The defaults are those of diffusers' KDPM2 schedulers, which take over what they know of a model's own.
+    first, last = config.get("beta_start", 0.00085), config.get("beta_end", 0.012)
+    power = _POWERS.get(str(kind))
+    if not (isinstance(first, float) and isinstance(last, float) and isinstance(count, int) and count > 1):
+        return None
+    if power is None or not 0 < first <= last < 1 or config.get("trained_betas") is not None:
+        return None
+    ends = first ** (1 / power), last ** (1 / power)
+    kept = math.prod(1 - (ends[0] + (ends[1] - ends[0]) * step / (count - 1)) ** power for step in range(count))
+    least = math.sqrt(first / (1 - first))
+    return least, math.sqrt((1 - kept) / kept) if kept > 0 else math.inf
+
+
+_POWERS: Final[Mapping[str, int]] = {"linear": 1, "scaled_linear": 2}
 
 
 def title(name: str) -> str:

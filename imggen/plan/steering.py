@@ -72,6 +72,11 @@ def _steps(case: Case, sampler: str) -> int:
     most = most if limit is None else min(most, limit)
     if not 1 <= steps <= most:
         raise RequestError(f"--steps {steps}: {taker} takes 1 to {most}", hint=f"--steps {min(max(steps, 1), most)}")
+    if samplers.stumbles(sampler, steps, case.facts.configs.get("scheduler", {})):
+        raise RequestError(
+            f"--sampler {sampler} in {steps} steps: a step from this model's most noise to its least loses its numbers",
+            hint=f"--steps {steps + 1}",
+        )
     return steps
 
 

@@ -76,3 +76,14 @@ def test_the_sampler_that_is_told_is_used_and_recorded(run, tmp_path, tiny_model
         with Image.open(tmp_path / f"{name}.png") as image:
             made.add(image.tobytes())
     assert len(made) == 3
+
+
+def test_a_sampler_that_would_lose_its_numbers_is_refused_before_anything_is_drawn(run, tmp_path, tiny_models):
+    arguments = ("generate", "a", "-m", tiny_models("sdxl"), "--size", "64x64", "--sampler", "dpm2_a", "--dry-run")
+    ended = run(*arguments, "--steps", 2, "-o", tmp_path / "a.png")
+    assert ended.code == 2
+    assert (
+        "--sampler dpm2_a in 2 steps: a step from this model's most noise to its least loses its numbers" in ended.err
+    )
+    assert "hint: --steps 3" in ended.err
+    assert run(*arguments, "--steps", 3, "-o", tmp_path / "a.png").code == 0

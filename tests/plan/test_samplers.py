@@ -54,3 +54,19 @@ def test_a_models_own_scheduler_is_called_by_its_name_where_it_is_exactly_that()
 def test_titles_are_those_of_the_web_ui():
     assert samplers.title("dpmpp_2m_karras") == "DPM++ 2M Karras"
     assert samplers.title("default") == "default"
+
+
+@pytest.mark.parametrize(
+    ("betas", "lost"),
+    [
+        # PixArt's, whose two steps give a timestep of NaN in diffusers 0.42.1.
+        ({"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}, [2]),
+        # Stable Diffusion's
+        ({"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}, []),
+        ({"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear", "timestep_spacing": "trailing"}, []),
+        ({"beta_start": 0, "beta_end": "much", "beta_schedule": ["linear"]}, []),
+    ],
+)
+def test_a_sampler_that_loses_its_numbers_in_two_long_steps_is_told(betas, lost):
+    assert [steps for steps in range(1, 6) if samplers.stumbles("dpm2_a", steps, betas)] == lost
+    assert not any(samplers.stumbles("dpm2", steps, betas) for steps in range(1, 6))
