@@ -25,7 +25,8 @@ class Controls:
     `network` is the class of its ControlNets, None where the denoiser reads the picture itself, beside its latents:
     such a model takes no ControlNet, and draws nothing without a picture. `pipelines` maps a task to the diffusers
     class that follows pictures; they go into `image_arguments` of the task, elsewhere into `control_image`.
-    `from_noise` are the tasks that start from noise there, although they do not elsewhere. `repaints_by` is the key of
+    `from_noise` are the tasks that start from noise there, although they do not elsewhere. `own_steps` says that the
+    pipelines hand over steps of their own, which only the model's own scheduler takes. `repaints_by` is the key of
     a ControlNet's config that says how many channels it reads, where those that repaint read the mask and what it
     leaves beside the picture, and others do not. `repainting` is the class that repaints by a ControlNet which follows
     no picture but the one that is repainted, whose holes it sees; such are `published` as `inpaint`. `several` says
@@ -42,6 +43,7 @@ class Controls:
     published_for: Mapping[str, object] = field(default_factory=dict)
     image_arguments: Mapping[Task, str] = field(default_factory=dict)
     from_noise: tuple[Task, ...] = ()
+    own_steps: bool = False
     repaints_by: str | None = None
     repainting: str | None = None
     several: bool = False
@@ -68,6 +70,7 @@ _FLUX: Final = Controls(
         "inpaint": "FluxControlNetInpaintPipeline",
     },
     fits=("in_channels", *_HEADS, "joint_attention_dim", "pooled_projection_dim", "axes_dims_rope"),
+    own_steps=True,
     several=True,
     depth=("num_layers", "num_single_layers", "conditioning_embedding_channels"),
 )

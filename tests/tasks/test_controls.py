@@ -198,11 +198,11 @@ def test_guidance_and_samplers_reach_a_model_that_reads_the_picture_itself(tiny_
     assert (pixels("out.png") != pixels("less.png")).any()
     with pytest.raises(RequestError, match="takes no negative prompt"):
         generate.plan(request(**said, negative_prompt="blue", output="x.png"))
-    offered = samplers.names(catalog.prediction(catalog.named("flux-control"), plan.model))
-    assert len(offered) > 1
-    for each in offered[1:]:
+    for each in samplers.names(catalog.prediction(catalog.named("flux-control"), plan.model)):
         make(**said, sampler=each, output="sampled.png")
         assert pixels("sampled.png").std() > 1, each
+    with pytest.raises(RequestError, match="sampler 'dpmpp_2m' cannot drive this model"):
+        generate.plan(request(**said, sampler="dpmpp_2m", output="x.png"))
 
 
 @pytest.mark.parametrize(
@@ -440,6 +440,17 @@ def test_a_control_net_for_another_model_is_refused_by_its_config(
     with pytest.raises(ModelError, match=message) as caught:
         generate.plan(request(model=str(tiny_models(model)), control=(f"{folder}:edges.png",), output="x.png"))
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("family", ["flux", "flux-schnell"])
+def test_a_sampler_that_the_pipelines_with_control_cannot_take_is_refused(tiny_models, control, family):
+    model = str(tiny_models(family))
+    said = {"model": model, "control": (f"{control('flux')}:edges.png",), "output": "x.png"}
+    other = "unipc"
+    assert other in samplers.names(catalog.prediction(catalog.named(family), generate.plan(request(**said)).model))
+    with pytest.raises(RequestError, match=f"--sampler {other}: with FLUX.1.* it cannot follow a control picture"):
+        generate.plan(request(**said, sampler=other))
+    assert generate.plan(request(**said, sampler="euler")).sampler == "euler"
 
 
 def test_networks_of_unlike_depth_are_not_added_up(tiny_models, control):

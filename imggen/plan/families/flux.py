@@ -140,7 +140,7 @@ ROWS: Final[tuple[Family, ...]] = (
         slicing_refusal=refusals.NO_SLICES,
         tile_refusal=refusals.NO_TILES,
         adapter_refusal=refusals.NO_ADAPTERS,
-        hands_over_mu=True,
+        # Its pipelines hand over steps of their own, which only the models' own scheduler takes.
         extra_arguments={"max_sequence_length": 512},
     ),
     Family(
