@@ -308,7 +308,8 @@ def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
     for added in recipe.adapters:
         token = f" as {added.token!r}" if added.token else ""
         scale = f" at {added.scale:g}" if added.scale is not None else ""
-        yield f"  {added.kind}: {_line(f'{added.reference}{token}{scale}')}"
+        eye = f" through {added.encoder.reference}" if added.encoder else ""
+        yield f"  {added.kind}: {_line(f'{added.reference}{token}{scale}{eye}')}"
     if recipe.base:
         yield f"  base: {_line(recipe.base)}"
     if recipe.quantize != "none":

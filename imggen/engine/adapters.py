@@ -73,7 +73,7 @@ def _load_encoder(adapter: AdapterFacts, eye: Eye, dtype: torch.dtype, *, allow_
     if choice.pickle and not allow_pickle:
         raise ModelError(f"{choice.files[0]} is a pickle, which can run code when it is read", hint="--allow-pickle")
     kind = getattr(transformers, eye.class_name)
-    with _explained(folder), _unreported():
+    with _explained(folder):
         config = kind.config_class.from_pretrained(str(folder), local_files_only=True)
         config.update(eye.settings)
         encoder, report = kind.from_pretrained(
@@ -89,17 +89,6 @@ def _load_encoder(adapter: AdapterFacts, eye: Eye, dtype: torch.dtype, *, allow_
     if lacking:
         raise ModelError(f"{folder} lacks {len(lacking)} of its weights, {lacking[0]} among them")
     return encoder.eval()
-
-
-@contextmanager
-def _unreported() -> Iterator[None]:
-    """Keep to itself what transformers reports of tensors that belong to the other half of a whole model."""
-    before = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers.utils.logging.set_verbosity(before)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ OTHERS: Final[tuple[Other, ...]] = (
     ),
     Other(
         title="an IP-Adapter",
-        pattern=re.compile(r"^(ip_adapter|image_proj)\."),
+        pattern=re.compile(r"^(ip_adapter|image_proj|ip_adapter_proj_model)\."),
         option="--ip-adapter PICTURE --ip-adapter-weights {}",
     ),
     Other(title="an embedding", pattern=re.compile(r"^(emb_params|string_to_param\b.*)$"), option="--embedding {}"),

@@ -118,13 +118,7 @@ def asked(
     if scale is not None and other is not None and _is_typed(request):
         raise RequestError(f"{OPTION} says the scale {scale:g}, and {WEIGHTS} {other:g}", hint=f"{WEIGHTS} {named}")
     chosen = next((each for each in (scale, other) if each is not None), 1.0)
-    fits = all((config or {}).get(key) == value for key, value in taking.usual_for.items())
-    reference = named or (taking.usual if fits else None)
-    if reference is None:
-        raise RequestError(
-            f"{OPTION} {shown}: imggen knows no usual weights for {family.title}",
-            hint=f"{WEIGHTS} FILE, or ORGANISATION/NAME/FILE of the hub",
-        )
+    reference = named or _usual(taking, family, config or {}, shown)
     return Asked(
         kind="ip-adapter",
         option=WEIGHTS if named else OPTION,
@@ -133,6 +127,18 @@ def asked(
         image=shown,
         encoder=_encoder(request),
     )
+
+
+def _usual(taking: Taking, family: Family, config: Config, shown: str) -> str:
+    hint = f"{WEIGHTS} FILE, or ORGANISATION/NAME/FILE of the hub"
+    if taking.usual is None:
+        raise RequestError(f"{OPTION} {shown}: imggen knows no usual weights for {family.title}", hint=hint)
+    if any(config.get(key) != value for key, value in taking.usual_for.items()):
+        sizes = ", ".join(f"{key} {value}" for key, value in taking.usual_for.items())
+        raise RequestError(
+            f"{OPTION} {shown}: the usual weights for {family.title} are for models of {sizes}", hint=hint
+        )
+    return taking.usual
 
 
 def _encoder(request: GenerateRequest) -> str | None:

@@ -295,7 +295,7 @@ def _guess(facts: AdapterFacts) -> str | None:
     names, reference = facts.shapes.keys(), facts.asked.reference
     if {"emb_params", "clip_l", "clip_g", "string_to_param"} & names or len(names) == 1:
         return f"--embedding {reference}"
-    if any(each.startswith(("image_proj.", "ip_adapter.")) for each in names):
+    if any(each.startswith(("image_proj.", "ip_adapter.", "ip_adapter_proj_model.")) for each in names):
         return f"--ip-adapter IMAGE --ip-adapter-weights {reference}"
     if any(each.startswith(("model.diffusion_model.", "first_stage_model.")) for each in names):
         return f"-m {reference}"

@@ -101,11 +101,15 @@ def test_loras_a_control_net_and_an_ip_adapter_by_the_hubs_names(run, flux, hub)
 
     made = run("generate", "a red fox", "-m", flux, *ALL, *QUICK, "-o", "one.png")
     assert made.code == 0, made.err
-    assert "UNEXPECTED" not in made.err
     recipe = metadata.read(Path("one.png")).found.recipe
     shown = recipe.adapters[-1]
     assert (shown.reference, shown.revision, shown.scale) == (f"{ADAPTER}/ip_adapter.safetensors", COMMIT, 0.5)
     assert (shown.encoder.reference, shown.encoder.revision) == (ENCODER, COMMIT)
+
+    assert (
+        f"ip-adapter: {ADAPTER}/ip_adapter.safetensors at 0.5 through {ENCODER}"
+        in run("inspect", "one.png").out.decode()
+    )
 
     hub.repositories.clear()
     offline = run("generate", "a red fox", "-m", flux, *ALL, *QUICK, "--offline", "-o", "two.png")
@@ -276,10 +280,12 @@ def test_a_style_is_shown_to_flux(run, flux, published):
 
 def test_no_weights_are_guessed_for_models_that_have_no_usual_ones(run, tiny_models, flux):
     for family, title in (
-        ("sd3", "Stable Diffusion 3 and 3.5"),
         ("flux-schnell", "FLUX.1 schnell"),
         ("chroma", "Chroma"),
     ):
         ended = run("generate", "a", "-m", tiny_models(family), "--ip-adapter", "ref.png", "-o", "x.png")
         assert ended.code == 2
         assert f"--ip-adapter ref.png: imggen knows no usual weights for {title}" in told(ended)
+    ended = run("generate", "a", "-m", tiny_models("sd3"), "--ip-adapter", "ref.png", "-o", "x.png")
+    assert ended.code == 2
+    assert "for Stable Diffusion 3 and 3.5 are for models of num_layers 38, num_attention_heads 38" in told(ended)

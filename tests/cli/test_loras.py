@@ -160,6 +160,11 @@ def test_layers_that_the_model_does_not_have_are_counted(run, model):
             "--ip-adapter IMAGE --ip-adapter-weights it.safetensors",
         ),
         (
+            {f"ip_adapter_proj_model.norm.{each}": torch.ones(4) for each in ("weight", "bias")},
+            "none of its 2 tensors is part of one (ip_adapter_proj_model.norm.bias)",
+            "--ip-adapter IMAGE --ip-adapter-weights it.safetensors",
+        ),
+        (
             {"lora_unet_mid_block_x.lora_down.weight": torch.ones(4, 4)},
             "--lora it.safetensors is incomplete: mid_block_x has no up weights",
             None,

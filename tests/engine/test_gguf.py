@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from imggen.engine import checkpoint, environment, gguf_header, loader, sampler, store
-from imggen.engine.weights import AGAIN
+from imggen.engine import checkpoint, environment, gguf_header, ip_adapter_files, loader, sampler, store
+from imggen.engine.weights import AGAIN, Terms
 from imggen.errors import MachineError, ModelError
-from tests import single_files
+from imggen.plan.adapter import Asked
+from imggen.plan.ip_adapter_layouts import FLUX
+from tests import single_files, tiny_adapters
 from tests.tiny_models import BUILDERS
 
 
@@ -133,6 +135,19 @@ def test_what_is_quantised_is_computed_with_in_the_runs_dtype(dtype, file, tiny_
     plan = replace(make_plan(tiny_models("flux"), dtype=dtype), model=facts_of(file, tiny_models))
     transformer = loader.load(plan).transformer
     assert transformer.context_embedder.compute_dtype == getattr(torch, dtype)
+
+
+def test_an_ip_adapter_beside_quantised_weights_has_the_runs_dtype(file, flux, tiny_models, make_plan, tmp_path):
+    with environment.quiet():
+        place = tiny_adapters.save(tmp_path / "adapter", "flux", flux)
+    facts = facts_of(file, tiny_models)
+    asked = Asked(kind="ip-adapter", option="--ip-adapter-weights", reference=str(place), image="ref.png")
+    worn = ip_adapter_files.Worn(layout=FLUX, config=facts.configs["transformer"])
+    found = ip_adapter_files.find(asked, worn, terms=Terms())
+    plan = make_plan(tiny_models("flux"), dtype="bfloat16", adapters=(found,))
+    transformer = loader.load(replace(plan, model=facts)).transformer
+    added = [each for name, each in transformer.named_parameters() if "processor." in name or "_proj.image" in name]
+    assert {each.dtype for each in added} == {torch.bfloat16}
 
 
 def test_names_of_the_authors_are_converted(flux, tiny_models, make_plan, tmp_path, monkeypatch):

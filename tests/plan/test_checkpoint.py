@@ -110,6 +110,11 @@ OTHERS = {
         "an IP-Adapter",
         "--ip-adapter PICTURE --ip-adapter-weights x.safetensors",
     ),
+    "IP-Adapter of XLabs": (
+        {"ip_adapter_proj_model.proj.weight": (16384, 768)},
+        "an IP-Adapter",
+        "--ip-adapter PICTURE --ip-adapter-weights x.safetensors",
+    ),
     "embedding": ({"emb_params": (2, 768)}, "an embedding", "--embedding x.safetensors"),
     "VAE": (
         {"encoder.conv_in.weight": (128, 3, 3, 3), "decoder.conv_in.weight": (512, 4, 3, 3)},
