@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from imggen.plan import signature
+from imggen.plan.families import refusals
 from imggen.plan.family import AUTOENCODERS, Family
 from imggen.plan.request import Task
 from imggen.plan.signature import Signature
@@ -49,6 +50,8 @@ def family(pipeline: str) -> Family | str:
     own = signature.read(pipeline)
     if own is None:
         return "the installed diffusers does not know it either"
+    if pipeline in refusals.PIPELINES:
+        return refusals.PIPELINES[pipeline]
     base = _TASK.sub("", pipeline)
     sisters = {task: f"{base.removesuffix('Pipeline')}{part}Pipeline" for task, part in _SISTERS.items()}
     usable = {task: name for task, name in sisters.items() if _refusal(task, name, own) is None}

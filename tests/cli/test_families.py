@@ -245,6 +245,7 @@ def called(folder, stranger, name):
         ("StableDiffusionUpscalePipeline", "it enlarges pictures"),
         ("StableDiffusionControlNetPipeline", "it takes image"),
         ("CycleDiffusionPipeline", "it needs source_prompt"),
+        ("Cosmos2TextToImagePipeline", "it draws only behind NVIDIA's guardrail"),
         ("NobodysPipeline", "the installed diffusers does not know it either"),
     ],
 )
