@@ -208,8 +208,8 @@ def _class(library: str, name: str) -> Any:
 
 
 def _library(name: str) -> Any:
-    known = {"diffusers": diffusers, "transformers": transformers}
-    return known.get(name) or importlib.import_module(f"diffusers.pipelines.{name}")
+    # By name: transformers may put another module in its own place, to which diffusers adds the class that PRX wants.
+    return importlib.import_module(name if name in ("diffusers", "transformers") else f"diffusers.pipelines.{name}")
 
 
 def _check_keys(plan: GeneratePlan, name: str, report: dict[str, Any]) -> None:
