@@ -9,7 +9,7 @@ from diffusers.models.attention_processor import (
     IPAdapterAttnProcessor2_0,
     SD3IPAdapterJointAttnProcessor2_0,
 )
-from diffusers.models.embeddings import IPAdapterTimeImageProjection, MultiIPAdapterImageProjection
+from diffusers.models.embeddings import ImageProjection, IPAdapterTimeImageProjection, MultiIPAdapterImageProjection
 from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
 
 from imggen.engine.environment import quiet
@@ -26,6 +26,7 @@ _KEPT_CLASSES: Final = (
     IPAdapterAttnProcessor2_0,
     FluxIPAdapterAttnProcessor,
     SD3IPAdapterJointAttnProcessor2_0,
+    ImageProjection,
     MultiIPAdapterImageProjection,
     IPAdapterTimeImageProjection,
 )

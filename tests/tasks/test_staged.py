@@ -14,15 +14,16 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from imggen.engine import environment, loader, sampler, store
+from imggen.engine import environment, loader, sampler, seamless, store
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.plan import catalog, resolve
 from imggen.plan.request import GenerateRequest
-from imggen.tasks import convert, generate, models
+from imggen.tasks import convert, generate, library, models
 from tests import tiny_staged
+from tests.hub_server import COMMIT, fake_hub, hub_cache
 from tests.tiny_models import BUILDERS, tiny_models
 
-__all__ = ["tiny_models"]
+__all__ = ["fake_hub", "hub_cache", "tiny_models"]
 
 FAMILIES = tuple(tiny_staged.BUILDERS)
 WORDS = ("stable-cascade", "kandinsky22")
@@ -311,3 +312,83 @@ def test_the_two_are_shown_and_become_one_folder(parts):
     convert.convert(convert.Wanted(reference=str(decoder), base=str(prior), folder="both", dtype="float32"))
     first = draw(ask(parts, "stable-cascade"), kept)[1]
     np.testing.assert_array_equal(first, draw(ask(parts, "stable-cascade", model="both", base=None))[1])
+
+
+@pytest.fixture
+def published(parts, fake_hub, tmp_path):
+    """A decoder on the hub whose card names its prior, which is there too: the bytes of each."""
+    decoder = Path(shutil.copytree(parts("kandinsky22")[1], tmp_path / "published"))
+    (decoder / "README.md").write_text("---\nlicense: apache-2.0\nprior:\n- org/prior\ntags:\n- x\n---\n# Ours\n")
+    found = [fake_hub.add("org/decoder", decoder), fake_hub.add("org/prior", parts("kandinsky22")[2])]
+    return [sum(map(len, each.files.values())) for each in found]
+
+
+def test_a_dry_run_counts_the_bytes_of_both_and_fetches_no_weights(parts, published, fake_hub):
+    plan, forecast = generate.foresee(ask(parts, "kandinsky22", model="org/decoder", base=None))
+    assert (plan.model.base.reference, plan.model.base.revision) == ("org/prior", COMMIT)
+    assert 0.95 * sum(published) < forecast.download_bytes <= sum(published)
+    assert all(each is not None for each in fake_hub.gets(".safetensors"))
+    assert (plan.model.folder.parts[-3], plan.model.prior.folder.parts[-3]) == (
+        "models--org--decoder",
+        "models--org--prior",
+    )
+
+
+def test_the_prior_comes_with_its_decoder(parts, published):
+    offered = []
+    pulled = library.pull(library.Asked(reference="org/decoder", dtype="float32"), on_offer=offered.append)
+    assert [each.reference for each in offered] == ["org/decoder", "org/prior"]
+    assert (pulled.reference, pulled.prior.reference) == ("org/decoder", "org/prior")
+    assert [each.incomplete for each in library.list_all() if each.source == "hub"] == [False, False]
+    recipe, drawn = draw(ask(parts, "kandinsky22", model="org/decoder", base=None, offline=True))
+    np.testing.assert_array_equal(drawn, draw(ask(parts, "kandinsky22"), kept)[1])
+    assert (recipe.base, recipe.base_revision) == ("org/prior", COMMIT)
+
+
+def test_a_prior_that_a_policy_refuses_keeps_the_decoder_from_being_fetched(parts, published, fake_hub):
+    Path("rules.toml").write_text('schema = 1\n[models]\ndeny = ["org/prior"]\n')
+    with pytest.raises(CheckError, match="org/prior"):
+        list(generate.generate(ask(parts, "kandinsky22", model="org/decoder", base=None, policy="rules.toml")))
+    assert not fake_hub.gets(".safetensors")
+
+
+def test_a_prior_of_another_family_is_not_fetched(parts, published, fake_hub):
+    fake_hub.add("org/other", parts("stable-cascade")[2])
+    with pytest.raises(ModelError, match="its base org/other is no prior of that: it is a StableCascadePriorPipeline"):
+        list(generate.generate(ask(parts, "kandinsky22", base="org/other")))
+    assert not fake_hub.gets(".safetensors")
+
+
+def test_a_base_beside_what_is_whole_keeps_it_from_being_fetched(parts, tiny_models, fake_hub):
+    fake_hub.add("org/both", tiny_models("kandinsky22"))
+    with pytest.raises(RequestError, match="org/both is whole"):
+        list(generate.generate(ask(parts, "kandinsky22", model="org/both")))
+    assert not fake_hub.gets(".safetensors")
+
+
+def test_a_picture_may_repeat_without_a_seam(parts):
+    decoder = parts("kandinsky22")[0].decoder_pipe
+    embedding, latents = (
+        torch.randn(each, generator=torch.Generator().manual_seed(1)) for each in ((1, 32), (1, 4, 8, 8))
+    )
+
+    def drawn(by):
+        moved = torch.roll(latents, (by, by), (2, 3))
+        told = {"image_embeds": embedding, "negative_image_embeds": 0 * embedding, "latents": moved}
+        return decoder(**told, height=64, width=64, num_inference_steps=1, output_type="pt").images
+
+    with seamless.seamless(decoder, "xy"):
+        torch.testing.assert_close(drawn(2), torch.roll(drawn(0), (16, 16), (2, 3)), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "quantize"), [("kandinsky22", "fp8"), ("stable-cascade", "int8")])
+def test_the_larger_denoiser_may_be_stored_smaller(parts, name, quantize):
+    recipe, drawn = draw(ask(parts, name, quantize=quantize))
+    assert recipe.quantize == quantize
+    assert (drawn != draw(ask(parts, name), kept)[1]).any()
+
+
+def test_what_the_prior_does_not_read_of_a_prompt_is_noted(parts):
+    notes = []
+    draw(ask(parts, "kandinsky22", prompt="a " * 100), kept, on_note=notes.append)
+    assert any("tokens and the model reads 77; not read:" in each for each in notes)
