@@ -70,7 +70,7 @@ def guarded(
     def encode(pixels: torch.Tensor, *arguments: Any, **options: Any) -> Any:
         return look(pixels.to(vae.dtype), *arguments, **options)
 
-    look = getattr(vae, "encode", None)
+    look: Any = getattr(vae, "encode", None)
     with substitution.replaced(vae, decode=decode, **({"encode": encode} if look else {})):
         yield
 
