@@ -208,6 +208,10 @@ def preprocess(
 
     console.check_output(output, as_json=False)
     weights = task.Weights(reference=depth_weights, offline=bool(offline), allow_pickle=bool(allow_pickle))
-    made = task.preprocess(kind, image, output, if_exists=if_exists or "auto", consent=bool(consent), weights=weights)
+    exists, has_rights = if_exists or "auto", bool(consent)
+    with console.progress(quiet=quiet) as bar:
+        made = task.preprocess(
+            kind, image, output, if_exists=exists, consent=has_rights, weights=weights, on_event=bar.report
+        )
     console.notes(made.notes, quiet=quiet)
     console.picture(console.where(made.path, output) if made.path else "standard output", made.data or None, None)

@@ -19,6 +19,7 @@ from imggen.output import means as logged
 from imggen.output.means import Means
 from imggen.plan import controls, depths, naming, policy
 from imggen.plan.nearest import nearest
+from imggen.plan.progress import Progress, ignore
 from imggen.plan.request import IfExists, OutputPlan
 from imggen.tasks import given, governance
 from imggen.tasks.given import Opened
@@ -59,6 +60,7 @@ def preprocess(  # noqa: PLR0913 - one for each of the command's options, as far
     if_exists: IfExists = "auto",
     consent: bool = False,
     weights: Weights = USUAL,
+    on_event: Callable[[Progress], None] = ignore,
 ) -> Made:
     """Make the control picture of `kind` (canny, depth, tile) of the picture in the file `name`, and write it as PNG.
 
@@ -77,7 +79,7 @@ def preprocess(  # noqa: PLR0913 - one for each of the command's options, as far
     opened = given.read(name, "control")
     governance.check_sources(governed, [_source(opened)], _OUTPUT)
     governance.check_places(governed, [path])
-    measure = _depth(governed, weights) if kind in controls.MEASURED else _unmeasured(kind, weights)
+    measure = _depth(governed, weights, on_event) if kind in controls.MEASURED else _unmeasured(kind, weights)
     image = measure(layout.flatten(opened.image, (0, 0, 0)).convert("RGB"))
     data = _told(encoder.encode(image, "png", 100), opened)
     if path is None:
@@ -94,13 +96,16 @@ def _unmeasured(kind: str, weights: Weights) -> Callable[[Image.Image], Image.Im
     return partial(preprocessing.make, kind)
 
 
-def _depth(governed: Governance, weights: Weights) -> Callable[[Image.Image], Image.Image]:
+def _depth(
+    governed: Governance, weights: Weights, on_event: Callable[[Progress], None]
+) -> Callable[[Image.Image], Image.Image]:
     """Return what makes a depth picture; raise for weights that are not there, or that the policy refuses."""
     environment.prepare(offline=weights.offline)
     asked = depths.named(weights.reference)
     real = replace(asked, reference=aliases.real(asked.reference))
     governance.check_name(governed, real.reference)
-    facts = depth_files.find(real, terms=Terms(offline=weights.offline, allow_pickle=weights.allow_pickle))
+    terms = Terms(offline=weights.offline, allow_pickle=weights.allow_pickle)
+    facts = depth_files.find(real, terms=terms, on_event=on_event)
     governance.check_weights(governed, [governance.of_adapter(facts)], governed.entry())
 
     def measure(image: Image.Image) -> Image.Image:

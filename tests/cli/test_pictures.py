@@ -9,6 +9,7 @@ from PIL import Image, PngImagePlugin
 
 from imggen.engine import store
 from imggen.errors import EXIT_MODEL, EXIT_REQUEST
+from tests import tiny_controls
 
 COMMANDS = {
     "img2img": ("photo.png", "a star"),
@@ -30,6 +31,30 @@ def as_bytes(image, kind="PNG"):
     written = io.BytesIO()
     image.save(written, kind)
     return written.getvalue()
+
+
+def test_a_depth_picture_is_made_by_the_weights_that_are_named(run, tmp_path):
+    tiny_controls.save_depth(tmp_path / "net")
+    done = run("preprocess", "depth", "photo.png", "--depth-weights", "net")
+    assert (done.code, done.lines, done.err) == (0, ["photo-depth.png"], "")
+    with Image.open("photo-depth.png") as made:
+        assert (made.size, made.getextrema()[0]) == ((64, 64), (0, 255))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("depth", "--offline"), EXIT_MODEL, "it is not on this machine, and nothing is to be fetched now"),
+        (("depth", "--depth-weights", "nowhere"), EXIT_MODEL, "there is no such file or folder"),
+        (("canny", "--depth-weights", "net"), EXIT_REQUEST, "canny pictures take no model"),
+        (("pose",), EXIT_REQUEST, "imggen cannot make pose pictures; it makes canny, depth, tile"),
+    ],
+)
+def test_a_control_picture_that_cannot_be_made_is_refused(run, tmp_path, words, code, message):
+    done = run("preprocess", words[0], "photo.png", *words[1:], "-o", "out.png")
+    assert done.code == code
+    assert message in done.err.replace("\n", " ")
+    assert not (tmp_path / "out.png").exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
