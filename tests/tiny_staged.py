@@ -18,10 +18,16 @@ from diffusers import (  # noqa: E402
     UnCLIPScheduler,
     UNet2DConditionModel,
     VQModel,
+    WuerstchenCombinedPipeline,
 )
-from diffusers.pipelines.deprecated.wuerstchen import PaellaVQModel  # noqa: E402
+from diffusers.pipelines.deprecated.wuerstchen import (  # noqa: E402
+    PaellaVQModel,
+    WuerstchenDiffNeXt,
+    WuerstchenPrior,
+)
 from transformers import (  # noqa: E402
     CLIPImageProcessor,
+    CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
@@ -75,6 +81,33 @@ def stable_cascade(root: Path):
             switch_level=(False,),
         ),
         prior_text_encoder=text_encoder(),
+        prior_tokenizer=clip_tokenizer(root),
+        prior_scheduler=DDPMWuerstchenScheduler(),
+    )
+
+
+def wuerstchen(root: Path):
+    torch.manual_seed(0)
+    decoder = WuerstchenDiffNeXt(
+        c_r=16,
+        c_cond=WIDTH,
+        c_hidden=[8, 16],
+        nhead=[-1, 2],
+        blocks=[1, 1],
+        level_config=["CT", "CTA"],
+        inject_effnet=[False, True],
+        clip_embd=WIDTH,
+    ).eval()
+    # It begins with nothing, whatever it is told.
+    torch.nn.init.normal_(decoder.clf[1].weight, std=0.2)
+    return WuerstchenCombinedPipeline(
+        decoder=decoder,
+        text_encoder=CLIPTextModel(clip_config()).eval(),
+        tokenizer=clip_tokenizer(root),
+        scheduler=DDPMWuerstchenScheduler(),
+        vqgan=PaellaVQModel(embed_dim=16, bottleneck_blocks=1, num_vq_embeddings=8).eval(),
+        prior_prior=WuerstchenPrior(c=16, c_cond=WIDTH, c_r=16, depth=1, nhead=2).eval(),
+        prior_text_encoder=CLIPTextModel(clip_config()).eval(),
         prior_tokenizer=clip_tokenizer(root),
         prior_scheduler=DDPMWuerstchenScheduler(),
     )
@@ -145,6 +178,7 @@ def kandinsky22_inpaint(root: Path):
 
 BUILDERS = {
     "stable-cascade": stable_cascade,
+    "wuerstchen": wuerstchen,
     "kandinsky22": kandinsky22,
     "kandinsky22-inpaint": kandinsky22_inpaint,
 }

@@ -38,8 +38,10 @@ from imggen.plan.request import GeneratePlan
 # T5 has 28 embeddings more than tokens, others a few hundred of 150,000; an empty tokenizer has two tokens in all.
 LEAST_SHARE_OF_TOKENS = 0.9
 NO_LIMIT = 1_000_000
-# Models name the place that it had, or the one that diffusers now takes for its own, and it is in neither.
-_MOVED: Final = {"PaellaVQModel": "diffusers.pipelines.deprecated.wuerstchen"}
+# Models name the place that they had, or the one that diffusers now takes for theirs, and they are in neither.
+_MOVED: Final = dict.fromkeys(
+    ("PaellaVQModel", "WuerstchenPrior", "WuerstchenDiffNeXt"), "diffusers.pipelines.deprecated.wuerstchen"
+)
 
 
 def import_classes(plan: GeneratePlan) -> None:

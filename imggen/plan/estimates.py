@@ -65,7 +65,7 @@ _TRANSFORMER_COPIES: Final[dict[str, float]] = {
 # That of Stable Cascade's decoder, per position and channel of its first level, and what there is whatever the size:
 # measured at 512 and 768 pixels, without most blocks of its coarser levels. The prior, a tenth as fine, takes less.
 _CASCADE_COPIES: Final = (14.5, 160 * MIB)
-_CASCADE: Final = "StableCascadeUNet"
+_CASCADES: Final = ("StableCascadeUNet", "WuerstchenPrior")
 _OTHER_COPIES: Final = 28.0
 # Families whose prompts are looked at, and do not stand among the tokens of the picture.
 _LOOKED_AT: Final = ("PixArtTransformer2DModel", "SanaTransformer2DModel")
@@ -233,7 +233,7 @@ def denoising(job: Job) -> int:
         values = rows * columns * _first(config.get("block_out_channels"), 320) * job.passes
         copies = _UNET_COPIES[_first_attention(config) == 0]
         return max(_UNET_LEAST, int(values * BYTES[job.dtype] * copies) + _UNET_SCRATCH)
-    if _denoiser(job) == _CASCADE:
+    if _denoiser(job) in _CASCADES:
         return _cascade(job)
     heads = _whole(config.get("num_attention_heads"), 24) * _whole(config.get("attention_head_dim"), 128)
     hidden = _whole(config.get("hidden_size"), heads)
@@ -245,7 +245,7 @@ def denoising(job: Job) -> int:
 def _cascade(job: Job) -> int:
     config = job.facts.configs.get("decoder", {})
     rows, columns = (each // _whole(config.get("patch_size"), 2) for each in _latents(job))
-    values = rows * columns * _first(config.get("block_out_channels"), 320)
+    values = rows * columns * _first(config.get("block_out_channels") or config.get("c_hidden"), 320)
     return int(values * BYTES[job.dtype] * _CASCADE_COPIES[0]) + _CASCADE_COPIES[1]
 
 

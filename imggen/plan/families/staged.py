@@ -10,6 +10,8 @@ _KANDINSKY_PRIOR: Final = "kandinsky-community/kandinsky-2-2-prior"
 _KANDINSKY_STEPS: Final = "the decoder's, which draws the picture; the prior makes 25"
 _KANDINSKY_ALIKE: Final = (("prior.embedding_dim", "unet.encoder_hid_dim"),)
 _KANDINSKY_ARGUMENTS: Final[Mapping[str, object]] = {"prior_num_inference_steps": 25, "prior_guidance_scale": 4.0}
+_NOT_SLICED: Final = "its denoisers are none of those that diffusers slices"
+_COARSE: Final = "its first stage is too coarse for edges that meet"
 _READS_NO_TEXT: Final = "its U-Net reads embeddings of pictures, no words"
 _TWO_NOISES: Final = "it draws noise twice, for what the words stand for and for the picture, and mixes neither"
 
@@ -50,13 +52,51 @@ ROWS: Final[tuple[Family, ...]] = (
         fp16_safe=False,
         own_sampler=True,
         size_key=None,
-        slicing_refusal="its denoisers are none of those that diffusers slices",
-        tile_refusal="its first stage is too coarse for edges that meet",
+        slicing_refusal=_NOT_SLICED,
+        tile_refusal=_COARSE,
         adapter_refusal=refusals.NO_ADAPTERS,
         breeding_refusal=_TWO_NOISES,
         vae_class="PaellaVQModel",
         vae_scale=4,
         extra_arguments={"num_inference_steps": 10, "decoder_guidance_scale": 0.0},
+    ),
+    Family(
+        name="wuerstchen",
+        title="Würstchen",
+        base="warp-ai/wuerstchen",
+        licence="mit",
+        pipelines={"text-to-image": "WuerstchenCombinedPipeline"},
+        stages=Stages(
+            decoders={"WuerstchenDecoderPipeline": "WuerstchenCombinedPipeline"},
+            prior="WuerstchenPriorPipeline",
+            usual="warp-ai/wuerstchen-prior",
+            others="the prior's, which composes the picture; the decoder makes 12",
+            alike=(("prior.c_in", "decoder.effnet_embd"),),
+        ),
+        denoiser="prior_prior",
+        native_pixels=1024,
+        # As in Stable Cascade, which it came before.
+        patch=1,
+        block=32,
+        min_size=256,
+        max_size=2048,
+        steps=60,
+        steps_argument="prior_num_inference_steps",
+        guidance=4.0,
+        guidance_argument="prior_guidance_scale",
+        max_tokens=77,
+        cuda_dtypes=("bfloat16", "float16"),
+        mps_dtype="float16",
+        fp16_safe=True,
+        own_sampler=True,
+        size_key=None,
+        slicing_refusal=_NOT_SLICED,
+        tile_refusal=_COARSE,
+        adapter_refusal=refusals.NO_ADAPTERS,
+        breeding_refusal=_TWO_NOISES,
+        vae_class="PaellaVQModel",
+        vae_scale=4,
+        extra_arguments={"num_inference_steps": 12, "decoder_guidance_scale": 0.0},
     ),
     Family(
         name="kandinsky22",
