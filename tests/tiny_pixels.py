@@ -10,11 +10,13 @@ import torch  # noqa: E402 - reads the environment that was just prepared
 from diffusers import (  # noqa: E402
     AmusedPipeline,
     AmusedScheduler,
+    DDIMScheduler,
     DDPMScheduler,
     FlowMatchEulerDiscreteScheduler,
     IFPipeline,
     Kandinsky3Pipeline,
     Kandinsky3UNet,
+    LDMTextToImagePipeline,
     LuminaNextDiT2DModel,
     LuminaPipeline,
     PRXPipeline,
@@ -24,8 +26,10 @@ from diffusers import (  # noqa: E402
     UVit2DModel,
     VQModel,
 )
+from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel  # noqa: E402
 from tokenizers import processors  # noqa: E402
 from transformers import (  # noqa: E402
+    BertTokenizer,
     CLIPTextModelWithProjection,
     GemmaConfig,
     GemmaModel,
@@ -45,6 +49,7 @@ from tests.tiny_parts import (  # noqa: E402
     shifted_autoencoder,
     t5_encoder,
     t5_tokenizer,
+    unet,
 )
 
 
@@ -150,6 +155,27 @@ def deepfloyd_if(_: Path):
         feature_extractor=None,
         watermarker=None,
         requires_safety_checker=False,
+    )
+
+
+def latent_diffusion(_: Path):
+    torch.manual_seed(0)
+    letters = [chr(number) for number in range(97, 123)]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{each}" for each in letters)]
+    config = LDMBertConfig(
+        vocab_size=len(words),
+        encoder_layers=1,
+        encoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        head_dim=8,
+        d_model=32,
+    )
+    return LDMTextToImagePipeline(
+        vqvae=autoencoder(),
+        bert=LDMBertModel(config).eval(),
+        tokenizer=BertTokenizer(vocab={word: number for number, word in enumerate(words)}, model_max_length=77),
+        unet=unet(),
+        scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False),
     )
 
 
@@ -282,6 +308,7 @@ BUILDERS = {
     "amused": amused,
     "deepfloyd-if": deepfloyd_if,
     "kandinsky3": kandinsky3,
+    "ldm": latent_diffusion,
     "lumina-next": lumina_next,
     "prx": prx,
     "prx-dc-ae": prx_deep,

@@ -83,11 +83,14 @@ def _best_device(machine: Machine) -> Chosen[Device]:
 def _best_dtype(family: Family, device: Device, machine: Machine) -> Chosen[Dtype]:
     gpu = machine.accelerator(device)
     if gpu is None:
-        return _best_on_cpu(machine)
+        return _best_on_cpu(family, machine)
     return _best_on_mps(family, gpu) if device == "mps" else _best_on_cuda(family, gpu)
 
 
-def _best_on_cpu(machine: Machine) -> Chosen[Dtype]:
+def _best_on_cpu(family: Family, machine: Machine) -> Chosen[Dtype]:
+    unfit = _unfit(family)
+    if unfit is not None:
+        return Chosen(value="float32", reason=unfit)
     if machine.cpu_bfloat16:
         return Chosen(value="bfloat16", reason=machine.cpu_reason)
     return Chosen(value="float32", reason=machine.cpu_reason)
@@ -99,13 +102,19 @@ def _best_on_cuda(family: Family, gpu: Accelerator) -> Chosen[Dtype]:
         return Chosen(value="float32", reason=f"{gpu.name} has no bfloat16, and {family.title} overflows in float16")
     if usable[0] == "bfloat16":
         return Chosen(value="bfloat16", reason=f"{gpu.name} has bfloat16, which does not overflow")
-    return Chosen(value="float16", reason=f"{gpu.name} has no bfloat16, and {family.title} works in float16")
+    lacks = _unfit(family) or f"{gpu.name} has no bfloat16"
+    return Chosen(value="float16", reason=f"{lacks}, and {family.title} works in float16")
 
 
 def _best_on_mps(family: Family, gpu: Accelerator) -> Chosen[Dtype]:
     if family.mps_dtype == "bfloat16" and not gpu.bfloat16:
         return Chosen(value="float32", reason="bfloat16 on Metal needs Apple silicon and macOS 14")
     return Chosen(value=family.mps_dtype, reason=f"what works for {family.title} on Metal")
+
+
+def _unfit(family: Family) -> str | None:
+    """Return why the family is never computed in bfloat16, None where it may be."""
+    return None if "bfloat16" in family.cuda_dtypes else f"the pipelines of {family.title} make no picture of bfloat16"
 
 
 def _cuda_has(dtype: Dtype, family: Family, gpu: Accelerator) -> bool:
@@ -118,6 +127,8 @@ def refusal(dtype: Dtype, family: Family, device: Device, machine: Machine) -> s
         return "processors compute float16 slower than float32, and some not at all"
     if dtype == "float16" and not family.fp16_safe:
         return f"{family.title} overflows in float16"
+    if dtype == "bfloat16" and _unfit(family) is not None:
+        return _unfit(family)
     gpu = machine.accelerator(device)
     if dtype == "bfloat16" and gpu is not None and not gpu.bfloat16:
         return f"{gpu.name} has no bfloat16 of its own"

@@ -83,7 +83,7 @@ def test_an_unknown_pipeline_is_refused_with_the_nearest(tmp_path):
     ("pipeline", "reason"),
     [
         ("StableCascadeDecoderPipeline", "it needs image_embeddings, which imggen does not give"),
-        ("IFPipeline", "it has no part called vae or movq"),
+        ("OnnxStableDiffusionPipeline", "it has no part called vae or movq"),
     ],
 )
 def test_a_pipeline_that_imggen_cannot_drive_is_refused_with_the_reason(pipeline, reason):

@@ -70,3 +70,15 @@ def test_an_unknown_dtype_gets_the_nearest():
     with pytest.raises(RequestError) as caught:
         dtypes.choose_dtype("float61", SD, "cpu", laptop())
     assert caught.value.hint == "--dtype float16"
+
+
+def test_what_makes_no_picture_of_bfloat16_is_computed_otherwise():
+    family = catalog.named("ldm")
+    assert dtypes.choose_dtype(None, family, "cpu", laptop(cpu_bfloat16=True)).value == "float32"
+    chosen = dtypes.choose_dtype(None, family, "cuda", with_cuda())
+    assert (chosen.value, "make no picture of bfloat16" in chosen.reason) == ("float16", True)
+    for device, machine in (("cpu", laptop(cpu_bfloat16=True)), ("cuda", with_cuda())):
+        with pytest.raises(
+            RequestError, match=r"--dtype bf16 on .*: the pipelines of Latent Diffusion make no picture"
+        ):
+            dtypes.choose_dtype("bf16", family, device, machine)

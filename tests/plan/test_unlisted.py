@@ -77,7 +77,7 @@ def test_half_precision_is_bfloat16_or_none():
         ("StableAudioPipeline", "it makes sound"),
         ("StableDiffusionUpscalePipeline", "it enlarges pictures"),
         ("IFSuperResolutionPipeline", "it enlarges pictures"),
-        ("IFPipeline", "it has no part called vae"),
+        ("OnnxStableDiffusionPipeline", "it has no part called vae"),
         ("StableDiffusionControlNetPipeline", "it takes image, and diffusers does not say what for"),
         ("SanaControlNetPipeline", "it takes control_image"),
         ("DDPMPipeline", "it takes no prompt"),

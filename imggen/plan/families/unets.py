@@ -257,4 +257,28 @@ ROWS: Final[tuple[Family, ...]] = (
         mixing_refusal=refusals.OWN_LENGTHS,
         vae_class="VQModel",
     ),
+    Family(
+        name="ldm",
+        title="Latent Diffusion",
+        base="CompVis/ldm-text2im-large-256",
+        licence="apache-2.0",
+        pipelines={"text-to-image": "LDMTextToImagePipeline"},
+        denoiser="unet",
+        native_pixels=256,
+        patch=1,
+        min_size=64,
+        max_size=1024,
+        steps=50,
+        guidance=6.0,
+        max_tokens=77,
+        # Its pipeline hands the pixels over as they are, and numpy knows no bfloat16.
+        cuda_dtypes=("float16",),
+        mps_dtype="float16",
+        fp16_safe=True,
+        # It hands the latents to the U-Net as they are, which the schedulers with sigmas do not stand.
+        own_sampler=True,
+        negative_refusal="its pipeline takes none",
+        adapter_refusal=refusals.NO_ADAPTERS,
+        breeding_refusal="the noise that Latent Diffusion begins with cannot be replaced",
+    ),
 )
