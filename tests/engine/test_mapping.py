@@ -16,6 +16,7 @@ MIB = 2**20
 # What a process has for itself; the rest can be dropped and read from the files again.
 LOAD = """
 import gc, json, sys
+from dataclasses import replace
 from types import SimpleNamespace as Any
 from pathlib import Path
 from safetensors import safe_open
@@ -24,6 +25,7 @@ environment.prepare(offline=True)
 import torch
 import diffusers
 from imggen.engine import loader
+from imggen.plan.request import ModelFacts, SingleFile
 
 folder = Path(sys.argv[1])
 file = folder / "unet" / "diffusion_pytorch_model.safetensors"
@@ -35,8 +37,11 @@ def anonymous():
     return int(line.split()[1]) * 1024
 
 def load(how, dtype):
-    single = Any(path=file, parts={"unet": tuple(safe_open(file, "pt").keys())}) if how == "file" else None
-    model = Any(reference="x", folder=folder, single=single, components={"unet": ("diffusers", "UNet2DConditionModel")})
+    model = ModelFacts(reference="x", source="folder", folder=folder, pipeline="StableDiffusionPipeline",
+                       components={"unet": ("diffusers", "UNet2DConditionModel")})
+    if how == "file":
+        parts = {"unet": tuple(safe_open(file, "pt").keys())}
+        model = replace(model, single=SingleFile(path=file, kind="x", parts=parts, base=model))
     plan = Any(model=model, component_dtypes={}, dtype=dtype, allow_pickle=False, device="cpu", offload="none",
                quantize="none", family="sd")
     before = anonymous()
