@@ -19,9 +19,9 @@ LARGEST_SCALE: Final = 4.0
 """Beyond it, in either direction, a LoRA leaves nothing of the picture."""
 
 _REPOSITORY: Final = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
-# A revision may have slashes in it (refs/pr/1), so a file is only what ends like one.
+# A revision may have slashes in it, so a file is only what ends like one; those of pull requests are refs/pr/1.
 _HUB: Final = re.compile(
-    rf"(?P<repository>{_REPOSITORY}?)(?:@(?P<revision>[^@]+?))?"
+    rf"(?P<repository>{_REPOSITORY}?)(?:@(?P<revision>refs/\w+/[^@/]+|[^@]+?))?"
     rf"(?:/(?P<file>[^@]+(?:{'|'.join(map(re.escape, WEIGHT_SUFFIXES))})))?"
 )
 

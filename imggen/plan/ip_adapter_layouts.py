@@ -192,7 +192,7 @@ def _check_sd3(name: str, shapes: Shapes, config: Config) -> None:
     inner = head * _whole(config, "num_attention_heads", 18)
     dual = config.get("dual_attention_layers")
     _check_count(name, shapes, _whole(config, "num_layers", 18) + (len(dual) if isinstance(dual, list | tuple) else 0))
-    hidden = shapes.get(f"{PROJECTION}proj_in.weight", (0,))[0]
+    hidden = _edge(shapes, "proj_in.weight", 0)
     each_layer: dict[str, Shape] = {
         "norm_ip.linear.weight": (2 * inner, hidden),
         "norm_ip.linear.bias": (2 * inner,),
@@ -209,8 +209,8 @@ def _check_sd3(name: str, shapes: Shapes, config: Config) -> None:
 def _resampler(shapes: Shapes, hidden: int, inner: int) -> dict[str, Shape]:
     """Return the shapes of what makes tokens of hidden states; those that only the adapter knows are its own."""
     own = {each: shapes.get(f"{PROJECTION}{each}", ()) for each in ("latents", "proj_in.weight")}
-    steps = shapes.get(f"{PROJECTION}time_embedding.linear_1.weight", (0, 0))[-1]
-    heads = shapes.get(f"{PROJECTION}layers.0.attn.to_q.weight", (0,))[0] // _SD3_HEAD * _SD3_HEAD
+    steps = _edge(shapes, "time_embedding.linear_1.weight", 1)
+    heads = _edge(shapes, "layers.0.attn.to_q.weight", 0) // _SD3_HEAD * _SD3_HEAD
     block: dict[str, Shape] = {
         **{f"{norm}.{part}": (hidden,) for norm in ("ln0", "ln1", "adaln_norm") for part in ("weight", "bias")},
         "attn.to_q.weight": (heads, hidden),
@@ -235,6 +235,12 @@ def _resampler(shapes: Shapes, hidden: int, inner: int) -> dict[str, Shape]:
         "time_embedding.linear_2.bias": (hidden,),
         **{f"layers.{layer}.{key}": shape for layer in range(_SD3_DEPTH) for key, shape in block.items()},
     }
+
+
+def _edge(shapes: Shapes, layer: str, axis: int) -> int:
+    """Return an edge of the matrix in what makes tokens of a picture, 0 where there is none."""
+    shape = shapes.get(f"{PROJECTION}{layer}", ())
+    return shape[axis] if len(shape) == 2 else 0
 
 
 def _check_text(name: str, layers: Iterable[Shape], width: object) -> None:

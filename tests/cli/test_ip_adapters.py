@@ -1,5 +1,6 @@
 """`--ip-adapter` beside LoRAs and ControlNets: by the names of the hub, offline, from a recipe, and what is refused."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import tiny_loras
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipImageProcessor, SiglipModel
 
 from imggen.engine import environment
 from imggen.output import metadata
@@ -161,6 +162,36 @@ def test_a_policy_is_asked_about_the_encoder_before_it_is_fetched(run, flux, hub
     assert ended.code == 5
     assert f"models.deny: {ENCODER}" in told(ended) or ENCODER in told(ended)
     assert not hub.gets("model.safetensors")
+
+
+def test_a_policy_knows_the_encoder_by_its_hash(run, flux, published):
+    digest = hashlib.sha256((published / "encoder" / "model.safetensors").read_bytes()).hexdigest()
+    Path("policy.toml").write_text(f'schema = 1\n[models]\ndeny = ["sha256:{digest}"]\n')
+    weights = ("--ip-adapter-weights", f"{published}/adapter", "--ip-adapter-encoder", published / "encoder")
+    shown = ("--ip-adapter", "ref.png", *weights, "--policy", "policy.toml", "--dry-run")
+    ended = run("generate", "a", "-m", flux, *shown)
+    assert ended.code == 5, ended.err
+    assert f"{published}/encoder" in told(ended)
+
+
+def test_an_encoder_that_is_half_of_a_whole_model_draws_the_same(run, tiny_models, published, tmp_path):
+    torch.manual_seed(0)
+    half = {"hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = SiglipConfig(
+        text_config=half | {"vocab_size": 99}, vision_config=half | {"image_size": 30, "patch_size": 15}
+    )
+    with environment.quiet():
+        whole = SiglipModel(config)
+        whole.save_pretrained(tmp_path / "whole")
+        whole.vision_model.save_pretrained(tmp_path / "half")
+        tiny_adapters.save(tmp_path / "adapter", "sd3", BUILDERS["sd3"](tmp_path))
+    SiglipImageProcessor(size={"height": 30, "width": 30}).save_pretrained(tmp_path / "half")
+    weights = ("--ip-adapter", published / "ref.png", "--ip-adapter-weights", tmp_path / "adapter")
+    for name in ("whole", "half"):
+        seen = ("--ip-adapter-encoder", tmp_path / name, "--size", "64x64", *QUICK[:2], *QUICK[4:])
+        ended = run("generate", "a", "-m", tiny_models("sd3"), *weights, *seen, "-o", f"{name}.png")
+        assert ended.code == 0, ended.err
+    np.testing.assert_array_equal(pixels("whole.png"), pixels("half.png"))
 
 
 def with_tensors(published, folder, change):

@@ -70,6 +70,8 @@ def test_any_name_comes_back_with_its_scale_or_is_refused(name, scale):
         ("org/name", ("org/name", None, None)),
         ("org/name@main", ("org/name", "main", None)),
         ("org/name@refs/pr/1", ("org/name", "refs/pr/1", None)),
+        ("org/name@refs/pr/1/a.safetensors", ("org/name", "refs/pr/1", "a.safetensors")),
+        ("org/name@refs/pr/1/below/a.bin", ("org/name", "refs/pr/1", "below/a.bin")),
         ("org/name/a.safetensors", ("org/name", None, "a.safetensors")),
         (f"org/name@{COMMIT}/sub/a.safetensors", ("org/name", COMMIT, "sub/a.safetensors")),
         ("loras/style.safetensors", None),

@@ -3,7 +3,7 @@
 import pytest
 
 from imggen.errors import RequestError
-from imggen.plan import catalog, ip_adapters, resolve
+from imggen.plan import adaptation, catalog, ip_adapters, resolve
 from imggen.plan.adapter import AdapterFacts
 from imggen.plan.case import RECIPE
 from imggen.plan.given import Given
@@ -42,6 +42,26 @@ def test_style_shows_its_own_picture(text, kept):
     assert asked("style", like="s.png") is None
 
 
+@pytest.mark.parametrize("family", ip_adapters.FAMILIES)
+def test_usual_weights_are_one_file_of_the_hub(family):
+    usual = ip_adapters.FAMILIES[family].usual
+    if usual is None:
+        return
+    repository, revision, file = adaptation.split_hub(usual)
+    assert adaptation.with_revision(f"{repository}/{file}", revision) == usual
+    assert "/" not in file.removeprefix("models/").removeprefix("sdxl_models/")
+
+
+def test_weights_for_one_size_of_a_family_are_no_others():
+    large = {"num_layers": 38, "num_attention_heads": 38}
+    sd3 = catalog.named("sd3")
+    found = ip_adapters.asked(GenerateRequest(ip_adapter="ref.png"), sd3, large)
+    assert found.reference == ip_adapters.FAMILIES["sd3"].usual
+    with pytest.raises(RequestError, match="are for models of num_layers 38, num_attention_heads 38") as caught:
+        ip_adapters.asked(GenerateRequest(ip_adapter="ref.png"), sd3, {"num_layers": 24, "num_attention_heads": 24})
+    assert caught.value.hint.startswith("--ip-adapter-weights FILE")
+
+
 def test_a_file_that_is_called_like_a_scale_is_a_file():
     assert ip_adapters.parse("a:2", exists=lambda name: name == "a:2") == ("a:2", None)
 
@@ -62,6 +82,16 @@ def test_a_file_that_is_called_like_a_scale_is_a_file():
             {"ip_adapter_weights": "w:0.5"},
             "--ip-adapter-weights w: there is no picture to show",
             "--ip-adapter picture.png",
+        ),
+        (
+            {"ip_adapter_encoder": "clip"},
+            "--ip-adapter-encoder clip: nothing looks through it",
+            "--ip-adapter picture.png",
+        ),
+        (
+            {"ip_adapter": "ref.png", "ip_adapter_encoder": " "},
+            "--ip-adapter-encoder is empty",
+            "leave --ip-adapter-encoder out",
         ),
         (
             {"ip_adapter": "ref.png:0.5", "ip_adapter_weights": "w:0.7"},
