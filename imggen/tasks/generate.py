@@ -414,7 +414,7 @@ def _recalled(request: GenerateRequest) -> Iterator[str]:
 
 _WEIGHTS: Final = (
     *("model", "base", "vae", "lora", "embedding"),
-    *("ip_adapter_weights", "ip_adapter_encoder", "depth_weights"),
+    *("control", "ip_adapter_weights", "ip_adapter_encoder", "depth_weights"),
 )
 
 
