@@ -306,7 +306,8 @@ def set_tile(vae: Any, edge: int) -> None:
     """
     if hasattr(vae, "tile_sample_min_height"):
         # Only where a quarter of a tile is whole latents do the tiles meet.
-        quarter = max(1, edge // vae.spatial_compression_ratio // 4) * vae.spatial_compression_ratio
+        scale = getattr(vae, "spatial_compression_ratio", 8)
+        quarter = max(1, edge // scale // 4) * scale
         edge, stride = 4 * quarter, 3 * quarter
         vae.enable_tiling(
             tile_sample_min_height=edge,
