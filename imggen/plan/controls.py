@@ -285,7 +285,11 @@ def marked(request: GenerateRequest, family: Family, given: tuple[Given, ...]) -
 
 def _reference(control: Control, family: Family, facts: ModelFacts) -> str:
     if control.name == INPAINT and control.image:
-        raise RequestError(f"{OPTION} {control.name}: {_NO_INPAINT}", hint='imggen inpaint PICTURE "..." --mask MASK')
+        taken = controlnets.of(family)
+        alone = f" {OPTION} {INPAINT}" if taken and taken.repainting else ""
+        raise RequestError(
+            f"{OPTION} {control.name}: {_NO_INPAINT}", hint=f'imggen inpaint PICTURE "..." --mask MASK{alone}'
+        )
     if control.kind is None and control.name != INPAINT:
         return _plausible(control)
     published, lacks = _published(family, facts)

@@ -111,6 +111,7 @@ def test_a_kind_is_the_familys_usual_network_and_another_name_for_it_too():
             "name one: --control ORGANISATION/NAME:e.png",
         ),
         ("inpaint:e.png", "sd", "has holes, which no file can hold", 'imggen inpaint PICTURE "..." --mask MASK'),
+        ("inpaint:e.png", "sd3", "has holes", 'imggen inpaint PICTURE "..." --mask MASK --control inpaint'),
         ("canny:e.png", "auraflow", "imggen knows no ControlNets for AuraFlow", None),
     ],
 )
