@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from imggen.engine import controlnets, environment, loader, substitution
+from imggen.engine import controlnets, environment, loader, sampler, substitution
 from imggen.errors import RequestError
 from imggen.plan import catalog
 from imggen.plan.request import GenerateRequest
@@ -130,6 +130,16 @@ def test_words_over_which_longcats_pipeline_breaks_are_refused(tiny_models, fiel
     request = asked(tiny_models, "longcat-image-edit", "image-to-image", images=("photo.png",), **long)
     with pytest.raises(RequestError, match="the prompt has 515 tokens; LongCat-Image-Edit takes 512 at most"):
         made(request)
+
+
+@pytest.mark.parametrize(
+    ("task", "images", "is_cut"), [("text-to-image", (), True), ("image-to-image", ("p.png",), False)]
+)
+def test_a_prompt_is_cut_where_a_pipeline_cuts_it(tiny_models, task, images, is_cut):
+    draw("p.png", (256, 256))
+    plan = generate.plan(asked(tiny_models, "dreamlite", task, images=images, prompt="a " * 300))
+    note = sampler.cut_prompt(loaded(plan.model.folder), plan)
+    assert (note is not None and "the model reads 200" in note) == is_cut
 
 
 def test_joyimage_edit_plus_looks_at_several_pictures(tiny_models):
