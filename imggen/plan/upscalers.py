@@ -35,13 +35,18 @@ KINDS: Final = {
     "StableDiffusionLatentUpscalePipeline": Kind(factor=2, steps=20, guidance=0.0, noise_level=None, tile=512),
 }
 
+# What diffusers calls pipelines that enlarge, DeepFloyd IF's later stages among them.
+_ENLARGING: Final = ("Upscale", "SuperResolution")
+
 
 def find(facts: ModelFacts) -> Kind:
     """Return what is known of a model that enlarges pictures; raise ModelError for one that does not."""
     found = KINDS.get(facts.pipeline)
     if found is None:
+        enlarges = any(each in facts.pipeline for each in _ENLARGING)
+        lacks = "which imggen does not drive" if enlarges else "which does not enlarge pictures"
         raise ModelError(
-            f"{facts.reference} is a {facts.pipeline}, which does not enlarge pictures; {' and '.join(KINDS)} do",
+            f"{facts.reference} is a {facts.pipeline}, {lacks}; those that enlarge are {' and '.join(KINDS)}",
             hint="--model builtin",
         )
     return found
