@@ -90,7 +90,8 @@ def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
     choices = store.files(plan.model, plan.dtype)
     modules = {}
     replaced = autoencoders.find(plan)
-    is_staged = catalog.named(plan.family).stages is not None
+    # What enlarges is of no family.
+    is_staged = bool(plan.family) and catalog.named(plan.family).stages is not None
     for number, (component, choice) in enumerate(choices.items()):
         on_event(Progress(stage="load", step=number, steps=len(choices)))
         if component == "vae" and replaced is not None:
