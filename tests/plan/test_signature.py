@@ -96,11 +96,11 @@ def test_every_familys_arguments_are_in_the_installed_pipelines_signature(family
         starts = task in ("image-to-image", "inpaint") and task not in looks
         assert wanted <= taken
         assert ({"width", "height"} <= taken) == (task not in family.sized_by_image)
-        assert ({"image", "strength"} <= taken) == starts
+        assert ({"image", "strength"} <= taken) == (starts and task not in family.strengthless)
         shows = family.reference.argument if family.reference else "image"
         looked_at = starts or pipeline in [family.pipelines[each] for each in looks]
         assert (shows in taken) == (looked_at or family.name in BLIND)
-        assert ("mask_image" in taken) == (task == "inpaint")
+        assert (family.mask_argument in taken) == (pipeline == family.pipelines.get("inpaint"))
 
 
 @pytest.mark.parametrize(
