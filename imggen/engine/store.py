@@ -561,7 +561,9 @@ def licence(facts: ModelFacts) -> str | None:
     named = facts.record.get("licence") or facts.record.get("license")
     if isinstance(named, str):
         return named
-    return next(_card(facts.folder, "license", "license_name"), None)
+    # A card says `other` where it gives its own name beside it.
+    stated = list(_card(facts.folder, "license", "license_name"))
+    return next((each for each in stated if each != "other"), next(iter(stated), None))
 
 
 def _card(folder: Path, *names: str) -> Iterator[str]:

@@ -123,6 +123,7 @@ def described(family: Family) -> dict[str, object]:
         "family": family.name,
         "title": family.title,
         "model": family.base,
+        "prior": family.stages.usual if family.stages else None,
         "licence": family.licence,
         "pipelines": list(dict.fromkeys(family.pipelines.values())),
         "tasks": {each.task: _told(each) for each in abilities(family)},

@@ -82,7 +82,9 @@ def test_an_unknown_pipeline_is_refused_with_the_nearest(tmp_path):
 @pytest.mark.parametrize(
     ("pipeline", "reason"),
     [
-        ("StableCascadeDecoderPipeline", "it needs image_embeddings, which imggen does not give"),
+        ("KandinskyV22ControlnetPipeline", "it needs hint, image_embeds, negative_image_embeds, which imggen does not"),
+        ("StableCascadeDecoderPipeline", "m is the decoder of Stable Cascade, which draws nothing without a prior"),
+        ("StableCascadePriorPipeline", "m is the prior of Stable Cascade, which draws no pictures by itself"),
         ("OnnxStableDiffusionPipeline", "it has no part called vae or movq"),
     ],
 )

@@ -268,6 +268,17 @@ def test_a_card_that_names_no_model_of_the_hub_is_refused(parts):
         generate.plan(ask(parts, "kandinsky22", model="decoder", base=None))
 
 
+def test_a_model_of_another_diffusers_names_its_autoencoder_elsewhere(parts):
+    decoder = Path(shutil.copytree(parts("stable-cascade")[1], "decoder"))
+    index = json.loads((decoder / "model_index.json").read_text())
+    (decoder / "model_index.json").write_text(json.dumps(index | {"vqgan": ["wuerstchen", "PaellaVQModel"]}))
+    (decoder / "README.md").write_text("---\nlicense: other\nlicense_name: cascade-nc\n---\n")
+    plan, forecast = generate.foresee(ask(parts, "stable-cascade", model="decoder"))
+    assert forecast.licence == "cascade-nc and not stated"
+    drawn = draw(ask(parts, "stable-cascade", model="decoder"))[1]
+    np.testing.assert_array_equal(drawn, plain(parts, plan))
+
+
 def test_a_card_in_a_folder_of_both_leads_nowhere(parts, tiny_models):
     folder = Path(shutil.copytree(tiny_models("kandinsky22"), "both"))
     (folder / "README.md").write_text("---\nprior:\n- nobody/nothing\n---\n")
