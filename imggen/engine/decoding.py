@@ -35,11 +35,11 @@ def guarded(
 ) -> Iterator[None]:
     """Watch the decoding of `vae` within the block; `on_decode` is called as each begins.
 
-    Latents, and pixels that are encoded, are cast to the autoencoder's dtype, which several pipelines forget. A picture
-    that is not finite, or with `refuse_plain` one whose pixels all have the same colour, is decoded once more in
-    float32, which `on_note` hears of; where that does not help, or the latents themselves are not finite, a
-    PictureError says so: the libraries would save a black picture. `dtype` is the model's where its latents may come in
-    another.
+    Latents are cast to the autoencoder's dtype, which several pipelines forget, and pixels besides are brought to where
+    it computes. A picture that is not finite, or with `refuse_plain` one whose pixels all have the same colour, is
+    decoded once more in float32, which `on_note` hears of; where that does not help, or the latents themselves are not
+    finite, a PictureError says so: the libraries would save a black picture. `dtype` is the model's where its latents
+    may come in another.
     """
     plain = vae.decode
     # What looks tokens up, as aMUSEd's does, draws from 0 to 1.
@@ -68,7 +68,9 @@ def guarded(
         return decoded
 
     def encode(pixels: torch.Tensor, *arguments: Any, **options: Any) -> Any:
-        return look(pixels.to(vae.dtype), *arguments, **options)
+        # Where parts rest in main memory, LongCat's pipeline takes that for the place where they compute.
+        place = getattr(getattr(vae, "_hf_hook", None), "execution_device", None)
+        return look(pixels.to(pixels.device if place is None else place, vae.dtype), *arguments, **options)
 
     look: Any = getattr(vae, "encode", None)
     with substitution.replaced(vae, decode=decode, **({"encode": encode} if look else {})):

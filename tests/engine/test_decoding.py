@@ -55,6 +55,19 @@ def test_latents_are_cast_to_the_autoencoders_dtype():
     assert vae.seen == [torch.float32]
 
 
+def test_pixels_come_in_the_autoencoders_dtype_to_where_it_computes():
+    class Encoder(StubVae):
+        _hf_hook = SimpleNamespace(execution_device="meta")
+
+        def encode(self, pixels):
+            return pixels
+
+    vae = Encoder(torch.float32)
+    with decoding.guarded(vae, on_decode=lambda: None):
+        encoded = vae.encode(torch.zeros(2, dtype=torch.bfloat16))
+    assert (encoded.dtype, encoded.device.type) == (torch.float32, "meta")
+
+
 def test_a_picture_that_stays_nan_in_float32_is_an_error_and_the_dtype_comes_back():
     vae = StubVae(torch.bfloat16, overflows=(torch.bfloat16, torch.float32))
     with pytest.raises(ImggenError, match="not made of numbers"):
