@@ -51,7 +51,8 @@ class Hub:
     """The hub: its repositories, what it was asked, and what goes wrong with it.
 
     `cuts` closes a connection after so many bytes of a file, once per entry; `held` files stop after so many bytes
-    until `released`; `sizes` lies about files; `knows_ranges` False sends a file from its start whatever is asked.
+    until `released`; while it is `down` it sends no byte of a file; `sizes` lies about files;
+    `knows_ranges` False sends a file from its start whatever is asked.
     """
 
     endpoint: str = ""
@@ -61,6 +62,7 @@ class Hub:
     held: dict[str, int] = field(default_factory=dict)
     holding: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
+    down: bool = False
     sizes: dict[str, int] = field(default_factory=dict)
     wrong: dict[str, bytes] = field(default_factory=dict)
     knows_ranges: bool = True
@@ -165,6 +167,9 @@ class _Handler(BaseHTTPRequestHandler):
             if start + len(piece) > self.hub.held.get(file, len(part)):
                 self.hub.holding.set()
                 self.hub.released.wait()
+            if self.hub.down:
+                self.close_connection = True
+                return
             try:
                 self.wfile.write(piece if stop is None else piece[: max(0, stop - start)])
             except OSError:

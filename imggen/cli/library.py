@@ -50,13 +50,16 @@ def pull(
     dtype: PullDtype = None,
     repair: Repair = False,
     allow_pickle: options.AllowPickle = None,
+    offline: options.Offline = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Fetch a model from the hub, or one file of it; what an earlier try left is gone on with."""
     from imggen.tasks import library as task
 
-    asked = task.Asked(reference=reference, dtype=dtype, allow_pickle=bool(allow_pickle), repair=repair)
+    asked = task.Asked(
+        reference=reference, dtype=dtype, allow_pickle=bool(allow_pickle), repair=repair, offline=bool(offline)
+    )
     with console.progress(quiet=quiet) as bar:
 
         def tell(offered: "Offered") -> None:
@@ -99,7 +102,7 @@ def verify(reference: Reference, as_json: options.Json = False, quiet: options.Q
     if not as_json:
         same, sound = counts.get("same", 0), counts.get("sound", 0)
         rest = f", {sound} make sense and have no recorded hash" if sound else ""
-        console.result(f"{reference}: {same} files are as recorded{rest}")
+        console.result(console.printable(f"{reference}: {same} files are as recorded{rest}"))
 
 
 def remove(reference: HubReference, yes: Yes = False, as_json: options.Json = False) -> None:
@@ -117,7 +120,7 @@ def remove(reference: HubReference, yes: Yes = False, as_json: options.Json = Fa
     if as_json:
         console.result_json(asdict(removed))
         return
-    console.result(f"{_named(removed)}: {memory.text(removed.freed_bytes)} freed")
+    console.result(console.printable(f"{_named(removed)}: {memory.text(removed.freed_bytes)} freed"))
 
 
 def _named(removed: "Removed") -> str:
@@ -127,7 +130,7 @@ def _named(removed: "Removed") -> str:
 def _agreed(question: str) -> bool:
     if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
         raise RequestError(f"nobody is there to answer: {question}", hint="--yes")
-    return typer.confirm(question, err=True)
+    return typer.confirm(console.printable(question), err=True)
 
 
 def alias(
@@ -150,7 +153,8 @@ def alias(
     if as_json:
         console.result_json({"name": name, "reference": meaning, "action": "removed" if remove else "added"})
         return
-    console.result(f"{name} no longer stands for {meaning}" if remove else f"{name} stands for {meaning}")
+    done = f"{name} no longer stands for {meaning}" if remove else f"{name} stands for {meaning}"
+    console.result(console.printable(done))
 
 
 def _list_aliases(*, as_json: bool, remove: bool) -> None:

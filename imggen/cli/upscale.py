@@ -61,7 +61,7 @@ About = Annotated[
         "-p",
         "--prompt",
         metavar="TEXT",
-        help="What the picture shows, for a diffusion upscaler.",
+        help="What the picture shows, for a diffusion upscaler; no marks are read.",
         rich_help_panel=ENGINE,
     ),
 ]

@@ -14,7 +14,7 @@ from imggen.engine import aliases, checkpoint, documents, foreign_code, places, 
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
-from imggen.plan import catalog, stages
+from imggen.plan import adaptation, catalog, stages
 from imggen.plan.checkpoint import usual_base
 from imggen.plan.family import Family
 from imggen.plan.machine import Dtype
@@ -338,6 +338,24 @@ def _not_here(name: str, revision: str | None, folder: Path | None) -> ModelErro
     )
 
 
+def is_here(reference: str) -> bool:
+    """Return whether what `reference` names, a model or an adapter, is on this machine and needs no fetching."""
+    if reference == BUILTIN or places.is_there(places.at_home(reference)):
+        return True
+    parts = adaptation.split_hub(reference)
+    if parts is None:
+        return False
+    # See _from_hub for why this import waits.
+    from imggen.engine import hub
+
+    name, revision, file = parts
+    folder = hub.cached(name, revision)
+    if folder is None:
+        return False
+    # An adapter's folder has no index, and which of its files are wanted is its own loader's to know.
+    return (folder / file).is_file() if file else not (folder / INDEX).is_file() or not missing(folder)
+
+
 def missing(folder: Path, *, without: tuple[str, ...] = ()) -> list[str]:
     """Return the components of the model in `folder` that are not whole; the index where even that is missing.
 
@@ -561,9 +579,13 @@ def licence(facts: ModelFacts) -> str | None:
     named = facts.record.get("licence") or facts.record.get("license")
     if isinstance(named, str):
         return named
-    # A card says `other` where it gives its own name beside it.
-    stated = list(_card(facts.folder, "license", "license_name"))
-    return next((each for each in stated if each != "other"), next(iter(stated), None))
+    return card_licence(facts.folder)
+
+
+def card_licence(folder: Path) -> str | None:
+    """Return the licence that the card in `folder` names; a card says `other` where it has its own name beside it."""
+    named = list(_card(folder, "license", "license_name"))
+    return next((each for each in named if each != "other"), next(iter(named), None))
 
 
 def _card(folder: Path, *names: str) -> Iterator[str]:

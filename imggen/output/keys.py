@@ -91,7 +91,8 @@ class _Record:
 def folder(environ: Mapping[str, str]) -> Path:
     """Return the key folder: `IMGGEN_KEYS`, else `keys` in the user's config folder for imggen."""
     if environ.get(VARIABLE):
-        return Path(environ[VARIABLE]).expanduser()
+        # Not Path.expanduser(), which raises for ~nobody.
+        return Path(os.path.expanduser(environ[VARIABLE]))  # noqa: PTH111
     return user_config_path("imggen", appauthor=False) / "keys"
 
 

@@ -1,5 +1,6 @@
 """Presets: named settings in TOML files, those that come with imggen and the user's own."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,8 @@ def find(reference: str, places: Sequence[Path]) -> Preset:
     Raise RequestError with the nearest known name for one that is nowhere, and for a file that is not as it should be.
     """
     if reference.endswith(SUFFIX) or "/" in reference or "\\" in reference:
-        return read(Path(reference).expanduser())
+        # Not Path.expanduser(), which raises for ~nobody.
+        return read(Path(os.path.expanduser(reference)))  # noqa: PTH111
     known = _paths(places)
     if reference in known:
         return read(known[reference])

@@ -25,8 +25,11 @@ _SINCE = {
     3: ("watermark", "label"),
     4: ("base", "base_revision", "stored", "adapters", "quantize", "reading", "template", "negative_template"),
 }
+# What is typed has 20,000 at most, and each of them may be behind a backslash and within brackets with a weight.
+_WORDS = Limit(longest=100_000)
 _SHA256 = Limit(pattern="[0-9a-f]{64}", called="a SHA-256 in hexadecimal")
 _LIMITS = {
+    **dict.fromkeys(("prompt", "negative_prompt", "template", "negative_template"), _WORDS),
     "width": Limit(least=1),
     "height": Limit(least=1),
     "steps": Limit(least=1),

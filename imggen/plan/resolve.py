@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from imggen.errors import ImggenError, RequestError
 from imggen.plan import (
@@ -49,6 +49,8 @@ from imggen.plan.template import Files
 from imggen.plan.words import Words
 
 SCHEMA: Final = 2
+
+_Error = TypeVar("_Error", bound=ImggenError)
 
 # Up to twice the native edge a model still composes one picture; beyond, it repeats itself.
 _STRETCH: Final = 2
@@ -128,7 +130,7 @@ def resolve(  # noqa: PLR0913 - the last two are for tests to put something else
         controlnets.check(case)
         decided = _decide(case, draw_seed)
     except RequestError as error:
-        raise _with_origins(error, request) from error
+        raise with_origins(error, request) from error
     _check_shown(case, decided.approach, check_call)
     check_call((*decided.arguments, *_shown(case, decided.approach)), decided.approach.pipeline)
     plan = replace(_plan(case, decided), model=facts)
@@ -136,14 +138,28 @@ def resolve(  # noqa: PLR0913 - the last two are for tests to put something else
     return plan
 
 
-def _with_origins(error: RequestError, request: GenerateRequest) -> RequestError:
-    """Return `error` with the origin of every option that it names and that nobody typed."""
+def with_origins(error: _Error, request: GenerateRequest) -> _Error:
+    """Return `error` with the origin of every option that it names by itself or by its value, and that nobody typed."""
     origins = [
-        f"{option} comes from the {origin}"
+        told
         for name, origin in request.origin.items()
-        if origin != COMMAND_LINE and re.search(rf"{(option := '--' + name.replace('_', '-'))}(?![\w-])", error.message)
+        if origin != COMMAND_LINE and _is_named(name, request, error.message)
+        if (told := f"--{name.replace('_', '-')} comes from the {origin}") not in error.message
     ]
-    return RequestError("; ".join((error.message, *origins)), hint=error.hint) if origins else error
+    return type(error)("; ".join((error.message, *origins)), hint=error.hint) if origins else error
+
+
+def _is_named(name: str, request: GenerateRequest, message: str) -> bool:
+    values = getattr(request, name) if name in _NAMING else ()
+    listed = values if isinstance(values, tuple) else (values,)
+    words = [f"--{name.replace('_', '-')}", *(each for each in listed if each)]
+    # What an adapter's file or id is called stands before its scale or word.
+    words += [each.rpartition(":")[0] for each in listed if each and name in ("lora", "embedding") and ":" in each]
+    return any(re.search(rf"(?<![\w/.-]){re.escape(each)}(?![\w/-])", message) for each in words)
+
+
+_NAMING: Final = ("model", "base", "vae", "lora", "embedding", "wildcards", "ip_adapter_weights")
+"""The options that name files and ids, by which messages call what is wrong."""
 
 
 def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:

@@ -20,10 +20,14 @@ _CALLED: dict[object, str] = {str: "text", int: "a whole number", float: "a numb
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What a value must be beyond its type: at least, at most, or, for a text, all of it matched by a pattern."""
+    """What a value must be beyond its type: at least, at most, or, for a text, all of it matched by a pattern.
+
+    `longest` is how many characters a text may have.
+    """
 
     least: float | None = None
     most: float | None = None
+    longest: int | None = None
     pattern: str | None = None
     called: str = ""
 
@@ -128,6 +132,8 @@ def _scalar(kind: type, value: object, place: Place, otherwise: str) -> object:
 def _check_limit(place: Place, value: object, limit: Limit) -> None:
     if isinstance(value, str) and limit.pattern is not None and not re.fullmatch(limit.pattern, value):
         raise _wrong(place, value, limit.called)
+    if isinstance(value, str) and limit.longest is not None and len(value) > limit.longest:
+        raise RequestError(f"{place} has {len(value):,} characters; at most {limit.longest:,} are read")
     if not isinstance(value, int | float):
         return
     if limit.least is not None and value < limit.least:

@@ -101,6 +101,8 @@ def engine(model: str | None) -> Engine:
 
 def check(request: UpscaleRequest) -> None:
     """Raise RequestError for what is wrong whatever the pictures are: to be called before one of them is read."""
+    if request.model is not None and not request.model.strip():
+        raise RequestError("--model is empty", hint=f"--model {BUILTIN}, or leave it out")
     if request.files.count(_STDIN) > 1:
         raise RequestError(f"{_STDIN} is named twice, and standard input holds one picture", hint=f"name {_STDIN} once")
     targets.parse(request.scale, request.to, request.fit)

@@ -9,14 +9,15 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, get_args
 
 import imggen
-from imggen.engine import aliases, environment, integrity, probe, store, weights
+from imggen.engine import aliases, environment, integrity, places, probe, store, weights
 from imggen.engine.weights import Terms
 from imggen.errors import ImggenError, MachineError, ModelError, RequestError
-from imggen.plan import memory, quantised, resolve
+from imggen.plan import memory, policy, quantised, resolve
 from imggen.plan.dtypes import BYTES
 from imggen.plan.machine import Dtype
 from imggen.plan.nearest import nearest
@@ -62,7 +63,7 @@ def convert(wanted: Wanted, *, on_event: Report = ignore) -> Converted:
     the precision cannot hold.
     """
     dtype = _dtype(wanted.dtype)
-    target = Path(os.path.abspath(os.path.expanduser(wanted.folder)))  # noqa: PTH100, PTH111 - ~nobody is a name
+    target = Path(os.path.abspath(places.at_home(wanted.folder)))  # noqa: PTH100 - links stay as they are
     if os.path.lexists(target):
         raise RequestError(f"{target} exists, and nothing is overwritten", hint=f"-o {target}-{dtype}")
     environment.prepare(offline=wanted.offline)
@@ -70,9 +71,17 @@ def convert(wanted: Wanted, *, on_event: Report = ignore) -> Converted:
     for each in (wanted.reference, wanted.base):
         if each is not None:
             governance.check_name(governed, aliases.real(each))
-    terms = Terms(offline=wanted.offline, allow_pickle=wanted.allow_pickle, half=weights.is_half(dtype))
+    terms = Terms(
+        offline=wanted.offline,
+        allow_pickle=wanted.allow_pickle,
+        half=weights.is_half(dtype),
+        allow=partial(governance.check_name, governed),
+    )
     facts = store.find(wanted.reference, base=wanted.base, terms=terms, on_event=on_event)
     _check(facts, wanted.reference)
+    if governed.policy is not None:
+        identities = governance.of_model(facts, dtype, hashed=policy.needs_hash(governed.policy))
+        governance.check_weights(governed, identities, governed.entry())
     with _making(target) as place:
         hashes = _write(facts, dtype, place, on_event)
         _copy(facts, dtype, place)

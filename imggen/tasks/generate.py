@@ -16,6 +16,7 @@ from imggen.engine import (
     depth_files,
     environment,
     ip_adapter_files,
+    places,
     probe,
     store,
     timings,
@@ -48,7 +49,7 @@ from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE
 from imggen.plan.change import Role
 from imggen.plan.given import Given
 from imggen.plan.machine import Machine
-from imggen.plan.policy import ModelIdentity, Refusal
+from imggen.plan.policy import Refusal
 from imggen.plan.progress import Progress, ignore
 from imggen.plan.recipe import Ingredient, Recipe
 from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts, Task
@@ -209,6 +210,18 @@ def _enter(laid: Laid, pipeline: Any, decided: GeneratePlan, report: Report) -> 
 def _prepare(
     request: GenerateRequest, on_event: Report, on_note: Tell, *, fetch: bool = True, sketch: Path | None = None
 ) -> _Prepared:
+    try:
+        return _decided(request, on_event, on_note, fetch=fetch, sketch=sketch)
+    except (RequestError, ModelError) as error:
+        told = resolve.with_origins(error, request)
+        if told is error:
+            raise
+        raise told from error
+
+
+def _decided(
+    request: GenerateRequest, on_event: Report, on_note: Tell, *, fetch: bool, sketch: Path | None
+) -> _Prepared:
     environment.prepare(offline=bool(request.offline))
     governed = governance.read(request.policy, _ACTIONS[request.task], sign=request.sign)
     request, source = _from_file(prompts.with_loras(request))
@@ -330,9 +343,8 @@ def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]
     asked = governed.entry(decided.prompt, decided.negative_prompt)
     if governed.policy is None:
         return replace(governed.means(asked), parents=governance.parents(sources))
-    digest = store.weights_sha256(facts, decided.dtype) if policy.needs_hash(governed.policy) else None
-    model = _identity(facts, digest)
-    logged = audit.Model(reference=facts.reference, revision=facts.revision, sha256=digest, license=model.license)
+    model, *lent = governance.of_model(facts, decided.dtype, hashed=policy.needs_hash(governed.policy))
+    logged = audit.Model(reference=facts.reference, revision=facts.revision, sha256=model.sha256, license=model.license)
     given = tuple(audit.Input(sha256=each.sha256, source_type=each.source_type) for each in sources)
     entry = replace(asked, model=logged, inputs=given)
     added = [governance.of_adapter(each) for each in decided.adapters]
@@ -343,29 +355,8 @@ def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]
         for each in decided.adapters
         if each.asked.kind == "ip-adapter" and (each.encoder is not None or not each.revision)
     ]
-    governance.check_weights(governed, [model, *_lent(facts, decided, digest), *added], entry)
+    governance.check_weights(governed, [model, *lent, *added], entry)
     return replace(governed.means(entry), parents=governance.parents(sources))
-
-
-def _lent(facts: ModelFacts, decided: GeneratePlan, digest: str | None) -> list[ModelIdentity]:
-    """Return the base whose weights complete the model, which a policy may refuse as any other model."""
-    base = facts.base
-    if base is None or not base.weight_bytes:
-        return []
-    return [_identity(base, digest and store.weights_sha256(base, decided.dtype))]
-
-
-def _identity(facts: ModelFacts, digest: str | None) -> ModelIdentity:
-    places = {"file": facts.single.path if facts.single else facts.folder, "folder": facts.folder}
-    place = places.get(facts.source)
-    return ModelIdentity(
-        reference=facts.reference,
-        folder=place.resolve().as_posix() if place else None,
-        revision=facts.revision,
-        sha256=digest,
-        license=store.licence(facts),
-        pickles=bool(facts.pickles),
-    )
 
 
 def _sources(opened: Sequence[Opened]) -> tuple[Source, ...]:
@@ -402,14 +393,24 @@ def _find_adapter(asked: Asked, request: GenerateRequest, terms: Terms, on_event
 
 
 def _recalled(request: GenerateRequest) -> Iterator[str]:
-    """Yield what is said of weights that nobody typed, but a picture names: they may come from whoever made it."""
+    """Yield what is said of weights that nobody typed, but a picture names, which may come from whoever made it.
+
+    Those that are here are the user's own, and nothing is fetched for them; pickles are told even so.
+    """
     for origin, whose in ((RECIPE, "the recipe asks"), (PARENTS, "the parents' recipes ask")):
         named = [name for name in _WEIGHTS if request.origin.get(name) == origin]
         values = [getattr(request, name) for name in named]
         listed = [one for each in values if each for one in (each if isinstance(each, tuple) else (each,))]
-        strange = [each for each in listed if each != store.BUILTIN]
+        strange = [each for each in listed if request.allow_pickle or not store.is_here(_reference(each))]
+        strange = [each for each in strange if each != store.BUILTIN]
         if strange:
             yield f"{whose} for {', '.join(strange)}; what is not on this machine is fetched from the hub, if it may be"
+
+
+def _reference(written: str) -> str:
+    """Return what is asked for without a scale or a word behind it."""
+    reference, colon, _ = written.rpartition(":")
+    return reference if colon and not places.is_there(places.at_home(written)) else written
 
 
 _WEIGHTS: Final = (
@@ -455,7 +456,7 @@ def _names(decided: GeneratePlan) -> tuple[Path, ...]:
     if template == naming.STDOUT:
         return ()
     pictures = destination.named(decided, metadata.now().date())
-    # Only what was typed: `~` is a letter like others in a field. Not Path.expanduser(), which raises for ~nobody.
+    # Only what was typed: `~` is a letter like others in a field. Not a Path, which loses the slash of a folder.
     template = os.path.expanduser(template)  # noqa: PTH111
     is_folder = Path(template).is_dir()
     paths = naming.expand(template, pictures, decided.output.format, folder=is_folder)

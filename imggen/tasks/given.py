@@ -14,6 +14,7 @@ from typing import Final
 from PIL import Image
 
 from imggen.data import kinds, pictures
+from imggen.engine import places
 from imggen.errors import RequestError
 from imggen.output import container, files, metadata
 from imggen.plan.change import Role
@@ -121,8 +122,7 @@ def _from_file(name: str) -> bytes:
 
 
 def _path(name: str) -> Path:
-    # Not Path.expanduser(), which raises for ~somebody who is not there: that may be the file's name.
-    return Path(os.path.expanduser(name))  # noqa: PTH111
+    return places.at_home(name)
 
 
 def _missing(name: str, path: Path) -> RequestError:

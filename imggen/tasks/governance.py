@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from imggen.data import pictures
+from imggen.engine import places, store
 from imggen.errors import RequestError
 from imggen.output import audit, container, files, keys, signing, watermark, writer
 from imggen.output.audit import Entry
@@ -20,15 +21,17 @@ from imggen.plan import policy as policies
 from imggen.plan.adapter import AdapterFacts, ImageEncoder
 from imggen.plan.case import COMMAND_LINE
 from imggen.plan.enlargement import UpscaleRequest
+from imggen.plan.machine import Dtype
 from imggen.plan.marking import Signing
 from imggen.plan.policy import ModelIdentity, Policy, Refusal
-from imggen.plan.request import GeneratePlan, GenerateRequest, OutputPlan
+from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts, OutputPlan
 
 VARIABLE: Final = "IMGGEN_POLICY"
 
 _MAX_BYTES: Final = 1 << 20
 # Rules that ask for more than a name; `folder:` is for what is on this machine already.
 _BY_FACTS: Final = re.compile("^sha256:|^license:|@")
+_BY_HASH: Final = re.compile("^sha256:")
 _PICKLES: Final = frozenset((".bin", ".pt", ".pth", ".ckpt"))
 
 Request = TypeVar("Request", GenerateRequest, UpscaleRequest)
@@ -64,7 +67,7 @@ class Governance:
         """Return the log that the policy wants, None where it wants none."""
         if self.policy is None or self.policy.audit.log is None or self.path is None:
             return None
-        return self.path.parent / Path(self.policy.audit.log).expanduser()
+        return self.path.parent / places.at_home(self.policy.audit.log)
 
     def means(self, entry: Entry | None = None) -> Means:
         """Return by what means pictures are written; `entry` is what the log tells of them, by default of the run."""
@@ -140,11 +143,11 @@ def _path(named: str | None, stated: str | None) -> Path | None:
         if value is not None and not value.strip():
             raise RequestError(f"{option} is empty, and names no policy", hint=f"name a file, or leave {option} out")
     chosen = stated or named
-    return Path(os.path.abspath(os.path.expanduser(chosen))) if chosen else None  # noqa: PTH100, PTH111 - ~nobody
+    return Path(os.path.abspath(places.at_home(chosen))) if chosen else None  # noqa: PTH100 - links stay as they are
 
 
 def _same(one: str, other: str) -> bool:
-    return os.path.realpath(os.path.expanduser(one)) == os.path.realpath(os.path.expanduser(other))  # noqa: PTH111
+    return os.path.realpath(places.at_home(one)) == os.path.realpath(places.at_home(other))
 
 
 def _text(path: Path) -> str:
@@ -289,13 +292,29 @@ def check_name(governed: Governance, reference: str) -> None:
     `reference` is the whole of it, with its revision and file.
     """
     policy = governed.policy
-    if policy is None or os.path.exists(os.path.expanduser(reference)):  # noqa: PTH110, PTH111 - ~nobody is a name
+    if policy is None or places.is_there(places.at_home(reference)):
         return
     deny = tuple(each for each in policy.models.deny if not _BY_FACTS.search(each))
     allow = () if any(_BY_FACTS.search(each) for each in policy.models.allow) else policy.models.allow
     name = adaptation.repository(reference).partition("@")[0]
     by_name = replace(policy, models=replace(policy.models, allow=allow, deny=deny))
     governed.means().refuse(policies.check_model(by_name, ModelIdentity(reference=name)))
+
+
+def check_offered(governed: Governance, model: ModelIdentity) -> None:
+    """Raise CheckError for weights that the policy refuses by what the hub says of them, before they are fetched.
+
+    Where their hash is not known yet, no rule about hashes refuses them.
+    """
+    policy = governed.policy
+    if policy is None:
+        return
+    if model.sha256 is None:
+        rules = policy.models
+        deny = tuple(each for each in rules.deny if not _BY_HASH.match(each))
+        allow = () if any(_BY_HASH.match(each) for each in rules.allow) else rules.allow
+        policy = replace(policy, models=replace(rules, allow=allow, deny=deny))
+    governed.means().refuse(policies.check_model(policy, model))
 
 
 def check_weights(governed: Governance, weights: Sequence[ModelIdentity], entry: Entry) -> None:
@@ -309,13 +328,35 @@ def check_weights(governed: Governance, weights: Sequence[ModelIdentity], entry:
 
 def of_file(path: Path, sha256: str | None = None) -> ModelIdentity:
     """Return weights that lie in one file or folder of the user's."""
-    whole = path.expanduser().resolve()
+    whole = places.at_home(str(path)).resolve()
     named = [whole] if whole.is_file() else [each for each in whole.rglob("*") if each.is_file()]
     return ModelIdentity(
         reference=str(path),
         folder=whole.as_posix(),
         sha256=sha256,
         pickles=any(each.suffix in _PICKLES for each in named),
+    )
+
+
+def of_model(facts: ModelFacts, dtype: Dtype, *, hashed: bool) -> list[ModelIdentity]:
+    """Return a model as a policy sees it, and what completes it, whose weights may be refused as any other model's.
+
+    `hashed` has their files read, which takes time.
+    """
+    base = facts.base if facts.base is not None and facts.base.weight_bytes else None
+    return [_of_model(each, dtype, hashed=hashed) for each in (facts, base) if each is not None]
+
+
+def _of_model(facts: ModelFacts, dtype: Dtype, *, hashed: bool) -> ModelIdentity:
+    lies = {"file": facts.single.path if facts.single else facts.folder, "folder": facts.folder}
+    place = lies.get(facts.source)
+    return ModelIdentity(
+        reference=facts.reference,
+        folder=place.resolve().as_posix() if place else None,
+        revision=facts.revision,
+        sha256=store.weights_sha256(facts, dtype) if hashed else None,
+        license=store.licence(facts),
+        pickles=bool(facts.pickles),
     )
 
 

@@ -5,12 +5,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imggen.engine import aliases, environment, integrity, places, probe, store, timings
+from imggen.engine import aliases, environment, integrity, places, probe, store, timings, weights
+from imggen.engine.download import Offer
 from imggen.engine.integrity import Checked
 from imggen.engine.store import Installed
 from imggen.engine.weights import Terms
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.plan import adaptation
+from imggen.plan import policy as policies
+from imggen.plan.machine import Dtype
+from imggen.plan.policy import ModelIdentity
 from imggen.plan.progress import Progress, ignore
 from imggen.tasks import governance
 from imggen.tasks.governance import Governance
@@ -22,13 +26,14 @@ Report = Callable[[Progress], None]
 class Asked:
     """What is to be fetched: `dtype` says for which precision, None for what a run here would take.
 
-    `repair` looks at what is here first, and fetches again what is damaged.
+    `repair` looks at what is here first, and fetches again what is damaged. `offline` only says whether it is here.
     """
 
     reference: str
     dtype: str | None = None
     allow_pickle: bool = False
     repair: bool = False
+    offline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,7 @@ def pull(asked: Asked, *, on_event: Report = ignore, on_offer: Callable[[Offered
 
     `on_offer` hears what will come before its first byte.
     """
-    environment.prepare()
+    environment.prepare(offline=asked.offline)
     governed = governance.read(None, "pull")
 
     def look(folder: Path) -> None:
@@ -89,8 +94,8 @@ def _pulled(
 ) -> Pulled:
     name, revision, file = _named(asked.reference)
     governance.check_name(governed, aliases.real(asked.reference))
-    if environment.is_offline():
-        raise ModelError(f"{name} cannot be fetched: HF_HUB_OFFLINE is set", hint=f"HF_HUB_OFFLINE=0 {_pull(asked)}")
+    if environment.is_offline(asked=asked.offline):
+        return _here(asked, name, revision, file)
     # See the store for why this import waits.
     from imggen.engine import hub
 
@@ -98,6 +103,7 @@ def _pulled(
     terms = Terms(allow_pickle=asked.allow_pickle, half=half)
     choose = hub.one_file(asked.reference, file, terms) if file else hub.pipeline_files(name, terms)
     offer = hub.ask(name, revision, choose=choose)
+    governance.check_offered(governed, _identity(offer, file))
     if asked.repair and offer.snapshot.is_dir():
         _drop_damaged(offer.snapshot, hub.place(), on_event)
     before = offer.present_bytes()
@@ -112,6 +118,8 @@ def _pulled(
         )
     )
     folder = hub.bring(offer, on_event=on_event, look=None if file else look)
+    if file is None:
+        _check_hash(governed, offer, terms)
     return Pulled(
         reference=name,
         revision=offer.commit,
@@ -120,6 +128,56 @@ def _pulled(
         size_bytes=offer.size_bytes,
         fetched_bytes=offer.size_bytes - before,
         licence=offer.licence,
+    )
+
+
+def _identity(offer: Offer, file: str | None) -> ModelIdentity:
+    """Return what is offered as a policy sees it; of a whole model the hash comes with its files."""
+    return ModelIdentity(
+        reference=offer.repository,
+        revision=offer.commit,
+        sha256=next((each.sha256 for each in offer.files if each.name == file), None),
+        license=offer.licence,
+        pickles=any(Path(each.name).suffix in weights.PICKLE_SUFFIXES for each in offer.files),
+    )
+
+
+def _check_hash(governed: Governance, offer: Offer, terms: Terms) -> None:
+    """Raise CheckError for a model that is here now, and that the policy refuses by its hash."""
+    if governed.policy is None or not policies.needs_hash(governed.policy):
+        return
+    facts = store.find(f"{offer.repository}@{offer.commit}", terms=replace(terms, offline=True))
+    dtype: Dtype = "bfloat16" if terms.half else "float32"
+    identity = replace(_identity(offer, None), sha256=store.weights_sha256(facts, dtype))
+    refusal = policies.check_model(governed.policy, identity)
+    governed.means().refuse(refusal and replace(refusal, hint=f"it is here now: imggen models rm {offer.repository}"))
+
+
+def _here(asked: Asked, name: str, revision: str | None, file: str | None) -> Pulled:
+    """Return what is here already; raise ModelError where that is not all of it, since nothing may be fetched."""
+    from imggen.engine import hub
+
+    if asked.repair:
+        raise RequestError(
+            "--repair fetches what is damaged, and nothing is to be fetched now",
+            hint=f"imggen models verify {asked.reference}",
+        )
+    folder = hub.cached(name, revision)
+    lacking = [file] if file and not (folder and (folder / file).is_file()) else []
+    if folder is not None and file is None:
+        lacking = store.missing(folder)
+    if folder is None or lacking:
+        what = f"lacks {lacking[0]} here" if folder and lacking else "is not on this machine"
+        raise ModelError(f"{name} {what}, and nothing is to be fetched now", hint=f"while online: {_pull(asked)}")
+    files = [folder / file] if file else [each for each in folder.rglob("*") if each.is_file()]
+    return Pulled(
+        reference=name,
+        revision=folder.name,
+        folder=folder,
+        file=folder / file if file else None,
+        size_bytes=sum(each.stat().st_size for each in files),
+        fetched_bytes=0,
+        licence=store.card_licence(folder),
     )
 
 
@@ -189,7 +247,7 @@ def _elsewhere(reference: str) -> Installed | None:
     files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
     return Installed(
         reference=reference,
-        source="folder",
+        source="folder" if path.is_dir() else "file",
         folder=path,
         revision=None,
         size_bytes=sum(each.stat().st_size for each in files),

@@ -250,7 +250,7 @@ def _looked_at(number: int, name: str, stdin: bytes | None, frame: int | None) -
 
 
 def _at_home(path: str) -> str:
-    # Not Path.expanduser(), which raises for ~somebody who is not there.
+    # Not a Path, which loses the slash of a folder. Nor Path.expanduser(), which raises for ~somebody who is not there.
     return os.path.expanduser(path)  # noqa: PTH111
 
 

@@ -12,6 +12,7 @@ from typing import Final, Literal, get_args
 from PIL import Image
 
 from imggen.data import pictures
+from imggen.engine import places
 from imggen.errors import CheckError, ImggenError, MachineError, RequestError
 from imggen.output import audit, certificates, container, fields, files, keys, metadata, signing, watermark
 from imggen.output.metadata import Facts
@@ -158,7 +159,7 @@ def expand(patterns: Sequence[str]) -> tuple[str, ...]:
     """
     typed: list[str] = []
     for each in patterns:
-        folder = Path(os.path.expanduser(each))  # noqa: PTH111 - ~nobody is a name like others
+        folder = places.at_home(each)
         # A name that is no file is told with the others, as one that cannot be read.
         typed.extend(_within(folder) if folder.is_dir() else given.expand([each]) if has_magic(each) else [each])
     return tuple(dict.fromkeys(typed))

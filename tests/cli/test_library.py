@@ -79,7 +79,68 @@ def test_nothing_is_pulled_offline(run, small, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     ended = run("models", "pull", "org/small")
     assert ended.code == 4
-    assert "hint: HF_HUB_OFFLINE=0 imggen models pull org/small" in ended.err
+    assert "org/small is not on this machine, and nothing is to be fetched now" in ended.err
+    assert "hint: while online: imggen models pull org/small" in ended.err
+
+
+def test_pull_says_offline_whether_the_model_is_here_and_whole(run, pulled, small, fake_hub):
+    before = len(fake_hub.asked)
+    ended = run("models", "pull", "org/small", "--offline", "--json")
+    facts = json.loads(ended.out)
+    assert (facts["revision"], facts["fetched_bytes"]) == (COMMIT, 0)
+    assert Path(run("models", "pull", f"org/small/{UNET}", "--offline").lines[0]) == pulled / UNET
+    ended = run("models", "pull", "org/small", "--offline", "--repair")
+    assert (ended.code, ended.out) == (2, b"")
+    assert "hint: imggen models verify org/small" in ended.err
+    (pulled / UNET).unlink()
+    ended = run("models", "pull", "org/small", "--offline")
+    assert (ended.code, ended.out) == (4, b"")
+    assert "org/small lacks unet here, and nothing is to be fetched now" in ended.err
+    ended = run("models", "pull", f"org/small/{UNET}", "--offline")
+    assert f"org/small lacks {UNET} here" in ended.err
+    assert len(fake_hub.asked) == before
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ('deny = ["license:mit"]', "rules.toml: models.deny[0]"),
+        ('allow = ["license:apache-2.0"]', "rules.toml: models.allow"),
+        (f'deny = ["org/small@{COMMIT[:12]}"]', "models.deny[0]"),
+        ("require_safetensors = true", "models.require_safetensors"),
+    ],
+)
+def test_a_policy_refuses_by_what_the_hub_says_before_weights_are_pulled(
+    run, small, fake_hub, tmp_path, monkeypatch, rules, words
+):
+    small.files["unet/diffusion_pytorch_model.bin"] = small.files.pop(UNET)
+    (tmp_path / "rules.toml").write_text(f"schema = 1\n[models]\n{rules}\n")
+    monkeypatch.setenv("IMGGEN_POLICY", str(tmp_path / "rules.toml"))
+    ended = run("models", "pull", "org/small", "--allow-pickle")
+    assert (ended.code, ended.out) == (5, b"")
+    assert words in ended.err
+    assert not fake_hub.gets(".safetensors")
+    assert not fake_hub.gets(".bin")
+
+
+def test_a_policy_by_hash_holds_for_a_model_once_it_is_here_and_for_a_file_before(
+    run, small, fake_hub, tmp_path, monkeypatch
+):
+    rules = tmp_path / "rules.toml"
+    rules.write_text(f'schema = 1\n[models]\nallow = ["sha256:{"0" * 64}"]\n')
+    monkeypatch.setenv("IMGGEN_POLICY", str(rules))
+    ended = run("models", "pull", f"org/small/{UNET}")
+    assert ended.code == 5
+    assert not fake_hub.gets(UNET)
+    ended = run("models", "pull", "org/small", "--dtype", "float32")
+    assert (ended.code, ended.out) == (5, b"")
+    assert "the policy does not allow org/small" in ended.err
+    assert "hint: it is here now: imggen models rm org/small" in ended.err
+    digest = store.weights_sha256(store.find("org/small"), "float32")
+    rules.write_text(f'schema = 1\n[models]\nallow = ["sha256:{digest}"]\n')
+    assert run("models", "pull", "org/small", "--dtype", "float32").code == 0
+    rules.write_text(f'schema = 1\n[models]\ndeny = ["sha256:{small.etag(UNET)}"]\n')
+    assert run("models", "pull", f"org/small/{UNET}").code == 5
 
 
 def test_a_policy_refuses_a_model_before_it_is_pulled(run, small, hub_cache, tmp_path, monkeypatch):
@@ -97,9 +158,13 @@ def test_models_are_listed_with_their_names_and_how_whole_they_are(run, pulled, 
     small_model(tmp_path / "mine" / "folder")
     run("models", "alias", "tiny", "org/small")
     run("models", "alias", "folder", "mine/folder")
+    (tmp_path / "mine" / "ink.safetensors").write_bytes(b"ink")
+    run("models", "alias", "ink", "mine/ink.safetensors")
     listed = {each["reference"]: each for each in map(json.loads, run("models", "list", "--json").lines)}
     folder = str(tmp_path / "mine" / "folder")
-    assert set(listed) == {"builtin", "org/small", folder}
+    ink = str(tmp_path / "mine" / "ink.safetensors")
+    assert set(listed) == {"builtin", "org/small", folder, ink}
+    assert (listed[folder]["source"], listed[ink]["source"], listed[ink]["size_bytes"]) == ("folder", "file", 3)
     assert (listed["org/small"]["aliases"], listed[folder]["aliases"]) == (["tiny"], ["folder"])
     assert listed["org/small"]["last_used"]
     assert not listed["org/small"]["incomplete"]

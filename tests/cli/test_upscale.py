@@ -167,6 +167,8 @@ def test_quiet_keeps_the_table_and_leaves_the_notes_out(run):
         (["small.png", "-m", "file.pth"], 4, "no file of weights"),
         (["small.png", "-m", "zipped.pth"], 4, "--allow-pickle"),
         (["small.png", "-m", "lancsoz"], 4, "lanczos"),
+        (["small.png", "-m", ""], 2, "--model is empty"),
+        (["small.png", "-m", " "], 2, "--model is empty"),
         (["small.png", "-m", "builtn"], 4, "builtin"),
         (["file.png"], 2, "not a picture"),
         (["folder"], 2, "folder"),

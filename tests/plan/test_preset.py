@@ -7,6 +7,11 @@ from tests.plan.conftest import builtin, flux, laptop, stable_diffusion, stable_
 SHIPPED = preset.names([preset.shipped()])
 
 
+def test_home_of_nobody_is_a_name_like_others(tmp_path):
+    with pytest.raises(RequestError, match=r"~nobody-here/mine\.toml cannot be read"):
+        preset.find("~nobody-here/mine.toml", (tmp_path,))
+
+
 def test_presets_come_with_imggen():
     assert {"icon", "draft", "contact", "web"} <= set(SHIPPED)
 

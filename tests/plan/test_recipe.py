@@ -116,6 +116,13 @@ def changed(**values: object) -> str:
     return json.dumps({**json.loads(APPLE.to_json()), **values})
 
 
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt", "template"])
+def test_words_longer_than_anyone_typed_are_refused(name):
+    assert getattr(recipe.parse(changed(**{name: "a" * 100_000})), name) == "a" * 100_000
+    with pytest.raises(RequestError, match=f"the recipe's {name} has 100,001 characters; at most 100,000 are read"):
+        recipe.parse(changed(**{name: "a" * 100_001}))
+
+
 @settings(deadline=None)
 @given(prompt=st.text(), negative=st.text(), seed=st.integers(0, 2**64 - 1), guidance=st.floats(0, 1e6))
 def test_any_recipe_comes_back_as_it_went(prompt, negative, seed, guidance):

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from imggen.engine import conversion, environment, integrity, store
-from imggen.errors import MachineError, ModelError, RequestError
+from imggen.errors import CheckError, MachineError, ModelError, RequestError
 from imggen.plan.request import GenerateRequest
 from imggen.tasks import convert as task
 from imggen.tasks import generate
@@ -49,6 +49,20 @@ def test_a_model_is_written_anew_in_one_precision_and_is_as_it_says(model, tmp_p
     converting = [each for each in events if each.stage == "convert"]
     assert converting[-1].step == converting[-1].steps == made.bytes_after < made.bytes_before
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("rule", ['deny = ["license:mit"]', f'allow = ["sha256:{"0" * 64}"]'])
+def test_a_policy_refuses_by_licence_and_hash_before_anything_is_written(model, tmp_path, monkeypatch, rule):
+    (model / "README.md").write_text("---\nlicense: other\nlicense_name: mit\n---\n")
+    rules = tmp_path / "rules.toml"
+    monkeypatch.setenv("IMGGEN_POLICY", str(rules))
+    rules.write_text(f"schema = 1\n[models]\n{rule}\n")
+    with pytest.raises(CheckError, match="the policy d"):
+        convert(model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    digest = store.weights_sha256(store.find(str(model)), "bfloat16")
+    rules.write_text(f'schema = 1\n[models]\nallow = ["sha256:{digest}"]\n')
+    assert convert(model, tmp_path / "new").folder == tmp_path / "new"
 
 
 def test_the_new_folder_draws_what_the_old_one_drew(model, tmp_path):

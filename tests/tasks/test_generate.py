@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from imggen.engine import loader
 from imggen.errors import EXIT_FAILED, ImggenError, MachineError, ModelError, PictureError, RequestError
@@ -363,6 +364,12 @@ def test_a_plan_names_no_file_and_writes_none(ask):
     assert list(Path().iterdir()) == []
 
 
+SD_NAMES = {
+    "model.diffusion_model.input_blocks.0.0.weight": torch.zeros(4, 4, 3, 3),
+    "model.diffusion_model.time_embed.0.weight": torch.zeros(4, 4),
+}
+
+
 def stranger(**changes):
     """Write a picture with a recipe that somebody else could have made up."""
     hostile = replace(APPLE, family="sd", sampler="ddim", width=64, height=64, **changes)
@@ -378,12 +385,42 @@ def test_weights_that_a_recipe_names_are_told_before_they_are_looked_for(tiny_mo
     with pytest.raises(ModelError, match="evil/lora: it is not on this machine"):
         list(generate.generate(GenerateRequest(from_file=picture), on_note=notes.append))
     (told,) = [each for each in notes if "the recipe asks for" in each]
-    assert str(tiny_models("sd")) in told
     assert "evil/lora:1" in told
+    # What is here is the user's own, unless it could run code.
+    assert str(tiny_models("sd")) not in told
+    notes.clear()
+    with pytest.raises(ModelError):
+        list(generate.generate(GenerateRequest(from_file=picture, allow_pickle=True), on_note=notes.append))
+    assert str(tiny_models("sd")) in notes[0]
     notes.clear()
     with pytest.raises(ModelError):
         list(generate.generate(GenerateRequest(from_file=picture, lora=("mine.safetensors",)), on_note=notes.append))
-    assert "evil/lora" not in notes[0]
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({"base": "nobody/base", "model": "a.safetensors"}, "base"),
+        ({"model": "nobody/model"}, "model"),
+        ({"vae": "nobody/vae"}, "vae"),
+        ({"lora": ("nobody/style:0.5",)}, "lora"),
+        ({"lora": ("style.safetensors:much",)}, "lora"),
+        ({"embedding": ("nobody.safetensors:word",)}, "embedding"),
+        ({"wildcards": "nowhere", "prompt": "a __colour__ apple"}, "wildcards"),
+    ],
+)
+def test_weights_and_words_of_the_config_that_are_not_there_name_where_they_were_said(tiny_models, asked, name):
+    save_file(SD_NAMES, "a.safetensors")
+    said = {"prompt": "an apple", "model": str(tiny_models("sd")), "offline": True} | asked
+    origin = dict.fromkeys(said, "command line") | {name: "config /home/me/config.toml"}
+    with pytest.raises(ImggenError) as caught:
+        generate.plan(GenerateRequest(**said, origin=origin))
+    assert caught.value.message.count("comes from") == 1
+    assert caught.value.message.endswith(f"--{name} comes from the config /home/me/config.toml")
+    with pytest.raises(ImggenError) as caught:
+        generate.plan(GenerateRequest(**said, origin=dict.fromkeys(said, "command line")))
+    assert "comes from" not in caught.value.message
 
 
 def test_a_recipe_names_no_pickle_that_is_read_and_no_file_outside_of_a_repository(tiny_models, tmp_path):
