@@ -460,7 +460,7 @@ def _refuse(repository: str, names: list[str], files: list[str], terms: Terms) -
         single = [each for each in names if each.endswith((".safetensors", ".gguf"))]
         raise ModelError(
             f"{repository} on the hub is not a diffusers pipeline: it has no model_index.json",
-            hint=f"imggen models pull {repository}/{single[0]} for one file" if single else "imggen models list",
+            hint=_of_files(repository, single) if single else "imggen models list",
         )
     pickles = sorted(set(wanted(names, replace(terms, allow_pickle=True))) - set(files))
     if pickles:
@@ -468,6 +468,13 @@ def _refuse(repository: str, names: list[str], files: list[str], terms: Terms) -
             f"{repository}: {pickles[0]} is a pickle, which can run any code when read, without a safetensors twin",
             hint="take a model with safetensors weights, or, if you trust this one, add --allow-pickle",
         )
+
+
+def _of_files(repository: str, files: list[str]) -> str:
+    """Return how the files of a repository are used that is no pipeline."""
+    loras = [each for each in files if "lora" in PurePosixPath(each).name.lower()]
+    pull = f"imggen models pull {repository}/{files[0]} for one file"
+    return f"--lora {repository}/{loras[0]} beside a model; or {pull}" if loras else pull
 
 
 def wanted(names: Iterable[str], terms: Terms) -> list[str]:

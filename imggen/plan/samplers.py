@@ -24,6 +24,7 @@ DEFAULT = "default"
 _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
 _SHIFTED = _FLOW | {"use_dynamic_shifting": True, "time_shift_type": "exponential"}
 _PLAIN = {"use_karras_sigmas": False}
+_TRAILING = {"timestep_spacing": "trailing"}
 _KARRAS = {"use_karras_sigmas": True}
 _SECOND_ORDER = {"solver_order": 2, "algorithm_type": "dpmsolver++"}
 _SECOND_ORDER_SDE = {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}
@@ -66,6 +67,13 @@ SAMPLERS: tuple[Sampler, ...] = (
             "flow_fixed": _scheduler("FlowMatchEulerDiscreteScheduler"),
             "flow_own": _scheduler("FlowMatchEulerDiscreteScheduler"),
         },
+    ),
+    # For models distilled to few steps, which begin at the last step of the training, where `leading` never is. Their
+    # authors ask for it: ByteDance's card of SDXL-Lightning with Euler, that of Hyper-SD with DDIM.
+    Sampler(
+        name="euler_trailing",
+        title="Euler SGM Uniform",
+        schedulers={"noise": _scheduler("EulerDiscreteScheduler", _PLAIN, _TRAILING)},
     ),
     Sampler(
         name="euler_a",
@@ -127,6 +135,11 @@ SAMPLERS: tuple[Sampler, ...] = (
         },
     ),
     Sampler(name="ddim", title="DDIM", schedulers={"noise": _scheduler("DDIMScheduler")}),
+    Sampler(
+        name="ddim_trailing",
+        title="DDIM SGM Uniform",
+        schedulers={"noise": _scheduler("DDIMScheduler", _TRAILING)},
+    ),
     Sampler(name="ddpm", title="DDPM", schedulers={"noise": _scheduler("DDPMScheduler")}),
     Sampler(
         name="pndm",

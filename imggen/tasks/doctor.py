@@ -181,6 +181,15 @@ def packages(version: Callable[[str], str]) -> Iterator[Finding]:
             status="problem" if is_bad else "ok",
             hint=f"pip install {name}" if is_bad else None,
         )
+    if version("sentencepiece") == "missing":
+        yield Finding(
+            section="packages",
+            name="sentencepiece",
+            value="missing",
+            reason="Kolors cannot be loaded",
+            status="note",
+            hint="pip install sentencepiece",
+        )
     yield from _pair(version("torch"), version("torchvision"))
 
 

@@ -48,12 +48,18 @@ def test_pull_tells_what_comes_before_and_prints_what_is_here_then(run, small):
 def test_one_file_is_pulled_and_its_path_printed(run, fake_hub):
     files = {"README.md": b"---\nlicense: mit\n---\n", "a/ink.safetensors": b"x" * 70_000, "old.ckpt": b"y"}
     fake_hub.add("org/files", files=files)
+    fake_hub.add("org/fast", files={"fast_4step.safetensors": b"x", "fast_4step_lora.safetensors": b"y"})
     ended = run("models", "pull", "org/files@v1/a/ink.safetensors")
     assert ended.code == 0
     assert Path(ended.lines[0]).read_bytes() == b"x" * 70_000
     assert not fake_hub.gets("old.ckpt")
     for reference, words, hint in (
         ("org/files", "has no model_index.json", "imggen models pull org/files/a/ink.safetensors for one file"),
+        (
+            "org/fast",
+            "has no model_index.json",
+            "--lora org/fast/fast_4step_lora.safetensors beside a model",
+        ),
         ("org/files/a/inc.safetensors", "has no a/inc.safetensors", "imggen models pull org/files/a/ink.safetensors"),
         ("org/files/old.ckpt", "org/files/old.ckpt is a pickle", "add --allow-pickle"),
     ):

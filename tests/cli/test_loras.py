@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import tiny_loras
 import torch
+from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 from PIL import Image
 
-from imggen.engine import store
+from imggen.engine import environment, store
 from imggen.output import metadata
 from tests.tiny_models import tiny_models
 
@@ -329,3 +330,25 @@ def test_a_tag_in_the_prompt_asks_for_one_too(run, model, painted, tmp_path):
     assert ended.code == 0, ended.err
     (told,) = metadata.read(tmp_path / "b.png").found.recipe.adapters
     assert (told.kind, told.scale) == ("lora", 0.5)
+
+
+def test_a_model_distilled_by_a_lora_draws_as_its_card_says(run, model, tmp_path):
+    lora_for(model("sdxl"), "fast_4step_lora.safetensors")
+    ended = run(
+        *("generate", PROMPT, "-m", model("sdxl"), "--lora", "fast_4step_lora.safetensors"),
+        *("--steps", "4", "-g", "0", "--sampler", "euler_trailing"),
+        *("--size", "64x64", "-s", "7", "--dtype", "float32", "-o", "a.png", "--watermark", "off"),
+    )
+    assert ended.code == 0, ended.err
+    recipe = metadata.read(tmp_path / "a.png").found.recipe
+    assert (recipe.steps, recipe.guidance, recipe.sampler) == (4, 0.0, "euler_trailing")
+    with environment.quiet():
+        pipeline = StableDiffusionXLPipeline.from_pretrained(model("sdxl"), dtype=torch.float32)
+        pipeline.load_lora_weights(".", weight_name="fast_4step_lora.safetensors")
+        pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
+        pipeline.set_progress_bar_config(disable=True)
+        generator = torch.Generator("cpu").manual_seed(7)
+        expected = pipeline(
+            PROMPT, num_inference_steps=4, guidance_scale=0.0, width=64, height=64, generator=generator
+        ).images[0]
+    assert Image.open("a.png").convert("RGB").tobytes() == expected.tobytes()
