@@ -35,9 +35,10 @@ PACKAGES = (
     "huggingface_hub",
     "numpy",
     "pillow",
+    "sentencepiece",
 )
-# Not needed to draw: without it transformers falls back to slower image processors.
-OPTIONAL = frozenset({"torchvision"})
+# What cannot be done without them; without torchvision transformers falls back to slower image processors.
+OPTIONAL = {"torchvision": "", "sentencepiece": "Kolors cannot be loaded"}
 LITTLE_BYTES = 2 << 30
 # Reported where signing is.
 ELSEWHERE = frozenset({"dev", "c2pa"})
@@ -174,21 +175,14 @@ def packages(version: Callable[[str], str]) -> Iterator[Finding]:
     for name in PACKAGES:
         found = version(name)
         is_bad = found == "missing" and name not in OPTIONAL
+        loss = OPTIONAL.get(name, "") if found == "missing" else ""
         yield Finding(
             section="packages",
             name=name,
             value=found,
-            status="problem" if is_bad else "ok",
-            hint=f"pip install {name}" if is_bad else None,
-        )
-    if version("sentencepiece") == "missing":
-        yield Finding(
-            section="packages",
-            name="sentencepiece",
-            value="missing",
-            reason="Kolors cannot be loaded",
-            status="note",
-            hint="pip install sentencepiece",
+            reason=loss,
+            status="problem" if is_bad else "note" if loss else "ok",
+            hint=f"pip install {name}" if is_bad or loss else None,
         )
     yield from _pair(version("torch"), version("torchvision"))
 

@@ -92,6 +92,12 @@ def test_a_missing_package_says_what_to_install():
     assert (found.name, found.hint) == ("diffusers", "pip install diffusers")
 
 
+def test_a_package_that_one_family_needs_is_noted_and_its_command_told():
+    found = list(doctor.packages((VERSIONS | {"sentencepiece": "missing", "torchvision": "missing"}).__getitem__))
+    assert [(each.name, each.status) for each in found if each.status != "ok"] == [("sentencepiece", "note")]
+    assert list(doctor.fixes(found)) == ["pip install sentencepiece"]
+
+
 def test_why_pictures_are_signed_or_not_is_told(tmp_path):
     environ = {"IMGGEN_KEYS": str(tmp_path / "keys")}
     found = {each.name: each for each in doctor.signing_state(environ)}
