@@ -97,7 +97,9 @@ def _size(row: dict[str, Any]) -> str:
 
 
 def _models(row: dict[str, Any]) -> tuple[str, ...]:
-    model = f"[{row['model']}](https://huggingface.co/{row['model']})" if row["model"] else _NO
+    # The hub has the files of a branch at an address of its own.
+    page = str(row["model"]).replace("@", "/tree/")
+    model = f"[{row['model']}](https://huggingface.co/{page})" if row["model"] else _NO
     classes = ", ".join(each.removesuffix("Pipeline") for each in row["pipelines"])
     return (_name(row), model, row["licence"] or _NO, classes)
 
