@@ -11,7 +11,7 @@ from typing import Final
 from imggen.plan import signature
 from imggen.plan.families import refusals
 from imggen.plan.family import AUTOENCODERS, Family
-from imggen.plan.request import Task
+from imggen.plan.request import PRIOR, Task
 from imggen.plan.signature import Signature
 
 NOTE: Final = (
@@ -69,6 +69,8 @@ def _refusal(task: Task, pipeline: str, folder: Signature) -> str | None:
     own = signature.read(pipeline)
     if own is None:
         return "the installed diffusers does not know it"
+    if any(each.startswith(PRIOR) for each in own.parts):
+        return "it draws in two stages, and of such imggen knows only the families that it lists"
     strange = sorted(own.must_have - {*folder.parts})
     return f"it needs the parts {', '.join(strange)}" if strange else next(_lacks(task, pipeline, own), None)
 
