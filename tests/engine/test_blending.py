@@ -74,7 +74,9 @@ def test_what_is_kept_is_noised_to_the_level_that_each_step_has_reached(tiny, ki
             assert next(residual).std() == pytest.approx(float(next(residual).std()), rel=0.35)
         # In the middle of a picture diffusers' PLMS loses a step: its second one ends where the first one ended.
         elif (name, strength) != ("pndm", 0.7):
-            torch.testing.assert_close(before, after, rtol=1e-3, atol=1e-4)
+            # Of six steps DDIM goes 166 timesteps at a time, and those that end at the last lie 166.67 apart.
+            near = {"rtol": 1e-3, "atol": 5e-3 if name == "ddim_trailing" else 1e-4}
+            torch.testing.assert_close(before, after, **near)
     torch.testing.assert_close(seen[-1][1], original)
 
 
