@@ -17,7 +17,7 @@ import imggen
 from imggen.engine import aliases, environment, probe, store
 from imggen.errors import ImggenError, MachineError
 from imggen.output import keys, signing
-from imggen.plan import catalog, memory, resolve
+from imggen.plan import catalog, controlnets, memory, resolve
 from imggen.plan.catalog import Family
 from imggen.plan.machine import Machine
 from imggen.plan.request import GenerateRequest, ModelFacts
@@ -131,8 +131,9 @@ def _without_accelerator(here: Machine) -> Finding:
 
 
 def _choices(here: Machine) -> Iterator[Finding]:
-    # What can only edit would need a picture to be planned for.
-    for family in (each for each in catalog.FAMILIES if "text-to-image" in each.pipelines):
+    # What can only edit, or draws by a control picture alone, would need one to be planned for.
+    drawing = [each for each in catalog.FAMILIES if "text-to-image" in each.pipelines]
+    for family in (each for each in drawing if not controlnets.is_built_in(each)):
         try:
             decided = resolve.resolve(
                 GenerateRequest(prompt="a", seed="1"),
