@@ -558,15 +558,22 @@ def paths(facts: ModelFacts, dtype: Dtype) -> list[Path]:
     return sorted({path for each in files(facts, dtype).values() for path in each.files})
 
 
+def own(facts: ModelFacts) -> ModelFacts:
+    """Return the facts of a decoder without its prior, as far as its weights go; any other model's as they are."""
+    if facts.prior is None:
+        return facts
+    kept = {name: size for name, size in facts.weight_bytes.items() if not name.startswith(PRIOR)}
+    pickles = tuple(each for each in facts.pickles if not each.startswith(PRIOR))
+    return replace(facts, prior=None, weight_bytes=kept, pickles=pickles)
+
+
 def weights_sha256(facts: ModelFacts, dtype: Dtype, *, memory: Path | None = None) -> str:
     """Return the model's hash for the recipe: over the names and contents of the weight files that `dtype` reads.
 
     That of a decoder with its prior is over those of the two.
     """
     if facts.prior is not None:
-        own = {name: size for name, size in facts.weight_bytes.items() if not name.startswith(PRIOR)}
-        both = (replace(facts, prior=None, weight_bytes=own), facts.prior)
-        told = "\n".join(weights_sha256(each, dtype, memory=memory) for each in both)
+        told = "\n".join(weights_sha256(each, dtype, memory=memory) for each in (own(facts), facts.prior))
         return hashlib.sha256(told.encode()).hexdigest()
     whole = facts.single.base if facts.single else facts
     return weights.sha256(facts.folder, paths(facts, dtype), cached=whole.source == "hub", memory=memory)

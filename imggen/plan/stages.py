@@ -55,7 +55,7 @@ def combine(decoder: ModelFacts, prior: ModelFacts, family: Family) -> ModelFact
         stored_dtypes=decoder.stored_dtypes | _named(used.stored_dtypes),
         shapes=decoder.shapes | _named(used.shapes),
         pickles=(*decoder.pickles, *(f"{PRIOR}{each}" for each in used.pickles)),
-        prior=used,
+        prior=prior,
     )
 
 
@@ -119,9 +119,13 @@ def summary(facts: ModelFacts) -> dict[str, object]:
             "reference": prior.reference,
             "revision": prior.revision,
             "source": prior.source,
-            "from_base": sorted(prior.weight_bytes),
+            "from_base": _given(facts),
         }
     }
+
+
+def _given(facts: ModelFacts) -> list[str]:
+    return sorted(name.removeprefix(PRIOR) for name in facts.weight_bytes if name.startswith(PRIOR))
 
 
 def lines(facts: ModelFacts) -> tuple[str, ...]:
@@ -129,6 +133,4 @@ def lines(facts: ModelFacts) -> tuple[str, ...]:
     if facts.prior is None:
         return ()
     revision = f"@{facts.prior.revision}" if facts.prior.revision else ""
-    return (
-        f"base: {facts.prior.reference}{revision} (the prior; gives {', '.join(sorted(facts.prior.weight_bytes))})",
-    )
+    return (f"base: {facts.prior.reference}{revision} (the prior; gives {', '.join(_given(facts))})",)

@@ -341,10 +341,10 @@ def of_file(path: Path, sha256: str | None = None) -> ModelIdentity:
 def of_model(facts: ModelFacts, dtype: Dtype, *, hashed: bool) -> list[ModelIdentity]:
     """Return a model as a policy sees it, and what completes it, whose weights may be refused as any other model's.
 
-    `hashed` has their files read, which takes time.
+    `hashed` has their files read, which takes time. A decoder and its prior are seen one by one.
     """
     base = facts.base if facts.base is not None and facts.base.weight_bytes else None
-    return [_of_model(each, dtype, hashed=hashed) for each in (facts, base) if each is not None]
+    return [_of_model(each, dtype, hashed=hashed) for each in (store.own(facts), base) if each is not None]
 
 
 def _of_model(facts: ModelFacts, dtype: Dtype, *, hashed: bool) -> ModelIdentity:

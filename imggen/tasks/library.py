@@ -146,7 +146,8 @@ def _check_hash(governed: Governance, offer: Offer, terms: Terms) -> None:
     """Raise CheckError for a model that is here now, and that the policy refuses by its hash."""
     if governed.policy is None or not policies.needs_hash(governed.policy):
         return
-    facts = store.find(f"{offer.repository}@{offer.commit}", terms=replace(terms, offline=True))
+    # By itself: a decoder's prior is still to come.
+    facts = store.read(offer.snapshot, reference=offer.repository, source="hub", revision=offer.commit, terms=terms)
     dtype: Dtype = "bfloat16" if terms.half else "float32"
     identity = replace(_identity(offer, None), sha256=store.weights_sha256(facts, dtype))
     refusal = policies.check_model(governed.policy, identity)

@@ -358,6 +358,20 @@ def test_the_prior_comes_with_its_decoder(parts, published):
     assert (recipe.base, recipe.base_revision) == ("org/prior", COMMIT)
 
 
+def test_a_policy_by_hash_holds_for_each_of_the_two(parts, published, monkeypatch):
+    places = parts("kandinsky22")[1:]
+    hashes = [store.weights_sha256(store.read(each, reference="x", source="folder"), "float32") for each in places]
+    rules = Path("rules.toml").absolute()
+    monkeypatch.setenv("IMGGEN_POLICY", str(rules))
+    asked = library.Asked(reference="org/decoder", dtype="float32")
+    rules.write_text(f'schema = 1\n[models]\nallow = ["sha256:{hashes[0]}"]\n')
+    with pytest.raises(CheckError, match="the policy does not allow org/prior"):
+        library.pull(asked)
+    rules.write_text(f'schema = 1\n[models]\nallow = ["sha256:{hashes[0]}", "sha256:{hashes[1]}"]\n')
+    assert library.pull(asked).prior.reference == "org/prior"
+    assert generate.plan(ask(parts, "kandinsky22", model="org/decoder", base=None, offline=True)).model.base is not None
+
+
 def test_a_prior_that_a_policy_refuses_keeps_the_decoder_from_being_fetched(parts, published, fake_hub):
     Path("rules.toml").write_text('schema = 1\n[models]\ndeny = ["org/prior"]\n')
     with pytest.raises(CheckError, match="org/prior"):
