@@ -190,14 +190,14 @@ def cut_prompt(pipeline: Any, plan: GeneratePlan) -> str | None:
     # A word that was learnt may be several tokens.
     convert = getattr(pipeline, "maybe_convert_prompt", lambda text, _: text)
     # What is too long to steer away from loses nothing that is asked for, unless the pipeline breaks over it.
-    steered = () if family.cuts else (plan.negative_prompt, *plan.negative_prompts)
+    steered = () if family.cuts_prompts else (plan.negative_prompt, *plan.negative_prompts)
     prompts = dict.fromkeys((plan.prompt, *plan.prompts, *steered))
     with quiet():
         read = [_tokens(pipeline, tokenizer, convert(each, tokenizer)) for each in prompts]
     tokens = max(read, key=len)
     if len(tokens) <= limit:
         return None
-    if not family.cuts:
+    if not family.cuts_prompts:
         raise RequestError(
             f"the prompt has {len(tokens)} tokens; {family.title} takes {limit} at most", hint="shorten the prompt"
         )

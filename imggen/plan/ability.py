@@ -114,7 +114,7 @@ def guidance(family: Family) -> Literal["true", "distilled", "none"]:
 def takes_lora(family: Family) -> bool:
     """Return whether a pipeline of the family can load LoRAs, as the installed diffusers says."""
     read = [each for name in family.pipelines.values() if (each := signature.read(name)) is not None]
-    return family.takes_lora and any(base.endswith("LoraLoaderMixin") for each in read for base in each.bases)
+    return family.loads_adapters and any(base.endswith("LoraLoaderMixin") for each in read for base in each.bases)
 
 
 def described(family: Family) -> dict[str, object]:
@@ -137,7 +137,7 @@ def described(family: Family) -> dict[str, object]:
         "guidance_kind": guidance(family),
         "negative_prompt": family.negative_refusal is None,
         "max_tokens": family.max_tokens,
-        "dtypes": ["float32", *family.cuda_dtypes],
+        "dtypes": ["float32", *family.half_dtypes],
         "tiles": memory.decodes_in_tiles(family.vae_class),
         "lora": takes_lora(family),
         "controlnet": controlnets.of(family) is not None,

@@ -108,7 +108,7 @@ def _check_picture(case: Case) -> None:
 
 def _strength(case: Case, approach: Approach, steps: int) -> float | None:
     asked = case.request.strength
-    from_noise = [case.family.pipelines[task] for task in case.family.strengthless]
+    from_noise = [case.family.pipelines[task] for task in case.family.from_noise]
     starts = approach.from_noise or approach.pipeline in from_noise
     usual = None if starts else _usual(case.family, case.request.task, approach.method)
     if usual is None:
@@ -123,29 +123,40 @@ def _strength(case: Case, approach: Approach, steps: int) -> float | None:
             f"--strength {chosen:g} is not above 0 and at most 1 (1 makes all of it anew, 0 would change nothing)",
             hint=f"--strength {usual:g}",
         )
-    distilled = case.facts.configs.get("scheduler", {}).get("original_inference_steps")
-    # A consistency model does all the steps, of those that the strength leaves of its own.
-    if case.family.own_sampler and isinstance(distilled, int) and int(distilled * chosen) < steps:
-        raise RequestError(
-            f"--strength {chosen:g} of the {distilled} steps that the model was distilled at are less than {steps}",
-            hint=f"--strength {math.ceil(100 * steps / distilled) / 100:g}",
-        )
-    kept = case.family.steps_kept if approach.method != "inpainting" else 0
-    if kept and int(steps * chosen) > steps - kept:
-        raise RequestError(
-            f"--strength {chosen:g} of {steps} steps leaves out none, and {case.family.title} changes a picture only "
-            f"where at least {kept} of them is left out",
-            hint=f"--strength {math.floor(100 * (steps - kept) / steps) / 100:g}" if steps > kept else "more --steps",
-        )
+    _check_distilled(case, chosen, steps)
+    if approach.method != "inpainting":
+        _check_left_out(case, chosen, steps)
     if int(steps * chosen) < 1:
         raise RequestError(
             f"--strength {chosen:g} of {steps} steps leaves no step to make", hint=f"--strength {_least(steps):g}"
         )
-    _check_kept(case, chosen, steps)
+    _check_whole(case, chosen, steps)
     return chosen
 
 
-def _check_kept(case: Case, strength: float, steps: int) -> None:
+def _check_distilled(case: Case, strength: float, steps: int) -> None:
+    """Raise RequestError where a consistency model is to make more steps than the strength leaves of its own."""
+    distilled = case.facts.configs.get("scheduler", {}).get("original_inference_steps")
+    if case.family.own_sampler and isinstance(distilled, int) and int(distilled * strength) < steps:
+        raise RequestError(
+            f"--strength {strength:g} of the {distilled} steps that the model was distilled at are less than {steps}",
+            hint=f"--strength {math.ceil(100 * steps / distilled) / 100:g}",
+        )
+
+
+def _check_left_out(case: Case, strength: float, steps: int) -> None:
+    """Raise RequestError for a strength that leaves out fewer steps than the family's pipeline has to."""
+    least = case.family.steps_left_out
+    if not least or int(steps * strength) <= steps - least:
+        return
+    raise RequestError(
+        f"--strength {strength:g} of {steps} steps leaves out none, and {case.family.title} changes a picture only "
+        f"where at least {least} of them is left out",
+        hint=f"--strength {math.floor(100 * (steps - least) / steps) / 100:g}" if steps > least else "more --steps",
+    )
+
+
+def _check_whole(case: Case, strength: float, steps: int) -> None:
     """Raise RequestError for a strength that means all steps of a family that makes whole steps, and does not say 1."""
     if case.family.strength is None or strength == 1 or int(steps - steps * strength) > 0:
         return

@@ -97,7 +97,7 @@ def _best_on_cpu(family: Family, machine: Machine) -> Chosen[Dtype]:
 
 
 def _best_on_cuda(family: Family, gpu: Accelerator) -> Chosen[Dtype]:
-    usable = [each for each in family.cuda_dtypes if _cuda_has(each, family, gpu)]
+    usable = [each for each in family.half_dtypes if gpu.bfloat16 or each != "bfloat16"]
     if not usable:
         return Chosen(value="float32", reason=f"{gpu.name} has no bfloat16, and {family.title} overflows in float16")
     if usable[0] == "bfloat16":
@@ -114,18 +114,14 @@ def _best_on_mps(family: Family, gpu: Accelerator) -> Chosen[Dtype]:
 
 def _unfit(family: Family) -> str | None:
     """Return why the family is never computed in bfloat16, None where it may be."""
-    return None if "bfloat16" in family.cuda_dtypes else f"the pipelines of {family.title} make no picture of bfloat16"
-
-
-def _cuda_has(dtype: Dtype, family: Family, gpu: Accelerator) -> bool:
-    return gpu.bfloat16 if dtype == "bfloat16" else family.fp16_safe
+    return None if "bfloat16" in family.half_dtypes else f"the pipelines of {family.title} make no picture of bfloat16"
 
 
 def refusal(dtype: Dtype, family: Family, device: Device, machine: Machine) -> str | None:
     """Return why `dtype` is not to be had there; None where it is."""
     if dtype == "float16" and device == "cpu":
         return "processors compute float16 slower than float32, and some not at all"
-    if dtype == "float16" and not family.fp16_safe:
+    if dtype == "float16" and "float16" not in family.half_dtypes:
         return f"{family.title} overflows in float16"
     if dtype == "bfloat16" and _unfit(family) is not None:
         return _unfit(family)

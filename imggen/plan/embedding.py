@@ -55,7 +55,7 @@ def check(facts: AdapterFacts, case: Case) -> None:
     """  # noqa: D205 - one sentence
     found = [each for name in sorted(set(case.family.pipelines.values())) if (each := signature.read(name)) is not None]
     has_loader = any(base == "TextualInversionLoaderMixin" for each in found for base in each.bases)
-    if found and not (has_loader and case.family.takes_words):
+    if found and not (has_loader and case.family.loads_adapters):
         raise RequestError(
             f"--embedding {facts.asked.reference}: diffusers teaches {case.family.title} no words",
             hint="leave --embedding out",

@@ -42,13 +42,13 @@ class Stages:
     `decoders` maps the class that a decoder's folder names to that of the pipeline which it makes with a prior, `prior`
     is the class that a prior's folder names, and `usual` the published one. Of the prior's parts those in `unused` read
     pictures, which no task shows them. `alike` are two configs' keys that must say the same, each behind its part.
-    `others` says in words how many steps the stage makes that `--steps` does not count.
+    `other_steps` says in words how many steps the stage makes that `--steps` does not count.
     """
 
     decoders: Mapping[str, str]
     prior: str
     usual: str
-    others: str
+    other_steps: str
     unused: tuple[str, ...] = ()
     alike: tuple[tuple[str, str], ...] = ()
 
@@ -68,123 +68,158 @@ class Captions:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A model family, one row of the catalog.
+    """A model family, one row of the catalog: what it is, and how it differs from what most families do.
 
-    `pipelines` maps a task to its diffusers class; `when` narrows the row to models whose denoiser's or scheduler's
-    config, or the options of whose own pipeline, say so, or the config of a part that is named before a dot.
-    `native_pixels` is the edge of the square that the models were trained on, where their denoiser's config does not
-    tell it in latents by `size_key`; None for a family whose configs say something else there. `size_option` is the
-    option of the model's own pipeline that tells it in pixels.
-    `patch` is the number of latents per edge that the denoiser folds into one token; a picture's edges are multiples
-    of the autoencoder's scale times `patch` times `block`, the tokens that belong together. `min_size` and `max_size`
-    bound an edge, in pixels; `sizes` are the only ones, (width, height), that the pipelines make, () for any.
-    `guidance_argument` None and `negative_refusal` not None say that the pipeline takes no such thing, and why.
-    `counts_chat` says whether the chat that is laid around a prompt counts against the tokens that are read of it,
-    `reads_whole` for which tasks all of a prompt is read, and `cuts` that a longer one is cut off, not refused by the
-    pipeline. `steps_option` is the option of the model's own pipeline that lists its steps, where one has it:
-    it makes these, however many are asked for. `keeps_context` says that its denoiser keeps what it computed of the
-    words, and of what is looked at, from the first step on.
-    `guiders` are the pipeline's parts that keep the guidance, where it is no argument of the call; a model may lack
-    them. `own_sampler` says that no other scheduler than the model's own can do what the pipelines ask of it.
-    `area_argument` takes the picture's pixels in all, where the pipeline would choose a size of its own area otherwise.
-    `steers_above` is the guidance above which a step has more than one pass, `passes` of them: one is for the negative
-    prompt. `image_guidance` is how much what is looked at holds against the words, from 1 up; None where no pipeline
-    takes such a number. Below `least_guidance` the pipelines refuse it. `steps_kept` are the steps that the pipeline
-    which starts from a picture has to leave out at least.
-    `cuda_dtypes` are the half precisions in order of preference; `fp16_safe` says whether float16 is one that works.
-    `clip` says which of the layers of its CLIP encoders it reads, where it has no other encoders: only these can weigh
-    words and read long prompts in chunks.
-    `slicing_refusal` says why diffusers' own attention slicing is not on offer, `tile_refusal` why no seamless picture
-    is, `adapter_refusal` why no IP-Adapter is, `mixing_refusal` why unlike prompts of parents are not mixed, and
-    `breeding_refusal` why neither their noise nor their words are.
-    `blending_refusal` says why its latents cannot be held to a picture's while it draws, and `strength` is the usual
-    one of a family of so few steps that those of the methods would leave nothing of a picture; it makes whole steps of
-    it.
-    `takes_lora` and `takes_words` are False where diffusers' pipelines have the methods that load LoRAs and learnt
-    words, which do not work with the model's parts.
-    `sized_by_image` are the tasks whose pipelines take their size from the picture, `inpaint_channels` the denoiser's
-    input channels that the inpainting pipeline takes, () for any.
-    `reference` says how the family edits by looking at pictures, None where it does not. `hands_over_mu` says that the
-    pipelines shift the steps of any straight-path scheduler by the picture's size, where its config asks for it.
-    `vae_class` is the class of the usual models' autoencoder, None where they draw pixels themselves, and `vae_scale`
-    its pixels per latent along an edge.
-    `base` is the family's usual published model on the hub, and `licence` the one that published weights usually carry,
-    as the hub names it; None where there is no usual one, or where it varies.
-    `stages` says how the family draws in two stages, None where it has one; `steps_argument` counts the steps that are
-    asked for. `turned` are the tasks whose pipelines take a picture's width for its height, and the other way round,
-    `strengthless` those whose pipelines start from noise alone. `mask_argument` takes the mask where one repaints.
-    `captions` says how prompts that are JSON objects are read, None where they are words like others.
-    `late_guidance` is a number of last steps and what the guidance is at most in these, where `guidance_argument` takes
-    one number per step; None where it takes one for all.
-    `unlisted` is what users are told of a family that is not in the catalogue but read from diffusers, else None.
-    `initial` goes to the pipeline's constructor, `extra_arguments` to every call, before what is asked for,
-    and `other_steps_arguments` to those of another number of steps than the usual.
+    The fields without a default are what every row says. The others stand in groups: how a model is told and drawn
+    from, its sizes, its steps, its guidance, what it reads of a prompt, how it takes pictures, what it refuses and why,
+    and its parts.
     """
 
     name: str
+    """What recipes and `imggen models families` call it."""
     title: str
+    """What people call it."""
     pipelines: Mapping[Task, str]
+    """The diffusers class by task. A task that is missing is refused, or done by a stand-in that the plan names."""
     denoiser: str
+    """The pipeline's part that is run once or more in each step."""
     native_pixels: int
+    """The edge of the square that the models were trained on, where neither `size_key` nor `size_option` tells it."""
     patch: int
+    """The latents per edge that the denoiser folds into one token. See `block`."""
     min_size: int
+    """The least of an edge, in pixels."""
     max_size: int
+    """The most of an edge, in pixels."""
     steps: int
+    """The usual number of steps."""
     guidance: float
+    """The usual guidance."""
     max_tokens: int
-    cuda_dtypes: tuple[Dtype, ...]
+    """How many tokens of a prompt are read, where neither CLIP nor `max_sequence_length` in `extra_arguments` says."""
+    half_dtypes: tuple[Dtype, ...]
+    """The half precisions that it works in, the preferred one first."""
     mps_dtype: Dtype
-    fp16_safe: bool
+    """What suits it on Metal."""
+
     when: Mapping[str, object] = field(default_factory=dict)
-    guidance_argument: str | None = "guidance_scale"
-    guidance_refusal: str | None = None
-    least_guidance: float = 0.0
-    sizes: tuple[tuple[int, int], ...] = ()
-    guiders: tuple[str, ...] = ()
-    own_sampler: bool = False
-    area_argument: str | None = None
-    steers_above: float = 1.0
-    passes: int = 2
-    steps_kept: int = 0
-    image_guidance: float | None = None
-    distilled_key: str | None = None
-    block: int = 1
-    size_key: str | None = "sample_size"
-    size_option: str | None = None
-    counts_chat: bool = True
-    reads_whole: tuple[Task, ...] = ()
-    cuts: bool = True
-    keeps_context: bool = False
-    steps_option: str | None = None
-    negative_refusal: str | None = None
-    slicing_refusal: str | None = None
-    tile_refusal: str | None = None
-    adapter_refusal: str | None = None
-    takes_lora: bool = True
-    takes_words: bool = True
-    mixing_refusal: str | None = None
-    breeding_refusal: str | None = None
-    blending_refusal: str | None = None
-    strength: float | None = None
-    sized_by_image: tuple[Task, ...] = ()
-    inpaint_channels: tuple[int, ...] = ()
-    reference: Reference | None = None
-    hands_over_mu: bool = False
-    channels_last: bool = False
-    force_upcast_vae: bool = False
-    vae_class: str | None = "AutoencoderKL"
-    vae_scale: int = 8
+    """What narrows the row to some of the models of its pipelines, by key.
+
+    That is of their denoiser's or scheduler's config, of their own pipeline's options, or of the config of a part that
+    is named before a dot.
+    """
     base: str | None = None
+    """The usual published model, by its id on the hub; None where there is none."""
     licence: str | None = None
+    """The licence that published weights usually carry, as the hub names it; None where it varies."""
     stages: Stages | None = None
-    steps_argument: str = "num_inference_steps"
-    turned: tuple[Task, ...] = ()
-    strengthless: tuple[Task, ...] = ()
-    mask_argument: str = "mask_image"
-    captions: Captions | None = None
-    late_guidance: tuple[int, float] | None = None
-    unlisted: str | None = None
-    clip: Clip | None = None
+    """How it draws in two stages, None where it has one."""
     initial: Mapping[str, object] = field(default_factory=dict)
+    """What goes to the pipeline's constructor."""
     extra_arguments: Mapping[str, object] = field(default_factory=dict)
+    """What goes to every call, unless what is asked for replaces it."""
+    own_sampler: bool = False
+    """Whether no scheduler but the model's own can do what the pipelines ask of it."""
+    hands_over_mu: bool = False
+    """Whether the pipelines shift any straight-path scheduler's steps by the picture's size, where its config asks."""
+    unlisted: str | None = None
+    """What users are told of a family that is not in the catalogue but read from diffusers; None for a row."""
+
+    block: int = 1
+    """The tokens per edge that belong together: edges are multiples of the autoencoder's scale, `patch` and this."""
+    sizes: tuple[tuple[int, int], ...] = ()
+    """The only (width, height) that the pipelines make, () for any."""
+    size_key: str | None = "sample_size"
+    """The key of the denoiser's config that tells the native size in latents; None where it says something else."""
+    size_option: str | None = None
+    """The option of the model's own pipeline that tells the native size in pixels."""
+    area_argument: str | None = None
+    """The argument for the picture's pixels in all, where the pipeline would choose an area of its own otherwise."""
+    sized_by_image: tuple[Task, ...] = ()
+    """The tasks whose pipelines take the size from the given picture."""
+    swaps_edges: tuple[Task, ...] = ()
+    """The tasks whose pipelines take a picture's width for its height, and the other way round."""
+
+    steps_argument: str = "num_inference_steps"
+    """The argument for the steps that are asked for."""
+    steps_option: str | None = None
+    """The option of the model's own pipeline that lists its steps; a model that has it makes these and no others."""
     other_steps_arguments: Mapping[str, object] = field(default_factory=dict)
+    """What goes to the call besides, for another number of steps than the usual."""
+
+    guidance_argument: str | None = "guidance_scale"
+    """The argument for the guidance, None where the call has none."""
+    guidance_refusal: str | None = None
+    """Why it takes no guidance at all."""
+    guiders: tuple[str, ...] = ()
+    """The pipeline's parts that keep the guidance, where it is no argument of the call; a model may lack them."""
+    late_guidance: tuple[int, float] | None = None
+    """The last steps, and the most that guidance is in them, where the argument takes a number per step."""
+    least_guidance: float = 0.0
+    """The least guidance that the pipelines accept."""
+    steers_above: float = 1.0
+    """The guidance above which a step has more than one pass through the denoiser."""
+    passes: int = 2
+    """How many passes it has then, one of them for the negative prompt."""
+    distilled_key: str | None = None
+    """The key of the denoiser's config that says, unless it is null, that guidance is distilled: one pass will do."""
+    image_guidance: float | None = None
+    """How much what is looked at usually holds against the words, from 1 up; None where no pipeline takes that."""
+
+    clip: Clip | None = None
+    """Which layer of its CLIP encoders it reads; None where it has other encoders.
+
+    Only a family of CLIP encoders alone can weigh words, and read long prompts in chunks.
+    """
+    counts_chat: bool = True
+    """Whether the chat that is laid around a prompt counts against `max_sequence_length` in `extra_arguments`."""
+    reads_whole: tuple[Task, ...] = ()
+    """The tasks in which all of a prompt is read, however long."""
+    cuts_prompts: bool = True
+    """Whether the pipeline cuts a longer prompt off; False where it breaks over it, which is refused before."""
+    keeps_context: bool = False
+    """Whether the denoiser keeps, from its first step on, what it computed of the words and of what is looked at."""
+    captions: Captions | None = None
+    """How prompts that are JSON objects are read, None where they are words like others."""
+
+    reference: Reference | None = None
+    """How it draws by looking at pictures, None where it does not."""
+    strength: float | None = None
+    """The usual strength of a family of so few steps that a method's own would leave nothing of a picture.
+
+    Such a family makes whole steps of it.
+    """
+    steps_left_out: int = 0
+    """How many steps the pipeline that starts from a picture must leave out at least."""
+    from_noise: tuple[Task, ...] = ()
+    """The tasks that start from noise, and take no strength, although the method usually starts from the picture."""
+    mask_argument: str = "mask_image"
+    """The argument for the mask where one repaints."""
+    inpaint_channels: tuple[int, ...] = ()
+    """The denoiser's input channels that the inpainting pipeline takes, () for any."""
+
+    negative_refusal: str | None = None
+    """Why it takes no negative prompt."""
+    slicing_refusal: str | None = None
+    """Why diffusers' own attention slicing is not on offer."""
+    tile_refusal: str | None = None
+    """Why no seamless picture is."""
+    adapter_refusal: str | None = None
+    """Why no IP-Adapter is."""
+    loads_adapters: bool = True
+    """False where the pipelines have methods that load LoRAs or learnt words, which do not work with its parts."""
+    mixing_refusal: str | None = None
+    """Why unlike prompts of parents are not mixed."""
+    breeding_refusal: str | None = None
+    """Why neither the parents' noise nor their words are."""
+    blending_refusal: str | None = None
+    """Why its latents cannot be held to a picture's while it draws."""
+
+    vae_class: str | None = "AutoencoderKL"
+    """The class of the usual models' autoencoder, None where they draw pixels themselves."""
+    vae_scale: int = 8
+    """That one's pixels per latent along an edge."""
+    force_upcast_vae: bool = False
+    """Whether the pipelines decode in float32 where the model is in float16."""
+    channels_last: bool = False
+    """Whether its convolutions run faster with the channels innermost."""

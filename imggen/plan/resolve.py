@@ -510,8 +510,8 @@ def _arguments(case: Case, way: Approach, said: Words, area: Canvas, steered: St
     }
     sized = [family.pipelines[task] for task in family.sized_by_image if task in family.pipelines]
     if way.pipeline not in sized:
-        turned = way.pipeline in [family.pipelines[task] for task in family.turned]
-        across, down = ("height", "width") if turned else ("width", "height")
+        swapped = way.pipeline in [family.pipelines[task] for task in family.swaps_edges]
+        across, down = ("height", "width") if swapped else ("width", "height")
         arguments |= {across: area.width, down: area.height}
     if steered.steps != family.steps:
         arguments |= family.other_steps_arguments

@@ -89,7 +89,7 @@ def _listed_steps(case: Case) -> int | None:
 def _counting(case: Case, reason: str) -> str:
     """Return the reason for the number of steps, and whose they are where there are two stages."""
     stages = case.family.stages
-    return f"{reason}; {stages.others}" if stages else reason
+    return f"{reason}; {stages.other_steps}" if stages else reason
 
 
 def _most_steps(case: Case) -> int | None:

@@ -96,7 +96,7 @@ def test_every_familys_arguments_are_in_the_installed_pipelines_signature(family
         starts = task in ("image-to-image", "inpaint") and task not in looks
         assert wanted <= taken
         assert ({"width", "height"} <= taken) == (task not in family.sized_by_image)
-        assert ({"image", "strength"} <= taken) == (starts and task not in family.strengthless)
+        assert ({"image", "strength"} <= taken) == (starts and task not in family.from_noise)
         shows = family.reference.argument if family.reference else "image"
         looked_at = starts or pipeline in [family.pipelines[each] for each in looks]
         assert (shows in taken) == (looked_at or family.name in BLIND)

@@ -38,7 +38,7 @@ def test_the_pipelines_signature_makes_the_family():
     assert family.guidance_argument == "guidance_scale"
     assert family.negative_refusal is None
     assert family.sized_by_image == ("image-to-image",)
-    assert not family.fp16_safe
+    assert family.half_dtypes == ("bfloat16",)
 
 
 @pytest.mark.parametrize("pipeline", [UNSEEN, "StableDiffusionPAGInpaintPipeline", "FluxKontextInpaintPipeline"])

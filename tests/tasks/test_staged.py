@@ -166,7 +166,7 @@ def test_the_plan_says_whose_the_steps_are(parts, name, steps, other):
     assert plan.steps == steps
     assert other.items() <= plan.arguments.items()
     (line,) = (each for each in resolve.explain(plan) if each.startswith("steps:"))
-    assert catalog.named(name).stages.others in line
+    assert catalog.named(name).stages.other_steps in line
     assert f"base: {parts(name)[2]} (the prior; gives " in "\n".join(resolve.explain(plan))
     record = json.loads(resolve.to_json(plan))["model"]
     assert record["base"]["reference"] == str(parts(name)[2])
