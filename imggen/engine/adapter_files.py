@@ -18,6 +18,8 @@ from imggen.plan.progress import Progress, ignore
 from imggen.plan.request import ModelFacts
 
 CONFIG: Final = "config.json"
+PROCESSOR: Final = "preprocessor_config.json"
+"""What says how a picture is made ready for a network that looks at it."""
 MAX_CONFIG_BYTES: Final = 1 << 20
 MAX_VOCABULARY_BYTES: Final = 64 << 20
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 import transformers
@@ -11,11 +11,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from imggen.engine import failures, weights
+from imggen.engine.adapter_files import PROCESSOR
 from imggen.errors import ModelError
 from imggen.plan.adapter import AdapterFacts
 from imggen.plan.ip_adapter_layouts import ATTENTIONS, PROJECTION, Eye, Layout
-
-_PREPROCESSOR: Final = "preprocessor_config.json"
 
 
 def load_ip_adapter(
@@ -59,7 +58,7 @@ def _parted(found: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 def _processor(class_name: str, adapter: AdapterFacts, encoder: Any) -> Any:
     """Return what makes of a picture what the encoder sees: as it lies beside that, else the usual one of its size."""
     kind, folder = getattr(transformers, class_name), adapter.files[1].parent
-    if (folder / _PREPROCESSOR).is_file():
+    if (folder / PROCESSOR).is_file():
         return kind.from_pretrained(str(folder), local_files_only=True)
     edge = encoder.config.image_size
     return kind(size={"height": edge, "width": edge})

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Final
 
 from imggen.engine import adapter_files, documents, foreign_code
+from imggen.engine.adapter_files import CONFIG, PROCESSOR
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError
 from imggen.plan import depths
 from imggen.plan.adapter import AdapterFacts, Asked
 from imggen.plan.progress import Progress, ignore
-
-PROCESSOR: Final = "preprocessor_config.json"
 
 # Names that one way of reading pictures has had in its files; the last is from before there were others.
 _PROCESSORS: Final = ("DPTImageProcessor", "DPTImageProcessorFast", "DPTImageProcessorPil", "DPTFeatureExtractor")
@@ -29,7 +28,7 @@ def find(asked: Asked, *, terms: Terms, on_event: Report = ignore) -> AdapterFac
     folder = facts.files[0].parent
     class_name = depths.check(facts)
     seen = _processor(facts, folder)
-    foreign_code.refuse(folder, class_name, {adapter_files.CONFIG: facts.config, PROCESSOR: seen})
+    foreign_code.refuse(folder, class_name, {CONFIG: facts.config, PROCESSOR: seen})
     return facts
 
 

@@ -318,13 +318,6 @@ def obtain(  # noqa: PLR0913 - what to fetch, and how
     return bring(ask(repository, revision, choose=choose), on_event=on_event, look=look)
 
 
-def fetch_chosen(
-    repository: str, revision: str | None, *, choose: Chooser, on_event: Report, api: HfApi | None = None
-) -> Path:
-    """Download the files of `repository` that `choose` picks and return the snapshot's folder; see `bring`."""
-    return bring(ask(repository, revision, choose=choose, api=api), on_event=on_event)
-
-
 def bring(offer: Offer, *, on_event: Report, look: Look | None = None) -> Path:
     """Download what is offered and return the snapshot's folder; `look` sees it before the weights come.
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from imggen.engine import documents, foreign_code, places, weights
+from imggen.engine.adapter_files import CONFIG, PROCESSOR
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
@@ -20,9 +21,6 @@ FOLDERS: Final = (".", "models", "sdxl_models")
 
 ENCODERS: Final = ("image_encoder", "../image_encoder", "../models/image_encoder")
 """Where it keeps encoders, beside an adapter."""
-
-CONFIG: Final = "config.json"
-PREPROCESSOR: Final = "preprocessor_config.json"
 
 _MOST_NAMED: Final = 4
 
@@ -279,7 +277,7 @@ def _encoder_of_hub(
 
 def _is_read(name: str) -> bool:
     # A whole model has a tokenizer besides.
-    return not name.endswith(".json") or name in (CONFIG, PREPROCESSOR) or ".index." in name
+    return not name.endswith(".json") or name in (CONFIG, PROCESSOR) or ".index." in name
 
 
 def _encoder_files(folder: Path, layout: Layout, terms: Terms) -> tuple[Path, ...]:
@@ -342,7 +340,7 @@ def _offline_hint(repository: str, revision: str | None, file: str, layout: Layo
 
 def _fetching(encoder: str, revision: str | None) -> str:
     at = f" --revision {revision}" if revision else ""
-    return f"hf download {encoder} {CONFIG} {PREPROCESSOR} model.safetensors{at}"
+    return f"hf download {encoder} {CONFIG} {PROCESSOR} model.safetensors{at}"
 
 
 def _named(names: Iterable[str], file: str) -> list[str]:

@@ -26,7 +26,6 @@ DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "f
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 STEMS = ("diffusion_pytorch_model", "model")
 HALF_VARIANT = "fp16"
-# safetensors itself refuses a header above 100 MB.
 # The format's own limit is 100 MB, which takes half a minute to check; models of thousands of tensors stay below 10.
 MAX_HEADER_BYTES = 30_000_000
 MAX_INDEX_BYTES = 100_000_000
@@ -185,7 +184,7 @@ def read_header(path: Path) -> Header:
             if length > MAX_HEADER_BYTES:
                 raise ModelError(
                     f"{path} has a header of {length:,} bytes; at most {MAX_HEADER_BYTES:,} are read, and no model "
-                    "needs them",
+                    "needs more",
                     hint=AGAIN,
                 )
             text = file.read(length)

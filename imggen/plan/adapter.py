@@ -17,7 +17,8 @@ class Asked:
     `reference` is a file, a folder or `org/name[@revision]` of the hub. `scale` weighs what it does, 0 is without it;
     None where its kind knows no scale or nobody said. `image` is the picture that goes with it, as typed, which the
     `preprocessor`, where there is one, makes a control picture of; `token` the word that stands for an embedding in a
-    prompt. What measures `depth` is not added to the model, but makes the control pictures that are.
+    prompt. `encoder` is the image encoder that an IP-Adapter is to look through, where somebody names one. What
+    measures `depth` is not added to the model, but makes the control pictures that are.
     """
 
     kind: Kind

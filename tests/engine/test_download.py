@@ -34,7 +34,7 @@ def repository(fake_hub, model):
 
 
 def fetch(name="org/small", revision=None, on_event=lambda _: None):
-    return hub.fetch_chosen(name, revision, choose=hub.pipeline_files(name, Terms()), on_event=on_event)
+    return hub.bring(hub.ask(name, revision, choose=hub.pipeline_files(name, Terms())), on_event=on_event)
 
 
 def blob(hub_cache, repository, name):

@@ -100,7 +100,7 @@ def api(names=(), error=None):
 
 def fetch(**options):
     choose = hub.pipeline_files("org/name", Terms())
-    return hub.fetch_chosen("org/name", "v1", choose=choose, on_event=lambda event: None, api=api(**options))
+    return hub.bring(hub.ask("org/name", "v1", choose=choose, api=api(**options)), on_event=lambda event: None)
 
 
 def test_a_repository_without_a_pipeline_is_refused_before_anything_is_fetched():

@@ -305,7 +305,7 @@ def test_model_that_draws_from_words_is_no_upscaler():
 
 def test_what_enlarges_in_another_way_is_not_said_to_enlarge_nothing():
     with pytest.raises(ModelError, match="is a IFSuperResolutionPipeline, which imggen does not drive; those"):
-        upscalers.find(diffusion(pipeline="IFSuperResolutionPipeline"))
+        upscalers.find(stable_diffusion(pipeline="IFSuperResolutionPipeline"))
 
 
 def test_plan_is_strict_json_with_its_reasons():
