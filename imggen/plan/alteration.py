@@ -85,15 +85,18 @@ def of_task(request: GenerateRequest) -> GenerateRequest:
     return replace(request, **blanks) if blanks else request  # type: ignore[arg-type]  # the names are the request's own
 
 
-def choose(case: Case, approach: Approach) -> Alteration:
-    """Return what is done to the given pictures; raise RequestError for options that make no sense."""
+def choose(case: Case, approach: Approach, image_guidance: float | None) -> Alteration:
+    """Return what is done to the given pictures; `image_guidance` is how much they hold against the words.
+
+    Raise RequestError for options that make no sense.
+    """
     request = case.request
     if approach.method is None:
         return Alteration(change=None, weights=())
     change = Change(
         method=approach.method,
         strength=approach.strength,
-        image_guidance=approach.image_guidance,
+        image_guidance=image_guidance,
         frame=request.frame,
         fit=request.fit or ("crop" if "fit" in _fields(request.task) else None),
     )

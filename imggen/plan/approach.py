@@ -32,8 +32,7 @@ _STRENGTHS_OF_TASKS: Final[dict[tuple[Task, Method], float]] = {("outpaint", "la
 class Approach:
     """How a task is done: `method` None is the plain way from words to a picture. `pipeline` is a diffusers class.
 
-    `strength` is the share of the noising that is done and undone, None where the method starts from noise;
-    `image_guidance` is how much what is looked at holds against the words, None where no number says it. `words` is
+    `strength` is the share of the noising that is done and undone, None where the method starts from noise. `words` is
     what the model is told because nobody says anything that it could do, None where that is not needed; `seen` are the
     pixels of each picture that its denoiser sees beside the one that it draws. `control_argument` is the pipeline's
     argument for control pictures, None where there are none; `from_noise` says that following them takes away the
@@ -45,7 +44,6 @@ class Approach:
     pipeline: str
     reason: str
     strength: float | None = None
-    image_guidance: float | None = None
     words: str | None = None
     seen: tuple[int, ...] = ()
     control_argument: str | None = None

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Final, TypeVar
 
@@ -12,6 +12,7 @@ from imggen.plan import (
     alteration,
     approach,
     borders,
+    call,
     canvas,
     captions,
     catalog,
@@ -38,7 +39,7 @@ from imggen.plan.approach import Approach
 from imggen.plan.canvas import Canvas
 from imggen.plan.case import ASKED, COMMAND_LINE, RECIPE, Case
 from imggen.plan.catalog import Family
-from imggen.plan.change import Axes, Change, Method
+from imggen.plan.change import Axes, Change
 from imggen.plan.destination import Destination
 from imggen.plan.dtypes import Chosen
 from imggen.plan.given import Given, starts
@@ -61,17 +62,6 @@ _EXAMPLES: Final[dict[str, str]] = {
     "inpaint": 'imggen inpaint photo.png "a yellow star" --mask mask.png',
     "outpaint": 'imggen outpaint photo.png "a green field" --pad 64',
 }
-_PICTURE_ARGUMENTS: Final[dict[Method, tuple[str, ...]]] = {
-    "image-to-image": ("image",),
-    "inpainting": ("image",),
-    "latent-blending": ("image", "callback_on_step_end"),
-    "latents": ("image",),
-    "statistics": ("image",),
-    "ip-adapter": ("image", "ip_adapter_image"),
-}
-"""The arguments of a pipeline's call that the sampler adds, by method."""
-
-Check = Callable[[Iterable[str], str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +93,7 @@ def resolve(  # noqa: PLR0913 - the last two are for tests to put something else
     *,
     wildcards: Files | None = None,
     draw_seed: Callable[[int], int],
-    check_call: Check = signature.check,
+    check_call: call.Check = signature.check,
 ) -> GeneratePlan:
     """Return the plan for `request`; raise the ImggenError that says which part cannot be done.
 
@@ -131,8 +121,7 @@ def resolve(  # noqa: PLR0913 - the last two are for tests to put something else
         decided = _decide(case, draw_seed)
     except RequestError as error:
         raise with_origins(error, request) from error
-    _check_shown(case, decided.approach, check_call)
-    check_call((*decided.arguments, *_shown(case, decided.approach)), decided.approach.pipeline)
+    call.check(case, decided.approach, decided.arguments, check_call)
     plan = replace(_plan(case, decided), model=facts)
     destination.check_names(plan)
     return plan
@@ -168,7 +157,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     taken = limits(case)
     steered = steering.choose(case)
     size = _size(case, taken)
-    way = replace(approach.choose(case, size, steered.steps), image_guidance=steered.image_guidance)
+    way = approach.choose(case, size, steered.steps)
     _check_sampler(case, way, steered)
     area = canvas.canvas(size, taken)
     chosen = seeds.choose(request.seed, request.num_images, draw=draw_seed)
@@ -191,7 +180,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         channels_last=_channels_last(case.family, device.value, dtype.value),
         adapters=case.adapters,
     )
-    changed = alteration.choose(case, way)
+    changed = alteration.choose(case, way, steered.image_guidance)
     levers = memory.choose(request, job)
     _check_adapter(case, levers)
     return _Decided(
@@ -206,7 +195,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         device=device,
         dtype=dtype,
         levers=levers,
-        arguments=_arguments(case, way, said, area, steered),
+        arguments=call.arguments(case, way, said, area, steered),
         destination=destination.choose(case, len(chosen)),
         notes=(
             *([case.family.unlisted] if case.family.unlisted else []),
@@ -261,23 +250,6 @@ def _check_adapter(case: Case, levers: memory.Levers) -> None:
         )
 
 
-def _check_shown(case: Case, way: Approach, check_call: Check) -> None:
-    """Raise RequestError for a pipeline that takes no picture beside the words: some of those with ControlNets."""
-    shown = ip_adapters.of(case.adapters)
-    if shown is None:
-        return
-    try:
-        check_call(("ip_adapter_image",), way.pipeline)
-    except RequestError as error:
-        both = "" if way.control_argument is None else " with --control"
-        raise RequestError(
-            f"{shown.asked.option}{both}: {way.pipeline} of diffusers takes no picture that is shown",
-            hint=f"leave --control or {shown.asked.option} out; imggen generate may take both"
-            if both
-            else f"leave {shown.asked.option} out",
-        ) from error
-
-
 def _told(way: Approach) -> tuple[str, ...]:
     return () if way.words is None else (f"nobody says what to do with the pictures; the model is told: {way.words!r}",)
 
@@ -295,18 +267,6 @@ def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
             f"--tile {axes}: {case.family.title} makes no seamless pictures; {refusal}", hint="leave --tile out"
         )
     return axes
-
-
-def _shown(case: Case, way: Approach) -> tuple[str, ...]:
-    """Return the names of the call's arguments that are pictures."""
-    control = () if way.control_argument is None else (way.control_argument,)
-    beside = ("ip_adapter_image",) if ip_adapters.of(case.adapters) else ()
-    mask = (case.family.mask_argument,) if way.method == "inpainting" else ()
-    if way.method == "reference" and case.family.reference is not None:
-        return (case.family.reference.argument, *beside)
-    if way.picture_arguments:
-        return (*way.picture_arguments, *beside)
-    return (*(_PICTURE_ARGUMENTS.get(way.method, ()) if way.method else ()), *mask, *control, *beside)
 
 
 def _plan(case: Case, decided: _Decided) -> GeneratePlan:
@@ -499,43 +459,6 @@ def _placement(device: Chosen[Device], dtype: Chosen[Dtype]) -> tuple[Lever, ...
 def _channels_last(family: Family, device: Device, dtype: Dtype) -> bool:
     """Return whether convolutions run faster with the channels innermost: in half precision, not measured on Metal."""
     return family.channels_last and device != "mps" and dtype != "float32"
-
-
-def _arguments(case: Case, way: Approach, said: Words, area: Canvas, steered: Steering) -> dict[str, object]:
-    family = case.family
-    arguments: dict[str, object] = {
-        "prompt": said.prompt,
-        family.steps_argument: steered.steps,
-        **family.extra_arguments,
-    }
-    sized = [family.pipelines[task] for task in family.sized_by_image if task in family.pipelines]
-    if way.pipeline not in sized:
-        swapped = way.pipeline in [family.pipelines[task] for task in family.swaps_edges]
-        across, down = ("height", "width") if swapped else ("width", "height")
-        arguments |= {across: area.width, down: area.height}
-    if steered.steps != family.steps:
-        arguments |= family.other_steps_arguments
-    if family.area_argument:
-        arguments[family.area_argument] = area.width * area.height
-    if way.strength is not None:
-        arguments["strength"] = way.strength
-    if way.image_guidance is not None:
-        arguments["image_guidance_scale"] = way.image_guidance
-    if controlnets.among(case):
-        arguments["controlnet_conditioning_scale"] = controlnets.scale(case)
-    if family.guidance_argument:
-        arguments[family.guidance_argument] = _guidance(family, steered)
-    if said.negative_prompt:
-        arguments["negative_prompt"] = said.negative_prompt
-    return arguments
-
-
-def _guidance(family: Family, steered: Steering) -> float | list[float]:
-    if family.late_guidance is None:
-        return steered.guidance
-    last, most = family.late_guidance
-    late = min(last, steered.steps - 1)
-    return [steered.guidance] * (steered.steps - late) + [min(steered.guidance, most)] * late
 
 
 def _size_reason(case: Case, size: sizes.Size) -> str:
