@@ -1,5 +1,5 @@
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -118,6 +118,18 @@ def test_a_config_that_tells_no_native_size_is_not_asked_for_it(make_plan):
     small = {"transformer": {"sample_size": 64}}
     assert make_plan(straight("AuraFlowPipeline", **small)).width == 1024
     assert make_plan(straight("Lumina2Pipeline", **small)).width == 512
+
+
+@pytest.mark.parametrize(("stated", "width"), [(256, 256), (None, 512), (-1, 512)])
+def test_a_native_size_that_the_models_own_pipeline_states_in_pixels_is_taken(make_plan, stated, width):
+    model = replace(straight("PRXPipeline"), options={"default_sample_size": stated})
+    assert make_plan(model).width == width
+
+
+def test_an_argument_that_suits_the_usual_steps_alone_is_unset_for_others(make_plan):
+    model = straight("SanaSprintPipeline")
+    assert "intermediate_timesteps" not in make_plan(model).arguments
+    assert make_plan(model, steps=4).arguments["intermediate_timesteps"] is None
 
 
 def test_qwen_image_is_guided_away_from_a_blank_where_nothing_else_is_said(make_plan):
