@@ -13,7 +13,7 @@ from transformers import DPTImageProcessorPil
 
 from imggen.engine import failures, foreign_code, heap, threads, weights
 from imggen.engine.environment import quiet
-from imggen.errors import ModelError, RequestError
+from imggen.errors import MachineError, ModelError, RequestError
 from imggen.plan import depths
 from imggen.plan.adapter import AdapterFacts
 
@@ -85,10 +85,15 @@ def _shown(measured: np.ndarray, adapter: AdapterFacts) -> Image.Image:
 
 @contextmanager
 def _explained(adapter: AdapterFacts) -> Iterator[None]:
+    what = f"{adapter.asked.option} {adapter.asked.reference}"
     try:
         yield
-    except failures.MODEL_FAULTS as error:
+    except (MemoryError, *failures.MODEL_FAULTS) as error:
         if failures.is_out_of_memory(error):
-            raise
-        what = f"{adapter.asked.option} {adapter.asked.reference}"
-        raise ModelError(f"{what} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+            raise MachineError(
+                f"there is not enough memory to measure depth by {what}",
+                hint=f"{depths.OPTION} {depths.USUAL}, or a smaller photograph",
+            ) from error
+        raise ModelError(
+            f"{what} cannot be loaded: {' '.join(str(error).split())[:300]}", hint=f"{depths.OPTION} {depths.USUAL}"
+        ) from error

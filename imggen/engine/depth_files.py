@@ -41,5 +41,8 @@ def _processor(facts: AdapterFacts, folder: Path) -> dict[str, object]:
     config = documents.read(folder / PROCESSOR)
     name = config.get("image_processor_type") or config.get("feature_extractor_type")
     if name not in _PROCESSORS:
-        raise ModelError(f"{what} reads pictures by {name}; imggen knows {_PROCESSORS[0]}")
+        raise ModelError(
+            f"{what} reads pictures by {name}; imggen knows {_PROCESSORS[0]}", hint=f"{depths.OPTION} {depths.USUAL}"
+        )
+    depths.check_reading(facts.asked, config)
     return config

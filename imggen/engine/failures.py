@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from imggen.errors import ImggenError, MachineError, MemoryShortageError, ModelError
@@ -16,12 +17,15 @@ MODEL_FAULTS = (
     OSError,
     ValueError,
     AttributeError,
-    KeyError,
+    LookupError,
+    ArithmeticError,
     TypeError,
     NotImplementedError,
     RuntimeError,
     # By which diffusers and transformers tell some configs that they cannot follow.
     AssertionError,
+    # By which transformers tells values of configs that are of another type; it is no TypeError.
+    StrictDataclassError,
     SafetensorError,
 )
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_cpu", "not enough memory")

@@ -1,5 +1,6 @@
 """What measures the depth in photographs, for control pictures: which weights are meant, and what they must be."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from imggen.errors import ModelError, RequestError
@@ -15,6 +16,9 @@ USUAL: Final = "depth-anything/Depth-Anything-V2-Small-hf"
 
 CLASSES: Final = ("DepthAnythingForDepthEstimation", "DPTForDepthEstimation")
 """The classes of transformers whose depths are the larger the nearer something is (arXiv 1907.01341, 2406.09414)."""
+
+MOST_PIXELS: Final = 4096
+"""The longest edge at which a photograph is read; published networks read 384 or 518 pixels."""
 
 _HINT: Final = f"{OPTION} {USUAL}"
 
@@ -66,3 +70,21 @@ def check(facts: AdapterFacts) -> str:
     if facts.config.get("backbone") is not None or not isinstance(facts.config.get("backbone_config") or {}, dict):
         raise ModelError(f"{what} takes a part of it from elsewhere ({facts.config.get('backbone')})", hint=_HINT)
     return name
+
+
+def check_reading(asked: Asked, config: Mapping[str, object]) -> None:
+    """Raise ModelError where a processor's `config` says a size that no photograph can be read at."""
+    size, multiple = config.get("size", {}), config.get("ensure_multiple_of", 1)
+    # Configs of old versions have one number for both edges.
+    edges = [size.get(each, 1) for each in ("height", "width")] if isinstance(size, Mapping) else [size]
+    for name, said, numbers in (("size", size, edges), ("ensure_multiple_of", multiple, [multiple])):
+        if not all(map(_is_edge, numbers)):
+            raise ModelError(
+                f"{asked.option} {asked.reference} reads pictures with {name} {repr(said)[:60]}, where whole numbers "
+                f"of 1 to {MOST_PIXELS} belong",
+                hint=_HINT,
+            )
+
+
+def _is_edge(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_PIXELS

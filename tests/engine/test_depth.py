@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from imggen.engine import depth, depth_files, environment
 from imggen.engine.weights import Terms
-from imggen.errors import ModelError, RequestError
+from imggen.errors import MachineError, ModelError, RequestError
 from imggen.plan import depths
 from tests import tiny_controls
 from tests.hub_server import COMMIT, fake_hub, hub_cache
@@ -121,6 +121,51 @@ def test_how_it_reads_a_picture_must_be_there_and_known(folder):
     (folder / depth_files.PROCESSOR).unlink()
     with pytest.raises(ModelError, match=r"does not say how it reads a picture: it has no preprocessor_config\.json"):
         find(folder)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            {"size": {"height": 10**9, "width": 10**9}},
+            r"with size \{'height': 1000000000, .*, where whole numbers of 1",
+        ),
+        ({"size": []}, r"reads pictures with size \[\], where"),
+        ({"size": {"height": 518, "width": "518"}}, "with size .*'518'"),
+        ({"ensure_multiple_of": 0}, "with ensure_multiple_of 0, where"),
+        ({"ensure_multiple_of": True}, "with ensure_multiple_of True, where"),
+    ],
+)
+def test_sizes_that_no_photograph_is_read_at_are_refused_before_torch_sees_them(folder, said, message):
+    file = folder / depth_files.PROCESSOR
+    file.write_text(json.dumps(json.loads(file.read_text()) | said))
+    with pytest.raises(ModelError, match=message) as caught:
+        find(folder)
+    assert caught.value.hint == f"--depth-weights {depths.USUAL}"
+
+
+def test_one_number_for_both_edges_is_read_as_old_configs_have_it(folder):
+    file = folder / depth_files.PROCESSOR
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"size": 384}))
+    find(folder)
+
+
+@pytest.mark.parametrize("said", [{"head_hidden_size": "many"}, {"patch_size": 0}, {"max_depth": 10**40}])
+def test_a_config_that_the_network_cannot_follow_is_told(folder, photo, said):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | said))
+    with pytest.raises(ModelError, match="depth cannot be loaded: ") as caught:
+        measured(folder, photo)
+    assert caught.value.hint == f"--depth-weights {depths.USUAL}"
+
+
+def test_running_out_of_memory_is_told(folder, photo, monkeypatch):
+    def refuse(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(transformers.DepthAnythingForDepthEstimation, "forward", refuse)
+    with pytest.raises(MachineError, match="not enough memory to measure depth by --depth-weights"):
+        measured(folder, photo)
 
 
 def test_pickles_are_refused(folder):

@@ -80,6 +80,16 @@ def test_weights_that_broke_after_planning_are_refused(model, make_plan, compone
     assert caught.value.exit_code == 4
 
 
+@pytest.mark.parametrize(
+    "said", [{"hidden_act": 0}, {"num_attention_heads": 0}, {"dtype": [None, 2]}, {"initializer_factor": "x"}]
+)
+def test_a_config_with_values_of_another_type_is_refused(model, make_plan, said):
+    config = json.loads((model / "text_encoder" / "config.json").read_text())
+    (model / "text_encoder" / "config.json").write_text(json.dumps(config | said))
+    with pytest.raises(ModelError, match=r"text_encoder .* cannot be loaded"):
+        loader.load(make_plan(model))
+
+
 def test_a_class_that_diffusers_lacks_is_refused(model, make_plan):
     index = json.loads((model / "model_index.json").read_text())
     (model / "model_index.json").write_text(json.dumps(index | {"unet": ["diffusers", "UNet9000"]}))
