@@ -48,21 +48,14 @@ class _Fitting:
     encoder: Path | None
 
 
-def find(
-    asked: Asked,
-    worn: Worn,
-    *,
-    terms: Terms,
-    permit: Callable[[str], None] = lambda _: None,
-    on_event: Report = ignore,
-) -> AdapterFacts:
+def find(asked: Asked, worn: Worn, *, terms: Terms, on_event: Report = ignore) -> AdapterFacts:
     """Return the facts of the IP-Adapter that is asked for: its own file first, then those of its image encoder.
 
     It is a file with a folder `image_encoder` beside it or one level up, a folder as h94/IP-Adapter lays it out, in
     which exactly one adapter may fit what it is `worn` by, or `org/name[@revision]/file` of the hub. An encoder that
-    lies elsewhere is the one that is asked for, or the one that adapters of this layout were trained with; `permit`
-    raises for one whose name a policy refuses. Raise ModelError for what is missing, damaged, made for another model or
-    encoder, or a pickle where `terms` do not permit it; RequestError where several fit.
+    lies elsewhere is the one that is asked for, or the one that adapters of this layout were trained with, if
+    `terms` allow it. Raise ModelError for what is missing, damaged, made for another model or encoder, or a pickle
+    where `terms` do not permit it; RequestError where several fit.
     """
     path = places.at_home(asked.reference)
     if places.is_there(path):
@@ -80,7 +73,7 @@ def find(
     if chosen.encoder is not None:
         return _facts(asked, chosen, (chosen.encoder, None), worn, terms, reference=reference, revision=revision)
     named = asked.encoder or worn.layout.encoder or ""
-    permit(named)
+    terms.allow(named)
     encoder = _elsewhere(named, chosen, worn.layout, terms, on_event)
     return _facts(asked, chosen, encoder, worn, terms, reference=reference, revision=revision)
 

@@ -45,7 +45,7 @@ class Terms:
     `offline` forbids fetching; `allow_pickle` permits weights that can run code when they are read; `half` prefers
     half-precision files where a model has both kinds. Of the components in `without` only the small files count: their
     weights come from elsewhere. With a `sketch`, what is not here is not fetched but sketched in that folder, so that
-    a plan can be made. `allow` raises for the reference of what would complete a model, and may not be used.
+    a plan can be made. `allow` raises for the reference of weights that may not be used.
     """
 
     offline: bool = False

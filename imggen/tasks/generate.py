@@ -11,11 +11,8 @@ from typing import Any, Final
 
 import imggen
 from imggen.engine import (
-    adapter_files,
     aliases,
-    depth_files,
     environment,
-    ip_adapter_files,
     places,
     probe,
     store,
@@ -32,11 +29,7 @@ from imggen.output.writer import Finished, Written
 from imggen.plan import (
     adaptation,
     alteration,
-    catalog,
-    controls,
-    depths,
     destination,
-    ip_adapters,
     naming,
     policy,
     quantised,
@@ -44,8 +37,7 @@ from imggen.plan import (
     reuse,
 )
 from imggen.plan import recipe as recipes
-from imggen.plan.adapter import AdapterFacts, Asked
-from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE
+from imggen.plan.case import PARENTS, RECIPE
 from imggen.plan.change import Role
 from imggen.plan.given import Given
 from imggen.plan.machine import Machine
@@ -53,7 +45,7 @@ from imggen.plan.policy import Refusal
 from imggen.plan.progress import Progress, ignore
 from imggen.plan.recipe import Ingredient, Recipe
 from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts, Task
-from imggen.tasks import descent, forecast, governance, inputs, prompts
+from imggen.tasks import adapters, descent, forecast, governance, inputs, prompts
 from imggen.tasks.forecast import Forecast
 from imggen.tasks.given import Opened
 from imggen.tasks.governance import Governance, Source
@@ -241,15 +233,11 @@ def _decided(
         sketch=sketch,
         allow=partial(governance.check_name, governed),
     )
-    asked = tuple(replace(each, reference=aliases.real(each.reference)) for each in adaptation.asked(request))
-    for each in asked:
-        governance.check_name(governed, each.reference)
+    asked = adapters.asked(request, terms)
     for note in _recalled(request):
         on_note(note)
     facts = _find(request, terms, on_event)
-    found = tuple(_find_adapter(each, request, terms, on_event) for each in asked)
-    adapter_files.check_words(found, facts)
-    found = (*found, *_beside(request, facts, governed, terms, on_event))
+    found = adapters.find(asked, request, facts, terms, on_event)
     decided = resolve.resolve(request, facts, machine, given, found, wildcards=files, draw_seed=secrets.randbelow)
     _check_quantize(decided)
     decided = _keeping(governed, decided, opened)
@@ -287,34 +275,6 @@ def _check_quantize(decided: GeneratePlan) -> None:
             f"--quantize {decided.quantize} needs the package {package}, which is not installed",
             hint="pip install 'imggen[quantize]'",
         )
-
-
-def _beside(
-    request: GenerateRequest, facts: ModelFacts, governed: Governance, terms: Terms, on_event: Report
-) -> Iterator[AdapterFacts]:
-    """Yield the weights that read pictures beside the words; which ones are usual, the model's family says."""
-    family = catalog.find(facts)
-    for each in controls.asked(request, family, facts):
-        found = _allowed(each, governed)
-        yield adapter_files.find(found, terms=terms, on_event=on_event)
-    depth = depths.asked(request)
-    if depth is not None:
-        yield depth_files.find(_allowed(depth, governed), terms=terms, on_event=on_event)
-    config = facts.configs.get(family.denoiser, {})
-    shown = ip_adapters.asked(request, family, config)
-    if shown is not None:
-        worn = ip_adapter_files.Worn(layout=ip_adapters.FAMILIES[family.name].layout, config=config)
-        permit = partial(governance.check_name, governed)
-        found = _allowed(shown, governed)
-        yield ip_adapter_files.find(found, worn, terms=terms, permit=permit, on_event=on_event)
-
-
-def _allowed(asked: Asked, governed: Governance) -> Asked:
-    """Return what is asked for under its real name; raise CheckError where the policy refuses it by that."""
-    encoder = None if asked.encoder is None else aliases.real(asked.encoder)
-    real = replace(asked, reference=aliases.real(asked.reference), encoder=encoder)
-    governance.check_name(governed, real.reference)
-    return real
 
 
 def _longest(decided: GeneratePlan) -> str:
@@ -380,16 +340,6 @@ def _sources(opened: Sequence[Opened]) -> tuple[Source, ...]:
         )
         for each in opened
     )
-
-
-def _find_adapter(asked: Asked, request: GenerateRequest, terms: Terms, on_event: Report) -> AdapterFacts:
-    try:
-        return adapter_files.find(asked, terms=terms, on_event=on_event)
-    except ModelError as error:
-        origin = request.origin.get(asked.kind, COMMAND_LINE)
-        if origin == COMMAND_LINE:
-            raise
-        raise ModelError(f"{error.message}; {asked.option} comes from the {origin}", hint=error.hint) from error
 
 
 def _recalled(request: GenerateRequest) -> Iterator[str]:

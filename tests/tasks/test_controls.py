@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -255,7 +256,8 @@ HOLES = {"sd3": {"extra_conditioning_channels": 1}, "qwen-image": {"extra_condit
 
 @pytest.mark.parametrize("family", HOLES)
 def test_a_network_that_sees_the_holes_repaints_as_a_plain_diffusers_script_does(tiny_models, control, family):
-    said, network = asked(family, "inpaint", str(tiny_models(family))), control(family, **HOLES[family])
+    said, network = asked(family, "inpaint", str(tiny_models(family))), Path("network").resolve()
+    shutil.copytree(control(family, **HOLES[family]), network)
     said |= {"strength": None, "steps": 1}
     wanted = (f"{network}:0.8",)
     plan = generate.plan(request(**said, control=wanted, output="x.png"))
@@ -270,7 +272,12 @@ def test_a_network_that_sees_the_holes_repaints_as_a_plain_diffusers_script_does
     heard = []
     list(generate.generate(GenerateRequest(**again, output="again.png"), on_note=heard.append))
     np.testing.assert_array_equal(pixels("out.png"), pixels("again.png"))
-    assert any(f"the recipe asks for {said['model']}, {network}:0.8" in each for each in heard)
+    # Model and network are here, so there is nothing to be warned of.
+    assert not any("the recipe asks for" in each for each in heard)
+    network.rename("elsewhere")
+    with pytest.raises(ModelError, match="network: there is no such file or folder"):
+        list(generate.generate(GenerateRequest(**again, output="again.png"), on_note=heard.append))
+    assert any(f"the recipe asks for {network}:0.8" in each for each in heard)
 
 
 def test_what_repaints_by_its_picture_alone_is_told_from_what_follows_another(tiny_models, control):
