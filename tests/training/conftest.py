@@ -8,7 +8,7 @@ from imggen.training import recipe
 BUILTIN = Path(__file__).parents[2] / "presets" / "train" / "builtin-diffusion.toml"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_plan(emoji_font):
     """The built-in recipe, cut down to seconds: same parts, small numbers, float32."""
     plan = recipe.read(BUILTIN)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -20,8 +21,22 @@ def weights(run):
     return {path.relative_to(run): path.read_bytes() for path in sorted((run / "model").rglob("*.safetensors"))}
 
 
-def test_a_stopped_and_continued_run_ends_with_the_same_bytes(tiny_plan, tmp_path):
-    list(train(tiny_plan, tmp_path / "whole"))
+@pytest.fixture(scope="module")
+def whole(tiny_plan, tmp_path_factory):
+    """The folder of a run that was not stopped, which tests must not change."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    *_, last = train(tiny_plan, folder)
+    assert last == Trained(model=folder / "model")
+    return folder
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    """A copy of that folder."""
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def test_a_stopped_and_continued_run_ends_with_the_same_bytes(tiny_plan, tmp_path, whole):
     stages = []
     for stop in ("autoencoder", "diffusion"):
         for fact in train(tiny_plan, tmp_path / "parts"):
@@ -30,55 +45,51 @@ def test_a_stopped_and_continued_run_ends_with_the_same_bytes(tiny_plan, tmp_pat
                 break
     list(train(tiny_plan, tmp_path / "parts"))
     assert {"Step", "Encoded"} <= set(stages)
-    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    assert weights(tmp_path / "parts") == weights(whole)
     for stage in ("autoencoder", "diffusion"):
-        assert told(tmp_path / "parts" / stage) == told(tmp_path / "whole" / stage)
+        assert told(tmp_path / "parts" / stage) == told(whole / stage)
 
 
-def test_the_model_is_a_diffusers_folder_in_float16_that_makes_pictures(tiny_plan, tmp_path):
-    *_, last = train(tiny_plan, tmp_path)
-    assert last == Trained(model=tmp_path / "model")
+def test_the_model_is_a_diffusers_folder_in_float16_that_makes_pictures(whole):
+    model = whole / "model"
     with environment.quiet():
-        pipeline = StableDiffusionPipeline.from_pretrained(last.model, dtype=torch.float32, use_safetensors=True)
+        pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32, use_safetensors=True)
         pipeline.set_progress_bar_config(disable=True)
         picture = pipeline("a red apple", num_inference_steps=2, generator=torch.Generator().manual_seed(1)).images[0]
     assert picture.size == (32, 32)
-    record = json.loads((last.model / "imggen.json").read_text())
+    record = json.loads((model / "imggen.json").read_text())
     assert record["native_size"] == 32
     assert "apple" in record["vocabulary"]["objects"]
 
 
-def test_the_run_folder_tells_its_story(tiny_plan, tmp_path):
-    list(train(tiny_plan, tmp_path))
-    assert json.loads((tmp_path / "plan.json").read_text())["name"] == tiny_plan.name
+def test_the_run_folder_tells_its_story(tiny_plan, whole):
+    assert json.loads((whole / "plan.json").read_text())["name"] == tiny_plan.name
     for stage in ("autoencoder", "diffusion"):
-        last = json.loads((tmp_path / stage / "stats.jsonl").read_text().splitlines()[-1])
+        last = json.loads((whole / stage / "stats.jsonl").read_text().splitlines()[-1])
         assert last["pictures"] == last["of"] == 16
-        assert (tmp_path / stage / "samples-000000016.png").exists()
-        assert not list((tmp_path / stage).glob("*.partial"))
+        assert (whole / stage / "samples-000000016.png").exists()
+        assert not list((whole / stage).glob("*.partial"))
 
 
 def everything(run):
     return {path.relative_to(run): path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
 
 
-def test_another_recipe_does_not_touch_the_run(tiny_plan, tmp_path):
-    list(train(tiny_plan, tmp_path))
-    before = everything(tmp_path)
+def test_another_recipe_does_not_touch_the_run(tiny_plan, run):
+    before = everything(run)
     for part, change in (("autoencoder", {"channels": 16}), ("unet", {"head_width": 16})):
         other = replace(tiny_plan, **{part: replace(getattr(tiny_plan, part), **change)})
         with pytest.raises(RequestError, match="another recipe"):
-            list(train(other, tmp_path))
-    assert everything(tmp_path) == before
+            list(train(other, run))
+    assert everything(run) == before
 
 
-def test_a_denoiser_is_bound_to_the_autoencoder_that_made_its_latents(tiny_plan, tmp_path):
-    list(train(tiny_plan, tmp_path))
-    before = weights(tmp_path)
+def test_a_denoiser_is_bound_to_the_autoencoder_that_made_its_latents(tiny_plan, run):
+    before = weights(run)
     longer = replace(tiny_plan, autoencoder_training=replace(tiny_plan.autoencoder_training, pictures=24))
     with pytest.raises(RequestError, match="another recipe"):
-        list(train(longer, tmp_path))
-    assert weights(tmp_path) == before
+        list(train(longer, run))
+    assert weights(run) == before
 
 
 def test_two_runs_in_one_folder_are_refused(tiny_plan, tmp_path):
@@ -89,11 +100,10 @@ def test_two_runs_in_one_folder_are_refused(tiny_plan, tmp_path):
     first.close()
 
 
-def test_a_damaged_checkpoint_is_named(tiny_plan, tmp_path):
-    list(train(tiny_plan, tmp_path))
-    (tmp_path / "autoencoder" / "checkpoint.pt").write_bytes(b"PK damaged")
+def test_a_damaged_checkpoint_is_named(tiny_plan, run):
+    (run / "autoencoder" / "checkpoint.pt").write_bytes(b"PK damaged")
     with pytest.raises(ImggenError, match="is damaged"):
-        list(train(tiny_plan, tmp_path))
+        list(train(tiny_plan, run))
 
 
 def test_a_run_folder_that_is_a_file_is_refused(tiny_plan, tmp_path):
@@ -110,10 +120,9 @@ def test_a_loss_that_is_no_number_stops_the_run(tiny_plan, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_a_finished_run_can_be_trained_further(tiny_plan, tmp_path):
-    list(train(tiny_plan, tmp_path))
+def test_a_finished_run_can_be_trained_further(tiny_plan, run):
     longer = replace(tiny_plan, diffusion_training=replace(tiny_plan.diffusion_training, pictures=24))
-    steps = [fact for fact in train(longer, tmp_path) if isinstance(fact, Step)]
+    steps = [fact for fact in train(longer, run) if isinstance(fact, Step)]
     assert [step.pictures for step in steps] == [20, 24]
 
 
