@@ -108,7 +108,7 @@ def fibo2(_: Path):
             )
         ).eval(),
         # Where it looks at two pictures, it does so in a million pixels each.
-        vae=flux2_autoencoder(block_out_channels=(4, 4, 4, 8), norm_num_groups=4),
+        vae=flux2_autoencoder(),
         # The pipeline reads the hidden states before layers 6 to 36.
         text_encoder=qwen3_seeing(tokenizer, layers=35),
         processor=qwen3_processor(tokenizer, 256**2),

@@ -43,7 +43,7 @@ from transformers import (  # noqa: E402
     T5EncoderModel,
 )
 
-from tests.tiny_families import awaken, qwen_processor, qwen_seeing, small_autoencoder  # noqa: E402
+from tests.tiny_families import SMALL, awaken, qwen_processor, qwen_seeing, small_autoencoder  # noqa: E402
 from tests.tiny_parts import VISION_TOKENS, autoencoder, letters, qwen_tokenizer  # noqa: E402
 
 # What GLM-Image's first model may write, before the words that it reads.
@@ -129,9 +129,7 @@ def glm_image(_: Path):
             )
         ).eval(),
         vae=autoencoder(
-            block_out_channels=(8, 8, 8, 8),
-            layers_per_block=1,
-            norm_num_groups=4,
+            **SMALL,
             use_quant_conv=False,
             use_post_quant_conv=False,
             latents_mean=[0.1, -0.2, 0.3, 0.0],
@@ -165,7 +163,7 @@ def qwen3_seeing(tokenizer, layers=1):
         "hidden_size": 16,
         "intermediate_size": 24,
         "num_hidden_layers": layers,
-        "num_attention_heads": 2,
+        "num_attention_heads": 1,
         "num_key_value_heads": 1,
         "head_dim": 8,
         "max_position_embeddings": 4096,
@@ -299,7 +297,8 @@ def joyimage_edit(_: Path, pipeline=JoyImageEditPipeline, transformer=JoyImageEd
         vae=AutoencoderKLWan(
             base_dim=2,
             z_dim=4,
-            num_res_blocks=1,
+            dim_mult=[1, 1, 1, 1],
+            num_res_blocks=0,
             latents_mean=[0.1, -0.2, 0.3, 0.0],
             latents_std=[0.5, 1.0, 1.5, 2.0],
         ).eval(),

@@ -121,9 +121,17 @@ def pixtral_processor():
     return PixtralProcessor(image_processor=PixtralImageProcessor(), tokenizer=tokenizer, chat_template=MISTRAL_CHAT)
 
 
-def flux2_autoencoder(**changes):
-    usual = {"block_out_channels": (16, 16, 16, 32), "norm_num_groups": 8}
-    vae = AutoencoderKLFlux2(**usual | changes, latent_channels=4, layers_per_block=1, sample_size=64).eval()
+# Of an autoencoder for large pictures: what costs time is how many layers work on all of their pixels.
+SMALL = {
+    "block_out_channels": (4, 4, 4, 4),
+    "norm_num_groups": 4,
+    "layers_per_block": 0,
+    "mid_block_add_attention": False,
+}
+
+
+def flux2_autoencoder():
+    vae = AutoencoderKLFlux2(**SMALL, latent_channels=4, sample_size=64).eval()
     vae.bn.running_mean.normal_()
     vae.bn.running_var.uniform_(0.5, 2.0)
     return vae
@@ -139,7 +147,7 @@ def flux2(_: Path):
         "hidden_size": 16,
         "intermediate_size": 24,
         "num_hidden_layers": 30,
-        "num_attention_heads": 2,
+        "num_attention_heads": 1,
         "num_key_value_heads": 1,
         "head_dim": 8,
         "max_position_embeddings": 1024,
@@ -173,9 +181,7 @@ def flux2(_: Path):
 
 def small_autoencoder(**changes):
     """Return an autoencoder for families that make large pictures only."""
-    return shifted_autoencoder(
-        block_out_channels=(4, 4, 4, 8), norm_num_groups=4, layers_per_block=1, sample_size=1024, **changes
-    )
+    return shifted_autoencoder(**{"sample_size": 1024} | SMALL | changes)
 
 
 def hidream(root: Path, scheduler=None):
@@ -250,7 +256,7 @@ def hunyuan_image(_: Path, *, distilled=False):
             out_channels=3,
             latent_channels=4,
             block_out_channels=(32,) * 6,
-            layers_per_block=1,
+            layers_per_block=0,
             spatial_compression_ratio=32,
             sample_size=64,
             scaling_factor=0.75,
@@ -468,7 +474,7 @@ def ovis_image(_: Path):
             joint_attention_dim=16,
             axes_dims_rope=(4, 4, 8),
         ).eval(),
-        vae=shifted_autoencoder(),
+        vae=small_autoencoder(),
         text_encoder=Qwen3Model(encoder).eval(),
         tokenizer=tokenizer,
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
@@ -490,7 +496,7 @@ def longcat_image(_: Path):
             pooled_projection_dim=16,
             axes_dims_rope=(4, 4, 8),
         ).eval(),
-        vae=shifted_autoencoder(latent_channels=16),
+        vae=small_autoencoder(latent_channels=16),
         text_encoder=qwen_seeing(tokenizer),
         tokenizer=tokenizer,
         text_processor=qwen_processor(tokenizer),
@@ -522,22 +528,24 @@ def krea2(_: Path, *, is_distilled=False):
         "num_position_embeddings": 16,
     }
     return Krea2Pipeline(
-        transformer=Krea2Transformer2DModel(
-            in_channels=16,
-            num_layers=1,
-            attention_head_dim=16,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            intermediate_size=24,
-            timestep_embed_dim=16,
-            text_hidden_dim=16,
-            num_text_layers=2,
-            text_num_attention_heads=2,
-            text_num_key_value_heads=1,
-            text_intermediate_size=24,
-            num_layerwise_text_blocks=1,
-            num_refiner_text_blocks=1,
-            axes_dims_rope=(4, 6, 6),
+        transformer=awaken(
+            Krea2Transformer2DModel(
+                in_channels=16,
+                num_layers=1,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                intermediate_size=24,
+                timestep_embed_dim=16,
+                text_hidden_dim=16,
+                num_text_layers=2,
+                text_num_attention_heads=2,
+                text_num_key_value_heads=1,
+                text_intermediate_size=24,
+                num_layerwise_text_blocks=1,
+                num_refiner_text_blocks=1,
+                axes_dims_rope=(4, 6, 6),
+            )
         ).eval(),
         vae=film_autoencoder(),
         text_encoder=Qwen3VLModel(Qwen3VLConfig(text_config=text, vision_config=vision)).eval(),
@@ -649,7 +657,7 @@ def bria(_: Path):
             joint_attention_dim=32,
             axes_dims_rope=(4, 4, 8),
         ).eval(),
-        vae=shifted_autoencoder(),
+        vae=small_autoencoder(),
         text_encoder=t5_encoder(),
         tokenizer=t5_tokenizer(),
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
@@ -718,7 +726,7 @@ def omnigen(_: Path):
                 time_step_dim=16,
             )
         ).eval(),
-        vae=autoencoder(),
+        vae=autoencoder(**SMALL),
         tokenizer=tokenizer,
         scheduler=FlowMatchEulerDiscreteScheduler(invert_sigmas=True, num_train_timesteps=1),
     )

@@ -435,7 +435,7 @@ def chroma(_: Path):
     )
 
 
-def qwen_image(_: Path, base_dim=8, layers=2):
+def qwen_image(_: Path, layers=2):
     torch.manual_seed(0)
     tokenizer = qwen_tokenizer()
     text = {
@@ -460,7 +460,7 @@ def qwen_image(_: Path, base_dim=8, layers=2):
             joint_attention_dim=16,
             axes_dims_rope=(8, 4, 4),
         ).eval(),
-        vae=film_autoencoder(base_dim),
+        vae=film_autoencoder(),
         text_encoder=Qwen2_5_VLForConditionalGeneration(encoder).eval(),
         tokenizer=tokenizer,
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
@@ -469,7 +469,7 @@ def qwen_image(_: Path, base_dim=8, layers=2):
 
 def qwen_image_edit(root: Path, pipeline=QwenImageEditPipeline):
     # They look at pictures in a million pixels.
-    parts = qwen_image(root, base_dim=2, layers=1).components
+    parts = qwen_image(root, layers=1).components
     processor = Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(size={"shortest_edge": 56 * 56, "longest_edge": 112 * 112}),
         tokenizer=parts["tokenizer"],

@@ -173,12 +173,13 @@ def deep_autoencoder():
     ).eval()
 
 
-def film_autoencoder(base_dim=8):
+def film_autoencoder():
     """Return an autoencoder that draws films, as those of Qwen-Image are."""
     return AutoencoderKLQwenImage(
-        base_dim=base_dim,
+        base_dim=2,
         z_dim=4,
-        num_res_blocks=1,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=0,
         latents_mean=[0.1, -0.2, 0.3, 0.0],
         latents_std=[0.5, 1.0, 1.5, 2.0],
     ).eval()

@@ -1,5 +1,6 @@
 """The command line as a person meets it: arguments in; exit code, standard output and standard error out."""
 
+import functools
 import io
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+import typer
 
 from imggen.cli import app
 
@@ -37,9 +39,14 @@ def _here(tmp_path, monkeypatch):
     signal.signal(signal.SIGTERM, before)
 
 
+# Typer builds all commands anew whenever the program starts, which takes longer than many of them do.
+_built = functools.cache(typer.main.get_command)
+
+
 @pytest.fixture
 def run(capsysbinary, monkeypatch):
     """Return a function that runs the command line in this process."""
+    monkeypatch.setattr(typer.main, "get_command", _built)
 
     def run(*arguments: object, stdin: bytes | None = b"") -> Outcome:
         monkeypatch.setattr(sys, "argv", ["imggen", *map(str, arguments)])
