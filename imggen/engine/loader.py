@@ -85,7 +85,7 @@ def _quieten() -> None:
 
 def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
     name = _own_class(plan)
-    with failures.explained(plan, f"{name}"):
+    with failures.explained(plan, name):
         pipeline_class = getattr(diffusers, name)
     choices = store.files(plan.model, plan.dtype)
     modules = {}
@@ -100,14 +100,14 @@ def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
             modules[component] = _component(plan, component, choice.variant)
     with failures.explained(plan, name):
         if is_staged:
-            pipeline = pipeline_class(**modules, **_texts(plan, modules))
+            pipeline = pipeline_class(**modules, **_weightless(plan, modules))
         else:
             pipeline = _read(pipeline_class, plan, modules)
     on_event(Progress(stage="load", step=len(choices), steps=len(choices)))
     return pipeline
 
 
-def _texts(plan: GeneratePlan, modules: Mapping[str, Any]) -> dict[str, Any]:
+def _weightless(plan: GeneratePlan, modules: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parts of a model in two stages that have no weights, each from its folder.
 
     diffusers' own loader finds one folder only, follows the card of a combined one to a prior on the hub, and has lost
@@ -185,13 +185,13 @@ def _left_out(pipeline_class: Any, plan: GeneratePlan) -> dict[str, None]:
 def _component(plan: GeneratePlan, name: str, variant: str | None) -> Any:
     library, class_name = plan.model.components[name]
     if plan.model.single is not None and name in plan.model.single.parts:
-        with failures.explained(plan, f"{name} ({class_name})"):
-            component_class = getattr(_library(library), class_name)
+        with failures.explained(plan, f"{name} ({class_name})", component=name):
+            component_class = _class(library, class_name)
             return checkpoint_loader.component(plan, name, component_class, quantization.options(plan, name))
     options = quantization.options(plan, name) | ({} if variant is None else {"variant": variant})
     if placement.goes_straight(plan):
         options["device_map"] = plan.device
-    with failures.explained(plan, f"{name} ({class_name})"):
+    with failures.explained(plan, f"{name} ({class_name})", component=name):
         component_class = _class(library, class_name)
         module, report = component_class.from_pretrained(
             str(plan.model.place(name)),
