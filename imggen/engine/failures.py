@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from imggen.errors import ImggenError, MachineError, MemoryShortageError, ModelError
 from imggen.plan import catalog, memory
-from imggen.plan.request import GeneratePlan
+from imggen.plan.request import GeneratePlan, ModelFacts
 
 # What loading raises when a model is at fault; see the loader's tests for which fault raises which.
 MODEL_FAULTS = (
@@ -34,8 +34,12 @@ _NEXT = {"none": "model", "model": "group", "group": "sequential", "disk": "sequ
 
 
 @contextmanager
-def explained(plan: GeneratePlan, what: str) -> Iterator[None]:
-    """Turn what the libraries raise while `what` is loaded into ModelError, or MachineError where memory ran out."""
+def explained(plan: GeneratePlan, what: str, *, component: str = "") -> Iterator[None]:
+    """Turn what the libraries raise while `what` is loaded into ModelError, or MachineError where memory ran out.
+
+    `component` is which of the model's parts that is, if it is one.
+    """
+    model = plan.model.holder(component)
     try:
         with memory_explained(plan):
             yield
@@ -45,7 +49,7 @@ def explained(plan: GeneratePlan, what: str) -> Iterator[None]:
         ) from error
     except MODEL_FAULTS as error:
         raise ModelError(
-            f"{what} of {plan.model.reference} cannot be loaded: {_fault(error)}", hint=_again(plan)
+            f"{what} of {model.reference} cannot be loaded: {_fault(error)}", hint=_again(model)
         ) from error
 
 
@@ -132,10 +136,10 @@ def _install(error: ImportError) -> str:
     return f"pip install {error.name.split('.')[0]}" if error.name else "imggen doctor"
 
 
-def _again(plan: GeneratePlan) -> str | None:
-    if plan.model.single is not None:
+def _again(model: ModelFacts) -> str | None:
+    if model.single is not None:
         return "--base FOLDER, of the same kind as the file"
-    if plan.model.source != "hub":
-        return f"imggen models verify {plan.model.reference}"
-    revision = f"@{plan.model.revision}" if plan.model.revision else ""
-    return f"imggen models pull {plan.model.reference}{revision} --repair"
+    if model.source != "hub":
+        return f"imggen models verify {model.reference}"
+    revision = f"@{model.revision}" if model.revision else ""
+    return f"imggen models pull {model.reference}{revision} --repair"

@@ -81,6 +81,8 @@ def find(
     What is cached is used as it is; what is not is fetched from the hub where `terms` allow it. A model that is
     missing, damaged or wants to run code or pickles is a ModelError.
     """
+    if base is not None and not base.strip():
+        raise RequestError("--base is empty: it names no model", hint="--base FOLDER, or ORGANISATION/NAME")
     real = aliases.real(reference)
     file = single_file(real)
     if file is not None:

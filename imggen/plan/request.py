@@ -144,9 +144,12 @@ class ModelFacts:
 
     def place(self, component: str) -> Path:
         """Return the folder of a component, whichever of the two models it comes from."""
-        if self.prior is not None and component.startswith(PRIOR):
-            return self.prior.folder / component.removeprefix(PRIOR)
-        return self.folder / component
+        holder = self.holder(component)
+        return holder.folder / (component if holder is self else component.removeprefix(PRIOR))
+
+    def holder(self, component: str) -> "ModelFacts":
+        """Return the model that a component comes from: this one, or a decoder's prior."""
+        return self.prior if self.prior is not None and component.startswith(PRIOR) else self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -210,6 +210,8 @@ def _drop_damaged(snapshot: Path, cache: Path, on_event: Report) -> None:
 def _of_hub(reference: str, why: str) -> tuple[str, str | None]:
     """Return the id and the revision of a model of the hub; raise RequestError for what is none."""
     real = aliases.real(reference)
+    if not real.strip():
+        raise RequestError("the model reference is empty", hint="ORGANISATION/NAME, or an alias")
     if store.single_file(real) is not None or places.at_home(real).is_dir():
         raise RequestError(f"{real} is a file or folder here, and {why}", hint="imggen models list")
     name, revision = store.split(real)

@@ -75,6 +75,7 @@ def test_only_models_of_the_hub_are_pulled(run, small, tmp_path):
         "mine": "is a file or folder here",
         "builtin": "came with imggen",
         "nope": "no id of the hub",
+        "": "the model reference is empty",
     }.items():
         ended = run("models", "pull", name)
         assert (ended.code, ended.out) == (2, b"")

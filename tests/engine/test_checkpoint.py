@@ -328,7 +328,7 @@ def test_of_a_base_on_the_hub_only_the_weights_that_are_lacking_are_wanted():
 
 
 def test_only_a_single_file_has_a_base(tiny_models):
-    with pytest.raises(RequestError, match="only a single file has a base"):
+    with pytest.raises(RequestError, match="only a single file and a decoder have a base"):
         store.find(str(tiny_models("sd")), base=str(tiny_models("sd")))
 
 

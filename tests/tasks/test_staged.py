@@ -255,6 +255,21 @@ def test_a_prior_of_other_embeddings_is_refused_before_its_weights_are_read(part
         generate.plan(ask(parts, name, base="prior"))
 
 
+def test_of_a_part_that_cannot_be_loaded_the_model_that_it_is_of_is_named(parts):
+    base = Path(shutil.copytree(parts("kandinsky22")[2], "prior"))
+    config = base / "text_encoder" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_act": 0}))
+    with pytest.raises(ModelError, match=r"prior_text_encoder \(.*\) of prior cannot be loaded") as caught:
+        draw(ask(parts, "kandinsky22", base="prior"))
+    assert caught.value.hint == "imggen models verify prior"
+
+
+@pytest.mark.parametrize("base", ["", " "])
+def test_a_base_that_is_empty_is_told(parts, base):
+    with pytest.raises(RequestError, match="--base is empty"):
+        generate.plan(ask(parts, "kandinsky22", base=base))
+
+
 def test_a_decoder_without_its_prior_says_what_to_fetch(parts):
     with pytest.raises(ModelError, match=r"draws nothing without its prior, and .*-2-2-prior cannot be had") as caught:
         generate.plan(ask(parts, "kandinsky22", base=None, offline=True))
