@@ -188,8 +188,13 @@ def _beside(asked: Asked, file: Path, need: Need, layout: Layout) -> Path | None
         )
     fitting = next((each for each, fault in faults.items() if fault is None), None)
     if fitting is None:
-        raise ModelError(_unfit(file, need, layout, "; ".join(filter(None, faults.values()))))
+        found = "; ".join(filter(None, faults.values()))
+        raise ModelError(_unfit(file, need, layout, found), hint=_another(layout))
     return fitting
+
+
+def _another(layout: Layout) -> str:
+    return f"{ip_adapters.ENCODER} {layout.encoder or 'FOLDER, of the encoder that the adapter was trained with'}"
 
 
 def _unfit(file: Path, need: Need, layout: Layout, faults: str) -> str:
@@ -236,10 +241,10 @@ def _elsewhere(
 
 def _check_encoder(folder: Path, chosen: _Fitting, layout: Layout) -> None:
     if not (folder / CONFIG).is_file():
-        raise ModelError(f"{folder} holds no image encoder: it has no {CONFIG}")
+        raise ModelError(f"{folder} holds no image encoder: it has no {CONFIG}", hint=_another(layout))
     fault = _fault(folder, chosen.need, layout)
     if fault is not None:
-        raise ModelError(_unfit(chosen.file, chosen.need, layout, fault))
+        raise ModelError(_unfit(chosen.file, chosen.need, layout, fault), hint=_another(layout))
 
 
 def _encoder_of_hub(

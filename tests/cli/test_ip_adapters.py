@@ -274,6 +274,7 @@ def test_an_encoder_that_does_not_fit_is_refused_with_both_sizes(run, flux, publ
         ended = run(*shown, "--ip-adapter-encoder", encoder, "--dry-run")
         assert ended.code == 4, ended.err
         assert message in told(ended)
+        assert f"hint: --ip-adapter-encoder {ENCODER}" in ended.err
 
 
 def test_an_encoder_without_anything_that_looks_through_it_is_refused(run, flux):
