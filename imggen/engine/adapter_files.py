@@ -11,7 +11,7 @@ from imggen.engine import documents, places, weights
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError
-from imggen.plan import adaptation, embedding
+from imggen.plan import adaptation, embedding, layers
 from imggen.plan.adapter import AdapterFacts, Asked, Kind
 from imggen.plan.machine import Dtype
 from imggen.plan.progress import Progress, ignore
@@ -77,6 +77,7 @@ def find(asked: Asked, *, terms: Terms = DEFAULT_TERMS, on_event: Report = ignor
         metadata={name: text for each in headers for name, text in each.metadata.items()},
         config=_config_of(asked, choice.files[0]),
     )
+    layers.check(f"{asked.option} {asked.reference}", facts.config)
     return facts if asked.kind != "embedding" else replace(facts, asked=replace(asked, token=embedding.word(facts)))
 
 

@@ -521,11 +521,10 @@ def explained(error: Exception, repository: str, revision: str | None, *, api: H
     With an `api` at hand, a model that is not there gets the nearest name that is.
     """
     reference = f"{repository}@{revision}" if revision else repository
-    get = f"imggen models pull {reference}"
     if isinstance(error, GatedRepoError):
         return ModelError(
             f"{repository} is gated: its owner wants you to accept a licence first",
-            hint=f"accept it at {constants.ENDPOINT}/{repository}, then `hf auth login`, then `{get}`",
+            hint=f"accept it at {constants.ENDPOINT}/{repository}, then `hf auth login`, then the same line again",
         )
     if isinstance(error, RevisionNotFoundError):
         return ModelError(f"{repository} has no revision {revision!r}", hint=f"imggen models pull {repository}")
@@ -537,8 +536,9 @@ def explained(error: Exception, repository: str, revision: str | None, *, api: H
         )
     if isinstance(error, HFValidationError):
         return ModelError(f"{reference!r} is not a model's id: {error}", hint="imggen models list")
+    # Not `models pull`, which takes whole models and single files: it may be an encoder that was asked for.
     return ModelError(
-        f"{reference} could not be fetched from the hub: {error}", hint=f"once the network is there: {get}"
+        f"{reference} could not be fetched from the hub: {error}", hint="the same line again, once the network is there"
     )
 
 

@@ -11,7 +11,7 @@ from imggen.engine.adapter_files import CONFIG, PROCESSOR
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
-from imggen.plan import adaptation, ip_adapter_layouts, ip_adapters
+from imggen.plan import adaptation, ip_adapter_layouts, ip_adapters, layers
 from imggen.plan.adapter import AdapterFacts, Asked, ImageEncoder
 from imggen.plan.ip_adapter_layouts import Config, Layout, Need, Shapes
 from imggen.plan.progress import Progress, ignore
@@ -139,8 +139,10 @@ def _files(asked: Asked, place: Path, terms: Terms) -> list[Path]:
         inside = [file for folder in places for file in sorted(folder.iterdir()) if file.is_file()]
         safe = [each for each in inside if each.suffix == ".safetensors"]
         found = safe or [each for each in inside if each.suffix in weights.PICKLE_SUFFIXES]
-    else:
+    elif place.suffix in (".safetensors", *weights.PICKLE_SUFFIXES):
         found = [place]
+    else:
+        raise ModelError(f"{place} is no file of weights", hint="a safetensors file with image_encoder/ beside it")
     if not found:
         raise ModelError(
             f"{asked.option} {asked.reference} holds no IP-Adapter: there is no safetensors file in it, in models or "
@@ -283,7 +285,9 @@ def _encoder_files(folder: Path, layout: Layout, terms: Terms) -> tuple[Path, ..
     if choice is None:
         raise ModelError(f"{folder} has no weights", hint="fetch the image encoder again")
     _refuse_pickles(choice.files, terms)
-    foreign_code.refuse(folder, layout.eye.class_name, {CONFIG: documents.read(folder / CONFIG)})
+    config = documents.read(folder / CONFIG)
+    foreign_code.refuse(folder, layout.eye.class_name, {CONFIG: config})
+    layers.check(str(folder), config)
     return choice.files
 
 

@@ -14,7 +14,7 @@ from imggen.engine import aliases, checkpoint, documents, foreign_code, places, 
 from imggen.engine.environment import is_offline
 from imggen.engine.weights import Terms
 from imggen.errors import ModelError, RequestError
-from imggen.plan import adaptation, catalog, stages
+from imggen.plan import adaptation, catalog, layers, stages
 from imggen.plan.checkpoint import usual_base
 from imggen.plan.family import Family
 from imggen.plan.machine import Dtype
@@ -405,7 +405,9 @@ def read(
     _refuse_code(folder, index)
     components = _components(folder, index)
     for name, (_, class_name) in components.items():
-        foreign_code.refuse(folder / name, class_name, _configs(folder / name))
+        configs = _configs(folder / name)
+        foreign_code.refuse(folder / name, class_name, configs)
+        layers.check(f"{name} of {reference}", configs.get(CONFIG_NAMES[0], {}))
     choices = {name: _choice(folder, name, class_name, terms.without) for name, (_, class_name) in components.items()}
     pickles = tuple(
         path.relative_to(folder).as_posix() for each in choices.values() if each and each.pickle for path in each.files

@@ -110,7 +110,9 @@ def examine(name: str, shapes: Shapes, layout: Layout, config: Config) -> Need:
     if other is not layout:
         raise ModelError(f"{name} is an IP-Adapter for {other.title}, not for {layout.title}", hint=_ANOTHER)
     if any(all(not each.startswith(prefix) for each in found) for prefix in (PROJECTION, ATTENTIONS)):
-        raise ModelError(f"{name} is no IP-Adapter: it lacks the tensors {PROJECTION}* and {ATTENTIONS}*")
+        raise ModelError(
+            f"{name} is no IP-Adapter: it lacks the tensors {PROJECTION}* and {ATTENTIONS}*", hint=_ANOTHER
+        )
     need = layout.need(name, found)
     layout.check(name, found, config)
     return need

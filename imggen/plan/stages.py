@@ -24,7 +24,7 @@ def refuse_prior(reference: str, pipeline: str) -> None:
     if family is not None:
         raise ModelError(
             f"{reference} is the prior of {family.title}, which draws no pictures by itself",
-            hint=f"--model {family.base} --base {reference}",
+            hint=f"{family.base} in its place, with --base {reference}",
         )
 
 

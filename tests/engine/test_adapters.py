@@ -213,6 +213,12 @@ def test_weights_that_are_no_adapter_are_refused(pristine, lay_out):
     refused(pristine, lay_out({"one.safetensors": {"weight": torch.zeros(1)}}), "is no IP-Adapter")
 
 
+def test_a_file_that_holds_no_weights_is_no_pickle(pristine, lay_out):
+    described = lay_out({}) / "x.json"
+    described.write_text("{}")
+    assert "image_encoder/" in refused(pristine, described, r"x\.json is no file of weights").hint
+
+
 def test_an_adapter_for_faces_is_refused_as_unknown(pristine, lay_out):
     face = {f"image_proj.{name}.weight": torch.zeros(8, 8) for name in ("proj.0", "proj.2", "norm")}
     tensors = face | dict(attentions(pristine.unet, generator=None))

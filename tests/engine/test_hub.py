@@ -122,11 +122,11 @@ ERRORS = [
     (
         HfHubHTTPError("502 Bad Gateway", response=RESPONSE),
         "could not be fetched",
-        "imggen models pull org/name@v1",
+        "the same line again",
     ),
     (HFValidationError("bad id"), "is not a model's id", "models list"),
-    (ConnectionError("no route"), "could not be fetched from the hub: no route", "imggen models pull org/name@v1"),
-    (httpx2.ConnectError("no route"), "could not be fetched", "imggen models pull org/name"),
+    (ConnectionError("no route"), "could not be fetched from the hub: no route", "the same line again"),
+    (httpx2.ConnectError("no route"), "could not be fetched", "the same line again"),
 ]
 
 

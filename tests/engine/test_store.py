@@ -166,6 +166,10 @@ DAMAGE = {
     ),
     "no config": (lambda model: (model / "unet" / "config.json").unlink(), "has no config"),
     "broken config": (lambda model: (model / "unet" / "config.json").write_text("nope"), "is not JSON"),
+    "layers without end": (
+        lambda model: change_json(model / "text_encoder" / "config.json", num_hidden_layers=10**40),
+        "text_encoder of .* asks for more layers than any model has: num_hidden_layers",
+    ),
     "no weights": (
         lambda model: (model / "unet" / "diffusion_pytorch_model.safetensors").unlink(),
         "has no weights",

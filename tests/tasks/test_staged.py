@@ -228,7 +228,7 @@ def test_a_prior_alone_names_the_decoder(parts):
         ModelError, match=r"is the prior of Kandinsky 2\.2, which draws no pictures by itself"
     ) as caught:
         generate.plan(ask(parts, "kandinsky22", model=str(prior), base=None))
-    assert caught.value.hint == f"--model kandinsky-community/kandinsky-2-2-decoder --base {prior}"
+    assert caught.value.hint == f"kandinsky-community/kandinsky-2-2-decoder in its place, with --base {prior}"
 
 
 def test_a_prior_of_another_family_is_refused_by_its_class(parts):
