@@ -51,7 +51,7 @@ def _from_folder(network_class: Any, adapter: AdapterFacts, dtype: torch.dtype) 
     network, report = network_class.from_pretrained(
         str(file.parent),
         dtype=dtype,
-        variant=weights.HALF_VARIANT if f".{weights.HALF_VARIANT}" in file.name else None,
+        variant=weights.variant_of(file),
         use_safetensors=not adapter.pickle,
         local_files_only=True,
         low_cpu_mem_usage=True,

@@ -45,7 +45,7 @@ def _load(adapter: AdapterFacts) -> tuple[Any, Any]:
     network, report = getattr(transformers, depths.check(adapter)).from_pretrained(
         str(file.parent),
         dtype=torch.float32,
-        variant=weights.HALF_VARIANT if f".{weights.HALF_VARIANT}" in file.name else None,
+        variant=weights.variant_of(file),
         use_safetensors=not adapter.pickle,
         local_files_only=True,
         output_loading_info=True,

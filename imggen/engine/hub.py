@@ -26,7 +26,7 @@ from huggingface_hub.utils import tqdm
 
 from imggen.engine import download, weights
 from imggen.engine.download import Count, Offer, RemoteFile
-from imggen.engine.weights import HALF_VARIANT, PICKLE_SUFFIXES, STEMS, Terms
+from imggen.engine.weights import HALF_VARIANTS, PICKLE_SUFFIXES, STEMS, Terms
 from imggen.errors import ImggenError, MachineError, ModelError
 from imggen.plan.nearest import nearest
 from imggen.plan.progress import Progress
@@ -490,7 +490,7 @@ def weights_of(inside: list[PurePosixPath], terms: Terms) -> list[PurePosixPath]
         stem, _, variant = SHARD.sub("", each.stem).partition(".")
         if each.suffix == ".safetensors" and stem in STEMS:
             by_variant.setdefault(variant, []).append(each)
-    for variant in (HALF_VARIANT, "") if terms.half else ("", HALF_VARIANT):
+    for variant in (*HALF_VARIANTS, "") if terms.half else ("", *HALF_VARIANTS):
         if variant in by_variant:
             return by_variant[variant]
     return [each for each in inside if terms.allow_pickle and each.suffix in PICKLE_SUFFIXES]

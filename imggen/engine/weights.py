@@ -25,7 +25,8 @@ DTYPE_BYTES = {
 DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 STEMS = ("diffusion_pytorch_model", "model")
-HALF_VARIANT = "fp16"
+HALF_VARIANTS = ("fp16", "bf16")
+"""What names of files carry whose weights are stored in half precision, the more usual one first."""
 # The format's own limit is 100 MB, which takes half a minute to check; models of thousands of tensors stay below 10.
 MAX_HEADER_BYTES = 30_000_000
 MAX_INDEX_BYTES = 100_000_000
@@ -96,10 +97,10 @@ class Choice:
 def choose(folder: Path, *, half: bool) -> Choice | None:
     """Return the files to load for the component in `folder`, or None where it has none.
 
-    `half` prefers the `fp16` variant where both are there; without it the full files come first. Pickles are the last
-    resort, and whether they may be read is the caller's decision.
+    `half` prefers a variant in half precision where both are there; without it the full files come first. Pickles are
+    the last resort, and whether they may be read is the caller's decision.
     """
-    order = (HALF_VARIANT, None) if half else (None, HALF_VARIANT)
+    order = (*HALF_VARIANTS, None) if half else (None, *HALF_VARIANTS)
     damage: list[ModelError] = []
     for variant in order:
         # An index without its shards is normal beside a variant: fetching half precision brings all the small files.
@@ -116,6 +117,11 @@ def choose(folder: Path, *, half: bool) -> Choice | None:
         sorted(each for each in folder.iterdir() if each.suffix in PICKLE_SUFFIXES and each.stem != "training_args")
     )
     return Choice(files=pickles, pickle=True) if pickles else None
+
+
+def variant_of(file: Path) -> str | None:
+    """Return the variant that the name of a file of weights carries, None where it carries none."""
+    return next((each for each in HALF_VARIANTS if f".{each}" in file.name), None)
 
 
 def _safetensors(folder: Path, variant: str | None) -> tuple[Path, ...]:

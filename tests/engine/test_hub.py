@@ -68,6 +68,12 @@ def test_half_runs_fetch_the_variant_where_there_is_one():
     assert set(TEXTS) <= set(wanted)
 
 
+def test_half_runs_fetch_bfloat16_where_that_is_the_variant():
+    names = ["decoder/diffusion_pytorch_model.safetensors", "decoder/diffusion_pytorch_model.bf16.safetensors"]
+    assert hub.wanted(names, Terms(half=True)) == names[1:]
+    assert hub.wanted(names, Terms(half=False)) == names[:1]
+
+
 def test_full_runs_fetch_full_weights_and_no_code_or_pickles():
     wanted = hub.wanted(REPOSITORY, Terms(half=False))
     assert set(wanted) - set(TEXTS) == {

@@ -101,12 +101,13 @@ def shards(folder, names, *, written=None, index="diffusion_pytorch_model.safete
         (folder / name).write_bytes(safetensors(GOOD, bytes(12)))
 
 
-def test_full_precision_runs_choose_full_files_and_half_runs_the_variant(tmp_path):
-    for name in ("model.safetensors", "model.fp16.safetensors"):
+@pytest.mark.parametrize("variant", ["fp16", "bf16"])
+def test_full_precision_runs_choose_full_files_and_half_runs_the_variant(tmp_path, variant):
+    for name in ("model.safetensors", f"model.{variant}.safetensors"):
         (tmp_path / name).write_bytes(safetensors(GOOD, bytes(12)))
     assert weights.choose(tmp_path, half=False).files == (tmp_path / "model.safetensors",)
     half = weights.choose(tmp_path, half=True)
-    assert (half.files, half.variant) == ((tmp_path / "model.fp16.safetensors",), "fp16")
+    assert (half.files, half.variant) == ((tmp_path / f"model.{variant}.safetensors",), variant)
 
 
 def test_the_only_kind_of_file_is_chosen_whatever_is_preferred(tmp_path):
