@@ -191,15 +191,16 @@ def cut_prompt(pipeline: Any, plan: GeneratePlan) -> str | None:
     convert = getattr(pipeline, "maybe_convert_prompt", lambda text, _: text)
     # What is too long to steer away from loses nothing that is asked for, unless the pipeline breaks over it.
     steered = () if family.cuts_prompts else (plan.negative_prompt, *plan.negative_prompts)
-    prompts = dict.fromkeys((plan.prompt, *plan.prompts, *steered))
+    said = dict.fromkeys(steered, "negative prompt") | dict.fromkeys((plan.prompt, *plan.prompts), "prompt")
     with quiet():
-        read = [_tokens(pipeline, tokenizer, convert(each, tokenizer)) for each in prompts]
-    tokens = max(read, key=len)
+        read = {text: _tokens(pipeline, tokenizer, convert(text, tokenizer)) for text in said}
+    longest, tokens = max(read.items(), key=lambda each: len(each[1]))
     if len(tokens) <= limit:
         return None
     if not family.cuts_prompts:
+        which = said[longest]
         raise RequestError(
-            f"the prompt has {len(tokens)} tokens; {family.title} takes {limit} at most", hint="shorten the prompt"
+            f"the {which} has {len(tokens)} tokens; {family.title} takes {limit} at most", hint=f"shorten the {which}"
         )
     tail = tokenizer.decode(tokens[limit - 1 :], skip_special_tokens=True).strip()
     return f"the prompt has {len(tokens)} tokens and the model reads {limit}; not read: {_shortened(tail)!r}"

@@ -128,7 +128,8 @@ def test_words_over_which_longcats_pipeline_breaks_are_refused(tiny_models, fiel
     draw("photo.png", (64, 64))
     long = {field: "'" + "a" * 513 + "'"}
     request = asked(tiny_models, "longcat-image-edit", "image-to-image", images=("photo.png",), **long)
-    with pytest.raises(RequestError, match="the prompt has 515 tokens; LongCat-Image-Edit takes 512 at most"):
+    told = f"the {field.replace('_', ' ')} has 515 tokens; LongCat-Image-Edit takes 512 at most"
+    with pytest.raises(RequestError, match=told):
         made(request)
 
 
