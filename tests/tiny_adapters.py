@@ -81,6 +81,22 @@ def of_flux(transformer, *, projected=PROJECTED, blocks=None):
     return _random(shapes)
 
 
+def resampler(inner):
+    """The shapes of the four layers by which adapters gather what they see in hidden states."""
+    shapes = {}
+    for layer in range(4):
+        norms = (f"layers.{layer}.{each}" for each in ("0.norm1", "0.norm2", "1.0"))
+        shapes |= {f"{norm}.{part}": (inner,) for norm in norms for part in ("weight", "bias")}
+        shapes |= {
+            f"layers.{layer}.0.to_q.weight": (inner, inner),
+            f"layers.{layer}.0.to_kv.weight": (2 * inner, inner),
+            f"layers.{layer}.0.to_out.weight": (inner, inner),
+            f"layers.{layer}.1.1.weight": (4 * inner, inner),
+            f"layers.{layer}.1.3.weight": (inner, 4 * inner),
+        }
+    return shapes
+
+
 def of_sd3(transformer, *, hidden=HIDDEN, inner=64, blocks=None):
     """The tensors of an adapter for Stable Diffusion 3, random, as InstantX writes them."""
     config = transformer.config
@@ -91,18 +107,9 @@ def of_sd3(transformer, *, hidden=HIDDEN, inner=64, blocks=None):
     shapes |= dict.fromkeys(("proj_in.bias", "time_embedding.linear_1.bias"), (inner,))
     shapes |= {"time_embedding.linear_1.weight": (inner, steps), "time_embedding.linear_2.weight": (inner, inner)}
     shapes |= {"time_embedding.linear_2.bias": (inner,)}
+    shapes |= resampler(inner)
     for layer in range(4):
-        norms = (f"layers.{layer}.{each}" for each in ("0.norm1", "0.norm2", "1.0"))
-        shapes |= {f"{norm}.{part}": (inner,) for norm in norms for part in ("weight", "bias")}
-        shapes |= {
-            f"layers.{layer}.0.to_q.weight": (inner, inner),
-            f"layers.{layer}.0.to_kv.weight": (2 * inner, inner),
-            f"layers.{layer}.0.to_out.weight": (inner, inner),
-            f"layers.{layer}.1.1.weight": (4 * inner, inner),
-            f"layers.{layer}.1.3.weight": (inner, 4 * inner),
-            f"layers.{layer}.2.1.weight": (4 * inner, inner),
-            f"layers.{layer}.2.1.bias": (4 * inner,),
-        }
+        shapes |= {f"layers.{layer}.2.1.weight": (4 * inner, inner), f"layers.{layer}.2.1.bias": (4 * inner,)}
     named = {f"image_proj.{name}": shape for name, shape in shapes.items()}
     many = len(transformer.attn_processors) if blocks is None else blocks
     for block in range(many):

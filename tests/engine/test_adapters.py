@@ -13,7 +13,7 @@ from imggen.plan import ip_adapter_layouts
 from imggen.plan.adapter import Asked
 from imggen.plan.ip_adapter_layouts import UNET
 from tests.engine import pipelines
-from tests.tiny_adapters import HIDDEN, PROJECTED, attentions, plain, save_encoder
+from tests.tiny_adapters import HIDDEN, PROJECTED, attentions, plain, resampler, save_encoder
 
 STYLES = [pipelines.noise_picture(seed=seed) for seed in (1, 2)]
 
@@ -59,16 +59,7 @@ def plus(unet, *, hidden=HIDDEN, inner=64):
         "norm_out.weight": (width,),
         "norm_out.bias": (width,),
     }
-    for layer in range(4):
-        norms = (f"layers.{layer}.{each}" for each in ("0.norm1", "0.norm2", "1.0"))
-        shapes |= {f"{norm}.{part}": (inner,) for norm in norms for part in ("weight", "bias")}
-        shapes |= {
-            f"layers.{layer}.0.to_q.weight": (inner, inner),
-            f"layers.{layer}.0.to_kv.weight": (2 * inner, inner),
-            f"layers.{layer}.0.to_out.weight": (inner, inner),
-            f"layers.{layer}.1.1.weight": (4 * inner, inner),
-            f"layers.{layer}.1.3.weight": (inner, 4 * inner),
-        }
+    shapes |= resampler(inner)
     random = {f"image_proj.{name}": torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     return random | dict(attentions(unet, generator=generator))
 
