@@ -407,7 +407,7 @@ def read(
     for name, (_, class_name) in components.items():
         configs = _configs(folder / name)
         foreign_code.refuse(folder / name, class_name, configs)
-        layers.check(f"{name} of {reference}", configs.get(CONFIG_NAMES[0], {}))
+        layers.check(f"{name} of {reference}", configs.get("config.json", {}))
     choices = {name: _choice(folder, name, class_name, terms.without) for name, (_, class_name) in components.items()}
     pickles = tuple(
         path.relative_to(folder).as_posix() for each in choices.values() if each and each.pickle for path in each.files
