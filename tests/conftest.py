@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from imggen.data import drawing
+from imggen.data.drawn import drawing
 from imggen.errors import MachineError
 
 # Processes share the cores here, and torch's threads would wait for each other most of the time.

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from imggen.plan.change import Change, Edit
-from imggen.plan.recipe import Ingredient, Recipe
+from imggen.plan.schema.change import Change, Edit
+from imggen.plan.schema.recipe import Ingredient, Recipe
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 

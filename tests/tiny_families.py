@@ -4,7 +4,7 @@ import importlib
 import io
 from pathlib import Path
 
-from imggen.engine import environment
+from imggen.host import environment
 
 environment.prepare(offline=True)
 

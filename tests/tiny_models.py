@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imggen.engine import environment
+from imggen.host import environment
 
 environment.prepare(offline=True)
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from imggen.engine import environment
+from imggen.host import environment
 
 environment.prepare(offline=True)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from imggen.engine import environment
+from imggen.host import environment
 
 environment.prepare(offline=True)
 

@@ -9,7 +9,7 @@ from imggen.cli import console, options
 from imggen.errors import CheckError
 
 if TYPE_CHECKING:
-    from imggen.output.audit import Checked
+    from imggen.output.governance.audit import Checked
 
 audit = typer.Typer(help="The log of what was made and refused.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, Final
 
-from imggen.plan import ability, catalog
+from imggen.plan.generation import capabilities
+from imggen.plan.models import catalog
 
 PATH: Final = Path("docs/families.md")
 
@@ -52,7 +53,7 @@ that imggen does not have is refused."""
 
 def text() -> str:
     """Return the document: every family, what it can do and what suits it, as Markdown."""
-    rows = [ability.described(each) for each in catalog.FAMILIES]
+    rows = [capabilities.described(each) for each in catalog.FAMILIES]
     can = _table(("family", *_TASKS), [_tasks(each) for each in rows])
     suits = _table(
         _NUMBERS,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from imggen.errors import ImggenError, RequestError
-from imggen.plan import naming
-from imggen.plan.progress import Progress, Stage
+from imggen.plan.schema.progress import Progress, Stage
+from imggen.plan.settings import naming
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imggen.cli import console, layers
-from imggen.plan import settings
-from imggen.plan import upscale as planning
-from imggen.plan.enlargement import UpscalePlan, UpscaleRequest
+from imggen.cli import console, precedence
+from imggen.plan.settings import settings
+from imggen.plan.upscaling import resolve as planning
+from imggen.plan.upscaling.plans import UpscalePlan, UpscaleRequest
 from imggen.tasks import upscale as task
 from imggen.tasks.upscale import Enlarged, Failed
 
@@ -37,7 +37,7 @@ def run(asked: Mapping[str, Any]) -> None:
 def complete(asked: Mapping[str, Any], environ: Mapping[str, str]) -> UpscaleRequest:
     """Return the request that the options make, its blanks filled from the environment and the config."""
     request = planning.complete(planning.from_command_line(asked), settings.from_environment(environ).request)
-    return planning.complete(request, settings.from_config(layers.config_folder()).request)
+    return planning.complete(request, settings.from_config(precedence.config_folder()).request)
 
 
 def show_plan(request: UpscaleRequest, manner: Manner) -> None:

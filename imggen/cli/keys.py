@@ -12,7 +12,7 @@ from imggen.cli import console, options
 from imggen.errors import CheckError, RequestError
 
 if TYPE_CHECKING:
-    from imggen.output.certificates import Certificate
+    from imggen.output.provenance.certificates import Certificate
     from imggen.tasks.keys import Shown, Trusted
 
 keys = typer.Typer(
@@ -123,7 +123,7 @@ def export(output: RootFile = None, watermark_key: KeyFile = None) -> None:
 
 
 def _folder() -> Path:
-    from imggen.output import keys as store
+    from imggen.output.provenance import keys as store
 
     return store.folder(os.environ)
 

@@ -75,7 +75,7 @@ def pull(
 
 
 def _offered(offered: "Offered") -> str:
-    from imggen.plan import memory
+    from imggen.plan.memory import memory
 
     missing = offered.size_bytes - offered.present_bytes
     come = f"{memory.text(missing)} of {memory.text(offered.size_bytes)} to fetch" if missing else "all of it is here"
@@ -107,7 +107,7 @@ def verify(reference: Reference, as_json: options.Json = False, quiet: options.Q
 
 def remove(reference: HubReference, yes: Yes = False, as_json: options.Json = False) -> None:
     """Delete a model, or one @revision of it, from the hub's cache."""
-    from imggen.plan import memory
+    from imggen.plan.memory import memory
     from imggen.tasks import library as task
 
     def confirm(removed: "Removed") -> bool:
@@ -137,7 +137,7 @@ def alias(
     name: AliasName = None, reference: Meaning = None, remove: Remove = False, as_json: options.Json = False
 ) -> None:
     """Give a model or an adapter a name of your own; without arguments, list the names."""
-    from imggen.engine import aliases
+    from imggen.store import aliases
     from imggen.tasks import library as task
 
     if name is None:
@@ -160,7 +160,7 @@ def alias(
 def _list_aliases(*, as_json: bool, remove: bool) -> None:
     if remove:
         raise RequestError("--remove needs the name to forget", hint="imggen models alias NAME --remove")
-    from imggen.engine import aliases
+    from imggen.store import aliases
 
     console.require_output()
     known = sorted(aliases.read().items())

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from imggen.plan import reuse
-from imggen.plan.change import Change, Edit
-from imggen.plan.recipe import Ingredient, Recipe
+from imggen.plan.generation import reproduce
+from imggen.plan.schema.change import Change, Edit
+from imggen.plan.schema.recipe import Ingredient, Recipe
 
 HEADER = ("generation", "role", "weight", "sha256", "size", "seed", "prompt", "model", "how")
 
@@ -104,7 +104,7 @@ def again(made: Recipe, path: Path) -> str:
     """Return the command line that makes the picture again from the recipe in the file `path`."""
     given = [_OPERANDS[each.role] for each in made.ingredients if each.role in _OPERANDS]
     if made.task != "style":
-        given += [line for _, line in reuse.beside(made)]
+        given += [line for _, line in reproduce.beside(made)]
     return " ".join(["imggen", _COMMANDS.get(made.task, made.task), *given, "--from", shlex.quote(str(path))])
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from imggen.cli import console, layers, preview, prompts
-from imggen.plan import resolve, settings
-from imggen.plan.request import GeneratePlan, GenerateRequest, Task
-from imggen.tasks import forecast
+from imggen.cli import console, precedence, preview, prompts
+from imggen.plan.generation import resolve
+from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Task
+from imggen.plan.settings import settings
 from imggen.tasks import generate as task
 from imggen.tasks.generate import Generated
+from imggen.tasks.steps import forecast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ def run(task_name: Task, asked: Mapping[str, Any]) -> None:
 def complete(options: Mapping[str, object], preset: str | None, *, quiet: bool) -> GenerateRequest:
     """Return the request that the options, the environment, a preset and the config make together."""
     asked = settings.from_command_line(prompts.read(options))
-    request = layers.complete(asked, preset, os.environ)
+    request = precedence.complete(asked, preset, os.environ)
     console.notes(settings.strange_variables(os.environ), quiet=quiet)
     return request
 

@@ -11,7 +11,7 @@ from imggen.cli import console, options, suggestions
 from imggen.errors import CheckError
 
 if TYPE_CHECKING:
-    from imggen.plan.preset import Preset
+    from imggen.plan.settings.preset import Preset
     from imggen.tasks.doctor import Finding
 
 models = typer.Typer(help="What models there are, and what they can do.", no_args_is_help=True, rich_markup_mode=None)
@@ -31,10 +31,10 @@ Reference = Annotated[
 def list_presets(as_json: options.Json = False) -> None:
     """List the presets: the user's own and those of imggen."""
     console.require_output()
-    from imggen.cli import layers
-    from imggen.plan import preset
+    from imggen.cli import precedence
+    from imggen.plan.settings import preset
 
-    found = preset.listed(layers.preset_places())
+    found = preset.listed(precedence.preset_places())
     if as_json:
         for each in found:
             console.result_json(_preset_facts(each))
@@ -46,10 +46,10 @@ def list_presets(as_json: options.Json = False) -> None:
 def show_preset(name: Name, as_json: options.Json = False) -> None:
     """Show what a preset sets."""
     console.require_output()
-    from imggen.cli import layers
-    from imggen.plan import preset
+    from imggen.cli import precedence
+    from imggen.plan.settings import preset
 
-    found = preset.find(name, layers.preset_places())
+    found = preset.find(name, precedence.preset_places())
     if as_json:
         console.result_json(_preset_facts(found))
         return
@@ -69,7 +69,7 @@ def _preset_facts(found: "Preset") -> dict[str, object]:
 
 
 def _said(found: "Preset") -> dict[str, object]:
-    from imggen.plan import settings
+    from imggen.plan.settings import settings
 
     values = asdict(found.request)
     return {name: values[name] for name in settings.names() if values[name] is not None}
@@ -79,7 +79,7 @@ def _said(found: "Preset") -> dict[str, object]:
 def list_models(as_json: options.Json = False) -> None:
     """List the models on this machine: built in, in the hub's cache, and what has an alias."""
     console.require_output()
-    from imggen.plan import memory
+    from imggen.plan.memory import memory
     from imggen.tasks import library as task
 
     found = task.list_all()
@@ -104,9 +104,10 @@ def list_models(as_json: options.Json = False) -> None:
 def list_families(as_json: options.Json = False) -> None:
     """List the families of models that imggen knows: what each can do, and what suits it."""
     console.require_output()
-    from imggen.plan import ability, catalog
+    from imggen.plan.generation import capabilities
+    from imggen.plan.models import catalog
 
-    found = [ability.described(each) for each in catalog.FAMILIES]
+    found = [capabilities.described(each) for each in catalog.FAMILIES]
     if as_json:
         for each in found:
             console.result_json(each)
@@ -124,7 +125,7 @@ def show_model(
 ) -> None:
     """Show what a model is, what it can take and which words it was taught."""
     console.require_output()
-    from imggen.engine.weights import Terms
+    from imggen.store.weights import Terms
     from imggen.tasks import models as task
 
     facts = task.show(reference, base=base, terms=Terms(offline=bool(offline)))

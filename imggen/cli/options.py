@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from imggen.cli import suggestions
-from imggen.plan.change import Axes, Fit
-from imggen.plan.marking import Mining, PromptRecord, Signing, Watermarking
-from imggen.plan.prompt import Syntax
-from imggen.plan.request import AttentionSlicing, IfExists, ImageFormat, Metadata, Offload, Quantize, VaeTiling
+from imggen.plan.schema.change import Axes, Fit
+from imggen.plan.schema.marking import Mining, PromptRecord, Signing, Watermarking
+from imggen.plan.schema.prompt import Syntax
+from imggen.plan.schema.request import AttentionSlicing, IfExists, ImageFormat, Metadata, Offload, Quantize, VaeTiling
 
 PICTURE = "Picture"
 GIVEN = "Given pictures"

@@ -11,10 +11,10 @@ import typer
 
 from imggen.cli import console, options
 from imggen.errors import RequestError
-from imggen.plan.marking import Signing
+from imggen.plan.schema.marking import Signing
 
 if TYPE_CHECKING:
-    from imggen.plan.recipe import Recipe
+    from imggen.plan.schema.recipe import Recipe
     from imggen.tasks.inspect import Inspected
     from imggen.tasks.verify import Unreadable, Verified
 
@@ -228,7 +228,7 @@ def _ancestors(found: "Inspected") -> dict[str, object]:
 
 def _show_lineage(found: "Inspected") -> None:
     from imggen.cli import lineage
-    from imggen.plan.recipe import Ingredient
+    from imggen.plan.schema.recipe import Ingredient
 
     if found.recipe is None:
         told = _without_recipe(lineage.origin(found.xmp), list(lineage.steps(found.xmp)))

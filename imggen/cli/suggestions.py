@@ -10,29 +10,29 @@ from pathlib import Path
 
 def presets(incomplete: str) -> list[str]:
     """Return the presets whose names begin with `incomplete`."""
-    from imggen.cli import layers
-    from imggen.plan import preset
+    from imggen.cli import precedence
+    from imggen.plan.settings import preset
 
-    return _beginning(incomplete, preset.names(layers.preset_places()))
+    return _beginning(incomplete, preset.names(precedence.preset_places()))
 
 
 def samplers(incomplete: str) -> list[str]:
     """Return the samplers whose names begin with `incomplete`."""
-    from imggen.plan import samplers as table
+    from imggen.plan.models import samplers as table
 
     return _beginning(incomplete, table.names())
 
 
 def sizes_named(incomplete: str) -> list[str]:
     """Return the names of sizes that begin with `incomplete`."""
-    from imggen.plan import sizes
+    from imggen.plan.sizing import sizes
 
     return _beginning(incomplete, ("native", *sizes.NAMES))
 
 
 def targets(incomplete: str) -> list[str]:
     """Return the names of sizes to enlarge to that begin with `incomplete`."""
-    from imggen.plan import sizes
+    from imggen.plan.sizing import sizes
 
     return _beginning(incomplete, sizes.NAMES)
 
@@ -49,8 +49,8 @@ def models(incomplete: str) -> list[str]:
 
 def aliases(incomplete: str) -> list[str]:
     """Return the user's own names of models that begin with `incomplete`."""
-    from imggen.engine import aliases as names
     from imggen.errors import ImggenError
+    from imggen.store import aliases as names
 
     try:
         return _beginning(incomplete, sorted(names.read()))

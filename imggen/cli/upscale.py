@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from imggen.cli import options, suggestions
-from imggen.plan.change import Fit
-from imggen.plan.request import ImageFormat
+from imggen.plan.schema.change import Fit
+from imggen.plan.schema.request import ImageFormat
 
 SIZE = "Size"
 ENGINE = "Engine"

@@ -10,13 +10,6 @@ from random import Random
 
 from PIL import Image, ImageFilter
 
-KERNELS = {
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "hamming": Image.Resampling.HAMMING,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 _NO_SUBSAMPLING, _QUARTER_SUBSAMPLING = 0, 2
 
 
@@ -24,7 +17,7 @@ _NO_SUBSAMPLING, _QUARTER_SUBSAMPLING = 0, 2
 class Degradation:
     """How a picture is made small.
 
-    `kernel` is a name in KERNELS. `blur` is the standard deviation of a Gaussian before shrinking, in pixels of the
+    `kernel` is one of `plan.training.recipe.KERNELS`. `blur` is the standard deviation of a Gaussian before shrinking, in pixels of the
     result, 0 = none. `quality` is that of the JPEG that the result went through, None = none; `subsampled` says whether
     its colours were stored at half the resolution.
     """
@@ -60,7 +53,7 @@ def apply(degradation: Degradation, picture: Image.Image, scale: int) -> Image.I
     if degradation.blur:
         picture = picture.filter(ImageFilter.GaussianBlur(degradation.blur * scale))
     size = (picture.width // scale, picture.height // scale)
-    small = picture.resize(size, KERNELS[degradation.kernel])
+    small = picture.resize(size, Image.Resampling[degradation.kernel.upper()])
     if degradation.quality is None:
         return small
     written = io.BytesIO()

@@ -9,8 +9,9 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from imggen.errors import ImggenError, MachineError, MemoryShortageError, ModelError
-from imggen.plan import catalog, memory
-from imggen.plan.request import GeneratePlan, ModelFacts
+from imggen.plan.memory import memory
+from imggen.plan.models import catalog
+from imggen.plan.schema.request import GeneratePlan, ModelFacts
 
 # What loading raises when a model is at fault; see the loader's tests for which fault raises which.
 MODEL_FAULTS = (

@@ -4,7 +4,7 @@ from typing import Final
 
 import torch
 
-from imggen.plan.machine import Dtype
+from imggen.plan.schema.machine import Dtype
 
 TORCH_DTYPES: Final[dict[Dtype, torch.dtype]] = {
     "float32": torch.float32,

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from imggen.engine import probe
+from imggen.host import probe
 
 
 def limit() -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imggen.data import drawing, scenes, vocabulary
+from imggen.data.drawn import drawing, scenes, vocabulary
 
 CLASSES = (*vocabulary.OBJECTS, *vocabulary.SHAPES)
 INPUT_PX = 64

@@ -12,8 +12,8 @@ from itertools import count
 from pathlib import Path
 
 from imggen.errors import ImggenError, RequestError
-from imggen.output.carriers import MAX_FILE_BYTES
-from imggen.plan.request import IfExists
+from imggen.output.formats.carriers import MAX_FILE_BYTES
+from imggen.plan.schema.request import IfExists
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG))
 _MANY = 100

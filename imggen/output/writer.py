@@ -17,32 +17,25 @@ from typing import Final, Literal
 from PIL import Image
 
 from imggen.errors import PictureError, RequestError
-from imggen.output import (
-    checker,
-    claims,
-    container,
-    encoder,
-    enlargement,
-    files,
-    label,
-    marking,
-    means,
-    metadata,
-    signing,
-)
-from imggen.output.carriers import Picture
-from imggen.output.enlargement import Enlargement
+from imggen.output import files
 from imggen.output.files import Place
-from imggen.output.keys import Identity
-from imggen.output.marking import MarkedPixels, Told
-from imggen.output.means import Means
-from imggen.output.metadata import Marked
-from imggen.output.signing import Statement
-from imggen.plan import policy
-from imggen.plan.policy import Refusal
-from imggen.plan.recipe import Recipe
-from imggen.plan.request import Metadata as Level
-from imggen.plan.request import OutputPlan
+from imggen.output.formats import container, encoder
+from imggen.output.formats.carriers import Picture
+from imggen.output.governance import checker, means
+from imggen.output.governance.means import Means
+from imggen.output.metadata import metadata, upscaled
+from imggen.output.metadata.metadata import Marked
+from imggen.output.metadata.upscaled import Enlargement
+from imggen.output.provenance import claims, signing
+from imggen.output.provenance.keys import Identity
+from imggen.output.provenance.signing import Statement
+from imggen.output.watermark import label, marking
+from imggen.output.watermark.marking import MarkedPixels, Told
+from imggen.plan.policy import policy
+from imggen.plan.policy.policy import Refusal
+from imggen.plan.schema.recipe import Recipe
+from imggen.plan.schema.request import Metadata as Level
+from imggen.plan.schema.request import OutputPlan
 
 _ATTEMPTS: Final = 100
 _JPEG_TEXT_BYTES: Final = 60_000
@@ -191,13 +184,13 @@ def _enlarged(data: bytes, picture: Picture, pixels: MarkedPixels, level: Level,
     told, particulars = pixels.told, pixels.particulars
     if not isinstance(told, Enlargement):
         raise TypeError("only what was enlarged comes here")
-    said = enlargement.compose(told, level=level, created=created, picture=picture, particulars=particulars)
+    said = upscaled.compose(told, level=level, created=created, picture=picture, particulars=particulars)
     try:
         return metadata.embed(data, said, picture=picture)
     except RequestError as error:
         # A stranger's words that do not fit must not cost the minutes that the pixels took.
         note = f"no more than --metadata minimal is written: {error.message}"
-        said = enlargement.compose(told, level="minimal", created=created, picture=picture, particulars=particulars)
+        said = upscaled.compose(told, level="minimal", created=created, picture=picture, particulars=particulars)
     return metadata.embed(data, replace(said, notes=(*said.notes, note)), picture=picture)
 
 
@@ -205,7 +198,7 @@ def _signed(marked: Marked, output: OutputPlan, statement: Statement, identity: 
     if identity is None:
         return marked
     data = signing.sign(marked.data, output.format, statement, identity)
-    notes = tuple(each for each in marked.notes if each != enlargement.MANIFEST_LOST)
+    notes = tuple(each for each in marked.notes if each != upscaled.MANIFEST_LOST)
     return replace(marked, data=data, marks=(*marked.marks, "c2pa"), notes=notes)
 
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from imggen.plan.adapter import AdapterFacts
-from imggen.plan.catalog import Family
-from imggen.plan.given import Given
-from imggen.plan.machine import Machine
-from imggen.plan.record import ModelRecord
-from imggen.plan.request import GenerateRequest, ModelFacts
-from imggen.plan.template import Files
+from imggen.plan.models.catalog import Family
+from imggen.plan.models.record import ModelRecord
+from imggen.plan.schema.adapter import AdapterFacts
+from imggen.plan.schema.given import Given
+from imggen.plan.schema.machine import Machine
+from imggen.plan.schema.request import GenerateRequest, ModelFacts
+from imggen.plan.schema.template import Files
 
 COMMAND_LINE: Final = "command line"
 RECIPE: Final = "recipe"

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from imggen.errors import RequestError
-from imggen.output import audit
-from imggen.output.audit import Checked
+from imggen.output.governance import audit
+from imggen.output.governance.audit import Checked
 
 
 def check(path: Path, *, head: str | None = None) -> Checked:

@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Final, get_args
 
 import imggen
-from imggen.engine import aliases, environment, integrity, places, probe, store, weights
-from imggen.engine.weights import Terms
 from imggen.errors import ImggenError, MachineError, ModelError, RequestError
-from imggen.plan import memory, policy, quantised, resolve
-from imggen.plan.dtypes import BYTES
-from imggen.plan.machine import Dtype
-from imggen.plan.nearest import nearest
-from imggen.plan.progress import Progress, ignore
-from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts
-from imggen.tasks import governance
+from imggen.host import environment, probe
+from imggen.plan.generation import resolve
+from imggen.plan.memory import memory
+from imggen.plan.memory.dtypes import BYTES
+from imggen.plan.models import prequantized
+from imggen.plan.policy import policy
+from imggen.plan.schema.machine import Dtype
+from imggen.plan.schema.nearest import nearest
+from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts
+from imggen.store import aliases, integrity, lookup, paths, weights
+from imggen.store.weights import Terms
+from imggen.tasks.steps import governance
 
 Report = Callable[[Progress], None]
 
@@ -63,7 +67,7 @@ def convert(wanted: Wanted, *, on_event: Report = ignore) -> Converted:
     the precision cannot hold.
     """
     dtype = _dtype(wanted.dtype)
-    target = Path(os.path.abspath(places.at_home(wanted.folder)))  # noqa: PTH100 - links stay as they are
+    target = Path(os.path.abspath(paths.at_home(wanted.folder)))  # noqa: PTH100 - links stay as they are
     if os.path.lexists(target):
         raise RequestError(f"{target} exists, and nothing is overwritten", hint=f"-o {target}-{dtype}")
     environment.prepare(offline=wanted.offline)
@@ -77,7 +81,7 @@ def convert(wanted: Wanted, *, on_event: Report = ignore) -> Converted:
         half=weights.is_half(dtype),
         allow=partial(governance.check_name, governed),
     )
-    facts = store.find(wanted.reference, base=wanted.base, terms=terms, on_event=on_event)
+    facts = lookup.find(wanted.reference, base=wanted.base, terms=terms, on_event=on_event)
     _check(facts, wanted.reference)
     if governed.policy is not None:
         identities = governance.of_model(facts, dtype, hashed=policy.needs_hash(governed.policy))
@@ -109,7 +113,7 @@ def _dtype(text: str) -> Dtype:
 
 def _check(facts: ModelFacts, reference: str) -> None:
     """Raise RequestError for a model whose numbers stand for others."""
-    smaller = [*facts.quantised, *facts.eight_bits, *quantised.stored(facts)]
+    smaller = [*facts.quantised, *facts.eight_bits, *prequantized.stored(facts)]
     if smaller:
         raise RequestError(
             f"{reference}: {smaller[0]} is quantised, and what that lost does not come back",
@@ -139,9 +143,9 @@ def _write(facts: ModelFacts, dtype: Dtype, place: Path, on_event: Report) -> di
     """Write the weights of each component and return the hash of each file, by its name below `place`."""
     on_event(Progress(stage="load"))
     with environment.importing():
-        from imggen.engine import conversion
+        from imggen.engine.pipeline import conversion
     parts = facts.single.parts if facts.single else {}
-    chosen = {name: each for name, each in store.files(facts, dtype).items() if name not in parts}
+    chosen = {name: each for name, each in lookup.files(facts, dtype).items() if name not in parts}
     tensors = {name: conversion.entries(each, dtype) for name, each in chosen.items()}
     total = sum(each.size for part in tensors.values() for each in part) + _scaled(facts, parts, dtype)
     free = shutil.disk_usage(place).free
@@ -200,7 +204,7 @@ def _copy(facts: ModelFacts, dtype: Dtype, place: Path) -> None:
     if facts.prior is not None:
         # Of two folders one is made, which says so.
         index = {"_class_name": facts.pipeline, **{name: list(each) for name, each in facts.components.items()}}
-        (place / store.INDEX).write_text(json.dumps(index, indent=2) + "\n")
+        (place / lookup.INDEX).write_text(json.dumps(index, indent=2) + "\n")
     for name in facts.components:
         config = place / name / "config.json"
         if config.is_file():
@@ -244,7 +248,7 @@ def _read_again(facts: ModelFacts, place: Path, on_event: Report) -> ModelFacts:
     bad = next((each for each in integrity.check(place, on_event=on_event) if each.status != "same"), None)
     if bad:
         raise ImggenError(f"what was written cannot be read again: {bad.file} is {bad.status} ({bad.reason})")
-    made = store.read(place, reference=facts.reference, source="folder")
+    made = lookup.read(place, reference=facts.reference, source="folder")
     lacking = facts.components.keys() - made.components.keys()
     if lacking:
         raise ModelError(f"the new folder lacks {', '.join(sorted(lacking))}")

@@ -14,14 +14,18 @@ from typing import Literal
 import platformdirs
 
 import imggen
-from imggen.engine import aliases, environment, probe, store
 from imggen.errors import ImggenError, MachineError
-from imggen.output import keys, signing
-from imggen.plan import catalog, controlnets, memory, resolve
-from imggen.plan.catalog import Family
-from imggen.plan.machine import Machine
-from imggen.plan.request import GenerateRequest, ModelFacts
-from imggen.tasks import governance
+from imggen.host import environment, probe
+from imggen.output.provenance import keys, signing
+from imggen.plan.adapters import controlnets
+from imggen.plan.generation import resolve
+from imggen.plan.memory import memory
+from imggen.plan.models import catalog
+from imggen.plan.models.catalog import Family
+from imggen.plan.schema.machine import Machine
+from imggen.plan.schema.request import GenerateRequest, ModelFacts
+from imggen.store import aliases, lookup
+from imggen.tasks.steps import governance
 
 Status = Literal["ok", "note", "problem"]
 
@@ -243,7 +247,7 @@ def _numbers(release: str) -> tuple[int, int] | None:
 
 def _storage() -> Iterator[Finding]:
     # See the store for why this import waits.
-    from imggen.engine import hub
+    from imggen.store import hub
 
     yield _free("this folder", Path.cwd())
     yield _free("models of the hub", hub.place())
@@ -260,7 +264,7 @@ def _storage() -> Iterator[Finding]:
 
 def _library() -> Iterator[Finding]:
     """Yield what is not whole among the models, and names that cannot be read."""
-    from imggen.engine import hub
+    from imggen.store import hub
 
     for name, size in sorted(hub.incomplete().items()):
         yield Finding(
@@ -270,8 +274,8 @@ def _library() -> Iterator[Finding]:
             status="note",
             hint=f"imggen models pull {name}",
         )
-    for each in store.installed():
-        if each.source == "hub" and store.missing(each.folder):
+    for each in lookup.installed():
+        if each.source == "hub" and lookup.missing(each.folder):
             reference = f"{each.reference}@{each.revision}"
             yield Finding(
                 section="storage",
@@ -328,12 +332,12 @@ def signing_state(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 def _builtin(here: Machine) -> Iterator[Finding]:
     try:
-        facts = store.find(store.BUILTIN)
+        facts = lookup.find(lookup.BUILTIN)
         request = GenerateRequest(prompt="a red apple", seed="1")
         decided = resolve.resolve(request, facts, here, draw_seed=lambda _: 1)
-        digest = store.weights_sha256(facts, decided.dtype)
+        digest = lookup.weights_sha256(facts, decided.dtype)
     except ImggenError as error:
-        yield Finding(section="model", name=store.BUILTIN, value=error.message, status="problem", hint=error.hint)
+        yield Finding(section="model", name=lookup.BUILTIN, value=error.message, status="problem", hint=error.hint)
         return
     size = memory.text(sum(facts.weight_bytes.values()))
-    yield Finding(section="model", name=store.BUILTIN, value=f"{size} of weights, sha256 {digest}", reason="all there")
+    yield Finding(section="model", name=lookup.BUILTIN, value=f"{size} of weights, sha256 {digest}", reason="all there")

@@ -9,20 +9,24 @@ from pathlib import Path
 from typing import Final, Literal
 
 from imggen.errors import RequestError
-from imggen.output import audit, claims, container, fields, files, metadata, signing, stripping
-from imggen.output.carriers import Changes
+from imggen.output import files
 from imggen.output.files import Place
-from imggen.output.keys import Identity
-from imggen.output.means import Told
-from imggen.output.metadata import Facts, Marked, Metadata
-from imggen.plan import naming
-from imggen.plan import policy as policies
-from imggen.plan.marking import Signing
-from imggen.plan.policy import Policy, Refusal
-from imggen.plan.request import IfExists, ImageFormat
-from imggen.tasks import governance
-from imggen.tasks.governance import Governance
+from imggen.output.formats import container
+from imggen.output.formats.carriers import Changes
+from imggen.output.governance import audit
+from imggen.output.governance.means import Told
+from imggen.output.metadata import fields, metadata, stripping
+from imggen.output.metadata.metadata import Facts, Marked, Metadata
+from imggen.output.provenance import claims, signing
+from imggen.output.provenance.keys import Identity
+from imggen.plan.policy import policy as policies
+from imggen.plan.policy.policy import Policy, Refusal
+from imggen.plan.schema.marking import Signing
+from imggen.plan.schema.request import IfExists, ImageFormat
+from imggen.plan.settings import naming
 from imggen.tasks.inspect import raise_together
+from imggen.tasks.steps import governance
+from imggen.tasks.steps.governance import Governance
 
 Stripping = Literal["prompt", "all"]
 

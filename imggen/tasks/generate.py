@@ -10,46 +10,37 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import imggen
-from imggen.engine import (
-    aliases,
-    environment,
-    places,
-    probe,
-    store,
-    timings,
-    weights,
-)
-from imggen.engine.weights import Terms
 from imggen.errors import CheckError, ImggenError, MachineError, ModelError, PictureError, RequestError
-from imggen.output import audit, label, metadata, writer
-from imggen.output.means import Means
-from imggen.output.metadata import Facts
-from imggen.output.signing import Relationship
+from imggen.host import environment, probe, timings
+from imggen.output import writer
+from imggen.output.governance import audit
+from imggen.output.governance.means import Means
+from imggen.output.metadata import metadata
+from imggen.output.metadata.metadata import Facts
+from imggen.output.provenance.signing import Relationship
+from imggen.output.watermark import label
 from imggen.output.writer import Finished, Written
-from imggen.plan import (
-    adaptation,
-    alteration,
-    destination,
-    naming,
-    policy,
-    quantised,
-    resolve,
-    reuse,
-)
-from imggen.plan import recipe as recipes
+from imggen.plan.adapters import adaptation
 from imggen.plan.case import PARENTS, RECIPE
-from imggen.plan.change import Role
-from imggen.plan.given import Given
-from imggen.plan.machine import Machine
-from imggen.plan.policy import Refusal
-from imggen.plan.progress import Progress, ignore
-from imggen.plan.recipe import Ingredient, Recipe
-from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts, Task
-from imggen.tasks import adapters, descent, forecast, governance, inputs, prompts
-from imggen.tasks.forecast import Forecast
-from imggen.tasks.given import Opened
-from imggen.tasks.governance import Governance, Source
-from imggen.tasks.inputs import Laid
+from imggen.plan.generation import alteration, destination, reproduce, resolve
+from imggen.plan.models import prequantized
+from imggen.plan.policy import policy
+from imggen.plan.policy.policy import Refusal
+from imggen.plan.schema import recipe as recipes
+from imggen.plan.schema.change import Role
+from imggen.plan.schema.given import Given
+from imggen.plan.schema.machine import Machine
+from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.recipe import Ingredient, Recipe
+from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts, Task
+from imggen.plan.settings import naming
+from imggen.store import aliases, lookup, paths, weights
+from imggen.store.weights import Terms
+from imggen.tasks.steps import adapters, forecast, governance, inputs, prompts, step_down
+from imggen.tasks.steps.forecast import Forecast
+from imggen.tasks.steps.given import Opened
+from imggen.tasks.steps.governance import Governance, Source
+from imggen.tasks.steps.inputs import Laid
 
 _ACTIONS: Final[dict[Task, str]] = {
     "text-to-image": "generate",
@@ -146,20 +137,21 @@ def generate(
         yield from (_kept(prepared, number) for number in sorted(prepared.kept))
         return
     prepared = _measured(prepared)
-    files = store.paths(prepared.plan.model, prepared.plan.dtype)
+    files = lookup.weight_files(prepared.plan.model, prepared.plan.dtype)
     files += [path for each in prepared.plan.adapters if each.asked.kind != "depth" for path in each.files]
     with weights.ReadAhead(files, budget_bytes=prepared.machine.free_bytes // 2):
         on_event(Progress(stage="load"))
         # The one import that waits: torch and diffusers take seconds, `--dry-run` shall not pay for them, and the disk
         # can deliver the weights meanwhile.
         with environment.importing():
-            from imggen.engine import loader, sampler
+            from imggen.engine.pipeline import loader
+            from imggen.engine.sampling import sampler
 
             loader.import_classes(prepared.plan)
-        held = descent.Descent(
+        held = step_down.Descent(
             prepared.plan,
             prepared.request,
-            descent.Means(
+            step_down.Means(
                 load=lambda decided, report: (load or loader.load)(decided, on_event=report),
                 enter=partial(_enter, prepared.laid),
             ),
@@ -168,7 +160,7 @@ def generate(
         )
         pipeline = held.pipeline()
     prepared = replace(prepared, plan=held.plan)
-    digest = store.weights_sha256(prepared.plan.model, prepared.plan.dtype)
+    digest = lookup.weights_sha256(prepared.plan.model, prepared.plan.dtype)
     for note in _late_notes(prepared, digest, sampler.cut_prompt(pipeline, prepared.plan)):
         on_note(note)
     # Where memory runs out, another one takes its place.
@@ -183,13 +175,14 @@ def _measured(prepared: _Prepared) -> _Prepared:
     if found is None:
         return prepared
     with environment.importing():
-        from imggen.engine import depth
+        from imggen.engine.vision import depth
     return replace(prepared, laid=inputs.measured(prepared.plan, prepared.laid, partial(depth.measure, found)))
 
 
 def _enter(laid: Laid, pipeline: Any, decided: GeneratePlan, report: Report) -> Callable[[int], Any]:
     """Return what draws picture N of `decided`, with the pictures that it starts from."""
-    from imggen.engine import failures, methods, sampler
+    from imggen.engine import failures
+    from imggen.engine.sampling import methods, sampler
 
     given = methods.Pictures(
         images=laid.images, mask=laid.mask, style=laid.style, controls=laid.controls, shown=laid.shown
@@ -220,10 +213,10 @@ def _decided(
     request = alteration.of_task(request)
     opened = inputs.read(request)
     given = inputs.facts(opened)
-    request = governance.govern(reuse.adopt(request, given), governed)
+    request = governance.govern(reproduce.adopt(request, given), governed)
     governance.check_asked(governed, request, given=bool(opened))
     files = prompts.wildcards(request)
-    governance.check_name(governed, aliases.real(request.model or store.BUILTIN))
+    governance.check_name(governed, aliases.real(request.model or lookup.BUILTIN))
     machine = probe.machine()
     half = probe.prefers_half(request.dtype, machine)
     terms = Terms(
@@ -245,14 +238,14 @@ def _decided(
     means = _means(governed, decided, opened)
     laid = inputs.lay(decided, opened)
     named = _names(decided)
-    paths = writer.check(
+    destinations = writer.check(
         named,
         decided.output,
         size=(decided.width, decided.height),
         text=_longest(decided),
     )
-    governance.check_places(governed, paths)
-    kept = frozenset(number for number, path in enumerate(paths, start=1) if path is None)
+    governance.check_places(governed, destinations)
+    kept = frozenset(number for number, path in enumerate(destinations, start=1) if path is None)
     decided = replace(decided, notes=(*_early_notes(decided, opened, source), *decided.notes))
     means = replace(means, where=laid.kept if decided.change and decided.change.paste else None)
     return _Prepared(
@@ -268,7 +261,7 @@ def _decided(
 
 
 def _check_quantize(decided: GeneratePlan) -> None:
-    quantised.check(decided.model, decided.adapters, decided.device, probe.version)
+    prequantized.check(decided.model, decided.adapters, decided.device, probe.version)
     package = {"int8": "torchao", "nf4": "bitsandbytes"}.get(decided.quantize)
     if package is not None and probe.version(package) == "missing":
         raise MachineError(
@@ -351,8 +344,8 @@ def _recalled(request: GenerateRequest) -> Iterator[str]:
         named = [name for name in _WEIGHTS if request.origin.get(name) == origin]
         values = [getattr(request, name) for name in named]
         listed = [one for each in values if each for one in (each if isinstance(each, tuple) else (each,))]
-        strange = [each for each in listed if request.allow_pickle or not store.is_here(_reference(each))]
-        strange = [each for each in strange if each != store.BUILTIN]
+        strange = [each for each in listed if request.allow_pickle or not lookup.is_here(_reference(each))]
+        strange = [each for each in strange if each != lookup.BUILTIN]
         if strange:
             yield f"{whose} for {', '.join(strange)}; what is not on this machine is fetched from the hub, if it may be"
 
@@ -360,7 +353,7 @@ def _recalled(request: GenerateRequest) -> Iterator[str]:
 def _reference(written: str) -> str:
     """Return what is asked for without a scale or a word behind it."""
     reference, colon, _ = written.rpartition(":")
-    return reference if colon and not places.is_there(places.at_home(written)) else written
+    return reference if colon and not paths.is_there(paths.at_home(written)) else written
 
 
 _WEIGHTS: Final = (
@@ -371,13 +364,13 @@ _WEIGHTS: Final = (
 
 def _find(request: GenerateRequest, terms: Terms, on_event: Report) -> ModelFacts:
     try:
-        return store.find(request.model or store.BUILTIN, base=request.base, terms=terms, on_event=on_event)
+        return lookup.find(request.model or lookup.BUILTIN, base=request.base, terms=terms, on_event=on_event)
     except ImggenError as error:
         if request.origin.get("model") != PARENTS or isinstance(error, CheckError):
             raise
         raise type(error)(
             f"the parents' recipes need the model {request.model}: {error.message}",
-            hint=f"-m {store.BUILTIN}, or another model that is here: the parents then enter as pictures",
+            hint=f"-m {lookup.BUILTIN}, or another model that is here: the parents then enter as pictures",
         ) from error
 
 
@@ -387,7 +380,7 @@ def _from_file(request: GenerateRequest) -> tuple[GenerateRequest, Recipe | None
     facts = metadata.read(Path(request.from_file))
     if facts.found is None or facts.found.recipe is None:
         raise RequestError(f"{request.from_file} {_lacking(facts)}", hint=f"imggen inspect {request.from_file}")
-    return reuse.from_recipe(facts.found.recipe, request), facts.found.recipe
+    return reproduce.from_recipe(facts.found.recipe, request), facts.found.recipe
 
 
 def _lacking(facts: Facts) -> str:
@@ -409,8 +402,8 @@ def _names(decided: GeneratePlan) -> tuple[Path, ...]:
     # Only what was typed: `~` is a letter like others in a field. Not a Path, which loses the slash of a folder.
     template = os.path.expanduser(template)  # noqa: PTH111
     is_folder = Path(template).is_dir()
-    paths = naming.expand(template, pictures, decided.output.format, folder=is_folder)
-    return tuple(Path(each) for each in paths)
+    names = naming.expand(template, pictures, decided.output.format, folder=is_folder)
+    return tuple(Path(each) for each in names)
 
 
 def _early_notes(decided: GeneratePlan, opened: Sequence[Opened], source: Recipe | None) -> tuple[str, ...]:
@@ -419,7 +412,7 @@ def _early_notes(decided: GeneratePlan, opened: Sequence[Opened], source: Recipe
         notes = (*notes, f"the name {decided.output.template} tells the prompt, which the file does not")
     if source is None:
         return notes
-    return (*notes, *(_STRANGE.format(each) for each in reuse.strangers(source, _ingredients(decided))))
+    return (*notes, *(_STRANGE.format(each) for each in reproduce.strangers(source, _ingredients(decided))))
 
 
 def _late_notes(prepared: _Prepared, digest: str, cut: str | None) -> Iterator[str]:
@@ -427,7 +420,7 @@ def _late_notes(prepared: _Prepared, digest: str, cut: str | None) -> Iterator[s
         yield cut
     if prepared.source is not None:
         made = _recipe(prepared.plan, prepared.plan.seeds[0], digest)
-        for each in reuse.differences(prepared.source, made):
+        for each in reproduce.differences(prepared.source, made):
             yield _STRANGE.format(each)
 
 
@@ -488,7 +481,7 @@ def _ingredient(given: Given, weight: float | None) -> Ingredient:
     )
 
 
-def _pictures(prepared: _Prepared, digest: str, held: descent.Descent) -> Iterator[Generated]:
+def _pictures(prepared: _Prepared, digest: str, held: step_down.Descent) -> Iterator[Generated]:
     seeds = prepared.plan.seeds
     failures: list[str] = []
     done = 0

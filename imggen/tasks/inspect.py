@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imggen.errors import ImggenError, RequestError
-from imggen.output import files, metadata, xmp
-from imggen.plan import infotext
-from imggen.plan.recipe import Recipe
-from imggen.plan.request import ImageFormat
+from imggen.output import files
+from imggen.output.formats import xmp
+from imggen.output.metadata import infotext, metadata
+from imggen.plan.schema.recipe import Recipe
+from imggen.plan.schema.request import ImageFormat
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from imggen.errors import ImggenError, RequestError
-from imggen.output import certificates, keys, signing
-from imggen.output.certificates import Certificate
-from imggen.output.keys import Draft
+from imggen.output.provenance import certificates, keys, signing
+from imggen.output.provenance.certificates import Certificate
+from imggen.output.provenance.keys import Draft
 
 _SOON = timedelta(days=90)
 

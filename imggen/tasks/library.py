@@ -5,19 +5,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imggen.engine import aliases, environment, integrity, places, probe, store, timings, weights
-from imggen.engine.download import Offer
-from imggen.engine.integrity import Checked
-from imggen.engine.store import Installed
-from imggen.engine.weights import Terms
 from imggen.errors import CheckError, ModelError, RequestError
-from imggen.plan import adaptation
-from imggen.plan import policy as policies
-from imggen.plan.machine import Dtype
-from imggen.plan.policy import ModelIdentity
-from imggen.plan.progress import Progress, ignore
-from imggen.tasks import governance
-from imggen.tasks.governance import Governance
+from imggen.host import environment, probe, timings
+from imggen.plan.adapters import adaptation
+from imggen.plan.policy import policy as policies
+from imggen.plan.policy.policy import ModelIdentity
+from imggen.plan.schema.machine import Dtype
+from imggen.plan.schema.progress import Progress, ignore
+from imggen.store import aliases, integrity, lookup, paths, weights
+from imggen.store.download import Offer
+from imggen.store.integrity import Checked
+from imggen.store.lookup import Installed
+from imggen.store.weights import Terms
+from imggen.tasks.steps import governance
+from imggen.tasks.steps.governance import Governance
 
 Report = Callable[[Progress], None]
 
@@ -74,12 +75,12 @@ def pull(asked: Asked, *, on_event: Report = ignore, on_offer: Callable[[Offered
     governed = governance.read(None, "pull")
 
     def look(folder: Path) -> None:
-        prior = store.prior_of(folder)
+        prior = lookup.prior_of(folder)
         if prior is not None:
             governance.check_name(governed, prior)
 
     pulled = _pulled(asked, governed, look, on_event, on_offer)
-    prior = None if pulled.file else store.prior_of(pulled.folder)
+    prior = None if pulled.file else lookup.prior_of(pulled.folder)
     if prior is None:
         return pulled
     return replace(pulled, prior=_pulled(replace(asked, reference=prior), governed, look, on_event, on_offer))
@@ -97,7 +98,7 @@ def _pulled(
     if environment.is_offline(asked=asked.offline):
         return _here(asked, name, revision, file)
     # See the store for why this import waits.
-    from imggen.engine import hub
+    from imggen.store import hub
 
     half = probe.prefers_half(asked.dtype, probe.machine())
     terms = Terms(allow_pickle=asked.allow_pickle, half=half)
@@ -147,16 +148,16 @@ def _check_hash(governed: Governance, offer: Offer, terms: Terms) -> None:
     if governed.policy is None or not policies.needs_hash(governed.policy):
         return
     # By itself: a decoder's prior is still to come.
-    facts = store.read(offer.snapshot, reference=offer.repository, source="hub", revision=offer.commit, terms=terms)
+    facts = lookup.read(offer.snapshot, reference=offer.repository, source="hub", revision=offer.commit, terms=terms)
     dtype: Dtype = "bfloat16" if terms.half else "float32"
-    identity = replace(_identity(offer, None), sha256=store.weights_sha256(facts, dtype))
+    identity = replace(_identity(offer, None), sha256=lookup.weights_sha256(facts, dtype))
     refusal = policies.check_model(governed.policy, identity)
     governed.means().refuse(refusal and replace(refusal, hint=f"it is here now: imggen models rm {offer.repository}"))
 
 
 def _here(asked: Asked, name: str, revision: str | None, file: str | None) -> Pulled:
     """Return what is here already; raise ModelError where that is not all of it, since nothing may be fetched."""
-    from imggen.engine import hub
+    from imggen.store import hub
 
     if asked.repair:
         raise RequestError(
@@ -166,7 +167,7 @@ def _here(asked: Asked, name: str, revision: str | None, file: str | None) -> Pu
     folder = hub.cached(name, revision)
     lacking = [file] if file and not (folder and (folder / file).is_file()) else []
     if folder is not None and file is None:
-        lacking = store.missing(folder)
+        lacking = lookup.missing(folder)
     if folder is None or lacking:
         what = f"lacks {lacking[0]} here" if folder and lacking else "is not on this machine"
         raise ModelError(f"{name} {what}, and nothing is to be fetched now", hint=f"while online: {_pull(asked)}")
@@ -178,7 +179,7 @@ def _here(asked: Asked, name: str, revision: str | None, file: str | None) -> Pu
         file=folder / file if file else None,
         size_bytes=sum(each.stat().st_size for each in files),
         fetched_bytes=0,
-        licence=store.card_licence(folder),
+        licence=lookup.card_licence(folder),
     )
 
 
@@ -212,12 +213,12 @@ def _of_hub(reference: str, why: str) -> tuple[str, str | None]:
     real = aliases.real(reference)
     if not real.strip():
         raise RequestError("the model reference is empty", hint="ORGANISATION/NAME, or an alias")
-    if store.single_file(real) is not None or places.at_home(real).is_dir():
+    if lookup.find_single_file(real) is not None or paths.at_home(real).is_dir():
         raise RequestError(f"{real} is a file or folder here, and {why}", hint="imggen models list")
-    name, revision = store.split(real)
-    if name == store.BUILTIN:
+    name, revision = lookup.split(real)
+    if name == lookup.BUILTIN:
         raise RequestError(f"the built-in model came with imggen, and {why}", hint="imggen models list")
-    if not store.HUB_ID.fullmatch(name):
+    if not lookup.HUB_ID.fullmatch(name):
         raise RequestError(f"{reference!r} is no id of the hub, and {why}", hint="ORGANISATION/NAME, or an alias")
     return name, revision
 
@@ -226,7 +227,7 @@ def list_all() -> list[Installed]:
     """Return the models that are on this machine: built in, in the hub's cache, and folders and files with an alias."""
     environment.prepare()
     known = aliases.read()
-    found = [_described(each, known) for each in store.installed()]
+    found = [_described(each, known) for each in lookup.installed()]
     there = {each.reference for each in found} | {f"{each.reference}@{each.revision}" for each in found}
     others = sorted({meaning for meaning in known.values() if meaning not in there})
     return found + [_described(each, known) for each in map(_elsewhere, others) if each is not None]
@@ -238,13 +239,13 @@ def _described(found: Installed, known: dict[str, str]) -> Installed:
         found,
         aliases=tuple(sorted(name for name, meaning in known.items() if meaning in names)),
         last_used=timings.last_used(found.reference, found.revision) or found.last_used,
-        incomplete=found.folder.is_dir() and bool(store.missing(found.folder)),
+        incomplete=found.folder.is_dir() and bool(lookup.missing(found.folder)),
     )
 
 
 def _elsewhere(reference: str) -> Installed | None:
     """Return what an alias stands for where that is a folder or a file; None for models that are not here."""
-    path = places.at_home(reference)
+    path = paths.at_home(reference)
     if not path.exists():
         return None
     files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
@@ -279,14 +280,14 @@ def verify(reference: str, *, on_event: Report = ignore) -> Iterator[Checked]:
 def _place(reference: str) -> tuple[Path, str]:
     """Return where the model lies, whole or not, and what mends it."""
     real = aliases.real(reference)
-    if real == store.BUILTIN:
-        return store.builtin_folder(), "pip install --force-reinstall imggen"
-    path = places.at_home(real)
+    if real == lookup.BUILTIN:
+        return lookup.builtin_folder(), "pip install --force-reinstall imggen"
+    path = paths.at_home(real)
     if path.is_dir():
         return path, "copy or fetch what is named there again"
     if path.is_file():
         raise RequestError(f"{real} is a single file", hint=f"imggen models show {real}")
-    from imggen.engine import hub
+    from imggen.store import hub
 
     name, revision = _of_hub(reference, "there is no such model here")
     folder = hub.cached(name, revision)
@@ -311,7 +312,7 @@ def remove(reference: str, *, confirm: Callable[[Removed], bool]) -> Removed | N
     """
     environment.prepare()
     name, revision = _of_hub(reference, "imggen deletes from the hub's cache alone")
-    from imggen.engine import hub
+    from imggen.store import hub
 
     removal = hub.removal(name, revision)
     removed = Removed(reference=name, revisions=removal.commits, freed_bytes=removal.freed_bytes)
@@ -325,11 +326,11 @@ def add_alias(name: str, reference: str) -> str:
     """Let `name` stand for `reference`, and return what that is in full; it may be a model or an adapter."""
     aliases.check_name(name)
     real = aliases.real(reference)
-    path = places.at_home(real)
+    path = paths.at_home(real)
     if path.exists():
         # An alias means the same from every folder.
         real = str(Path(os.path.abspath(path)))  # noqa: PTH100 - links stay as they are
-    elif real != store.BUILTIN and not store.HUB_ID.fullmatch(_repository(real)):
+    elif real != lookup.BUILTIN and not lookup.HUB_ID.fullmatch(_repository(real)):
         raise RequestError(
             f"{reference!r} is neither here, nor an id of the hub", hint="imggen models alias NAME ORGANISATION/NAME"
         )

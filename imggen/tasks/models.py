@@ -3,16 +3,18 @@
 from dataclasses import replace
 from typing import Any
 
-from imggen.engine import environment, store
-from imggen.engine.weights import Terms
 from imggen.errors import ModelError
-from imggen.plan import ability, catalog, checkpoint, record, samplers, stages
-from imggen.plan.request import ModelFacts
+from imggen.host import environment
+from imggen.plan.generation import capabilities
+from imggen.plan.models import catalog, checkpoint, priors, record, samplers
+from imggen.plan.schema.request import ModelFacts
+from imggen.store import lookup
+from imggen.store.weights import Terms
 
 SCHEMA = 1
 
 
-def show(reference: str, *, base: str | None = None, terms: Terms = store.DEFAULT_TERMS) -> dict[str, object]:
+def show(reference: str, *, base: str | None = None, terms: Terms = lookup.DEFAULT_TERMS) -> dict[str, object]:
     """Return what is known of the model that `reference` names, as values that JSON can hold.
 
     Sizes are in pixels and bytes. Nothing is fetched, since a question should not cost gigabytes: a model of the hub
@@ -20,7 +22,7 @@ def show(reference: str, *, base: str | None = None, terms: Terms = store.DEFAUL
     `vocabulary`, which stands at the top.
     """
     environment.prepare(offline=terms.offline)
-    facts = store.find(reference, base=base, terms=replace(terms, offline=True))
+    facts = lookup.find(reference, base=base, terms=replace(terms, offline=True))
     return {
         "schema": SCHEMA,
         "reference": facts.reference,
@@ -28,10 +30,10 @@ def show(reference: str, *, base: str | None = None, terms: Terms = store.DEFAUL
         "revision": facts.revision,
         "folder": str(facts.folder),
         "pipeline": facts.pipeline,
-        "licence": store.licence(facts),
+        "licence": lookup.licence(facts),
         "size_bytes": sum(facts.weight_bytes.values()),
         **checkpoint.summary(facts),
-        **stages.summary(facts),
+        **priors.summary(facts),
         "components": {name: _component(facts, name) for name in facts.components},
         **_abilities(facts),
         "vocabulary": facts.record.get("vocabulary", {}),
@@ -68,7 +70,7 @@ def _abilities(facts: ModelFacts) -> dict[str, object]:
         "sampler": own.sampler or samplers.DEFAULT,
     }
     prediction = catalog.prediction(family, facts)
-    can = [each for each in ability.abilities(family, facts) if each.refusal is None]
+    can = [each for each in capabilities.abilities(family, facts) if each.refusal is None]
     return {
         "family": family.name,
         "title": family.title,

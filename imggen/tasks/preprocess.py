@@ -10,20 +10,25 @@ from typing import Final
 from PIL import Image
 
 import imggen
-from imggen.data import layout, preprocessing
-from imggen.engine import aliases, depth_files, environment, places
-from imggen.engine.weights import Terms
 from imggen.errors import RequestError
-from imggen.output import container, encoder, files, metadata, xmp
-from imggen.output import means as logged
-from imggen.output.means import Means
-from imggen.plan import controls, depths, naming, policy
-from imggen.plan.nearest import nearest
-from imggen.plan.progress import Progress, ignore
-from imggen.plan.request import IfExists, OutputPlan
-from imggen.tasks import given, governance
-from imggen.tasks.given import Opened
-from imggen.tasks.governance import Governance, Source
+from imggen.host import environment
+from imggen.inputs import layout, preprocessing
+from imggen.output import files
+from imggen.output.formats import container, encoder, xmp
+from imggen.output.governance import means as logged
+from imggen.output.governance.means import Means
+from imggen.output.metadata import metadata
+from imggen.plan.adapters import controls, depths
+from imggen.plan.policy import policy
+from imggen.plan.schema.nearest import nearest
+from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.request import IfExists, OutputPlan
+from imggen.plan.settings import naming
+from imggen.store import aliases, depth_files, paths
+from imggen.store.weights import Terms
+from imggen.tasks.steps import given, governance
+from imggen.tasks.steps.given import Opened
+from imggen.tasks.steps.governance import Governance, Source
 
 ACTION: Final = "preprocess"
 SUFFIX: Final = ".png"
@@ -111,7 +116,7 @@ def _depth(
     def measure(image: Image.Image) -> Image.Image:
         # The import waits for all that can be refused without it: torch takes seconds.
         with environment.importing():
-            from imggen.engine import depth
+            from imggen.engine.vision import depth
         return depth.measure(facts, [image])[0]
 
     return measure
@@ -140,7 +145,7 @@ def _path(kind: str, name: str, output: str | None) -> Path | None:
     if output is None:
         stem = "picture" if name == given.STDIN else PurePath(name).stem
         return Path(f"{stem}-{kind}{SUFFIX}")
-    path = places.at_home(output)
+    path = paths.at_home(output)
     if path.suffix.lower() != SUFFIX:
         raise RequestError(
             f"-o {output}: control pictures are written as PNG, which keeps every line", hint=f"-o {path.stem}{SUFFIX}"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from imggen.data import drawing
-from imggen.engine import environment
+from imggen.data.drawn import drawing
 from imggen.errors import ImggenError, RequestError
-from imggen.training import recipe
+from imggen.host import environment
+from imggen.plan.training import recipe
 from imggen.training.progress import Encoded, Step
 
 MODEL = "model"

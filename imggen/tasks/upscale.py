@@ -11,18 +11,28 @@ from pathlib import Path
 from typing import Final
 
 import imggen
-from imggen.data import layout, pictures
-from imggen.engine import aliases, environment, probe, store, weights
-from imggen.engine.weights import Terms
 from imggen.errors import ImggenError, ModelError, PictureError, RequestError
-from imggen.output import audit, encoder, enlargement, metadata, writer
-from imggen.output.audit import Entry
-from imggen.output.means import Means
+from imggen.host import environment, probe
+from imggen.inputs import layout, pictures
+from imggen.output import writer
+from imggen.output.formats import encoder
+from imggen.output.governance import audit
+from imggen.output.governance.audit import Entry
+from imggen.output.governance.means import Means
+from imggen.output.metadata import metadata, upscaled
 from imggen.output.writer import Written
-from imggen.plan import naming, policy, quantised, upscalers
-from imggen.plan import upscale as planning
-from imggen.plan.change import Edit
-from imggen.plan.enlargement import (
+from imggen.plan.models import prequantized
+from imggen.plan.policy import policy
+from imggen.plan.policy.policy import ModelIdentity
+from imggen.plan.schema.change import Edit
+from imggen.plan.schema.machine import Machine
+from imggen.plan.schema.nearest import nearest
+from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.request import ImageFormat, ModelFacts
+from imggen.plan.settings import naming
+from imggen.plan.upscaling import resolve as planning
+from imggen.plan.upscaling import upscalers
+from imggen.plan.upscaling.plans import (
     Enlargement,
     Enlarger,
     Refused,
@@ -31,14 +41,11 @@ from imggen.plan.enlargement import (
     UpscalePlan,
     UpscaleRequest,
 )
-from imggen.plan.machine import Machine
-from imggen.plan.nearest import nearest
-from imggen.plan.policy import ModelIdentity
-from imggen.plan.progress import Progress, ignore
-from imggen.plan.request import ImageFormat, ModelFacts
-from imggen.tasks import engines, given, governance
-from imggen.tasks.engines import Draw, Load, Report
-from imggen.tasks.governance import Governance
+from imggen.store import aliases, lookup, weights
+from imggen.store.weights import Terms
+from imggen.tasks.steps import engines, given, governance
+from imggen.tasks.steps.engines import Draw, Load, Report
+from imggen.tasks.steps.governance import Governance
 
 _BUILTIN_LICENSE: Final = "apache-2.0"
 _FORMATS: dict[str, ImageFormat] = {
@@ -180,7 +187,7 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
     enlarger = _enlarger(request, on_event, needed=needed)
     decided = planning.resolve(request, sources, enlarger, around, draw_seed=secrets.randbelow)
     if enlarger.model is not None:
-        quantised.check(enlarger.model, (), decided.device, probe.version)
+        prequantized.check(enlarger.model, (), decided.device, probe.version)
     _check_sources(decided, names)
     entry = _checked(governed, decided)
     return _settled(
@@ -214,8 +221,8 @@ def _identity(governed: Governance, decided: UpscalePlan) -> ModelIdentity:
         reference=facts.reference,
         folder=facts.folder.resolve().as_posix() if facts.source == "folder" else None,
         revision=facts.revision,
-        sha256=store.weights_sha256(facts, decided.dtype or "float32") if wanted else None,
-        license=store.licence(facts),
+        sha256=lookup.weights_sha256(facts, decided.dtype or "float32") if wanted else None,
+        license=lookup.licence(facts),
         pickles=bool(facts.pickles),
     )
 
@@ -277,7 +284,7 @@ def _model(request: UpscaleRequest, reference: str, on_event: Report) -> ModelFa
             hint=f"--model {near[0] if near else planning.BUILTIN}, a file of weights, a folder or a hub id",
         )
     terms = Terms(offline=bool(request.offline), allow_pickle=bool(request.allow_pickle))
-    facts = store.find(reference, terms=terms, on_event=on_event)
+    facts = lookup.find(reference, terms=terms, on_event=on_event)
     upscalers.find(facts)
     return facts
 
@@ -379,7 +386,7 @@ def _made(prepared: _Prepared, picture: Enlargement, draw: Draw, report: Report)
         guidance=prepared.plan.guidance,
     )
     report(Progress(stage="write"))
-    told = enlargement.describe(data, edit)
+    told = upscaled.describe(data, edit)
     given_file = _given_file(picture, told, data)
     picture = replace(picture, output=governance.check_sources(prepared.governed, [given_file], picture.output))
     means = _means(prepared, given_file)
@@ -392,7 +399,7 @@ def _made(prepared: _Prepared, picture: Enlargement, draw: Draw, report: Report)
     )
 
 
-def _given_file(picture: Enlargement, told: enlargement.Enlargement, data: bytes) -> governance.Source:
+def _given_file(picture: Enlargement, told: upscaled.Enlargement, data: bytes) -> governance.Source:
     stated = told.source.xmp.get(metadata.SOURCE_TYPE) if told.source else None
     return governance.Source(
         name=picture.source.name,

@@ -11,16 +11,21 @@ from typing import Final, Literal, get_args
 
 from PIL import Image
 
-from imggen.data import pictures
-from imggen.engine import places
 from imggen.errors import CheckError, ImggenError, MachineError, RequestError
-from imggen.output import audit, certificates, container, fields, files, keys, metadata, signing, watermark
-from imggen.output.metadata import Facts
-from imggen.output.signing import Validation
-from imggen.output.watermark import Detection
-from imggen.plan import naming
-from imggen.plan import recipe as recipes
-from imggen.tasks import given
+from imggen.inputs import pictures
+from imggen.output import files
+from imggen.output.formats import container
+from imggen.output.governance import audit
+from imggen.output.metadata import fields, metadata
+from imggen.output.metadata.metadata import Facts
+from imggen.output.provenance import certificates, keys, signing
+from imggen.output.provenance.signing import Validation
+from imggen.output.watermark import watermark
+from imggen.output.watermark.watermark import Detection
+from imggen.plan.schema import recipe as recipes
+from imggen.plan.settings import naming
+from imggen.store import paths
+from imggen.tasks.steps import given
 
 Strength = Literal["strong", "medium", "weak", "none", "unknown", "broken"]
 """How much a layer shows: `weak` what anyone can write, `medium` what can be forged with effort, `strong` what only
@@ -159,7 +164,7 @@ def expand(patterns: Sequence[str]) -> tuple[str, ...]:
     """
     typed: list[str] = []
     for each in patterns:
-        folder = places.at_home(each)
+        folder = paths.at_home(each)
         # A name that is no file is told with the others, as one that cannot be read.
         typed.extend(_within(folder) if folder.is_dir() else given.expand([each]) if has_magic(each) else [each])
     return tuple(dict.fromkeys(typed))

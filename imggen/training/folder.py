@@ -11,9 +11,9 @@ from diffusers import SchedulerMixin, StableDiffusionPipeline
 from torch import nn
 from transformers import CLIPTokenizer
 
-from imggen.data import vocabulary
+from imggen.data.drawn import vocabulary
+from imggen.plan.training.recipe import TrainPlan
 from imggen.training import text
-from imggen.training.recipe import TrainPlan
 
 RECORD = "imggen.json"
 RECORD_SCHEMA = 1

@@ -16,9 +16,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from imggen.errors import ImggenError, RequestError
+from imggen.plan.training.recipe import StagePlan
 from imggen.training import optimizer as optimizers
 from imggen.training.progress import Step
-from imggen.training.recipe import StagePlan
 
 STATS = "stats.jsonl"
 STATS_EVERY = 10

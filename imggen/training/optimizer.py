@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from imggen.training.recipe import StagePlan
+from imggen.plan.training.recipe import StagePlan
 
 
 class Optimizer:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from imggen.data import drawing, scenes
+from imggen.data.drawn import drawing, scenes
 
 
 class Scenes:

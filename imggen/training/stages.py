@@ -7,9 +7,10 @@ from typing import cast
 import torch
 from diffusers import AutoencoderTiny
 
-from imggen.training import autoencoder, diffusion, latents, loop, pictures, text, upscaler
+from imggen.plan.training.recipe import Plan, TrainPlan, UpscalerTrainPlan
+from imggen.training import latents, loop, pictures, text
+from imggen.training.objectives import autoencoder, diffusion, upscaler
 from imggen.training.progress import Encoded, Step
-from imggen.training.recipe import Plan, TrainPlan, UpscalerTrainPlan
 
 
 def run(plan: Plan, folder: Path, model: Path) -> Iterator[Step | Encoded]:

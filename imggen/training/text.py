@@ -9,8 +9,8 @@ from collections import Counter
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from imggen.data import vocabulary
-from imggen.training.recipe import TextEncoderPlan
+from imggen.data.drawn import vocabulary
+from imggen.plan.training.recipe import TextEncoderPlan
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"

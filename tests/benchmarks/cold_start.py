@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imggen.engine import probe, store
-from imggen.plan import resolve
-from imggen.plan.request import GenerateRequest
+from imggen.host import probe
+from imggen.plan.generation import resolve
+from imggen.plan.schema.request import GenerateRequest
+from imggen.store import lookup
 
 PROMPT = "a red apple on a teal background"
 SCRIPT = """
@@ -43,7 +44,7 @@ def main():
     parser.add_argument("--cold", action="store_true")
     options = parser.parse_args()
     request = GenerateRequest(prompt=PROMPT, model=options.model, seed="1")
-    plan = resolve.resolve(request, store.find(options.model), probe.machine(), draw_seed=lambda _: 1)
+    plan = resolve.resolve(request, lookup.find(options.model), probe.machine(), draw_seed=lambda _: 1)
     with tempfile.TemporaryDirectory() as folder:
         measure(plan, options, Path(folder))
 

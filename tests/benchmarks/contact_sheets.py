@@ -18,7 +18,7 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from imggen.data import drawing, scenes
+from imggen.data.drawn import drawing, scenes
 
 ROOT = Path(__file__).parents[2]
 GAP, MARGIN = 8, 10

@@ -18,11 +18,13 @@ import torch
 from diffusers import AutoencoderTiny
 from PIL import Image, ImageDraw
 
-from imggen.data import degradation, drawing, scenes, vocabulary
+from imggen.data import degradation
 from imggen.data.degradation import Degradation
-from imggen.engine import compact
+from imggen.data.drawn import drawing, scenes, vocabulary
+from imggen.engine.upscaling import compact
 from imggen.evaluation import fidelity
-from imggen.training import recipe, upscaler
+from imggen.plan.training import recipe
+from imggen.training.objectives import upscaler
 
 Pair = tuple[Image.Image, Image.Image]
 

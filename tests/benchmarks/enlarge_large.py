@@ -11,7 +11,8 @@ import time
 import numpy as np
 from PIL import Image
 
-from imggen.engine import networks, probe, upscaler
+from imggen.engine.upscaling import networks, upscaler
+from imggen.host import probe
 
 
 def main() -> None:

@@ -33,10 +33,14 @@ except ImportError:
     raise SystemExit("atheris is not installed: pip install atheris==3.0.0") from None
 
 with atheris.instrument_imports(include=["imggen.output", "imggen.plan"], enable_loader_override=False):
-    from imggen.output import audit, comfyui, container, dialects, exif, metadata, signing, stripping, xmp
-    from imggen.output.carriers import Changes
-    from imggen.output.dialects import Clues
-    from imggen.plan import infotext, patterns, policy, recipe
+    from imggen.output.formats import container, exif, xmp
+    from imggen.output.formats.carriers import Changes
+    from imggen.output.governance import audit
+    from imggen.output.metadata import comfyui, dialects, infotext, metadata, stripping
+    from imggen.output.metadata.dialects import Clues
+    from imggen.output.provenance import signing
+    from imggen.plan.policy import policy, safe_regex
+    from imggen.plan.schema import recipe
 
 import recipes
 import samples
@@ -176,7 +180,7 @@ def rules(data: bytes) -> None:
 
 def pattern(data: bytes) -> None:
     text = decoded(data)
-    made = tried(lambda: patterns.compile(text))
+    made = tried(lambda: safe_regex.compile(text))
     if made is not None:
         made.search(text + "aaaaaaaaaa 0000000000 " * 20)
 

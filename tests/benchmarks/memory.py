@@ -73,7 +73,7 @@ def make(folder: Path, names: list[str]) -> None:
     """Write the models called `names`, all where none is, into `folder`, in bfloat16."""
     import torch
 
-    from imggen.engine import environment
+    from imggen.host import environment
     from tests.benchmarks import full_models
 
     torch.manual_seed(0)
@@ -110,7 +110,6 @@ def _in_child(folder: Path, case: Case) -> dict[str, Any]:
 
 def child(folder: Path, case: Case) -> dict[str, Any]:
     """Make the picture of `case` and return the peak of anonymous memory per stage, in MiB, and the plan's estimate."""
-    from imggen.engine import loader, methods, sampler  # noqa: F401 - their memory is the baseline
     from imggen.tasks import generate
 
     plans: list[Any] = []
@@ -134,7 +133,7 @@ def child(folder: Path, case: Case) -> dict[str, Any]:
 
 
 def _request(folder: Path, case: Case, place: str) -> Any:
-    from imggen.plan.request import GenerateRequest
+    from imggen.plan.schema.request import GenerateRequest
 
     size = {"width": case.width, "height": case.height}
     fields = {"prompt": "a red apple", "steps": 1, "seed": "1", "device": "cpu"} | case.fields

@@ -16,13 +16,14 @@ from pathlib import Path
 from PIL import Image
 
 from imggen.errors import ImggenError
-from imggen.output import keys, metadata, signing, writer
-from imggen.output.keys import Draft
-from imggen.output.means import Means
-from imggen.plan import infotext
-from imggen.plan.destination import QUALITIES
-from imggen.plan.recipe import Recipe
-from imggen.plan.request import OutputPlan
+from imggen.output import writer
+from imggen.output.governance.means import Means
+from imggen.output.metadata import infotext, metadata
+from imggen.output.provenance import keys, signing
+from imggen.output.provenance.keys import Draft
+from imggen.plan.generation.destination import QUALITIES
+from imggen.plan.schema.recipe import Recipe
+from imggen.plan.schema.request import OutputPlan
 
 PROMPTS = {
     "plain": "a red apple on a teal background",

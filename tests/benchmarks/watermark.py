@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from imggen.data import drawing, scenes
-from imggen.output import watermark
+from imggen.data.drawn import drawing, scenes
+from imggen.output.watermark import watermark
 
 ROOT = Path(__file__).parents[2]
 SIZES = ((512, 512), (256, 256), (1024, 1024), (384, 384), (768, 512), (768, 768), (256, 384), (448, 640))

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from imggen.output import audit
-from imggen.output.audit import Entry
+from imggen.output.governance import audit
+from imggen.output.governance.audit import Entry
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from imggen.cli import catalogue
-from imggen.plan import ability, catalog
+from imggen.plan.generation import capabilities
+from imggen.plan.models import catalog
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -27,7 +28,7 @@ def test_a_family_and_a_task_are_ticked_where_they_are_possible():
     assert len(ticked) == len(catalog.FAMILIES)
     for (name, *cells), family in zip(ticked, catalog.FAMILIES, strict=True):
         assert name.startswith(f"`{family.name}`")
-        can = ability.abilities(family)
+        can = capabilities.abilities(family)
         assert [each.startswith("✅") for each in cells] == [each.refusal is None for each in can]
         assert [each.endswith("*") for each in cells] == [each.is_stand_in for each in can]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imggen.cli import console
-from imggen.plan.progress import Progress
+from imggen.plan.schema.progress import Progress
 
 
 class Terminal(io.StringIO):

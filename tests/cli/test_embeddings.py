@@ -9,8 +9,8 @@ import tiny_loras
 import torch
 from PIL import Image
 
-from imggen.engine import store
-from imggen.output import metadata
+from imggen.output.metadata import metadata
+from imggen.store import lookup
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
@@ -122,7 +122,7 @@ def test_a_word_is_recorded_and_learnt_again(run, model, tmp_path):
     assert ended.code == 0, ended.err
     (told,) = metadata.read(tmp_path / "a.png").found.recipe.adapters
     assert (told.kind, told.reference, told.token) == ("embedding", "my-cat.safetensors", "my-cat")
-    assert told.sha256 == store.weights.file_sha256(Path("my-cat.safetensors"))
+    assert told.sha256 == lookup.weights.file_sha256(Path("my-cat.safetensors"))
     assert run("generate", "--from", "a.png", "-o", "b.png").code == 0
     assert Image.open("a.png").tobytes() == Image.open("b.png").tobytes()
 

@@ -10,19 +10,22 @@ import pytest
 import torch
 from PIL import Image
 
-from imggen.engine import environment, store
 from imggen.errors import EXIT_MODEL, EXIT_REQUEST
-from imggen.output import metadata
-from imggen.plan import ability, catalog, controlnets, record, resolve
+from imggen.host import environment
+from imggen.output.metadata import metadata
+from imggen.plan.adapters import controlnets
 from imggen.plan.case import Case
-from imggen.plan.request import GenerateRequest
+from imggen.plan.generation import capabilities, resolve
+from imggen.plan.models import catalog, record
+from imggen.plan.schema.request import GenerateRequest
+from imggen.store import lookup
 from tests import tiny_models as models
 from tests.plan.conftest import laptop
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
 
-CASES = [(family.name, task) for family in catalog.FAMILIES for task in ability.TASKS]
+CASES = [(family.name, task) for family in catalog.FAMILIES for task in capabilities.TASKS]
 COMMANDS = {
     "text-to-image": ("generate", "a red apple"),
     "image-to-image": ("img2img", "photo.png", "a red apple"),
@@ -112,11 +115,11 @@ def check_picture(path, *, size, family, task):
 @pytest.mark.parametrize(("family", "task"), CASES, ids=["-".join(each) for each in CASES])
 def test_a_family_does_a_task_or_says_why_not(run, tmp_path, tiny_models, workplace, family, task):
     folder = small(workplace, tiny_models(family), family)
-    facts = store.find(str(folder))
+    facts = lookup.find(str(folder))
     size = smallest(facts)
     more = beside(family)
     draw_photos((*COMMANDS[task], *more), *size)
-    can = {each.task: each for each in ability.abilities(catalog.named(family), facts)}
+    can = {each.task: each for each in capabilities.abilities(catalog.named(family), facts)}
     if task in ("text-to-image", "blend") and can["text-to-image"].refusal is None:
         bring_up(run, folder, size, more)
     if task == "text-to-image" and can[task].refusal is None:
@@ -140,7 +143,7 @@ def test_a_family_does_a_task_or_says_why_not(run, tmp_path, tiny_models, workpl
 @pytest.mark.parametrize("family", ["qwen-image", "pixart-sigma", "sana", "sd"])
 def test_a_parent_that_nothing_was_said_against_has_itself_as_a_child(run, tmp_path, tiny_models, workplace, family):
     folder = small(workplace, tiny_models(family), family)
-    bring_up(run, folder, smallest(store.find(str(folder))))
+    bring_up(run, folder, smallest(lookup.find(str(folder))))
     done = run("blend", "parent-1.png", "--mutate", 0, "-m", folder, "-s", 9, *SETTINGS, "-o", "out.png")
     assert (done.code, done.err) == (0, "")
     pixels = [np.asarray(Image.open(tmp_path / name)) for name in ("parent-1.png", "out.png")]
@@ -153,12 +156,12 @@ def test_every_family_has_a_tiny_model():
 
 @pytest.mark.parametrize("family", catalog.FAMILIES, ids=lambda each: each.name)
 def test_a_tiny_model_is_what_its_familys_row_says(tiny_models, family):
-    facts = store.find(str(tiny_models(family.name)))
+    facts = lookup.find(str(tiny_models(family.name)))
     assert catalog.find(facts) == family
     assert catalog.autoencoder_class(facts) == family.vae_class
     assert catalog.vae_scale(facts) == family.vae_scale
-    assert catalog.multiple_of(family, facts) == ability.multiple_of(family)
-    usual, tiny = (ability.abilities(family, each) for each in (None, facts))
+    assert catalog.multiple_of(family, facts) == capabilities.multiple_of(family)
+    usual, tiny = (capabilities.abilities(family, each) for each in (None, facts))
     assert [(each.task, each.method) for each in usual] == [(each.task, each.method) for each in tiny]
 
 
@@ -185,7 +188,7 @@ def stranger(tmp_path_factory):
     return root / "model"
 
 
-@pytest.mark.parametrize("task", ability.TASKS)
+@pytest.mark.parametrize("task", capabilities.TASKS)
 def test_a_family_that_no_row_names_is_served_by_its_signature(run, tmp_path, stranger, task):
     draw_photos(COMMANDS[task], 64, 64)
     size = ("--size", "64x64") if task == "text-to-image" else ()
@@ -227,7 +230,7 @@ def test_its_facts_are_shown_with_the_note(run, stranger):
     facts = json.loads(run("models", "show", stranger, "--json").out)
     assert facts["family"] == UNLISTED
     assert "imggen does not know" in facts["note"]
-    assert facts["tasks"] == list(ability.TASKS)
+    assert facts["tasks"] == list(capabilities.TASKS)
     assert facts["defaults"]["steps"] == 50
     assert "note: imggen does not know" in run("models", "show", stranger).out.decode()
 

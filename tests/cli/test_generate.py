@@ -9,7 +9,8 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from imggen.engine import environment, store
+from imggen.host import environment
+from imggen.store import lookup
 
 PROMPT = "a red apple on a teal background"
 QUICK = ("--steps", "2")
@@ -42,7 +43,7 @@ def test_pixels_are_those_of_a_hand_written_diffusers_script(run, tmp_path):
     made = json.loads(run("generate", PROMPT, "-s", 7, "-o", "a.png", "--json").out)
     recipe = made["recipe"]
     with environment.quiet():
-        pipeline = DiffusionPipeline.from_pretrained(store.builtin_folder(), dtype=getattr(torch, recipe["dtype"]))
+        pipeline = DiffusionPipeline.from_pretrained(lookup.builtin_folder(), dtype=getattr(torch, recipe["dtype"]))
         pipeline.set_progress_bar_config(disable=True)
         if recipe["dtype"] == "bfloat16":
             pipeline.unet.to(memory_format=torch.channels_last)
@@ -127,10 +128,10 @@ def test_layers_go_in_their_order(run, tmp_path, monkeypatch):
     config = tmp_path / "config"
     for name in ("XDG_CONFIG_HOME", "HOME", "APPDATA", "LOCALAPPDATA"):
         monkeypatch.setenv(name, str(config))
-    from imggen.cli import layers
+    from imggen.cli import precedence
 
-    layers.config_folder().mkdir(parents=True)
-    (layers.config_folder() / "config.toml").write_text('steps = 11\nguidance = 1.5\nmetadata = "none"\n')
+    precedence.config_folder().mkdir(parents=True)
+    (precedence.config_folder() / "config.toml").write_text('steps = 11\nguidance = 1.5\nmetadata = "none"\n')
     (tmp_path / "p.toml").write_text("steps = 12\nguidance = 1.75\n")
     planned = ("generate", PROMPT, "--dry-run")
 

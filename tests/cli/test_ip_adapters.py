@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipImageProcessor, SiglipModel
 
-from imggen.engine import environment
-from imggen.output import metadata
+from imggen.host import environment
+from imggen.output.metadata import metadata
 from tests.hub_server import COMMIT, fake_hub, hub_cache
 from tests.tiny_models import BUILDERS, tiny_models
 

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from imggen.output import certificates
+from imggen.output.provenance import certificates
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import constants
 
 from imggen.cli import suggestions
-from imggen.engine import aliases, store
+from imggen.store import aliases, lookup
 from tests.hub_server import COMMIT, fake_hub, hub_cache, small_model
 
 __all__ = ["fake_hub", "hub_cache"]
@@ -143,7 +143,7 @@ def test_a_policy_by_hash_holds_for_a_model_once_it_is_here_and_for_a_file_befor
     assert (ended.code, ended.out) == (5, b"")
     assert "the policy does not allow org/small" in ended.err
     assert "hint: it is here now: imggen models rm org/small" in ended.err
-    digest = store.weights_sha256(store.find("org/small"), "float32")
+    digest = lookup.weights_sha256(lookup.find("org/small"), "float32")
     rules.write_text(f'schema = 1\n[models]\nallow = ["sha256:{digest}"]\n')
     assert run("models", "pull", "org/small", "--dtype", "float32").code == 0
     rules.write_text(f'schema = 1\n[models]\ndeny = ["sha256:{small.etag(UNET)}"]\n')
@@ -351,7 +351,7 @@ def test_rm_of_what_is_not_here_names_the_nearest(run, pulled):
 def test_an_alias_stands_for_a_model_and_is_not_what_is_recorded(run, pulled):
     added = run("models", "alias", "tiny", f"org/small@{COMMIT}")
     assert added.lines == [f"tiny stands for org/small@{COMMIT}"]
-    facts = store.find("tiny")
+    facts = lookup.find("tiny")
     assert (facts.reference, facts.revision) == ("org/small", COMMIT)
     assert run("models", "alias").lines == [f"tiny  org/small@{COMMIT}"]
     assert json.loads(run("models", "alias", "tiny", "--remove", "--json").out)["action"] == "removed"
@@ -389,7 +389,7 @@ def test_an_alias_of_a_folder_means_the_same_from_everywhere(run, tmp_path, monk
     run("models", "alias", "own", "./mine")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert store.find("own").folder == tmp_path / "mine"
+    assert lookup.find("own").folder == tmp_path / "mine"
 
 
 def test_an_alias_of_an_alias_stands_for_what_that_did(run):
@@ -400,7 +400,7 @@ def test_an_alias_of_an_alias_stands_for_what_that_did(run):
 
 def test_a_name_that_is_also_a_folder_here_is_refused(run, tmp_path):
     run("models", "alias", "tiny", "builtin")
-    assert store.find("tiny").reference == "builtin"
+    assert lookup.find("tiny").reference == "builtin"
     small_model(tmp_path / "tiny")
     ended = run("models", "show", "tiny")
     assert ended.code == 2

@@ -9,8 +9,9 @@ import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 from PIL import Image
 
-from imggen.engine import environment, store
-from imggen.output import metadata
+from imggen.host import environment
+from imggen.output.metadata import metadata
+from imggen.store import lookup
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
@@ -33,7 +34,7 @@ def model(tiny_models, monkeypatch):
 
 
 def lora_for(folder, path, *, write=tiny_loras.diffusers, **drawn):
-    facts = store.read(Path(folder), reference=str(folder), source="folder")
+    facts = lookup.read(Path(folder), reference=str(folder), source="folder")
     denoiser = "unet" if "unet" in facts.shapes else "transformer"
     return tiny_loras.save(path, write(tiny_loras.draw(tiny_loras.layers_in(facts, denoiser), **drawn)))
 
@@ -242,7 +243,7 @@ def test_the_plan_tells_each(run, model):
     lora_for(model("sd"), "style.safetensors")
     ended = planned(run, "-m", model("sd"), "--lora", "style.safetensors:0.7", "-v")
     (told,) = json.loads(ended.out)["adapters"]
-    digest = store.weights.file_sha256(Path("style.safetensors"))
+    digest = lookup.weights.file_sha256(Path("style.safetensors"))
     assert (told["kind"], told["reference"], told["scale"], told["sha256"]) == (
         "lora",
         "style.safetensors",
@@ -284,7 +285,7 @@ def test_a_policy_that_names_weights_by_their_hash_refuses_another_lora(run, mod
     lora_for(model("sd"), "style.safetensors")
     Path("policy.toml").write_text(f'schema = 1\n[models]\nallow = ["folder:{tmp_path}/*", "folder:*sd*"]\n')
     assert planned(run, "-m", model("sd"), "--lora", "style.safetensors", "--policy", "policy.toml").code == 0
-    digest = store.weights.file_sha256(Path("style.safetensors"))
+    digest = lookup.weights.file_sha256(Path("style.safetensors"))
     Path("policy.toml").write_text(f'schema = 1\n[models]\ndeny = ["sha256:{digest}"]\n')
     ended = planned(run, "-m", model("sd"), "--lora", "style.safetensors", "--policy", "policy.toml")
     refused(ended, "style.safetensors", code=5)

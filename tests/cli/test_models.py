@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from imggen.cli import layers, models
+from imggen.cli import models, precedence
 from imggen.tasks import doctor
 from imggen.tasks.doctor import Finding
 
@@ -20,7 +20,7 @@ def test_presets_are_listed_and_shown(run):
 def test_the_users_own_presets_are_listed_too(run, monkeypatch, tmp_path):
     for name in ("XDG_CONFIG_HOME", "HOME", "APPDATA", "LOCALAPPDATA"):
         monkeypatch.setenv(name, str(tmp_path))
-    folder = layers.config_folder() / "presets"
+    folder = precedence.config_folder() / "presets"
     folder.mkdir(parents=True)
     (folder / "mine.toml").write_text('description = "Mine."\nsteps = 3\n')
     listed = [json.loads(line) for line in run("presets", "list", "--json").lines]

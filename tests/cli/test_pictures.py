@@ -7,8 +7,8 @@ import shutil
 import pytest
 from PIL import Image, PngImagePlugin
 
-from imggen.engine import store
 from imggen.errors import EXIT_MODEL, EXIT_REQUEST
+from imggen.store import lookup
 from tests import tiny_controls
 
 COMMANDS = {
@@ -167,7 +167,7 @@ def test_one_frame_of_many_can_be_named(run):
 
 
 def test_a_parent_whose_model_is_gone_is_a_model_error_with_a_way_out(run, tmp_path):
-    shutil.copytree(store.find("builtin").folder, tmp_path / "mine")
+    shutil.copytree(lookup.find("builtin").folder, tmp_path / "mine")
     run("generate", "a red apple", "-m", "./mine", "--steps", 2, "-o", "one.png", "-q")
     shutil.rmtree(tmp_path / "mine")
     done = run("blend", "one.png", "-o", "child.png")

@@ -93,7 +93,7 @@ def test_a_tag_without_its_lora_is_the_models_fault(run, tmp_path, monkeypatch):
 
 def test_planning_words_loads_no_torch():
     code = (
-        "import sys; from imggen.plan.request import GenerateRequest; from imggen.tasks import generate;"
+        "import sys; from imggen.plan.schema.request import GenerateRequest; from imggen.tasks import generate;"
         "generate.plan(GenerateRequest(prompt='a (red:1.3) {apple|pear}', seed='1-4'));"
         "sys.exit('torch' in sys.modules)"
     )

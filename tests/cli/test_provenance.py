@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 from recipes import APPLE, CHILD, ENLARGED, PEAR
 
-from imggen.output import enlargement, fields, metadata, writer
-from imggen.plan import recipe
-from imggen.plan.change import Change
-from imggen.plan.request import OutputPlan
+from imggen.output import writer
+from imggen.output.metadata import fields, metadata, upscaled
+from imggen.plan.schema import recipe
+from imggen.plan.schema.change import Change
+from imggen.plan.schema.request import OutputPlan
 
 
 @pytest.fixture
@@ -151,14 +152,14 @@ def test_picture_without_a_lineage_says_so(run, write, photo):
     assert run("inspect", "apple.png", "--lineage").lines == ["apple.png: made from no other picture"]
     assert run("inspect", "photo.jpg", "--lineage").lines == ["photo.jpg: no recipe, so no lineage"]
     assert json.loads(run("inspect", "photo.jpg", "--lineage", "--json").out)["lineage"] == []
-    write("big.png", told=enlargement.describe(photo.read_bytes(), ENLARGED))
+    write("big.png", told=upscaled.describe(photo.read_bytes(), ENLARGED))
     ended = run("inspect", "big.png", "--lineage")
     steps = "enlarged to 512x384 by network builtin 4d4d4d4d4d4d"
     assert ended.lines == [f"big.png: made from image {'5e' * 32}; {steps}; no recipe says more"]
 
 
 def test_enlarged_picture_without_a_recipe_says_what_its_xmp_does(run, write, photo):
-    write("big.png", told=enlargement.describe(photo.read_bytes(), ENLARGED))
+    write("big.png", told=upscaled.describe(photo.read_bytes(), ENLARGED))
     lines = run("inspect", "big.png").lines
     assert lines[2:4] == [
         f"  made from image {'5e' * 32}",
@@ -265,7 +266,7 @@ def test_hostile_lineage_cannot_pose_as_a_line_of_ours(run, write):
 
 def test_structures_of_a_file_are_shown_as_text(run, photo, write):
     saying = metadata.embed(photo.read_bytes(), fields.assign([("artist", "A. B.")])).data
-    write("big.png", told=enlargement.describe(saying, ENLARGED))
+    write("big.png", told=upscaled.describe(saying, ENLARGED))
     shown = run("inspect", "big.png").out.decode()
     assert f"xmp xmpMM:DerivedFrom: imggen:sha256={'5e' * 32}, imggen:role=image" in shown
     assert "xmp xmpMM:History: stEvt:action=resized, " in shown

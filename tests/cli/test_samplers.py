@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from imggen.engine import environment
-from imggen.plan import samplers
+from imggen.host import environment
+from imggen.plan.models import samplers
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]

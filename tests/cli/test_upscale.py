@@ -12,8 +12,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 from recipes import APPLE
 
-from imggen.output import metadata, writer
-from imggen.plan.request import OutputPlan
+from imggen.output import writer
+from imggen.output.metadata import metadata
+from imggen.plan.schema.request import OutputPlan
 
 HEAVY = ("torch", "diffusers", "transformers", "spandrel")
 LANCZOS = ("--model", "lanczos")
@@ -42,7 +43,7 @@ def weights(tmp_path):
     import torch
     from safetensors.torch import save_file
 
-    from imggen.engine import compact
+    from imggen.engine.upscaling import compact
 
     network = compact.build(features=8, convolutions=2, scale=4)
     path = tmp_path / "Plain_x4.safetensors"
@@ -247,7 +248,7 @@ def test_default_works_offline_with_what_comes_along(run):
 
 
 def test_diffusion_model_in_a_folder_enlarges_by_words_and_seed(run, tmp_path):
-    from tests.engine.test_diffusion_upscaler import four_times
+    from tests.engine.upscaling.test_diffusion_upscaler import four_times
 
     four_times(tmp_path).save_pretrained(tmp_path / "model")
     picture(size=(16, 12))
@@ -300,13 +301,13 @@ def test_dry_run_fails_where_the_run_would(run):
 
 
 def test_environment_and_config_say_how_files_are_written_and_not_what_enlarges(run, tmp_path, monkeypatch):
-    from imggen.cli import layers
+    from imggen.cli import precedence
 
     picture()
     for name in ("XDG_CONFIG_HOME", "HOME", "APPDATA", "LOCALAPPDATA"):
         monkeypatch.setenv(name, str(tmp_path / "config"))
-    layers.config_folder().mkdir(parents=True)
-    (layers.config_folder() / "config.toml").write_text('format = "webp"\nmetadata = "none"\nquality = 100\n')
+    precedence.config_folder().mkdir(parents=True)
+    (precedence.config_folder() / "config.toml").write_text('format = "webp"\nmetadata = "none"\nquality = 100\n')
     for name, value in {"METADATA": "minimal", "MODEL": "org/sd", "STEPS": "9", "OUTPUT": "{seed}.png"}.items():
         monkeypatch.setenv(f"IMGGEN_{name}", value)
     plan = json.loads(run("upscale", "small.png", "--dry-run").out)

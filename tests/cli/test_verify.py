@@ -9,9 +9,10 @@ from PIL import Image
 from recipes import APPLE
 from textures import textured
 
-from imggen.output import metadata, writer
-from imggen.plan.marking import MarkingPlan
-from imggen.plan.request import OutputPlan
+from imggen.output import writer
+from imggen.output.metadata import metadata
+from imggen.plan.schema.marking import MarkingPlan
+from imggen.plan.schema.request import OutputPlan
 
 
 @pytest.fixture

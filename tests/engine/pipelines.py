@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import imggen.builtin
-from imggen.engine import environment
+from imggen.host import environment
 from tests import tiny_models
 
 FAMILIES = ("sd", "sdxl", "flux", "sd3", "chroma", "z-image")

@@ -11,9 +11,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from imggen.engine import environment, loader, probe, sampler, store
-from imggen.plan import resolve
-from imggen.plan.request import GenerateRequest
+from imggen.engine.pipeline import loader
+from imggen.engine.sampling import sampler
+from imggen.host import environment, probe
+from imggen.plan.generation import resolve
+from imggen.plan.schema.request import GenerateRequest
+from imggen.store import lookup
 
 GOLDEN = Path(__file__).parent / "golden" / "builtin.png"
 MAX_BYTES = 40_000_000
@@ -21,7 +24,7 @@ MAX_BYTES = 40_000_000
 
 @pytest.fixture(scope="module")
 def make_plan():
-    facts, machine = store.find("builtin"), probe.machine()
+    facts, machine = lookup.find("builtin"), probe.machine()
 
     def plan(**said):
         request = GenerateRequest(**{"prompt": "a red apple on a teal background", "seed": "1"} | said)
@@ -77,7 +80,7 @@ def test_the_prompt_and_the_seed_matter(make_plan):
 
 
 def test_the_model_is_small_and_half_precision_safetensors():
-    facts = store.find("builtin")
+    facts = lookup.find("builtin")
     files = [each for each in facts.folder.rglob("*") if each.is_file()]
     assert sum(each.stat().st_size for each in files) <= MAX_BYTES
     assert set(facts.stored_dtypes.values()) == {"float16"}
@@ -90,7 +93,7 @@ def test_the_picture_is_at_least_128_pixels_wide(make_plan):
 
 
 def test_the_record_lists_the_vocabulary():
-    vocabulary = store.find("builtin").record["vocabulary"]
+    vocabulary = lookup.find("builtin").record["vocabulary"]
     assert len(vocabulary["objects"]) >= 120
     assert {"circle", "star", "heart"} <= set(vocabulary["shapes"])
     assert len(vocabulary["colors"]) == 16

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 import imggen.builtin
-from imggen.data import drawing, scenes
-from imggen.engine import networks, upscaler
+from imggen.data.drawn import drawing, scenes
+from imggen.engine.upscaling import networks, upscaler
 from imggen.evaluation import fidelity
-from imggen.plan.upscalers import BUILTIN_SCALES
+from imggen.plan.upscaling.upscalers import BUILTIN_SCALES
 
 WEIGHTS = Path(imggen.builtin.__file__).parent / "upscale"
 GOLDEN = Path(__file__).parent / "golden"

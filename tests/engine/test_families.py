@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from imggen.engine import environment, loader, sampler
+from imggen.engine.pipeline import loader
+from imggen.engine.sampling import sampler
 from imggen.errors import RequestError
-from imggen.plan import catalog, samplers
-from imggen.plan.request import GenerateRequest
+from imggen.host import environment
+from imggen.plan.models import catalog, samplers
+from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate
 from tests import tiny_captions, tiny_editors, tiny_families, tiny_pixels
 

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from imggen.engine import checkpoint, environment, gguf_header, ip_adapter_files, loader, sampler, store
-from imggen.engine.weights import AGAIN, Terms
+from imggen.engine.pipeline import loader
+from imggen.engine.sampling import sampler
 from imggen.errors import MachineError, ModelError
-from imggen.plan.adapter import Asked
-from imggen.plan.ip_adapter_layouts import FLUX
+from imggen.host import environment
+from imggen.plan.adapters.ip_adapter_layouts import FLUX
+from imggen.plan.schema.adapter import Asked
+from imggen.store import gguf_header, ip_adapter_files, lookup, single_file
+from imggen.store.weights import AGAIN, Terms
 from tests import single_files, tiny_adapters
 from tests.tiny_models import BUILDERS
 
@@ -82,7 +85,7 @@ BROKEN = {
 def test_a_broken_file_is_refused(damage, reason, file, tiny_models):
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(ModelError, match=reason) as caught:
-        store.find(str(file), base=str(tiny_models("flux")))
+        lookup.find(str(file), base=str(tiny_models("flux")))
     assert caught.value.exit_code == 4
     assert (caught.value.hint == AGAIN) == ("header" in reason or "cut short" in reason or "says that" in reason)
 
@@ -99,12 +102,12 @@ def test_a_changed_byte_of_a_header_leads_to_a_header_or_to_a_model_error(file, 
 
 
 def facts_of(file, tiny_models):
-    return store.find(str(file), base=str(tiny_models("flux")))
+    return lookup.find(str(file), base=str(tiny_models("flux")))
 
 
 def test_the_facts_count_the_bytes_as_they_are_stored(file, flux, tiny_models):
     facts = facts_of(file, tiny_models)
-    whole = store.find(str(tiny_models("flux")))
+    whole = lookup.find(str(tiny_models("flux")))
     assert facts.quantised == {"transformer": "Q8_0"}
     assert facts.weight_bytes["transformer"] == sum(gguf_header.read(file).sizes.values())
     assert facts.weight_bytes["transformer"] < 0.4 * whole.weight_bytes["transformer"]
@@ -166,7 +169,7 @@ def test_a_family_without_a_loader_is_refused(name, title, tiny_models, tmp_path
     tensors = {key.removeprefix("model.diffusion_model."): each for key, each in single_files.unet(unet).items()}
     file = save(tensors, tmp_path / "x.gguf", "Q8_0", architecture=name)
     with pytest.raises(ModelError) as caught:
-        store.find(str(file), base=str(tiny_models(name)))
+        lookup.find(str(file), base=str(tiny_models(name)))
     assert caught.value.message == f"{file}: diffusers has no GGUF loader for {title}"
 
 
@@ -175,13 +178,13 @@ def pipeline_of(name, root):
 
 
 def test_a_type_that_diffusers_cannot_compute_with_is_refused(file, tiny_models, monkeypatch):
-    monkeypatch.setattr(checkpoint, "_COMPUTED", frozenset(("F32",)))
+    monkeypatch.setattr(single_file, "_COMPUTED", frozenset(("F32",)))
     with pytest.raises(ModelError, match="is quantised as Q8_0, with which diffusers cannot compute"):
         facts_of(file, tiny_models)
 
 
 def test_the_missing_package_is_named(file, tiny_models, monkeypatch):
-    monkeypatch.setattr(checkpoint.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(single_file.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MachineError, match="is GGUF, and the package that reads it is missing") as caught:
         facts_of(file, tiny_models)
     assert caught.value.hint == "pip install 'imggen[gguf]'"

@@ -10,7 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
-from imggen.engine import placement
+from imggen.engine.pipeline import placement
 
 MIB = 2**20
 # What a process has for itself; the rest can be dropped and read from the files again.

@@ -6,9 +6,9 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from imggen.data import drawing, scenes, vocabulary
-from imggen.engine import environment
+from imggen.data.drawn import drawing, scenes, vocabulary
 from imggen.evaluation import referee
+from imggen.host import environment
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "imggen" / "builtin" / "model"

@@ -15,11 +15,14 @@ from PIL import Image
 from recipes import APPLE
 from textures import textured
 
-from imggen.output import audit, keys, metadata, signing, writer
-from imggen.output.keys import Draft
-from imggen.output.means import Journal, Means
-from imggen.plan.marking import MarkingPlan
-from imggen.plan.request import OutputPlan
+from imggen.output import writer
+from imggen.output.governance import audit
+from imggen.output.governance.means import Journal, Means
+from imggen.output.metadata import metadata
+from imggen.output.provenance import keys, signing
+from imggen.output.provenance.keys import Draft
+from imggen.plan.schema.marking import MarkingPlan
+from imggen.plan.schema.request import OutputPlan
 from imggen.tasks import embed
 from imggen.tasks.embed import EmbedRequest
 

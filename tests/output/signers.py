@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from imggen.output import certificates
-from imggen.output.keys import Identity
-from imggen.output.signing import Parent, Statement
+from imggen.output.provenance import certificates
+from imggen.output.provenance.keys import Identity
+from imggen.output.provenance.signing import Parent, Statement
 
 FORMATS = ("png", "jpeg", "webp", "avif", "tiff")
 SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"

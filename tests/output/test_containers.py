@@ -24,8 +24,8 @@ from samples import (
 )
 
 from imggen.errors import RequestError
-from imggen.output import carriers, container, exif, jpeg, png
-from imggen.output.carriers import Changes
+from imggen.output.formats import carriers, container, exif, jpeg, png
+from imggen.output.formats.carriers import Changes
 
 PACKET = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
 BLOCK = exif.merge(None, {"Software": "imggen", "UserComment": "a red apple 🍎"})

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from imggen.errors import EXIT_FAILED, EXIT_REQUEST, ImggenError, RequestError
-from imggen.output import carriers, files
+from imggen.output import files
 from imggen.output.files import Place
+from imggen.output.formats import carriers
 
 
 def names(folder: Path) -> list[str]:

@@ -15,13 +15,16 @@ from samples import picture, pixels, samples, saved
 from textures import textured
 
 from imggen.errors import RequestError
-from imggen.output import encoder, keys, metadata, signing, watermark, writer
-from imggen.output.audit import Entry
-from imggen.output.keys import Draft
-from imggen.output.means import Journal, Means
-from imggen.plan import infotext
-from imggen.plan.marking import MarkingPlan
-from imggen.plan.request import OutputPlan
+from imggen.output import writer
+from imggen.output.formats import encoder
+from imggen.output.governance.audit import Entry
+from imggen.output.governance.means import Journal, Means
+from imggen.output.metadata import infotext, metadata
+from imggen.output.provenance import keys, signing
+from imggen.output.provenance.keys import Draft
+from imggen.output.watermark import watermark
+from imggen.plan.schema.marking import MarkingPlan
+from imggen.plan.schema.request import OutputPlan
 
 WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

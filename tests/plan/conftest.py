@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from imggen.plan import resolve
-from imggen.plan.machine import Accelerator, Machine
-from imggen.plan.request import GeneratePlan, GenerateRequest, ModelFacts
+from imggen.plan.generation import resolve
+from imggen.plan.schema.machine import Accelerator, Machine
+from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts
 
 GIB = 2**30
 

@@ -1,8 +1,8 @@
 import pytest
 
 from imggen.errors import RequestError
-from imggen.output import audit
-from imggen.output.audit import Entry
+from imggen.output.governance import audit
+from imggen.output.governance.audit import Entry
 from imggen.tasks import audit as task
 
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from imggen.engine import loader
+from imggen.engine.pipeline import loader
 from imggen.errors import RequestError
-from imggen.plan.request import GenerateRequest
+from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate
 from tests.tasks.test_families import asked, in_a_folder_with_pictures, made, opened, plain
 from tests.tiny_models import tiny_models

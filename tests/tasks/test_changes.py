@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from imggen.engine import environment, loader
+from imggen.engine.pipeline import loader
 from imggen.errors import ModelError, RequestError
-from imggen.output import metadata
-from imggen.plan.request import GenerateRequest
+from imggen.host import environment
+from imggen.output.metadata import metadata
+from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate
 from tests import tiny_adapters
 from tests.tiny_models import tiny_models

@@ -15,11 +15,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from imggen.cli import lineage
-from imggen.engine import environment, loader, methods, sampler
+from imggen.engine.pipeline import loader
+from imggen.engine.sampling import methods, sampler
 from imggen.errors import CheckError, ModelError, RequestError
-from imggen.output import metadata
-from imggen.plan import catalog, controlnets, samplers
-from imggen.plan.request import GenerateRequest
+from imggen.host import environment
+from imggen.output.metadata import metadata
+from imggen.plan.adapters import controlnets
+from imggen.plan.models import catalog, samplers
+from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate, preprocess
 from tests import tiny_controls, tiny_models
 from tests.tiny_models import tiny_models as tiny_models_fixture

@@ -6,9 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from imggen.engine import conversion, environment, integrity, store
+from imggen.engine.pipeline import conversion
 from imggen.errors import CheckError, MachineError, ModelError, RequestError
-from imggen.plan.request import GenerateRequest
+from imggen.host import environment
+from imggen.plan.schema.request import GenerateRequest
+from imggen.store import integrity, lookup
 from imggen.tasks import convert as task
 from imggen.tasks import generate
 from tests import single_files
@@ -39,10 +41,10 @@ def test_a_model_is_written_anew_in_one_precision_and_is_as_it_says(model, tmp_p
     before, after = load_file(model / UNET), load_file(made.folder / UNET)
     assert before.keys() == after.keys()
     assert all(torch.equal(after[name], each.to(torch.bfloat16)) for name, each in before.items())
-    facts = store.find(str(made.folder))
+    facts = lookup.find(str(made.folder))
     assert set(facts.stored_dtypes.values()) == {"bfloat16"}
     assert facts.record == {"schema": 1, "steps": 2}
-    assert store.licence(facts) == "mit"
+    assert lookup.licence(facts) == "mit"
     assert (made.folder / "LICENSE").read_text() == "MIT"
     assert (made.folder / "README.md").read_text().endswith("the weights are stored in bfloat16.\n")
     assert {each.status for each in integrity.check(made.folder, on_event=lambda _: None)} == {"same"}
@@ -60,7 +62,7 @@ def test_a_policy_refuses_by_licence_and_hash_before_anything_is_written(model, 
     with pytest.raises(CheckError, match="the policy d"):
         convert(model, tmp_path / "new")
     assert not (tmp_path / "new").exists()
-    digest = store.weights_sha256(store.find(str(model)), "bfloat16")
+    digest = lookup.weights_sha256(lookup.find(str(model)), "bfloat16")
     rules.write_text(f'schema = 1\n[models]\nallow = ["sha256:{digest}"]\n')
     assert convert(model, tmp_path / "new").folder == tmp_path / "new"
 
@@ -80,7 +82,7 @@ def test_the_new_folder_draws_what_the_old_one_drew(model, tmp_path):
 
 
 def test_large_components_are_cut_into_files_with_an_index(model, tmp_path):
-    choice = store.files(store.find(str(model)), "float16")["unet"]
+    choice = lookup.files(lookup.find(str(model)), "float16")["unet"]
     tensors = conversion.entries(choice, "float16")
     place = tmp_path / "unet"
     place.mkdir()
@@ -169,7 +171,7 @@ def test_a_single_file_becomes_a_folder_of_the_same_numbers(name, tiny_models, t
         assert all("position_ids" in each for each in before.keys() ^ after.keys())
         assert all(torch.equal(after[each], before[each]) for each in shared)
     assert f"from {file}, with the rest of {tiny_models(name)}" in (made.folder / "README.md").read_text()
-    assert store.find(str(made.folder)).single is None
+    assert lookup.find(str(made.folder)).single is None
     assert {each.status for each in integrity.check(made.folder, on_event=lambda _: None)} == {"same"}
 
 

@@ -3,10 +3,11 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import constants
 
-from imggen.engine import aliases, probe
-from imggen.output import keys, signing
-from imggen.output.keys import Draft
-from imggen.plan.machine import Accelerator
+from imggen.host import probe
+from imggen.output.provenance import keys, signing
+from imggen.output.provenance.keys import Draft
+from imggen.plan.schema.machine import Accelerator
+from imggen.store import aliases
 from imggen.tasks import doctor
 from imggen.tasks.doctor import Finding
 

@@ -8,11 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from imggen.engine import controlnets, environment, loader, sampler, substitution
+from imggen.engine import patching
+from imggen.engine.pipeline import controlnets, loader
+from imggen.engine.sampling import sampler
 from imggen.errors import RequestError
-from imggen.plan import catalog
-from imggen.plan.request import GenerateRequest
-from imggen.tasks import generate, inputs
+from imggen.host import environment
+from imggen.plan.models import catalog
+from imggen.plan.schema.request import GenerateRequest
+from imggen.tasks import generate
+from imggen.tasks.steps import inputs
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
@@ -159,7 +163,7 @@ def test_z_image_omni_looks_in_full_precision_too(tiny_models):
     # Its pipeline hands over pixels of half precision, whatever its autoencoder's is.
     vae = loaded(generate.plan(request).model.folder).vae
     encode = vae.encode
-    with substitution.replaced(vae, encode=lambda pixels: encode(pixels.float())):
+    with patching.replaced(vae, encode=lambda pixels: encode(pixels.float())):
         np.testing.assert_array_equal(picture, plain(generate.plan(request), image=photo))
 
 

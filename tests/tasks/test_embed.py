@@ -10,8 +10,9 @@ from PIL import Image
 from recipes import APPLE
 
 from imggen.errors import ImggenError, RequestError
-from imggen.output import metadata, writer
-from imggen.plan.request import OutputPlan
+from imggen.output import writer
+from imggen.output.metadata import metadata
+from imggen.plan.schema.request import OutputPlan
 from imggen.tasks import embed
 from imggen.tasks.embed import EmbedRequest
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from imggen.engine import environment, loader
+from imggen.engine.pipeline import loader
 from imggen.errors import RequestError
-from imggen.plan import catalog
-from imggen.plan.request import GenerateRequest
+from imggen.host import environment
+from imggen.plan.models import catalog
+from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate
 from tests.tiny_models import tiny_models
 

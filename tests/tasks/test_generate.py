@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from imggen.engine import loader
+from imggen.engine.pipeline import loader
 from imggen.errors import EXIT_FAILED, ImggenError, MachineError, ModelError, PictureError, RequestError
-from imggen.output import metadata, writer
-from imggen.plan.adapter import Adapter
-from imggen.plan.request import GenerateRequest, OutputPlan
+from imggen.output import writer
+from imggen.output.metadata import metadata
+from imggen.plan.schema.adapter import Adapter
+from imggen.plan.schema.request import GenerateRequest, OutputPlan
 from imggen.tasks import generate
 from tests.recipes import APPLE
 from tests.tiny_models import tiny_models

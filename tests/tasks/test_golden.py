@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from imggen.plan.request import GenerateRequest
+from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,7 +10,7 @@ from recipes import APPLE
 
 from imggen.errors import ImggenError, RequestError
 from imggen.output import writer
-from imggen.plan.request import OutputPlan
+from imggen.plan.schema.request import OutputPlan
 from imggen.tasks import inspect
 
 OUTPUT = OutputPlan(template="x", format="png", quality=100, if_exists="auto", metadata="full")

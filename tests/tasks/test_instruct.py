@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from imggen.engine import environment
 from imggen.errors import ModelError, RequestError
-from imggen.plan import resolve
-from imggen.plan.request import GenerateRequest
+from imggen.host import environment
+from imggen.plan.generation import resolve
+from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate
 from tests import single_files
 from tests.tasks.test_families import asked, in_a_folder_with_pictures, made, opened, plain

@@ -13,11 +13,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModelWithProjection, SiglipImageProcessor, SiglipVisionModel
 
-from imggen.engine import environment, loader
+from imggen.engine.pipeline import loader
 from imggen.errors import CheckError, ModelError, RequestError
-from imggen.output import metadata
-from imggen.plan import controlnets, ip_adapters
-from imggen.plan.request import GenerateRequest
+from imggen.host import environment
+from imggen.output.metadata import metadata
+from imggen.plan.adapters import controlnets, ip_adapters
+from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate
 from tests import tiny_adapters, tiny_controls, tiny_loras, tiny_models
 from tests.tiny_models import tiny_models as tiny_models_fixture

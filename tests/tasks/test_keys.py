@@ -9,8 +9,8 @@ import pytest
 from signers import identity, picture, statement
 
 from imggen.errors import ImggenError, MachineError, RequestError
-from imggen.output import keys as store
-from imggen.output import signing
+from imggen.output.provenance import keys as store
+from imggen.output.provenance import signing
 from imggen.tasks import keys
 from imggen.tasks.keys import InitRequest
 

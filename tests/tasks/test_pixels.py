@@ -7,9 +7,10 @@ import torch
 from diffusers.pipelines.deepfloyd_if import IFPipelineOutput
 from PIL import Image
 
-from imggen.engine import environment, loader
+from imggen.engine.pipeline import loader
 from imggen.errors import PictureError, RequestError
-from imggen.plan.request import GenerateRequest
+from imggen.host import environment
+from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate
 from tests.tiny_models import tiny_models
 

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imggen.data import preprocessing
-from imggen.engine import depth, depth_files
-from imggen.engine.weights import Terms
+from imggen.engine.vision import depth
 from imggen.errors import CheckError, MachineError, RequestError
-from imggen.output import metadata, writer
-from imggen.plan import depths
-from imggen.plan.request import OutputPlan
+from imggen.inputs import preprocessing
+from imggen.output import writer
+from imggen.output.metadata import metadata
+from imggen.plan.adapters import depths
+from imggen.plan.schema.request import OutputPlan
+from imggen.store import depth_files
+from imggen.store.weights import Terms
 from imggen.tasks import preprocess
 from tests import tiny_controls
 from tests.recipes import APPLE

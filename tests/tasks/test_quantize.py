@@ -10,10 +10,10 @@ import torch
 from diffusers import FluxTransformer2DModel, TorchAoConfig
 from PIL import Image
 
-from imggen.engine import environment, probe
 from imggen.errors import MachineError, ModelError, RequestError
-from imggen.output import metadata
-from imggen.plan.request import GenerateRequest
+from imggen.host import environment, probe
+from imggen.output.metadata import metadata
+from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate
 from tests.tiny_models import tiny_models
 

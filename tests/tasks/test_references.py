@@ -10,12 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from imggen.engine import environment, loader, sampler
+from imggen.engine.pipeline import loader
+from imggen.engine.sampling import sampler
 from imggen.errors import RequestError
-from imggen.output import metadata
-from imggen.plan import catalog, resolve
-from imggen.plan.request import GenerateRequest
-from imggen.tasks import generate, inputs
+from imggen.host import environment
+from imggen.output.metadata import metadata
+from imggen.plan.generation import resolve
+from imggen.plan.models import catalog
+from imggen.plan.schema.request import GenerateRequest
+from imggen.tasks import generate
+from imggen.tasks.steps import inputs
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]

@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from imggen.engine import environment, loader
+from imggen.engine.pipeline import loader
 from imggen.errors import CheckError, ModelError, RequestError
-from imggen.output import metadata
-from imggen.plan import resolve
-from imggen.plan.request import GenerateRequest
+from imggen.host import environment
+from imggen.output.metadata import metadata
+from imggen.plan.generation import resolve
+from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate, models
 from tests import single_files
 from tests.tiny_models import BUILDERS, tiny_models
@@ -140,7 +141,8 @@ def test_a_policy_holds_for_the_file_and_for_the_base_whose_weights_are_used(tin
 
 def test_a_dry_run_of_a_single_file_imports_no_torch(files, tiny_models):
     code = (
-        "import sys; from imggen.tasks import generate; from imggen.plan.request import GenerateRequest as Request;"
+        "import sys; from imggen.tasks import generate;"
+        "from imggen.plan.schema.request import GenerateRequest as Request;"
         "generate.plan(Request(prompt='x', model=sys.argv[1], base=sys.argv[2], output='-'), fetch=False);"
         "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
     )

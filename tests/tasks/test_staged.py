@@ -14,10 +14,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from imggen.engine import environment, loader, sampler, seamless, store
+from imggen.engine.pipeline import loader
+from imggen.engine.sampling import sampler, seamless
 from imggen.errors import CheckError, ModelError, RequestError
-from imggen.plan import catalog, resolve
-from imggen.plan.request import GenerateRequest
+from imggen.host import environment
+from imggen.plan.generation import resolve
+from imggen.plan.models import catalog
+from imggen.plan.schema.request import GenerateRequest
+from imggen.store import lookup
 from imggen.tasks import convert, generate, library, models
 from tests import tiny_staged
 from tests.hub_server import COMMIT, fake_hub, hub_cache
@@ -171,7 +175,7 @@ def test_the_plan_says_whose_the_steps_are(parts, name, steps, other):
     record = json.loads(resolve.to_json(plan))["model"]
     assert record["base"]["reference"] == str(parts(name)[2])
     assert record["weight_bytes"] > sum(
-        store.read(parts(name)[1], reference="x", source="folder").weight_bytes.values()
+        lookup.read(parts(name)[1], reference="x", source="folder").weight_bytes.values()
     )
 
 
@@ -375,7 +379,7 @@ def test_the_prior_comes_with_its_decoder(parts, published):
 
 def test_a_policy_by_hash_holds_for_each_of_the_two(parts, published, monkeypatch):
     places = parts("kandinsky22")[1:]
-    hashes = [store.weights_sha256(store.read(each, reference="x", source="folder"), "float32") for each in places]
+    hashes = [lookup.weights_sha256(lookup.read(each, reference="x", source="folder"), "float32") for each in places]
     rules = Path("rules.toml").absolute()
     monkeypatch.setenv("IMGGEN_POLICY", str(rules))
     asked = library.Asked(reference="org/decoder", dtype="float32")

@@ -12,11 +12,15 @@ from recipes import APPLE
 from textures import textured
 
 from imggen.errors import CheckError, ImggenError, RequestError
-from imggen.output import audit, container, keys, metadata, signing, writer
-from imggen.output.carriers import Changes
-from imggen.output.keys import Draft
-from imggen.output.means import Means
-from imggen.plan.request import OutputPlan
+from imggen.output import writer
+from imggen.output.formats import container
+from imggen.output.formats.carriers import Changes
+from imggen.output.governance import audit
+from imggen.output.governance.means import Means
+from imggen.output.metadata import metadata
+from imggen.output.provenance import keys, signing
+from imggen.output.provenance.keys import Draft
+from imggen.plan.schema.request import OutputPlan
 from imggen.tasks import embed
 from imggen.tasks.embed import EmbedRequest
 

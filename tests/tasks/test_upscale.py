@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imggen.engine.tiling import Rules
+from imggen.engine.upscaling.tiling import Rules
 from imggen.errors import ImggenError, MachineError, ModelError, PictureError, RequestError
-from imggen.output import metadata
-from imggen.plan.enlargement import UpscaleRequest
-from imggen.tasks import engines
+from imggen.output.metadata import metadata
+from imggen.plan.upscaling.plans import UpscaleRequest
 from imggen.tasks import upscale as task
+from imggen.tasks.steps import engines
 from imggen.tasks.upscale import Enlarged, Failed
-from tests.engine.test_diffusion_upscaler import four_times
+from tests.engine.upscaling.test_diffusion_upscaler import four_times
 
 
 @dataclass

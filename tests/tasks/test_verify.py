@@ -10,12 +10,16 @@ from signers import identity as identity_of
 from textures import textured
 
 from imggen.errors import CheckError, ImggenError, RequestError
-from imggen.output import audit, container, keys, metadata, signing, writer, xmp
-from imggen.output.carriers import Changes
-from imggen.output.keys import Draft
-from imggen.output.means import Journal, Means
-from imggen.plan.marking import MarkingPlan
-from imggen.plan.request import OutputPlan
+from imggen.output import writer
+from imggen.output.formats import container, xmp
+from imggen.output.formats.carriers import Changes
+from imggen.output.governance import audit
+from imggen.output.governance.means import Journal, Means
+from imggen.output.metadata import metadata
+from imggen.output.provenance import keys, signing
+from imggen.output.provenance.keys import Draft
+from imggen.plan.schema.marking import MarkingPlan
+from imggen.plan.schema.request import OutputPlan
 from imggen.tasks import verify
 from imggen.tasks.verify import Unreadable, VerifyRequest
 

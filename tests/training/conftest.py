@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from imggen.training import recipe
+from imggen.plan.training import recipe
 
 BUILTIN = Path(__file__).parents[2] / "presets" / "train" / "builtin-diffusion.toml"
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from imggen.data import scenes
+from imggen.data.drawn import scenes
 from imggen.training import text
 
 MAX_TOKENS = 32

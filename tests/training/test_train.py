@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from imggen.engine import environment
 from imggen.errors import ImggenError, RequestError
+from imggen.host import environment
 from imggen.tasks.train import Trained, train
 from imggen.training.progress import Step
 

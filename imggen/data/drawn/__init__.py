@@ -1,0 +1,1 @@
+"""The pictures that imggen draws itself, with their captions."""

@@ -1,0 +1,1 @@
+"""What is put on a loaded pipeline: LoRAs, embeddings, autoencoders, IP-Adapters."""

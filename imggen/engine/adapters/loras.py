@@ -1,0 +1,345 @@
+"""LoRA: small matrices that are added to those of a model's layers (arXiv 2106.09685)."""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, Final
+
+import diffusers
+import torch
+from diffusers.loaders import FluxLoraLoaderMixin
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file
+from torch import Tensor
+
+from imggen.engine import failures
+from imggen.errors import ModelError
+from imggen.plan.adapters import lora
+from imggen.plan.adapters.lora import DENOISER, Layer, Slot, Slots
+from imggen.plan.models import catalog
+from imggen.plan.schema.adapter import AdapterFacts
+from imggen.plan.schema.request import GeneratePlan
+
+# Which of a layer's tensors diffusers reads under which name; for text encoders it knows an older one only.
+_NEW: Final = {"down": "lora_A.weight", "up": "lora_B.weight", "bias": "lora_B.bias"}
+_OLD: Final = {"down": "lora_linear_layer.down.weight", "up": "lora_linear_layer.up.weight"}
+_KOHYA: Final = {"down": "lora_down.weight", "up": "lora_up.weight", "alpha": "alpha"}
+_MOST_REASON: Final = 300
+
+Place = tuple[str, str]
+"""A layer's component and flat name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A LoRA that was read and fits: under which `name` it is added, and what diffusers is `given`.
+
+    `given` are tensors; None where it is the file, which diffusers then reads with what its header says besides.
+    `weights` are both matrices of each layer, to see that they arrive; `strengths` is by what the file wants a layer's
+    product to be multiplied, times its rank.
+    """
+
+    adapter: AdapterFacts
+    name: str
+    given: dict[str, Tensor] | None
+    weights: Mapping[Place, tuple[Tensor, Tensor]]
+    strengths: Mapping[Place, float]
+
+
+def read(plan: GeneratePlan) -> tuple[Ready, ...] | None:
+    """Return the LoRAs of `plan`, read and held against its model, of which only the headers are read.
+
+    None where those do not tell all layers: see `read_for`. Raise ModelError for one that does not fit, or of which a
+    tensor would come to nothing.
+    """
+    if not any(each.asked.kind == "lora" for each in plan.adapters):
+        return ()
+    if not lora.is_told(plan.model):
+        return None
+    return _read_all(plan, lora.slots(plan.model, catalog.named(plan.family)))
+
+
+def read_for(pipeline: Any, plan: GeneratePlan) -> tuple[Ready, ...]:
+    """Return the LoRAs of `plan`, read and held against the loaded pipeline."""
+    return _read_all(plan, slots(pipeline, plan))
+
+
+def _read_all(plan: GeneratePlan, slots: Slots) -> tuple[Ready, ...]:
+    # In an order of their own, so that the sum is the same in whichever order they were asked for.
+    found = sorted((each for each in plan.adapters if each.asked.kind == "lora"), key=lambda each: each.sha256)
+    return tuple(_read(each, f"lora-{number}", plan, slots) for number, each in enumerate(found, start=1))
+
+
+def slots(pipeline: Any, plan: GeneratePlan) -> Slots:
+    """Return the layers of a loaded pipeline, for a model whose headers do not tell them."""
+    denoiser = catalog.named(plan.family).denoiser
+    return {
+        DENOISER if name == denoiser else name: {
+            lora.flat(inner): Slot(name=inner, shape=shape)
+            for inner, module in component.named_modules()
+            if (shape := _shape(module)) is not None
+        }
+        for name, component in pipeline.components.items()
+        if isinstance(component, torch.nn.Module)
+    }
+
+
+def _shape(module: torch.nn.Module) -> tuple[int, ...] | None:
+    # Not the weight's own: one that is stored smaller has another.
+    if isinstance(module, torch.nn.Linear):
+        return (module.out_features, module.in_features)
+    if isinstance(module, torch.nn.Conv2d):
+        return (module.out_channels, module.in_channels // module.groups, *module.kernel_size)
+    return None
+
+
+def _read(adapter: AdapterFacts, name: str, plan: GeneratePlan, slots: Slots) -> Ready:
+    with _explained(adapter):
+        tensors = _tensors(adapter)
+    if adapter.pickle:
+        adapter = replace(adapter, shapes={each: tuple(tensor.shape) for each, tensor in tensors.items()})
+        lora.check(adapter, plan.model, catalog.named(plan.family))
+    layers = lora.read(adapter.shapes)
+    given, strengths = _renamed(layers, tensors, slots, plan), _strengths(adapter, layers, tensors)
+    if given is None:
+        translated, strengths, weights = _understood(adapter, layers, tensors, plan, slots)
+        own = all(each.style == "diffusers" for each in layers) or not weights
+        given = None if own and not adapter.pickle else _respelt(translated, slots, plan)
+    else:
+        weights = _checked(adapter, plan, given, slots)
+    _check_encoders(adapter, layers, weights)
+    return Ready(adapter=adapter, name=name, given=given, weights=weights, strengths=strengths)
+
+
+def _understood(
+    adapter: AdapterFacts, layers: Iterable[Layer], tensors: Mapping[str, Tensor], plan: GeneratePlan, slots: Slots
+) -> tuple[dict[str, Tensor], dict[Place, float], dict[Place, tuple[Tensor, Tensor]]]:
+    """Return what diffusers makes of the tensors: see `_translated` and `_checked`."""
+    try:
+        with _explained(adapter):
+            translated, strengths = _translated(tensors, plan)
+        return translated, strengths, _checked(adapter, plan, translated, slots)
+    except ModelError:
+        # Its converter for FLUX knows the first names of the layers by kohya's names for the matrices alone.
+        if not issubclass(getattr(diffusers, plan.pipeline), FluxLoraLoaderMixin):
+            raise
+        named = {
+            f"diffusion_model.{each.module}.{_KOHYA[part]}": tensors[name]
+            for each in layers
+            if each.style == "original"
+            for part, name in each.names.items()
+            if part in _KOHYA
+        }
+        if len(named) != len(tensors):
+            raise
+        with _explained(adapter):
+            translated, strengths = _translated(named, plan)
+        return translated, strengths, _checked(adapter, plan, translated, slots)
+
+
+def _tensors(adapter: AdapterFacts) -> dict[str, Tensor]:
+    if not adapter.pickle:
+        found: dict[str, Tensor] = load_file(adapter.files[0])
+        return found
+    held = torch.load(adapter.files[0], map_location="cpu", weights_only=True)
+    inner = held.get("state_dict", held) if isinstance(held, dict) else {}
+    return {str(name): each for name, each in inner.items() if isinstance(each, Tensor)}
+
+
+def _renamed(
+    layers: Iterable[Layer], tensors: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan
+) -> dict[str, Tensor] | None:
+    """Return the tensors in diffusers' names where the model has all layers under names that are only spelt otherwise.
+
+    None where diffusers knows the file's own names, or has to take its layers apart.
+    """
+    listed = list(layers)
+    if all(each.style == "diffusers" and "alpha" not in each.shapes for each in listed):
+        return None
+    if lora.compare(listed, slots).strange:
+        return None
+    if any(not {"down", "up"} <= each.shapes.keys() <= {*_NEW, "alpha"} for each in listed):
+        return None
+    return _spelt(listed, tensors, slots, plan)
+
+
+def _respelt(translated: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan) -> dict[str, Tensor]:
+    """Return what diffusers translated in names that it reads again: it does not read all of its own."""
+    layers = lora.read({name: tuple(each.shape) for name, each in translated.items()})
+    return _spelt(layers, translated, slots, plan) if layers else dict(translated)
+
+
+def _spelt(
+    layers: Iterable[Layer], tensors: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan
+) -> dict[str, Tensor]:
+    denoiser = catalog.named(plan.family).denoiser
+    given: dict[str, Tensor] = {}
+    for each in layers:
+        parts = _NEW if each.component == DENOISER else _OLD
+        component = denoiser if each.component == DENOISER else each.component
+        place = f"{component}.{slots[each.component][each.flat].name}"
+        given |= {f"{place}.{parts[part]}": tensors[name] for part, name in each.names.items() if part in parts}
+    return given
+
+
+def _strengths(adapter: AdapterFacts, layers: Iterable[Layer], tensors: Mapping[str, Tensor]) -> dict[Place, float]:
+    # PEFT writes it into a file of its own, one for all layers.
+    usual = adapter.config.get("lora_alpha")
+    alphas = {
+        (each.component, each.flat): float(tensors[each.names["alpha"]]) if "alpha" in each.names else usual
+        for each in layers
+    }
+    return {place: float(alpha) for place, alpha in alphas.items() if isinstance(alpha, int | float)}
+
+
+def _translated(tensors: Mapping[str, Tensor], plan: GeneratePlan) -> tuple[dict[str, Tensor], dict[Place, float]]:
+    """Return the tensors as diffusers translates them, and the strengths that it does not multiply into them."""
+    pipeline_class = getattr(diffusers, plan.pipeline)
+    options: dict[str, Any] = {}
+    if "return_alphas" in inspect.signature(pipeline_class.lora_state_dict).parameters:
+        options["return_alphas"] = True
+    unet = plan.model.configs.get("unet")
+    if unet is not None:
+        options["unet_config"] = SimpleNamespace(**unet)
+    found = pipeline_class.lora_state_dict(dict(tensors), **options)
+    translated, alphas = found if isinstance(found, tuple) else (found, None)
+    return translated, {lora.strength_of(name): float(each) for name, each in (alphas or {}).items()}
+
+
+def _checked(
+    adapter: AdapterFacts, plan: GeneratePlan, translated: Mapping[str, Tensor], slots: Slots
+) -> dict[Place, tuple[Tensor, Tensor]]:
+    """Return the matrices by layer; raise ModelError where one of them has no layer that is there and takes it."""
+    layers = lora.read({name: tuple(each.shape) for name, each in translated.items()})
+    if any("lokr" in each.shapes for each in layers):
+        return {}
+    loadable = _loadable(plan)
+    fit = lora.compare(layers, {name: each for name, each in slots.items() if name in loadable})
+    if fit.strange or fit.misfit is not None:
+        raise lora.unfit(adapter, plan.model, layers, fit)
+    lost = sorted(translated.keys() - {name for each in layers for name in each.names.values()})
+    if lost:
+        raise ModelError(
+            f"--lora {adapter.asked.reference} holds more than a LoRA, which diffusers would leave out: {lost[0]}"
+            + (f" and {len(lost) - 1} more" if len(lost) > 1 else ""),
+            hint="look for the same as a plain LoRA",
+        )
+    return {
+        (each.component, each.flat): (translated[each.names["down"]], translated[each.names["up"]]) for each in layers
+    }
+
+
+def _check_encoders(adapter: AdapterFacts, layers: Iterable[Layer], kept: Iterable[Place]) -> None:
+    """Raise ModelError where diffusers' translation drops a text encoder's layers."""
+    lost = {each.component for each in layers} - {component for component, _ in kept} - {DENOISER}
+    if lost and kept:
+        raise ModelError(
+            f"--lora {adapter.asked.reference} also changes the {min(lost)}, to which diffusers adds no LoRA",
+            hint="look for the same without its text encoder",
+        )
+
+
+def _loadable(plan: GeneratePlan) -> tuple[str, ...]:
+    """Return the components that the pipeline adds LoRAs to."""
+    denoiser = catalog.named(plan.family).denoiser
+    names = getattr(diffusers, plan.pipeline)._lora_loadable_modules  # noqa: SLF001 - diffusers says it nowhere else
+    return tuple(DENOISER if each == denoiser else each for each in names)
+
+
+def add(pipeline: Any, loras: Iterable[Ready]) -> None:
+    """Give `pipeline` the LoRAs, each at its scale; where one cannot be added, it keeps none of them.
+
+    Do this before the pipeline is placed on its device.
+    """
+    listed = list(loras)
+    if not listed:
+        return
+    try:
+        for each in listed:
+            _add(pipeline, each)
+        names = [each.name for each in listed]
+        with _explained(listed[-1].adapter):
+            pipeline.set_adapters(names, adapter_weights=[each.adapter.asked.scale for each in listed])
+        _check_active(pipeline, listed)
+    except BaseException:
+        # One that does not fit leaves its half behind.
+        pipeline.unload_lora_weights()
+        raise
+
+
+def _add(pipeline: Any, ready: Ready) -> None:
+    file = ready.adapter.files[0]
+    with _explained(ready.adapter):
+        if ready.given is not None:
+            pipeline.load_lora_weights(dict(ready.given), adapter_name=ready.name)
+        else:
+            pipeline.load_lora_weights(
+                str(file.parent),
+                weight_name=file.name,
+                adapter_name=ready.name,
+                use_safetensors=True,
+                local_files_only=True,
+            )
+    for place, layer in _layers(pipeline, ready.name):
+        _settle(ready, place, layer)
+
+
+def _layers(pipeline: Any, name: str) -> Iterator[tuple[Place, BaseTunerLayer]]:
+    """Yield the layers of the pipeline that a LoRA of this name changes."""
+    for component, module in pipeline.components.items():
+        if isinstance(module, torch.nn.Module):
+            kind = DENOISER if component in ("unet", "transformer") else component
+            for inner, layer in module.named_modules():
+                if isinstance(layer, BaseTunerLayer) and name in getattr(layer, "lora_A", {}):
+                    yield (kind, lora.flat(inner)), layer
+
+
+def _settle(ready: Ready, place: Place, layer: Any) -> None:
+    """Bring a layer's matrices to the dtype of its own, and its strength to what the file says.
+
+    diffusers 0.42 loses the strengths of attention layers and of text encoders where they are not all the same.
+    """
+    dtype = _dtype(layer.get_base_layer())
+    if dtype is not None:
+        for part in (layer.lora_A, layer.lora_B):
+            part[ready.name].to(dtype)
+    strength = ready.strengths.get(place)
+    if strength is not None:
+        layer.lora_alpha[ready.name] = strength
+        layer.set_scale(ready.name, 1.0)
+
+
+def _dtype(layer: torch.nn.Module) -> torch.dtype | None:
+    weight = getattr(layer, "weight", None)
+    return weight.dtype if isinstance(weight, Tensor) and weight.dtype.is_floating_point else None
+
+
+def _check_active(pipeline: Any, loras: Iterable[Ready]) -> None:
+    """Raise ModelError where a LoRA that was added does not change each of its layers: diffusers only logs that."""
+    active = set(pipeline.get_active_adapters())
+    for each in loras:
+        layers = dict(_layers(pipeline, each.name))
+        lost = [place for place, pair in each.weights.items() if not _holds(layers.get(place), each.name, pair)]
+        if each.name not in active or not layers or lost:
+            told = f": {lost[0][1]} of its {lost[0][0]} is unchanged" if lost else ""
+            raise ModelError(f"--lora {each.adapter.asked.reference} was not added to the model{told}")
+
+
+def _holds(layer: Any, name: str, pair: tuple[Tensor, Tensor]) -> bool:
+    if layer is None:
+        return False
+    held = (layer.lora_A[name].weight, layer.lora_B[name].weight)
+    return all(torch.equal(one.detach(), other.to(one.dtype)) for one, other in zip(held, pair, strict=True))
+
+
+@contextmanager
+def _explained(adapter: AdapterFacts) -> Iterator[None]:
+    try:
+        yield
+    except (*failures.MODEL_FAULTS, LookupError, AssertionError) as error:
+        if failures.is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:_MOST_REASON]
+        raise ModelError(f"--lora {adapter.asked.reference} cannot be added: {reason}") from error

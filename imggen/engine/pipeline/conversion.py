@@ -1,0 +1,228 @@
+"""A component's weights written anew in one precision, tensor by tensor, so that memory never holds more than one."""
+
+import hashlib
+import importlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import torch
+from torch import Tensor
+
+from imggen.engine import failures
+from imggen.engine.pipeline import checkpoint_loader
+from imggen.engine.precision import TORCH_DTYPES
+from imggen.errors import ModelError
+from imggen.plan.schema.machine import Dtype
+from imggen.plan.schema.request import GeneratePlan
+from imggen.store import weights
+
+SHARD_BYTES: Final = 5_000_000_000
+"""The most bytes of tensors in one file: what diffusers and transformers write, and what other programs expect."""
+
+_KINDS: Final[dict[Dtype, str]] = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+_FLOATS: Final = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_STORED: Final = {
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+_TORCH: Final = _FLOATS | _STORED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A tensor that is to be written: where it comes from, its shape, and how it is stored."""
+
+    name: str
+    source: Path
+    shape: tuple[int, ...]
+    kind: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A file that was written, and the SHA-256 of what should be in it."""
+
+    path: Path
+    sha256: str
+
+
+def entries(choice: weights.Choice, dtype: Dtype) -> list[Entry]:
+    """Return the tensors of a component as they will be stored: real numbers in `dtype`, whole numbers as they are.
+
+    Raise ModelError for kinds of numbers that mean nothing without a scale beside them.
+    """
+    found = []
+    for path in choice.files:
+        for name, (kind, shape) in _stored(path, pickle=choice.pickle).items():
+            if kind not in _TORCH:
+                raise ModelError(
+                    f"{path}: {name} is stored as {kind}, which is no plain number",
+                    hint="convert the model it came from",
+                )
+            wanted = _KINDS[dtype] if kind in _FLOATS else kind
+            size = math.prod(shape) * weights.DTYPE_BYTES[wanted]
+            found.append(Entry(name=name, source=path, shape=shape, kind=wanted, size=size))
+    return sorted(found, key=lambda each: each.name)
+
+
+def _stored(path: Path, *, pickle: bool) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+    if pickle:
+        kinds = {dtype: kind for kind, dtype in _TORCH.items()}
+        tensors = _unpickled(path)
+        return {name: (kinds.get(each.dtype, str(each.dtype)), tuple(each.shape)) for name, each in tensors.items()}
+    header = weights.read_header(path)
+    return {name: (kind, header.shapes[name]) for name, kind in header.dtypes.items()}
+
+
+def _unpickled(path: Path) -> dict[str, Tensor]:
+    found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    found = found.get("state_dict", found) if isinstance(found, dict) else found
+    if not isinstance(found, dict) or not all(isinstance(each, Tensor) for each in found.values()):
+        raise ModelError(f"{path} is no table of tensors")
+    return found
+
+
+def shards(tensors: Sequence[Entry], *, most: int = SHARD_BYTES) -> list[list[Entry]]:
+    """Return the tensors in the files that they go to: in their order, no file above `most` bytes if it can be."""
+    found: list[list[Entry]] = [[]]
+    size = 0
+    for each in tensors:
+        if found[-1] and size + each.size > most:
+            found.append([])
+            size = 0
+        found[-1].append(each)
+        size += each.size
+    return found
+
+
+def write(
+    folder: Path, stem: str, tensors: Sequence[Entry], *, tell: Callable[[int], None], most: int = SHARD_BYTES
+) -> list[Written]:
+    """Write a component's weights into `folder` as safetensors, with an index where there are several files.
+
+    `tell` hears the bytes of each tensor that is written. Raise ModelError where a number is too large for its place.
+    """
+    parts = shards(tensors, most=most)
+    names = [_file_name(stem, number, len(parts)) for number in range(1, len(parts) + 1)]
+    written = [_write(folder / name, part, tell) for name, part in zip(names, parts, strict=True)]
+    if len(parts) > 1:
+        weight_map = {each.name: name for name, part in zip(names, parts, strict=True) for each in part}
+        index = {"metadata": {"total_size": sum(each.size for each in tensors)}, "weight_map": weight_map}
+        (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+    return written
+
+
+def _file_name(stem: str, number: int, count: int) -> str:
+    return f"{stem}.safetensors" if count == 1 else f"{stem}-{number:05d}-of-{count:05d}.safetensors"
+
+
+def _write(path: Path, tensors: Sequence[Entry], tell: Callable[[int], None]) -> Written:
+    digest = hashlib.sha256()
+    with path.open("wb") as out:
+        _put(out, digest, _header(tensors))
+        for each, tensor in _read(tensors):
+            _put(out, digest, _bytes(each, tensor))
+            tell(each.size)
+        out.flush()
+        os.fsync(out.fileno())
+    return Written(path=path, sha256=digest.hexdigest())
+
+
+def _put(out: BinaryIO, digest: Any, data: bytes | memoryview) -> None:
+    out.write(data)
+    digest.update(data)
+
+
+def _header(tensors: Sequence[Entry]) -> bytes:
+    table: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for each in tensors:
+        table[each.name] = {"dtype": each.kind, "shape": list(each.shape), "data_offsets": [start, start + each.size]}
+        start += each.size
+    text = json.dumps(table, separators=(",", ":")).encode()
+    # The format wants the tensors to begin at a multiple of eight.
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _read(tensors: Sequence[Entry]) -> Iterator[tuple[Entry, Tensor]]:
+    """Yield the tensors, each read when it is wanted; not mapped, as what was read of a map counts as taken."""
+    with ExitStack() as stack:
+        opened: dict[Path, Callable[[str], Tensor]] = {}
+        for each in tensors:
+            if each.source not in opened:
+                safe = each.source.suffix == ".safetensors"
+                opened[each.source] = _safe(each.source, stack) if safe else _unpickled(each.source).__getitem__
+            yield each, opened[each.source](each.name)
+
+
+def _safe(path: Path, stack: ExitStack) -> Callable[[str], Tensor]:
+    header = weights.read_header(path)
+    file = stack.enter_context(path.open("rb"))
+    start = path.stat().st_size - header.tensor_bytes
+
+    def read(name: str) -> Tensor:
+        dtype, shape = _TORCH[header.dtypes[name]], header.shapes[name]
+        if not header.sizes[name]:
+            return torch.empty(shape, dtype=dtype)
+        file.seek(start + header.begins[name])
+        data = bytearray(header.sizes[name])
+        file.readinto(data)
+        return torch.frombuffer(data, dtype=dtype).reshape(shape)
+
+    return read
+
+
+def save_part(plan: GeneratePlan, name: str, folder: Path) -> list[Written]:
+    """Write a component of the plan's single file into `folder`, in the plan's dtype and under its library's names.
+
+    All of the component is in memory meanwhile, as only its library knows how the names of two formats belong together.
+    """
+    library, class_name = plan.model.components[name]
+    dtype = TORCH_DTYPES[plan.dtype]
+    # In the precision that it is stored in or a wider one, so that what does not fit is seen.
+    wide = replace(plan, dtype="float32" if plan.dtype == "float16" else plan.dtype)
+    with failures.explained(plan, f"{name} ({class_name})"):
+        component_class = getattr(importlib.import_module(library), class_name)
+        module = checkpoint_loader.component(wide, name, component_class)
+    for each, tensor in module.state_dict().items():
+        _check_range(f"{name}: {each}", tensor, dtype)
+    module.to(dtype).save_pretrained(str(folder), safe_serialization=True, max_shard_size=SHARD_BYTES)
+    files = sorted(folder.glob("*.safetensors"))
+    return [Written(path=each, sha256=_hashed(each)) for each in files]
+
+
+def _hashed(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _bytes(entry: Entry, tensor: Tensor) -> memoryview:
+    wanted = _TORCH[entry.kind]
+    if not tensor.is_floating_point() or tensor.dtype == wanted:
+        return _view(tensor)
+    _check_range(f"{entry.source.parent.name}: {entry.name}", tensor, wanted)
+    return _view(tensor.to(wanted))
+
+
+def _check_range(what: str, tensor: Tensor, dtype: torch.dtype) -> None:
+    """Raise ModelError where a number of `tensor` would become infinite in `dtype`."""
+    if dtype != torch.float16 or not tensor.is_floating_point():
+        return
+    if not bool(torch.isfinite(tensor.to(dtype)).all()) and bool(torch.isfinite(tensor).all()):
+        largest = float(tensor.abs().max())
+        raise ModelError(f"{what} holds {largest:,.0f}, and float16 ends at 65,504", hint="--dtype bfloat16")
+
+
+def _view(tensor: Tensor) -> memoryview:
+    flat = tensor.contiguous().reshape(-1)
+    # numpy's arrays are buffers, whatever their types say.
+    view: Any = flat.view(torch.uint8).numpy() if flat.numel() else b""
+    return memoryview(view)

@@ -1,0 +1,1 @@
+"""From a loaded pipeline to pictures: samplers, methods, prompt weighting, tiling."""

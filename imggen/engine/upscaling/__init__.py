@@ -1,0 +1,1 @@
+"""Upscalers: their files, their networks, and the tiles they are run in."""

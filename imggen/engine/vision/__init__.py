@@ -1,0 +1,1 @@
+"""Networks that look at pictures to tell what is in them."""

@@ -1,0 +1,1 @@
+"""Users' pictures: opened, checked and brought to the pixels that the plan wants."""

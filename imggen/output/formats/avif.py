@@ -1,0 +1,401 @@
+"""AVIF files (AV1 Image File Format 1.1): read and replace Exif and XMP, leave what is coded alone.
+
+Metadata goes into a last `mdat` box of its own. What stands behind a `meta` box that grew has moved, and so have the
+places that the file tells of it.
+"""
+
+import hashlib
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from imggen.errors import RequestError
+from imggen.output.formats import heif, isobmff, spans
+from imggen.output.formats.carriers import MAX_TEXT_BYTES, Carriers, Changes, Picture, check_size
+from imggen.output.formats.heif import CHUNK_PLACES, FULL_HEADER, IN_FILE, IN_META, XMP_TYPE, File, Item, Meta
+from imggen.output.formats.isobmff import Box, Cursor
+from imggen.output.formats.spans import Span
+
+_BRANDS = frozenset((b"avif", b"avis"))
+_HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
+_C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+_EXIF_PREFIX = b"Exif\0\0"
+_TIFF_HEADERS = (b"II*\0", b"MM\0*")
+# Items that decode to no pixels.
+_SAYING = frozenset((b"Exif", b"mime", b"uri "))
+# Boxes that tell no places in the file, or whose places are known to `replace`.
+_MOVABLE = frozenset((b"ftyp", b"meta", b"moov", b"mdat", b"free", b"skip", b"uuid", b"jumb", b"pdin"))
+_PLACE_BYTES = 4
+_HEADER_BYTES = 8
+_WIDEST_NUMBER = 0xFFFF
+_MOST_OVERLAP = 2
+
+
+def is_avif(data: bytes) -> bool:
+    """Return whether the file begins as an AVIF does."""
+    return bool(_brands(data) & _BRANDS)
+
+
+def is_heic(data: bytes) -> bool:
+    """Return whether the file begins as another picture in the same frame does, HEIC most of all."""
+    return not is_avif(data) and bool(_brands(data) & _HEIC_BRANDS)
+
+
+def read(data: bytes) -> Picture:
+    """Return what the file's items say; raise RequestError where they are damaged."""
+    file = heif.parse(data)
+    width, height = _size(file)
+    check_size(width, height)
+    exifs, packets = (_of_primary(file.meta, _saying(file, role)) for role in ("exif", "xmp"))
+    return Picture(
+        format="avif",
+        width=width,
+        height=height,
+        animated=data[8:12] == b"avis" and bool(file.tracks),
+        image_sha256=_image_hash(file),
+        carriers=Carriers(
+            exif=_exif_block(_content(data, exifs[0])) if exifs else None,
+            xmp=_content(data, packets[0]) if packets else None,
+        ),
+        signed=any(_is_manifest(data, each) for each in file.boxes),
+        notes=tuple(_notes(file, {"Exif": len(exifs), "XMP": len(packets)})),
+    )
+
+
+def replace(data: bytes, changes: Changes) -> bytes:
+    """Return the file with Exif and XMP in a last `mdat` box, linked to the picture, and everything else as it was.
+
+    What was there before goes: the bytes of other programs' metadata become zeros. Raises RequestError where that would
+    not be safe: boxes that imggen does not know may tell of places, and metadata may share its bytes with the picture.
+    """
+    new = {"exif": changes.exif, "xmp": changes.xmp}
+    if "manifest" in changes.dropped:
+        data = _unsigned(data)
+    if all(each is None for each in new.values()):
+        return data
+    file = heif.parse(data)
+    _check_movable(file)
+    tail = _tail(file)
+    told: dict[str, bytes] = {}
+    gone: list[Item] = []
+    for role, block in new.items():
+        held = _saying(file, role)
+        if block is not None:
+            told |= {role: b"\0\0\0\0" + block if role == "exif" else block} if block else {}
+            gone += held
+        elif tail and any(_is_within(each, tail) for each in held):
+            told[role] = _content(data, held[0])
+            gone += held
+    return _rewritten(file, told, gone, tail)
+
+
+def _unsigned(data: bytes) -> bytes:
+    """Return the file with zeros in place of its C2PA manifest, so that nothing moves."""
+    bare = bytearray(data)
+    file = heif.parse(data)
+    held = spans.hold(_spans_but(file, ()))
+    for each in file.boxes:
+        if _is_manifest(data, each):
+            if held.touches((each.start, each.end)):
+                raise RequestError("the AVIF keeps its picture in its manifest; it is left as it is")
+            bare[each.start + 4 : each.start + 8] = b"free"
+            bare[each.body : each.end] = bytes(each.end - each.body)
+    return bytes(bare)
+
+
+def _saying(file: File, role: str) -> list[Item]:
+    return [each for each in file.meta.items.values() if each.role == role]
+
+
+def _brands(data: bytes) -> frozenset[bytes]:
+    if data[4:8] != b"ftyp":
+        return frozenset()
+    size = min(int.from_bytes(data[:4]), len(data), 1024)
+    return frozenset((data[8:12], *(data[at : at + 4] for at in range(16, size - 3, 4))))
+
+
+def _size(file: File) -> tuple[int, int]:
+    for index in file.meta.associations.get(file.meta.primary, ()):
+        box = _property(file.meta, index)
+        if box is not None and box.name == b"ispe":
+            cursor = Cursor(file.data, box)
+            cursor.full()
+            return cursor.number(4), cursor.number(4)
+    raise RequestError("the AVIF does not say how large its picture is")
+
+
+def _property(meta: Meta, index: int) -> Box | None:
+    if index > len(meta.properties):
+        raise RequestError(f"the AVIF's item has a property {index}, of {len(meta.properties)}")
+    return meta.properties[index - 1] if index else None
+
+
+def _of_primary(meta: Meta, told: list[Item]) -> list[Item]:
+    """Return the items with those that describe the picture itself at the front."""
+    describing = {source for kind, source, targets in meta.references if kind == b"cdsc" and meta.primary in targets}
+    return sorted(told, key=lambda each: each.number not in describing)
+
+
+def _content(data: bytes, item: Item) -> bytes:
+    if sum(end - start for start, end in item.spans) > MAX_TEXT_BYTES:
+        raise RequestError(f"the AVIF's metadata is longer than the {MAX_TEXT_BYTES:,} bytes that are read")
+    return b"".join(data[start:end] for start, end in item.spans)
+
+
+def _exif_block(payload: bytes) -> bytes:
+    # Four bytes tell how far behind them the block begins; some writers put a JPEG's prefix there and count it or not.
+    block = payload[4 + int.from_bytes(payload[:4]) :]
+    return block if block.startswith(_TIFF_HEADERS) else payload[4:].removeprefix(_EXIF_PREFIX)
+
+
+def _is_manifest(data: bytes, box: Box) -> bool:
+    return box.name == b"jumb" or (box.name == b"uuid" and data.startswith(_C2PA, box.body, box.end))
+
+
+def _notes(file: File, counts: Mapping[str, int]) -> Iterator[str]:
+    for what, count in counts.items():
+        if count > 1:
+            yield f"the AVIF has {count} {what} items; the first that describes the picture is read"
+    names = {
+        box.name
+        for index in file.meta.associations.get(file.meta.primary, ())
+        if (box := _property(file.meta, index)) is not None
+    }
+    if names & {b"irot", b"imir"}:
+        yield "the AVIF is turned or mirrored where it is shown"
+
+
+def _image_hash(file: File) -> str:
+    digest = hashlib.sha256()
+    known: dict[Span, bytes] = {}
+    budget = _MOST_OVERLAP * len(file.data)
+    for piece in _coded(file):
+        if isinstance(piece, bytes):
+            digest.update(piece)
+            continue
+        if piece not in known:
+            start, end = piece
+            budget -= end - start
+            if budget < 0:
+                raise RequestError("the AVIF's items lie over one another many times")
+            known[piece] = hashlib.sha256(memoryview(file.data)[start:end]).digest()
+        digest.update(known[piece])
+    return digest.hexdigest()
+
+
+def _coded(file: File) -> Iterator[bytes | Span]:
+    """Yield what decides the pixels: items with their properties and relations, and an animation's samples."""
+    meta = file.meta
+    relations: dict[int, list[bytes]] = {}
+    for kind, source, targets in meta.references:
+        relations.setdefault(source, []).append(kind + struct.pack(f">{len(targets)}I", *targets))
+    yield struct.pack(">I", meta.primary)
+    for number, item in sorted(meta.items.items()):
+        if item.kind in _SAYING or not (item.kind or item.spans):
+            continue
+        yield struct.pack(">I", number) + item.kind
+        for index in meta.associations.get(number, ()):
+            box = _property(meta, index)
+            if box is not None:
+                yield box.start, box.end
+        yield from relations.get(number, ())
+        yield from item.spans
+    for track in file.tracks:
+        yield from ((each.start, each.end) for each in track.tables)
+        yield from track.spans
+
+
+def _check_movable(file: File) -> None:
+    odd = [each for each in file.boxes if each.name not in _MOVABLE]
+    if file.movie is not None:
+        inner = isobmff.inside(file.data, file.movie)
+        odd += [each for each in inner if each.name in (b"mvex", b"meta")]
+        for track in (each for each in inner if each.name == b"trak"):
+            odd += [each for each in isobmff.inside(file.data, track) if each.name == b"meta"]
+    odd += [each for track in file.tracks for each in track.tables if each.name == b"saio"]
+    if odd:
+        raise RequestError(f"the AVIF has a box {odd[0].shown}, which may tell of places that a change would move")
+    starts = [each.start for each in file.boxes]
+    for start, end in _spans_but(file, ()):
+        home = file.boxes[bisect_right(starts, start) - 1]
+        if start < end and (start < home.body or end > home.end or home is file.movie):
+            raise RequestError("the AVIF keeps its picture where its structure is; it is left as it is")
+
+
+def _tail(file: File) -> Box | None:
+    """Return the last box where it holds metadata and nothing else, as `replace` leaves it."""
+    last = file.boxes[-1]
+    if last.name != b"mdat":
+        return None
+    within = [each for each in file.meta.items.values() if each.role and _is_within(each, last)]
+    told = sorted(span for each in within for span in each.spans)
+    reached = last.body
+    for start, end in told:
+        if start != reached:
+            return None
+        reached = end
+    others = _spans_but(file, {each.number for each in within})
+    if not told or reached != last.end or any(end > last.body for _, end in others):
+        return None
+    return last
+
+
+def _is_within(item: Item, box: Box) -> bool:
+    return bool(item.spans) and all(box.body <= start <= end <= box.end for start, end in item.spans)
+
+
+def _spans_but(file: File, numbers: Iterable[int]) -> list[Span]:
+    left_out = frozenset(numbers)
+    held = [span for number, each in file.meta.items.items() if number not in left_out for span in each.spans]
+    return held + [span for track in file.tracks for span in track.spans]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Edit:
+    """A file on its way to new metadata: what stays, what is told, and under which numbers."""
+
+    file: File
+    data: bytes
+    kept: tuple[Item, ...]
+    told: Mapping[str, bytes]
+    numbers: Mapping[str, int]
+
+
+def _rewritten(file: File, told: Mapping[str, bytes], gone: Iterable[Item], tail: Box | None) -> bytes:
+    gone = list(gone)
+    numbers = {each.number for each in gone}
+    data = _blanked(file, [each for each in gone if tail is None or not _is_within(each, tail)], numbers)
+    kept = tuple(each for number, each in sorted(file.meta.items.items()) if number not in numbers)
+    told_of = (number for _, source, targets in file.meta.references if source not in numbers for number in targets)
+    first = max((*(each.number for each in kept), *told_of, 0)) + 1
+    if first + len(told) > _WIDEST_NUMBER:
+        raise RequestError(f"the AVIF has an item {first - 1}, so that no number is left for metadata")
+    named = {role: first + at for at, role in enumerate(told)}
+    edit = _Edit(file=file, data=data, kept=kept, told=told, numbers=named)
+    growth = len(_new_meta(edit, growth=0, place=0)) - (file.meta.box.end - file.meta.box.start)
+    end = (tail.start if tail else len(data)) + growth
+    pieces = [piece for each in file.boxes if each is not tail for piece in _piece(edit, each, growth, end)]
+    return b"".join([*pieces, *([isobmff.frame(b"mdat", *told.values())] if told else [])])
+
+
+def _piece(edit: _Edit, box: Box, growth: int, end: int) -> Iterator[bytes | memoryview]:
+    view = memoryview(edit.data)
+    if box is edit.file.meta.box:
+        yield _new_meta(edit, growth=growth, place=end + _HEADER_BYTES)
+    elif box is edit.file.movie:
+        yield _new_movie(edit.file, box, growth)
+    elif edit.data.startswith(b"\0" * 4, box.start):
+        # A size that was left open must be told now that something follows.
+        yield isobmff.frame(box.name, view[box.body : box.end])
+    else:
+        yield view[box.start : box.end]
+
+
+def _blanked(file: File, gone: Iterable[Item], numbers: Iterable[int]) -> bytes:
+    blanks = [span for each in gone for span in each.spans if span[0] < span[1]]
+    if not blanks:
+        return file.data
+    held = spans.hold(_spans_but(file, numbers))
+    idat = file.meta.child(b"idat")
+    homes = [each for each in (*file.boxes, idat) if each is not None and each.name in (b"mdat", b"idat")]
+    data = bytearray(file.data)
+    for start, end in blanks:
+        if held.touches((start, end)):
+            raise RequestError("the AVIF's metadata lies over the picture; it is left as it is")
+        if not any(each.body <= start and end <= each.end for each in homes):
+            raise RequestError("the AVIF's metadata lies over the file's own structure; it is left as it is")
+        data[start:end] = bytes(end - start)
+    return bytes(data)
+
+
+def _new_meta(edit: _Edit, *, growth: int, place: int) -> bytes:
+    """Return the `meta` box with the kept items and the new ones, whose bytes begin at `place` one behind the other."""
+    meta = edit.file.meta
+    new = {
+        b"iinf": _new_names(edit),
+        b"iloc": _new_places(edit, growth, place),
+        b"iref": _new_references(edit),
+    }
+    body = [edit.data[meta.box.body : meta.box.body + FULL_HEADER]]
+    for each in meta.children:
+        body.append(new.get(each.name) or each.whole(edit.data))
+        if each.name == b"iinf" and meta.child(b"iref") is None:
+            body.append(new[b"iref"])
+    return isobmff.frame(b"meta", *body)
+
+
+def _new_names(edit: _Edit) -> bytes:
+    box = edit.file.meta.names
+    staying = {each.number for each in edit.kept}
+    cursor = Cursor(edit.file.data, box)
+    version, flags = cursor.full()
+    cursor.number(4 if version else 2)
+    pairs = zip(cursor.boxes(), heif.named(edit.file.data, box), strict=True)
+    rows = [each.whole(edit.file.data) for each, item in pairs if item.number in staying]
+    for role, number in edit.numbers.items():
+        kind = b"Exif\0" if role == "exif" else b"mime\0" + XMP_TYPE + b"\0"
+        rows.append(isobmff.frame(b"infe", struct.pack(">IHH", 2 << 24, number, 0), kind))
+    head = struct.pack(">II" if version else ">IH", version << 24 | flags, len(rows))
+    return isobmff.frame(b"iinf", head, *rows)
+
+
+def _new_places(edit: _Edit, growth: int, place: int) -> bytes:
+    idat = edit.file.meta.child(b"idat")
+    version = 1 if any(each.method for each in edit.kept) else 0
+    rows = []
+    for each in edit.kept:
+        base = idat.body if each.method == IN_META and idat else None
+        pieces = [
+            (start - base if base is not None else _moved(edit.file, start, end, growth), end - start)
+            for start, end in each.spans
+        ]
+        if pieces:
+            rows.append(_location(each.number, each.method if version else None, pieces))
+    for role, number in edit.numbers.items():
+        rows.append(_location(number, IN_FILE if version else None, [(place, len(edit.told[role]))]))
+        place += len(edit.told[role])
+    sizes = _PLACE_BYTES << 12 | _PLACE_BYTES << 8
+    return isobmff.frame(b"iloc", struct.pack(">IHH", version << 24, sizes, len(rows)), *rows)
+
+
+def _location(number: int, method: int | None, places: list[tuple[int, int]]) -> bytes:
+    how = b"" if method is None else struct.pack(">H", method)
+    pieces = b"".join(struct.pack(">II", *each) for each in places)
+    return struct.pack(">H", number) + how + struct.pack(">HH", 0, len(places)) + pieces
+
+
+def _moved(file: File, start: int, end: int, growth: int) -> int:
+    box = file.meta.box
+    if start < box.end and end > box.start:
+        raise RequestError("the AVIF keeps its picture where its structure is; it is left as it is")
+    return start + growth if start >= box.end else start
+
+
+def _new_references(edit: _Edit) -> bytes:
+    meta = edit.file.meta
+    box = meta.child(b"iref")
+    version = edit.file.data[box.body] if box else 0
+    code = "I" if version else "H"
+    gone = meta.items.keys() - {each.number for each in edit.kept}
+    rows = [
+        (kind, source, tuple(each for each in targets if each not in gone))
+        for kind, source, targets in meta.references
+        if source not in gone
+    ]
+    rows += [(b"cdsc", number, (meta.primary,)) for number in edit.numbers.values()]
+    framed = (
+        isobmff.frame(kind, struct.pack(f">{code}H{len(targets)}{code}", source, len(targets), *targets))
+        for kind, source, targets in rows
+    )
+    return isobmff.frame(b"iref", struct.pack(">I", version << 24), *framed)
+
+
+def _new_movie(file: File, movie: Box, growth: int) -> bytes:
+    changed = bytearray(movie.whole(file.data))
+    for track in file.tracks:
+        for box in track.places:
+            code = "I" if CHUNK_PLACES[box.name] == _PLACE_BYTES else "Q"
+            places = [_moved(file, place, place + 1, growth) for place in heif.chunk_places(file.data, box)]
+            struct.pack_into(f">{len(places)}{code}", changed, box.body + 8 - movie.start, *places)
+    return bytes(changed)

@@ -1,0 +1,214 @@
+"""JPEG files as segments (ITU-T T.81): read and replace Exif and XMP, leave every other byte alone."""
+
+import hashlib
+import re
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from imggen.errors import RequestError
+from imggen.output.formats.carriers import MAX_PARTS, Carriers, Changes, Droppable, Picture, check_size
+
+SIGNATURE = b"\xff\xd8\xff"
+EXIF_PREFIX = b"Exif\0\0"
+_EXTENDED_PREFIX = b"http://ns.adobe.com/xmp/extension/\0"
+XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
+MAX_PAYLOAD = 65_533
+MAX_EXIF_BYTES = MAX_PAYLOAD - len(EXIF_PREFIX)
+MAX_XMP_BYTES = MAX_PAYLOAD - len(XMP_PREFIX)
+
+_SOI, _EOI, _SOS, _COM, _TEM = 0xD8, 0xD9, 0xDA, 0xFE, 0x01
+_APP0, _APP1, _APP2, _APP11, _APP13, _APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE
+_CAPTIONS = b"8BIM\x04\x04"
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_APPLICATION = frozenset(range(_APP0, 0xF0)) | {_COM}
+_RESTARTS = frozenset(range(0xD0, 0xD8))
+_NOT_FILL = re.compile(rb"[^\xff]", re.DOTALL)
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Segment:
+    """`end` is behind the payload; entropy-coded data follows a start of scan up to `tail`."""
+
+    marker: int
+    start: int
+    payload_start: int
+    end: int
+    tail: int
+
+    def payload(self, data: bytes) -> bytes:
+        return data[self.payload_start : self.end]
+
+    def begins(self, data: bytes, prefix: bytes) -> bool:
+        return data.startswith(prefix, self.payload_start, self.end)
+
+
+def read(data: bytes) -> Picture:
+    """Return what the file's segments say; raise RequestError where they are damaged."""
+    segments = _split(data)
+    width, height = _frame_size(data, segments)
+    check_size(width, height)
+    exifs = [each.payload(data)[len(EXIF_PREFIX) :] for each in segments if _is_exif(data, each)]
+    packets = [each.payload(data)[len(XMP_PREFIX) :] for each in segments if _is_xmp(data, each)]
+    found = (("Exif", len(exifs)), ("XMP", len(packets)))
+    return Picture(
+        format="jpeg",
+        width=width,
+        height=height,
+        animated=False,
+        image_sha256=_image_hash(data, segments),
+        carriers=Carriers(
+            exif=exifs[0] if exifs else None,
+            xmp=packets[0] if packets else None,
+            comments=tuple(each.payload(data) for each in segments if each.marker == _COM),
+            captions=any(each.marker == _APP13 and _CAPTIONS in each.payload(data) for each in segments),
+        ),
+        signed=any(each.marker == _APP11 and b"c2pa" in each.payload(data) for each in segments),
+        notes=tuple(f"the JPEG has {count} {what} segments; the first is read" for what, count in found if count > 1),
+    )
+
+
+def replace(data: bytes, changes: Changes) -> bytes:
+    """Return the file with Exif and XMP where readers expect them, at its front, and every other segment as it was.
+
+    Raises RequestError where a block is larger than a segment, which holds 65,533 bytes.
+    """
+    segments = _split(data)
+    kept = [each for each in segments if not _replaced(data, each, changes)]
+    _check_index(data, segments, changes)
+    front = next((at for at, each in enumerate(kept) if each.marker != _APP0 and not _is_exif(data, each)), 0)
+    new = []
+    if changes.exif:
+        new.append(_framed("Exif", EXIF_PREFIX + changes.exif))
+    if changes.xmp:
+        new.append(_framed("XMP", XMP_PREFIX + changes.xmp))
+    view = memoryview(data)
+    pieces = [view[each.start : each.tail] for each in kept]
+    return b"".join([data[:2], *pieces[:front], *new, *pieces[front:], view[segments[-1].tail :]])
+
+
+def _replaced(data: bytes, segment: _Segment, changes: Changes) -> bool:
+    if changes.exif is not None and _is_exif(data, segment):
+        return True
+    if changes.xmp is not None and (_is_xmp(data, segment) or (not changes.xmp and _is_extended(data, segment))):
+        return True
+    return any(_DROPPED[each](data, segment) for each in changes.dropped)
+
+
+def _check_index(data: bytes, segments: list[_Segment], changes: Changes) -> None:
+    # A multi-picture index (CIPA DC-007) counts bytes from itself to the pictures behind: nothing between may move.
+    index = next((at for at, each in enumerate(segments) if _is_picture_index(data, each)), len(segments))
+    if any(_replaced(data, each, changes) for each in segments[index:]):
+        raise RequestError("the JPEG keeps metadata behind its multi-picture index; changing it would lose the others")
+
+
+def _is_picture_index(data: bytes, segment: _Segment) -> bool:
+    return segment.marker == _APP2 and segment.begins(data, b"MPF\0")
+
+
+def _is_exif(data: bytes, segment: _Segment) -> bool:
+    return segment.marker == _APP1 and segment.begins(data, EXIF_PREFIX)
+
+
+def _is_extended(data: bytes, segment: _Segment) -> bool:
+    return segment.marker == _APP1 and segment.begins(data, _EXTENDED_PREFIX)
+
+
+def _is_comment(_: bytes, segment: _Segment) -> bool:
+    return segment.marker == _COM
+
+
+def _is_captions(_: bytes, segment: _Segment) -> bool:
+    return segment.marker == _APP13
+
+
+def _is_manifest(data: bytes, segment: _Segment) -> bool:
+    # A manifest that takes several segments is numbered through; only the first names it (ISO 19566-5, annex D).
+    return segment.marker == _APP11 and segment.begins(data, b"JP")
+
+
+_DROPPED: dict[Droppable, Callable[[bytes, _Segment], bool]] = {
+    "comments": _is_comment,
+    "captions": _is_captions,
+    "manifest": _is_manifest,
+}
+
+
+def _is_xmp(data: bytes, segment: _Segment) -> bool:
+    return segment.marker == _APP1 and segment.begins(data, XMP_PREFIX)
+
+
+def _framed(what: str, payload: bytes) -> bytes:
+    if len(payload) > MAX_PAYLOAD:
+        raise RequestError(
+            f"the {what} would take {len(payload):,} bytes; a JPEG holds {MAX_PAYLOAD:,}", hint="--format png"
+        )
+    return struct.pack(">BBH", 0xFF, _APP1, len(payload) + 2) + payload
+
+
+def _split(data: bytes) -> list[_Segment]:
+    segments: list[_Segment] = []
+    at = 2
+    while True:
+        if len(segments) >= MAX_PARTS:
+            raise RequestError(f"the JPEG has more than {MAX_PARTS:,} segments")
+        segment = _segment(data, at)
+        if segment.marker == _EOI:
+            break
+        segments.append(segment)
+        at = segment.tail
+    if not any(each.marker == _SOS for each in segments):
+        raise RequestError("the JPEG has no image data")
+    return segments
+
+
+def _segment(data: bytes, at: int) -> _Segment:
+    if data[at : at + 1] not in (b"\xff", b""):
+        raise RequestError(f"the JPEG has no marker at byte {at:,}")
+    code = _code_at(data, at)
+    marker = data[code]
+    behind = code + 1
+    if marker in (_EOI, _TEM) or marker in _RESTARTS:
+        return _Segment(marker=marker, start=at, payload_start=behind, end=behind, tail=behind)
+    if marker in (0x00, _SOI):
+        raise RequestError(f"the JPEG has no segment at byte {at:,} but a marker {marker:#04x}")
+    length = struct.unpack_from(">H", data, behind)[0] if behind + 2 <= len(data) else 0
+    end = behind + length
+    if length < 2 or end > len(data):
+        raise RequestError(f"the JPEG's segment {marker:#04x} at byte {at:,} says {length:,} bytes; they are not there")
+    tail = _scan_end(data, end) if marker == _SOS else end
+    return _Segment(marker=marker, start=at, payload_start=behind + 2, end=end, tail=tail)
+
+
+def _code_at(data: bytes, at: int) -> int:
+    # Any number of fill bytes may stand before a marker's code.
+    found = _NOT_FILL.search(data, at + 1)
+    if not found:
+        raise RequestError(f"the JPEG ends at byte {len(data):,}, in the middle of the picture")
+    return found.start()
+
+
+def _scan_end(data: bytes, start: int) -> int:
+    found = _MARKER.search(data, start)
+    if not found:
+        raise RequestError(f"the JPEG ends at byte {len(data):,}, in the middle of the picture")
+    return found.start()
+
+
+def _frame_size(data: bytes, segments: Iterable[_Segment]) -> tuple[int, int]:
+    frame = next((each.payload(data) for each in segments if each.marker in _FRAMES), b"")
+    if len(frame) < 6:
+        raise RequestError("the JPEG has no frame header")
+    height, width = struct.unpack_from(">HH", frame, 1)
+    return width, height
+
+
+def _image_hash(data: bytes, segments: Iterable[_Segment]) -> str:
+    # APP14 says how colours are stored; the other application segments and comments do not reach the pixels.
+    digest = hashlib.sha256()
+    view = memoryview(data)
+    for each in segments:
+        if each.marker not in _APPLICATION or each.marker == _APP14:
+            digest.update(view[each.start : each.tail])
+    return digest.hexdigest()

@@ -1,0 +1,451 @@
+"""TIFF files (revision 6.0): read what they say, and put what is new behind everything else, so that nothing moves.
+
+The first directory is written anew at the end of the file, with values of its own, and the header points to it. The
+next change finds that end and writes it again, so that files do not grow with every change. What is replaced in place
+of another program's becomes zeros.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from dataclasses import replace as altered
+
+from imggen.errors import RequestError
+from imggen.output.formats import exif, ifd, spans
+from imggen.output.formats.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes, Droppable, Picture, check_size
+from imggen.output.formats.ifd import Entry
+from imggen.output.formats.spans import Span
+
+_BIG = (b"II+\0", b"MM\0+")
+_WIDTH, _HEIGHT, _ORIENTATION = 0x0100, 0x0101, 0x0112
+_XMP, _CAPTIONS, _PHOTOSHOP, _MANIFEST = 0x02BC, 0x83BB, 0x8649, 0xCD41
+_EXIF, _GPS, _CHILDREN = 0x8769, 0x8825, 0x014A
+_MAKER_NOTE, _INTEROPERABILITY, _USER_COMMENT = 0x927C, 0xA005, 0x9286
+# Offsets and byte counts of strips, of tiles, and of the JPEG stream of revision 6.0's first try at JPEG.
+_DATA = ((0x0111, 0x0117), (0x0144, 0x0145), (0x0201, 0x0202))
+# What decides which pixels the data decodes to; resolution and colour profile do not.
+_PIXEL_TAGS = frozenset(
+    (
+        *(_WIDTH, _HEIGHT, 0x0102, 0x0103, 0x0106, 0x010A, _ORIENTATION, 0x0115, 0x0116, 0x011C, 0x0124, 0x0125),
+        *(0x012D, 0x013D, 0x013E, 0x013F, 0x0140, 0x0142, 0x0143, 0x014C, 0x0152, 0x0153, 0x0154, 0x0155, 0x015B),
+        *(0x0200, 0x0203, 0x0205, 0x0206, 0x0207, 0x0208, 0x0209, 0x0211, 0x0212, 0x0213, 0x0214),
+    )
+)
+_RESOLUTION = frozenset((0x011A, 0x011B, 0x0128))
+# The first directory's tags that an Exif block has too: words, times, and Windows' own words.
+_WORDS = frozenset((0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298, *range(0x9C9B, 0x9CA0)))
+_POINTERS = frozenset((_EXIF, _GPS))
+_DROPPED: dict[Droppable, tuple[int, ...]] = {"captions": (_CAPTIONS, _PHOTOSHOP), "manifest": (_MANIFEST,)}
+# What the Exif standard wants of compressed pictures only, and a TIFF says in tags of its own.
+_COMPRESSED_ONLY = frozenset((0x9101, 0xA002, 0xA003))
+# And what it wants of every Exif directory: its own version, and FlashPix'.
+_VERSIONS = (
+    Entry(tag=0x9000, kind=ifd.UNDEFINED, count=4, payload=b"0232"),
+    Entry(tag=0xA000, kind=ifd.UNDEFINED, count=4, payload=b"0100"),
+)
+# Values with places of their own inside, which hold only where they are.
+_STAYING = frozenset((_MAKER_NOTE, _INTEROPERABILITY))
+_WHOLE = {ifd.BYTE: "B", ifd.SHORT: "H", ifd.LONG: "I"}
+# Tags whose numbers are places.
+_LEADING = frozenset((_CHILDREN, *_STAYING))
+_DIRECTORY = 13
+_MOST_OVERLAP = 2
+_LARGEST_FILE = (1 << 32) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Page:
+    at: int
+    entries: tuple[Entry, ...]
+    following: int
+
+    def entry(self, tag: int) -> Entry | None:
+        return next((each for each in self.entries if each.tag == tag), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    data: bytes
+    order: str
+    pages: tuple[_Page, ...]
+
+    @property
+    def first(self) -> _Page:
+        return self.pages[0]
+
+    def raw(self, entry: Entry) -> bytes:
+        return ifd.raw(self.data, self.order, entry, what="TIFF")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What a first directory tells beside its picture: its own words, and those of the directories it points to."""
+
+    main: tuple[Entry, ...] = ()
+    exif: tuple[Entry, ...] = ()
+    gps: tuple[Entry, ...] = ()
+
+
+def is_tiff(data: bytes) -> bool:
+    """Return whether the file begins as a TIFF does, large ones included."""
+    return ifd.order(data) is not None or data[:4] in _BIG
+
+
+def read(data: bytes) -> Picture:
+    """Return what the first page's directory says; the image hash is over all pages.
+
+    Raises RequestError where the file is damaged, or a BigTIFF. The `exif` block is made of the words in the first
+    directory and what hangs on it, without a maker's note, whose places hold only in the file.
+    """
+    file = _parse(data)
+    width, height = (_number(file, tag) for tag in (_WIDTH, _HEIGHT))
+    check_size(width, height)
+    notes = list(_notes(file))
+    packet = file.first.entry(_XMP)
+    return Picture(
+        format="tiff",
+        width=width,
+        height=height,
+        animated=False,
+        image_sha256=_image_hash(file),
+        carriers=Carriers(
+            exif=_block(file, notes),
+            xmp=_bounded(file.raw(packet)) if packet else None,
+            captions=_has_captions(file),
+        ),
+        signed=file.first.entry(_MANIFEST) is not None,
+        notes=tuple(notes),
+    )
+
+
+def replace(data: bytes, changes: Changes) -> bytes:
+    """Return the file with a new first directory at its end, and every other byte where it was.
+
+    Raises RequestError where the Exif of the file or of the change is damaged.
+    """
+    dropped = frozenset(tag for each in changes.dropped for tag in _DROPPED.get(each, ()))
+    file = _parse(data)
+    if changes.exif is None and changes.xmp is None and not any(each.tag in dropped for each in file.first.entries):
+        return data
+    _check_values(file)
+    held = [span for page in file.pages for span in _spans(file, page)]
+    end = _own_end(file, held)
+    told = _told(file) if changes.exif is not None or end is not None else None
+    if changes.exif is not None:
+        told = _of_block(changes.exif, file.order) if changes.exif else _Told()
+    packet = changes.xmp
+    written = file.first.entry(_XMP)
+    if packet is None and end is not None and written is not None:
+        packet = file.raw(written)
+    gone = dropped | (frozenset() if packet is None else {_XMP})
+    base = memoryview(_blanked(file, held, gone | (frozenset() if told is None else _WORDS), telling=told is not None))[
+        :end
+    ]
+    pad = b"\0" * (len(base) & 1)
+    at = len(base) + len(pad)
+    rest = _laid_out(file.order, at, _changed(file, told, packet, end, gone), file.first.following)
+    if at + len(rest) > _LARGEST_FILE:
+        raise RequestError("the TIFF would be larger than the 4 GiB that its places can tell")
+    return b"".join((base[:4], struct.pack(file.order + "I", at), base[8:], pad, rest))
+
+
+def _parse(data: bytes) -> _File:
+    order = ifd.order(data)
+    if order is None:
+        raise RequestError("the file is a BigTIFF, which imggen does not read", hint="save it as a classic TIFF")
+    at = ifd.number(order, data[4:8])
+    pages: list[_Page] = []
+    seen: set[int] = set()
+    rows = 0
+    while at or not pages:
+        if at in seen:
+            raise RequestError(f"the TIFF's directories lead back to the one at byte {at:,}")
+        seen.add(at)
+        entries, following = ifd.read(data, order, at, what="TIFF")
+        if at + _table_bytes(len(entries)) > len(data):
+            raise RequestError(f"the TIFF ends at byte {len(data):,}, in its directory")
+        rows += len(entries) + 1
+        if rows > MAX_PARTS:
+            raise RequestError(f"the TIFF has more than {MAX_PARTS:,} tags")
+        pages.append(_Page(at=at, entries=entries, following=following))
+        at = following
+    return _File(data=data, order=order, pages=tuple(pages))
+
+
+def _number(file: _File, tag: int) -> int:
+    entry = file.first.entry(tag)
+    numbers = _numbers(file, entry) if entry else ()
+    if len(numbers) != 1:
+        raise RequestError(f"the TIFF does not say its {'width' if tag == _WIDTH else 'height'}")
+    return numbers[0]
+
+
+def _numbers(file: _File, entry: Entry) -> tuple[int, ...]:
+    if entry.kind not in _WHOLE:
+        raise RequestError(f"the TIFF tag {entry.tag:#06x} is of type {entry.kind}, not a whole number")
+    raw = file.raw(entry)
+    return struct.unpack(f"{file.order}{entry.count}{_WHOLE[entry.kind]}", raw)
+
+
+def _bounded(raw: bytes) -> bytes:
+    if len(raw) > MAX_TEXT_BYTES:
+        raise RequestError(f"the TIFF's metadata is longer than the {MAX_TEXT_BYTES:,} bytes that are read")
+    return raw
+
+
+def _notes(file: _File) -> Iterator[str]:
+    if len(file.pages) > 1:
+        yield f"the TIFF has {len(file.pages)} pages; the first one's metadata is read"
+
+
+def _has_captions(file: _File) -> bool:
+    blocks = file.first.entry(_PHOTOSHOP)
+    return file.first.entry(_CAPTIONS) is not None or (blocks is not None and b"8BIM\x04\x04" in file.raw(blocks))
+
+
+def _spans(file: _File, page: _Page) -> Iterator[Span]:
+    """Yield the places of the page's coded data; raise RequestError where there is none, or it is not all there."""
+    found = False
+    for place, length in _DATA:
+        starts, sizes = page.entry(place), page.entry(length)
+        if starts is None:
+            continue
+        if sizes is None or sizes.count != starts.count:
+            raise RequestError("the TIFF does not say how long each piece of its picture is")
+        for start, size in zip(_numbers(file, starts), _numbers(file, sizes), strict=True):
+            if start + size > len(file.data) or start < ifd.HEADER_BYTES:
+                raise RequestError(f"the TIFF's picture has {size:,} bytes at byte {start:,}; they are not there")
+            found = True
+            yield start, start + size
+    if not found and page is file.first:
+        raise RequestError("the TIFF has no image data")
+
+
+def _check_values(file: _File) -> None:
+    for page in file.pages:
+        for each in page.entries:
+            _check_value(file, each)
+
+
+def _check_value(file: _File, entry: Entry) -> None:
+    start, end = _value_span(file, entry)
+    if entry.size_bytes > ifd.SLOT_BYTES and (start < ifd.HEADER_BYTES or end > len(file.data)):
+        raise RequestError(f"the TIFF tag {entry.tag:#06x} says {end - start:,} bytes at {start:,}; they are not there")
+
+
+def _image_hash(file: _File) -> str:
+    digest = hashlib.sha256(file.order.encode())
+    known: dict[Span, bytes] = {}
+    budget = _MOST_OVERLAP * len(file.data)
+    for page in file.pages:
+        for entry in sorted(page.entries, key=lambda each: each.tag):
+            if entry.tag in _PIXEL_TAGS and not _is_upright(file, entry):
+                _check_value(file, entry)
+                raw = file.raw(entry)
+                budget -= len(raw)
+                digest.update(struct.pack(">HHI", entry.tag, entry.kind, entry.count) + raw)
+        for start, end in _spans(file, page):
+            if (start, end) not in known:
+                budget -= end - start
+                known[start, end] = hashlib.sha256(memoryview(file.data)[start:end]).digest()
+            digest.update(known[start, end])
+            if budget < 0:
+                raise RequestError("the TIFF's pieces lie over one another many times")
+    return digest.hexdigest()
+
+
+def _is_upright(file: _File, entry: Entry) -> bool:
+    # What is taken for granted where nothing is said.
+    return entry.tag == _ORIENTATION and entry.kind in _WHOLE and _numbers(file, entry) == (1,)
+
+
+def _pointed(file: _File, tag: int) -> tuple[Entry, ...]:
+    entry = file.first.entry(tag)
+    if entry is None:
+        return ()
+    return ifd.read(file.data, file.order, ifd.number(file.order, entry.slot), what="TIFF")[0]
+
+
+def _told(file: _File) -> _Told:
+    """Return what the first directory tells, with every value in hand."""
+    telling = _WORDS | _RESOLUTION | {_ORIENTATION}
+    found = _Told(
+        main=tuple(each for each in file.first.entries if each.tag in telling),
+        exif=tuple(each for each in _pointed(file, _EXIF) if each.tag not in _STAYING),
+        gps=_pointed(file, _GPS),
+    )
+    return _in_hand(file.data, file.order, found, "TIFF")
+
+
+def _of_block(block: bytes, order: str) -> _Told:
+    """Return what an Exif block tells, in that byte order."""
+    its = ifd.order(block)
+    if its is None:
+        raise RequestError("the Exif block has no TIFF header")
+    main = ifd.read(block, its, ifd.number(its, block[4:8]))[0]
+    inner = {
+        each.tag: ifd.read(block, its, ifd.number(its, each.slot))[0] for each in main if each.tag in (_EXIF, _GPS)
+    }
+    found = _Told(
+        main=tuple(each for each in main if each.tag in _WORDS | _RESOLUTION | {_ORIENTATION}),
+        exif=tuple(each for each in inner.get(_EXIF, ()) if each.tag not in _STAYING | _COMPRESSED_ONLY),
+        gps=inner.get(_GPS, ()),
+    )
+    held = _in_hand(block, its, found, "Exif")
+    if its != order:
+        main, own, gps = (tuple(map(ifd.turned, entries)) for entries in (held.main, held.exif, held.gps))
+        held = _Told(main=main, exif=own, gps=gps)
+    return altered(held, exif=tuple(_ordered(each, order) for each in held.exif))
+
+
+def _ordered(entry: Entry, order: str) -> Entry:
+    """Return a comment in the file's byte order, which strict readers want, where that cannot be mistaken."""
+    if entry.tag != _USER_COMMENT or order == ">" or entry.payload is None:
+        return entry
+    text = exif.comment(entry.payload)
+    payload = b"UNICODE\0" + text.encode("utf-16-le", "replace")
+    is_safe = entry.payload.startswith(b"UNICODE\0") and exif.comment(payload) == text
+    return altered(entry, payload=payload, count=len(payload)) if is_safe else entry
+
+
+def _in_hand(data: bytes, order: str, told: _Told, what: str) -> _Told:
+    if sum(each.size_bytes for each in (*told.main, *told.exif, *told.gps)) > MAX_TEXT_BYTES:
+        raise RequestError(f"the {what} metadata is longer than the {MAX_TEXT_BYTES:,} bytes that are read")
+    # A value of a type that nobody knows has no length, so it cannot be carried.
+    main, inner, gps = (
+        tuple(altered(each, payload=ifd.raw(data, order, each, what=what)) for each in entries if each.size_bytes)
+        for entries in (told.main, told.exif, told.gps)
+    )
+    return _Told(main=main, exif=inner, gps=gps)
+
+
+def _block(file: _File, notes: list[str]) -> bytes | None:
+    try:
+        told = _told(file)
+    except RequestError as error:
+        notes.append(error.message)
+        return None
+    if told == _Told():
+        return None
+    header = file.data[:4] + struct.pack(file.order + "I", ifd.HEADER_BYTES)
+    return header + _laid_out(file.order, ifd.HEADER_BYTES, told, 0)
+
+
+def _laid_out(order: str, at: int, told: _Told, following: int) -> bytes:
+    """Return the directories for the place `at`, one behind the other, and their values behind them."""
+    inner = [(tag, entries) for tag, entries in ((_EXIF, told.exif), (_GPS, told.gps)) if entries]
+    place = at + _table_bytes(len(told.main) + len(inner))
+    pointers = []
+    for tag, entries in inner:
+        pointers.append(Entry(tag=tag, kind=ifd.LONG, count=1, payload=struct.pack(order + "I", place)))
+        place += _table_bytes(len(entries))
+    tables, values = [], []
+    for entries, link in (((*told.main, *pointers), following), *((entries, 0) for _, entries in inner)):
+        table, behind = ifd.write(order, entries, link, place)
+        tables.append(table)
+        values.append(behind)
+        place += len(behind)
+    return b"".join((*tables, *values))
+
+
+def _table_bytes(rows: int) -> int:
+    return 2 + ifd.ENTRY_BYTES * rows + 4
+
+
+def _changed(file: _File, told: _Told | None, packet: bytes | None, end: int | None, dropped: frozenset[int]) -> _Told:
+    """Return the first directory with the changes; values behind `end`, where imggen's own stand, are in hand."""
+    gone = set(dropped)
+    if told is not None:
+        gone |= _WORDS | _POINTERS | {each.tag for each in told.main if each.tag in _RESOLUTION}
+    main = [each for each in _own(file, file.first.entries, end) if each.tag not in gone]
+    if packet:
+        main.append(Entry(tag=_XMP, kind=ifd.BYTE, count=len(packet), payload=packet))
+    if told is None:
+        return _Told(main=tuple(main))
+    held = {each.tag for each in main}
+    main += [
+        each for each in told.main if each.tag != _ORIENTATION or (_ORIENTATION not in held and _says_one(file, each))
+    ]
+    staying = [each for each in _pointed(file, _EXIF) if each.tag in _STAYING]
+    return _Told(main=tuple(main), exif=_with(_VERSIONS, (*told.exif, *staying)), gps=told.gps)
+
+
+def _with(required: tuple[Entry, ...], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    present = {each.tag for each in entries}
+    return (*entries, *(each for each in required if each.tag not in present)) if entries else ()
+
+
+def _says_one(file: _File, entry: Entry) -> bool:
+    return (entry.kind, entry.payload) == (ifd.SHORT, struct.pack(file.order + "H", 1))
+
+
+def _own(file: _File, entries: Iterable[Entry], end: int | None) -> Iterator[Entry]:
+    """Yield the entries, those with their values in hand that have them behind `end`."""
+    for each in entries:
+        is_behind = end is not None and _value_span(file, each)[0] >= end
+        yield altered(each, payload=file.raw(each)) if is_behind else each
+
+
+def _value_span(file: _File, entry: Entry) -> Span:
+    if entry.size_bytes <= ifd.SLOT_BYTES:
+        return 0, 0
+    start = ifd.number(file.order, entry.slot)
+    return start, start + entry.size_bytes
+
+
+def _own_end(file: _File, held: Iterable[Span]) -> int | None:
+    """Return where the first directory begins if all that follows is what `replace` would write there."""
+    at = file.first.at
+    pointers = {each.tag: ifd.number(file.order, each.slot) for each in file.first.entries if each.tag in _POINTERS}
+    inner = {tag: _pointed(file, tag) for tag, place in pointers.items() if place >= at}
+    entries = (*file.first.entries, *(each for some in inner.values() for each in some))
+    values = [_value_span(file, each) for each in entries]
+    if sum(end - start for start, end in values if start >= at) > len(file.data) - at:
+        return None
+    reached = [end for _, end in held] + [end for start, end in values if start < at]
+    reached += [number + 1 for each in entries if each.tag in _LEADING for number in _places(file, each)]
+    for page in file.pages[1:]:
+        reached += [page.at + _table_bytes(len(page.entries)), *(_value_span(file, each)[1] for each in page.entries)]
+    if max(reached) > at:
+        return None
+    rebuilt = _Told(
+        main=tuple(_own(file, (each for each in file.first.entries if each.tag not in inner), at)),
+        exif=tuple(_own(file, inner.get(_EXIF, ()), at)),
+        gps=tuple(_own(file, inner.get(_GPS, ()), at)),
+    )
+    table = _laid_out(file.order, at, rebuilt, file.first.following)
+    return at if len(table) == len(file.data) - at and file.data.endswith(table) else None
+
+
+def _places(file: _File, entry: Entry) -> tuple[int, ...]:
+    if entry.tag == _MAKER_NOTE:
+        return _value_span(file, entry)[:1]
+    # Type 13 is a number that is the place of a directory.
+    return _numbers(file, altered(entry, kind=ifd.LONG) if entry.kind == _DIRECTORY else entry)
+
+
+def _blanked(file: _File, held: Iterable[Span], going: frozenset[int], *, telling: bool) -> bytes:
+    """Return the file's bytes with zeros for values that are going to be replaced, where nothing else holds them."""
+    gone: list[Span] = []
+    taken = [*held, (0, ifd.HEADER_BYTES)]
+    for page in file.pages:
+        taken.append((page.at, page.at + _table_bytes(len(page.entries))))
+        for each in page.entries:
+            (gone if page is file.first and each.tag in going else taken).append(_value_span(file, each))
+    for pointer in (each for each in file.first.entries if each.tag in _POINTERS):
+        at, inner = ifd.number(file.order, pointer.slot), _pointed(file, pointer.tag)
+        taken.append((at, at + _table_bytes(len(inner))))
+        for each in inner:
+            (gone if telling and each.tag not in _STAYING else taken).append(_value_span(file, each))
+    return _zeroed(file.data, gone, spans.hold(taken))
+
+
+def _zeroed(data: bytes, gone: Iterable[Span], taken: spans.Held) -> bytes:
+    blanks = [(start, end) for start, end in gone if start < end <= len(data) and not taken.touches((start, end))]
+    if not blanks:
+        return data
+    changed = bytearray(data)
+    for start, end in spans.joined(blanks):
+        changed[start:end] = bytes(end - start)
+    return bytes(changed)

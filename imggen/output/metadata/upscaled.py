@@ -1,0 +1,318 @@
+"""What a file says of a picture that was enlarged: what the smaller one said, what was done to it, and from what."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+from imggen.errors import RequestError
+from imggen.output.formats import container, density, exif, jpeg, xmp
+from imggen.output.formats.carriers import Carriers, Picture
+from imggen.output.formats.density import Density
+from imggen.output.metadata import fields, infotext, metadata
+from imggen.output.metadata.fields import Field
+from imggen.output.metadata.metadata import Facts, Metadata, Particulars
+from imggen.plan.schema import recipe
+from imggen.plan.schema.change import Edit
+from imggen.plan.schema.recipe import Recipe
+from imggen.plan.schema.request import Metadata as Level
+
+ENHANCED = metadata.SOURCE_TYPES + "algorithmicallyEnhanced"
+
+MANIFEST_LOST = "the source's C2PA manifest is not kept, because the larger picture is not signed"
+"""The note about a source's manifest, which does not hold where the larger picture is signed."""
+
+_MODIFIED = "xmp:ModifyDate"
+_IDENTITIES = (metadata.IDENTITY, "xmpMM:DocumentID", "xmpMM:InstanceID")
+GENERATIVE = (metadata.GENERATED, metadata.COMPOSITE, metadata.SOURCE_TYPES + "compositeSynthetic")
+# What tells of pixels, of a profile, or of more data behind the picture, that the new file does not have.
+_STALE = ("xmp:Thumbnails", "xmpNote:HasExtendedXMP", "hdrgm:Version", "GContainer:Directory", "photoshop:ICCProfile")
+_PUBLIC = ("title", "description", "alt", "creator", "copyright", "license", "keywords", "credit")
+_SIDEWAYS = 5
+_LONGEST_KEYWORD = 79
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enlargement:
+    """A picture that the step `edit` made from another one.
+
+    `source` is what that one's file says, None where it is of a kind whose metadata imggen does not read, or damaged;
+    `notes` say so. `density` are its pixels per inch along both axes, None where they are not known.
+    """
+
+    edit: Edit
+    source: Facts | None = None
+    density: Density | None = None
+    notes: tuple[str, ...] = ()
+
+
+def describe(data: bytes, edit: Edit) -> Enlargement:
+    """Return the enlargement of the picture in the file `data` by `edit`; a file that says nothing sound is a note."""
+    if not any(each.matches(data) for each in container.CONTAINERS):
+        return Enlargement(edit=edit, notes=(f"metadata is carried over from {container.NAMES} only",))
+    try:
+        source = metadata.read(data)
+        return Enlargement(edit=edit, source=source, density=density.read(data, source.picture))
+    except RequestError as error:
+        return Enlargement(edit=edit, notes=(f"its metadata is not carried over: {error.message}",))
+
+
+def compose(
+    made: Enlargement, *, level: Level, created: datetime, picture: Picture, particulars: Particulars | None = None
+) -> Metadata:
+    """Return what to say of the enlarged picture, whose file's structure is `picture`.
+
+    `full` keeps what the source says, camera and place and all, but for what tells of its pixels (thumbnails, size,
+    orientation), and adds the step: to the recipe and the infotext, to the XMP history, and as the file that this one
+    derives from. `minimal` keeps the words that are for the public (title, description, alternative text, keywords,
+    creator, copyright, licence, credit), the pixels per inch and which model made the picture, and names neither the
+    source nor anything else of it. `none` says nothing.
+
+    A record that does not fit its picture stays one that does not. The source type is `source_type`'s.
+    Where the prompt is not to be recorded in full, `full` is no more than `minimal`.
+    """
+    if level == "none":
+        return Metadata()
+    particulars = particulars or Particulars(guid=name(made))
+    composed = _full if level == "full" and particulars.prompt == "full" else _minimal
+    said = composed(made, created, picture, particulars)
+    # What the source said of its own pixels is not true of these.
+    own = {metadata.WATERMARK: None, metadata.LABEL: None}
+    return replace(said, properties={**said.properties, **own, **particulars.told()})
+
+
+def name(made: Enlargement, key: bytes | None = None) -> str:
+    """Return the URN of the enlarged picture: the same for the same source, step and key."""
+    extended, _ = _record(made)
+    if extended is not None:
+        return metadata.identity(extended, key)
+    return metadata.named(f"edit\n{json.dumps(asdict(made.edit), sort_keys=True)}", key)
+
+
+def label(made: Enlargement) -> str:
+    """Return the label that the source says is in its pixels, empty where there is none."""
+    return _said(made.source, metadata.LABEL)
+
+
+def is_generative(made: Enlargement) -> bool:
+    """Return whether a model drew what the enlarged picture shows, or a part of it."""
+    return source_type(made) in GENERATIVE
+
+
+def source_type(made: Enlargement) -> str | None:
+    """Return the IPTC digital source type of the enlarged picture, None where none is stated.
+
+    A picture that a model made, in whole or in part, stays what it was. Of others, a diffusion upscaler makes a
+    composite, as it does of one with a generator's record and no statement; a trained network enhances; resampling
+    changes nothing.
+    """
+    stated = _said(made.source, metadata.SOURCE_TYPE) or None
+    if made.edit.engine == "lanczos" or stated in GENERATIVE or metadata.is_generated(stated):
+        return stated
+    is_recorded = stated is None and made.source is not None and made.source.found is not None
+    return metadata.COMPOSITE if made.edit.engine == "diffusion" or is_recorded else ENHANCED
+
+
+def _full(made: Enlargement, created: datetime, picture: Picture, particulars: Particulars) -> Metadata:
+    extended, text = _record(made)
+    carried, notes = _carried(made.source, picture) if made.source else (Carriers(), ())
+    tags, dropped = _density(made, carried.exif, picture)
+    return Metadata(
+        infotext=text,
+        recipe=extended.to_json() if extended else None,
+        properties={**_replaced(made, picture, particulars.guid), _MODIFIED: metadata.stamp(created)},
+        defaults=_defaults(made, picture),
+        tags=tags,
+        tag_defaults={"Software": _tool(made.edit), "ColorSpace": 1},
+        added={metadata.HISTORY: _event(made.edit, created, picture)},
+        carried=carried,
+        notes=(*made.notes, *notes, *dropped),
+    )
+
+
+def _density(
+    made: Enlargement, block: bytes | None, picture: Picture
+) -> tuple[dict[str, exif.Value | None], tuple[str, ...]]:
+    """Return the Exif tags that keep the source's pixels per inch, where `block` does not; a note where none can."""
+    if made.density is None or density.of_exif(block) == made.density:
+        return {}, ()
+    x, y = made.density
+    if picture.format == "png":
+        said = x if x == y else f"{x}x{y}"
+        return {}, (f"the source's density of {said} pixels per inch is not carried over",)
+    return {"XResolution": x, "YResolution": y, "ResolutionUnit": 2}, ()
+
+
+def _record(made: Enlargement) -> tuple[Recipe | None, str | None]:
+    """Return the source's recipe and its infotext, whoever wrote that, with the step; None where there is none."""
+    found = made.source.found if made.source else None
+    if made.source is None or found is None:
+        return None, None
+    if found.recipe is not None:
+        extended = recipe.edited(found.recipe, made.edit)
+        return extended, infotext.write(extended)
+    if found.infotext is None:
+        return None, None
+    return None, infotext.enlarged(found.infotext, made.edit, *_upright_size(made.source))
+
+
+def _upright_size(source: Facts) -> tuple[int, int]:
+    turned = source.exif.get("Orientation")
+    width, height = source.picture.width, source.picture.height
+    return (height, width) if isinstance(turned, int) and turned >= _SIDEWAYS else (width, height)
+
+
+def _replaced(made: Enlargement, picture: Picture, guid: str) -> dict[str, xmp.Value | None]:
+    extended, _ = _record(made)
+    stated = made.source.xmp if made.source else {}
+    sizes = {
+        "tiff:ImageWidth": str(picture.width),
+        "tiff:ImageLength": str(picture.height),
+        "exif:PixelXDimension": str(picture.width),
+        "exif:PixelYDimension": str(picture.height),
+        "tiff:Orientation": "1",
+    }
+    told: dict[str, xmp.Value | None] = dict.fromkeys(_STALE)
+    told |= {each: value for each, value in (sizes | dict.fromkeys(_IDENTITIES, guid)).items() if each in stated}
+    told[metadata.IDENTITY] = guid
+    if extended is not None:
+        told[metadata.RECIPE] = extended.to_json()
+    if made.source is not None and made.source.fits:
+        # A record that does not fit its picture keeps the hash of the one that it does fit.
+        told[metadata.IMAGE_HASH] = picture.image_sha256
+    return told | {metadata.SOURCE_TYPE: source_type(made), metadata.DERIVED: _reference(made)}
+
+
+def _reference(made: Enlargement) -> dict[str, str]:
+    source = made.source
+    told = {
+        "stRef:documentID": _said(source, "xmpMM:DocumentID") or _said(source, metadata.IDENTITY),
+        "stRef:instanceID": _said(source, "xmpMM:InstanceID"),
+        "imggen:sha256": made.edit.source_sha256,
+        "imggen:role": "image",
+        metadata.SOURCE_TYPE: _said(source, metadata.SOURCE_TYPE),
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def _event(edit: Edit, created: datetime, picture: Picture) -> dict[str, str]:
+    """Return the step as the XMP specification's part 2 has it (ResourceEvent); `resized` is one of its actions."""
+    means = " ".join(filter(None, (edit.engine, metadata.public(edit.model), edit.model_hash)))
+    told = {
+        "seed": edit.seed,
+        "steps": edit.steps,
+        "guidance": None if edit.guidance is None else f"{edit.guidance:g}",
+        # The last, since it may have commas of its own.
+        "prompt": edit.prompt or None,
+    }
+    details = [f"{name} {value}" for name, value in told.items() if value is not None]
+    return {
+        "stEvt:action": "resized",
+        "stEvt:parameters": ", ".join([f"{edit.action} to {edit.width}x{edit.height} px by {means}", *details]),
+        "stEvt:softwareAgent": _tool(edit),
+        "stEvt:when": metadata.stamp(created),
+        "stEvt:instanceID": metadata.instance(picture.image_sha256),
+        "stEvt:changed": "/",
+    }
+
+
+def _defaults(made: Enlargement, picture: Picture) -> dict[str, xmp.Value]:
+    source = made.source
+    told: dict[str, xmp.Value] = _system(made)
+    if source is None or "Software" not in source.exif:
+        told[metadata.TOOL] = _tool(made.edit)
+    if source is not None and picture.format != "png":
+        told |= _worded(source, [each for each in fields.FIELDS if source.picture.carriers.text(each.text or "")])
+    return told
+
+
+def _system(made: Enlargement) -> dict[str, xmp.Value]:
+    if made.edit.engine != "diffusion":
+        return {}
+    return {
+        metadata.SYSTEM: f"imggen ({metadata.public(made.edit.model)})",
+        metadata.SYSTEM_VERSION: f"{_tool(made.edit)}; {made.edit.model_hash}",
+    }
+
+
+def _tool(edit: Edit) -> str:
+    return f"imggen {edit.imggen}".strip()
+
+
+def _said(source: Facts | None, name: str) -> str:
+    value = source.xmp.get(name) if source else None
+    return value if isinstance(value, str) else ""
+
+
+def _carried(source: Facts, picture: Picture) -> tuple[Carriers, tuple[str, ...]]:
+    """Return the source's blocks as far as the new file can have them, and what was left out."""
+    held = source.picture.carriers
+    notes = list(_left_out(source, picture))
+    packet, block = held.xmp, held.exif
+    try:
+        xmp.read(packet or xmp.merge(None, {}))
+    except RequestError as error:
+        packet = None
+        notes.append(f"{error.message}; it is not carried over")
+    try:
+        block = block and exif.resized(block, picture.width, picture.height)
+    except RequestError as error:
+        block = None
+        notes.append(f"{error.message}; it is not carried over")
+    if block and picture.format == "jpeg" and len(block) > jpeg.MAX_EXIF_BYTES:
+        notes.append(f"the Exif has {len(block):,} bytes, more than a JPEG holds; it is not carried over")
+        block = None
+    if block and picture.format == "tiff" and exif.has_note(block):
+        notes.append("the source's Exif has a maker's note, which holds only where it is; it is not carried over")
+    texts = [(key, text) for key, text in held.texts if 0 < len(key) <= _LONGEST_KEYWORD]
+    return Carriers(exif=block, xmp=packet, texts=tuple(texts) if picture.format == "png" else ()), tuple(notes)
+
+
+def _left_out(source: Facts, picture: Picture) -> Iterator[str]:
+    held = source.picture.carriers
+    if source.picture.signed:
+        yield MANIFEST_LOST
+    if held.captions:
+        yield "the source's IPTC-IIM captions, the form before XMP, are not carried over"
+    told = ["parameters", "imggen", *(each.text for each in fields.FIELDS if each.text)]
+    lost = dict.fromkeys(key for key, _ in held.texts if key not in told) if picture.format != "png" else {}
+    if lost:
+        yield f"a {picture.format} has no place for the PNG's texts {', '.join(map(repr, lost))}"
+    if any(not each.startswith(b"parameters\0") for each in held.comments):
+        yield "the source's JPEG comment is not carried over"
+
+
+def _minimal(made: Enlargement, created: datetime, picture: Picture, _: Particulars) -> Metadata:
+    source = made.source
+    public = [each for each in fields.FIELDS if each.name in _PUBLIC]
+    words = _worded(source, public) if source else {}
+    kept = (metadata.SYSTEM, metadata.SYSTEM_VERSION, metadata.CREATED) if _said(source, metadata.SYSTEM) else ()
+    tags = {each.exif: words[each.property] for each in public if each.exif and each.property in words}
+    resolution, dropped = _density(made, None, picture)
+    return Metadata(
+        properties={
+            **words,
+            **{name: _said(source, name) or None for name in kept},
+            metadata.SOURCE_TYPE: source_type(made),
+            metadata.IMAGE_HASH: picture.image_sha256,
+        },
+        defaults={**_system(made), metadata.TOOL: _tool(made.edit)}
+        | ({} if kept else {metadata.CREATED: metadata.stamp(created)}),
+        tags={name: value if isinstance(value, str) else "; ".join(map(str, value)) for name, value in tags.items()}
+        | resolution,
+        tag_defaults={"Software": _tool(made.edit)},
+        notes=(*made.notes, *dropped),
+    )
+
+
+def _worded(source: Facts, wanted: list[Field]) -> dict[str, xmp.Value]:
+    """Return the properties of those fields that the source has, in its XMP or in an older place."""
+    found: dict[str, xmp.Value] = {}
+    for each in wanted:
+        older = source.exif.get(each.exif or "") or source.picture.carriers.text(each.text or "")
+        value = (
+            source.xmp.get(each.property) or fields.assign([(each.name, str(older or ""))]).properties[each.property]
+        )
+        if value:
+            found.setdefault(each.property, value)
+    return found

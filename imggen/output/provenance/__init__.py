@@ -1,0 +1,1 @@
+"""C2PA signatures: keys, certificates, claims."""

@@ -1,0 +1,277 @@
+"""Adapters in a plan: what the command line's words ask for, and what is recorded and told of them."""
+
+import math
+import re
+from dataclasses import asdict, replace
+from typing import Final
+
+from imggen.errors import RequestError
+from imggen.plan.adapters import autoencoder, embedding, lora
+from imggen.plan.case import Case
+from imggen.plan.schema.adapter import Adapter, AdapterFacts, Asked, ImageEncoder, Kind
+from imggen.plan.schema.change import Role
+from imggen.plan.schema.given import Given
+from imggen.plan.schema.recipe import Recipe
+from imggen.plan.schema.request import GenerateRequest, ModelFacts
+
+WEIGHT_SUFFIXES: Final = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
+LARGEST_SCALE: Final = 4.0
+"""Beyond it, in either direction, a LoRA leaves nothing of the picture."""
+
+_REPOSITORY: Final = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
+# A revision may have slashes in it, so a file is only what ends like one; those of pull requests are refs/pr/1.
+_HUB: Final = re.compile(
+    rf"(?P<repository>{_REPOSITORY}?)(?:@(?P<revision>refs/\w+/[^@/]+|[^@]+?))?"
+    rf"(?:/(?P<file>[^@]+(?:{'|'.join(map(re.escape, WEIGHT_SUFFIXES))})))?"
+)
+
+
+def asked(request: GenerateRequest) -> tuple[Asked, ...]:
+    """Return the adapters that `request` asks for, in its order; raise RequestError for one that says no such thing."""
+    loras = [_lora(each) for each in request.lora or ()]
+    embeddings = [_embedding(each) for each in request.embedding or ()]
+    vaes = (
+        [Asked(kind="vae", option="--vae", reference=_named("--vae", request.vae))] if request.vae is not None else []
+    )
+    _refuse_twice(loras)
+    _refuse_twice(embeddings)
+    return (*vaes, *loras, *embeddings)
+
+
+def _lora(written: str) -> Asked:
+    reference, scale = split_scale("--lora", written)
+    if scale is not None and abs(scale) > LARGEST_SCALE:
+        raise RequestError(
+            f"--lora {written}: the scale {scale:g} is not between -{LARGEST_SCALE:g} and {LARGEST_SCALE:g}",
+            hint=f"--lora {reference}:1",
+        )
+    return Asked(kind="lora", option="--lora", reference=reference, scale=1.0 if scale is None else scale)
+
+
+def split_scale(option: str, written: str) -> tuple[str, float | None]:
+    """Return the reference and the scale of `REF[:SCALE]`, None where it has none.
+
+    What stands behind the last colon is the scale where it is a number, else it belongs to the name. Raise RequestError
+    for a name that is missing, and for a scale that is not finite or no number behind a file's ending.
+    """
+    reference, colon, last = written.rpartition(":")
+    try:
+        scale = float(last)
+    except ValueError:
+        if colon and reference.lower().endswith(WEIGHT_SUFFIXES):
+            raise RequestError(
+                f"{option} {written}: {last!r} is not a scale", hint=f"{option} {reference}:0.8"
+            ) from None
+        return _named(option, written), None
+    if not colon:
+        return _named(option, written), None
+    if not math.isfinite(scale):
+        raise RequestError(f"{option} {written}: {last!r} is not a finite number", hint=f"{option} {reference}:0.8")
+    return _named(option, reference), scale
+
+
+def _embedding(written: str) -> Asked:
+    reference, colon, token = written.rpartition(":")
+    # C:\words\cat.safetensors has one colon, and no token.
+    if not colon or re.search(r"[/\\]", token):
+        return Asked(kind="embedding", option="--embedding", reference=_named("--embedding", written))
+    if not token or re.search(r"\s", token):
+        raise RequestError(
+            f"--embedding {written}: {token!r} is no word that a prompt could have",
+            hint=f"--embedding {reference}:my-word",
+        )
+    return Asked(kind="embedding", option="--embedding", reference=_named("--embedding", reference), token=token)
+
+
+def _named(option: str, reference: str | None) -> str:
+    if not reference or not reference.strip():
+        raise RequestError(
+            f"{option} is empty: it names no weights", hint=f"{option} FILE.safetensors, or leave {option} out"
+        )
+    return reference
+
+
+def _refuse_twice(adapters: list[Asked]) -> None:
+    for number, each in enumerate(adapters):
+        if any((each.reference, each.token) == (other.reference, other.token) for other in adapters[:number]):
+            raise RequestError(
+                f"{each.option} {each.reference} is asked for twice", hint=f"one {each.option} {each.reference}"
+            )
+
+
+def split_hub(reference: str) -> tuple[str, str | None, str | None] | None:
+    """Return repository, revision and file of `org/name[@revision][/file]`, None for what cannot be of the hub."""
+    found = _HUB.fullmatch(reference)
+    if found is None or found["repository"].lower().endswith(WEIGHT_SUFFIXES):
+        return None
+    # What leads out of a repository is none of its files.
+    if any({".", ".."} & set(re.split(r"[/\\]", found[each] or "")) for each in ("revision", "file")):
+        return None
+    return found["repository"], found["revision"], found["file"]
+
+
+def repository(reference: str) -> str:
+    """Return the hub's repository that an adapter would come from, and what cannot be of the hub as it is."""
+    parts = split_hub(reference)
+    return parts[0] if parts else reference
+
+
+def with_revision(reference: str, revision: str | None) -> str:
+    """Return what to ask for to get the same weights again."""
+    parts = split_hub(reference) if revision else None
+    if parts is None:
+        return reference
+    repository, _, file = parts
+    return f"{repository}@{revision}" + (f"/{file}" if file else "")
+
+
+def check(case: Case, model: ModelFacts) -> None:
+    """Raise ModelError for the first adapter that is not one for the model, by what the headers of both say.
+
+    `model` are the facts of the model as it is stored: those of the case may be `changed`.
+    """
+    for each in case.adapters:
+        if each.asked.kind == "lora":
+            lora.check(each, case.facts, case.family)
+        elif each.asked.kind == "embedding":
+            embedding.check(each, case)
+        elif each.asked.kind == "vae":
+            autoencoder.check(each, case, model)
+
+
+def notes(case: Case, *prompts: str) -> tuple[str, ...]:
+    """Return what the user should know of the adapters before the pictures are there."""
+    found = [embedding.unused(each, *prompts) for each in case.adapters if each.asked.kind == "embedding"]
+    return tuple(each for each in found if each is not None)
+
+
+def changed(model: ModelFacts, adapters: tuple[AdapterFacts, ...]) -> ModelFacts:
+    """Return the facts of the model as it will be in memory: with another autoencoder where one is asked for."""
+    vae = next((each for each in adapters if each.asked.kind == "vae"), None)
+    if vae is None:
+        return model
+    if not vae.config:
+        return replace(model, weight_bytes=model.weight_bytes | {"vae": vae.weight_bytes})
+    stored = {} if vae.stored_dtype is None else {"vae": vae.stored_dtype}
+    kept = {name: dtype for name, dtype in model.stored_dtypes.items() if name != "vae"}
+    return replace(
+        model,
+        components=model.components | {"vae": ("diffusers", str(vae.config.get("_class_name")))},
+        configs=model.configs | {"vae": dict(vae.config)},
+        weight_bytes=model.weight_bytes | {"vae": vae.weight_bytes},
+        stored_dtypes=kept | stored,
+    )
+
+
+def record(facts: AdapterFacts, image: str | None = None) -> Adapter:
+    """Return what a recipe records of an adapter; `image` is the SHA-256 of the picture that goes with it."""
+    return Adapter(
+        kind=facts.asked.kind,
+        reference=facts.reference,
+        sha256=facts.sha256,
+        revision=facts.revision,
+        scale=facts.asked.scale,
+        token=facts.asked.token,
+        image=image,
+        preprocessor=facts.asked.preprocessor,
+        encoder=facts.encoder,
+    )
+
+
+def recorded(adapters: tuple[AdapterFacts, ...], given: tuple[Given, ...]) -> tuple[Adapter, ...]:
+    """Return what a recipe records of `adapters`, each with its picture out of `given`, which stand in their order."""
+    pictures = {kind: iter([each.sha256 for each in given if each.role in roles]) for kind, roles in _PICTURES.items()}
+    return tuple(record(each, next(pictures.get(each.asked.kind, iter(())), None)) for each in adapters)
+
+
+_PICTURES: Final[dict[Kind, tuple[Role, ...]]] = {"controlnet": ("control",), "ip-adapter": ("shown", "style")}
+
+
+def again(recipe: Recipe) -> dict[str, object]:
+    """Return the options, by the request's names, that ask for the adapters of `recipe` again."""
+    vaes = _written(recipe, "vae")
+    return {
+        "lora": _written(recipe, "lora") or None,
+        "embedding": _written(recipe, "embedding") or None,
+        "vae": vaes[0] if vaes else None,
+        "ip_adapter_weights": next(iter(_written(recipe, "ip-adapter")), None),
+        "ip_adapter_encoder": next((encoder_again(each.encoder) for each in recipe.adapters if each.encoder), None),
+        "control": tuple(_option(each) for each in recipe.adapters if is_alone(each)) or None,
+        "depth_weights": next(iter(_written(recipe, "depth")), None),
+        **_preprocessing(recipe),
+    }
+
+
+def is_alone(adapter: Adapter) -> bool:
+    """Return whether a ControlNet followed the picture that was repainted, which needs no picture beside it."""
+    return adapter.kind == "controlnet" and adapter.image is None
+
+
+def _preprocessing(recipe: Recipe) -> dict[str, object]:
+    """Return what says that the control pictures are made of photographs, and what each is made by."""
+    networks = tuple(each.preprocessor for each in recipe.adapters if each.kind == "controlnet")
+    made = networks or tuple(each.preprocessor for each in recipe.ingredients if each.role == "control")
+    return {"preprocess": any(made) or None, "preprocessors": made if any(made) else None}
+
+
+def encoder_again(encoder: ImageEncoder) -> str:
+    """Return what to ask for to look through the same image encoder again."""
+    return with_revision(encoder.reference, encoder.revision)
+
+
+def weights_of(recipe: Recipe) -> dict[str, object]:
+    """Return those of `again` that need no picture beside them, and that the recipe has."""
+    found = again(recipe)
+    return {name: found[name] for name in ("lora", "embedding", "vae") if found[name] is not None}
+
+
+def _written(recipe: Recipe, kind: Kind) -> tuple[str, ...]:
+    return tuple(_option(each) for each in recipe.adapters if each.kind == kind)
+
+
+def _option(adapter: Adapter) -> str:
+    value = f"{adapter.scale:.17g}" if adapter.scale is not None else adapter.token
+    reference = with_revision(adapter.reference, adapter.revision)
+    return reference if value is None else f"{reference}:{value}"
+
+
+def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
+    """Return which adapters of `recipe` have another hash in `made`, and which look through another encoder."""
+    then, now = _hashes(recipe), _hashes(made)
+    return tuple(
+        f"{kind} {reference} with sha256 {digest} is now {now[kind, reference]}"
+        for (kind, reference), digest in then.items()
+        if now.get((kind, reference), digest) != digest
+    )
+
+
+def _hashes(recipe: Recipe) -> dict[tuple[str, str], str]:
+    own = {(str(each.kind), each.reference): each.sha256 for each in recipe.adapters}
+    encoders = [each.encoder for each in recipe.adapters if each.encoder is not None]
+    return own | {("image encoder", each.reference): each.sha256 for each in encoders}
+
+
+def summary(facts: AdapterFacts) -> dict[str, object]:
+    """Return what the plan's JSON tells of an adapter: what it is and where it lies, not what is in it."""
+    return {
+        "kind": facts.asked.kind,
+        "reference": facts.reference,
+        "revision": facts.revision,
+        "scale": facts.asked.scale,
+        "token": facts.asked.token,
+        "image": facts.asked.image,
+        "preprocessor": facts.asked.preprocessor,
+        "encoder": None if facts.encoder is None else asdict(facts.encoder),
+        "files": [str(each) for each in facts.files],
+        "sha256": facts.sha256,
+        "weight_bytes": facts.weight_bytes,
+    }
+
+
+def line(facts: AdapterFacts) -> str:
+    """Return an adapter as a line for people."""
+    scale = "" if facts.asked.scale is None else f" at {facts.asked.scale:g}"
+    token = f" as {facts.asked.token!r}" if facts.asked.token else ""
+    image = f" with {facts.asked.image}" if facts.asked.image else ""
+    encoder = f" through {facts.encoder.reference}" if facts.encoder else ""
+    return f"{facts.asked.kind}: {facts.asked.reference}{scale}{token}{image}{encoder} ({facts.files[0]})"

@@ -1,0 +1,422 @@
+"""LoRAs by their headers: which layers they change, which model they were made for, and whether they fit this one.
+
+The names of tensors are those that trainers write: kohya's sd-scripts (`lora_unet_..._to_q.lora_down.weight`),
+diffusers and PEFT (`unet....to_q.lora_A.weight`), the original names of FLUX, and those of LyCORIS.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from imggen.errors import ModelError, RequestError
+from imggen.plan.adapters import peft
+from imggen.plan.generation import capabilities
+from imggen.plan.models import prequantized
+from imggen.plan.schema.adapter import AdapterFacts
+from imggen.plan.schema.family import Family
+from imggen.plan.schema.request import ModelFacts
+
+Shape = tuple[int, ...]
+Style = Literal["kohya", "diffusers", "original", "bare"]
+DENOISER: Final = "denoiser"
+
+_ENDINGS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
+    (re.compile(pattern), part)
+    for pattern, part in (
+        (r"[._]lora(\d?)\.down\.weight$", "down"),
+        (r"[._]lora(\d?)\.up\.weight$", "up"),
+        (r"\.lora_linear_layer\.down\.weight$", "down"),
+        (r"\.lora_linear_layer\.up\.weight$", "up"),
+        (r"\.lora_(?:A|down)(?:\.default)?(?:\.weight)?$", "down"),
+        (r"\.lora_(?:B|up)(?:\.default)?(?:\.weight)?$", "up"),
+        (r"\.lora_(?:B|up)(?:\.default)?\.bias$", "bias"),
+        (r"\.alpha$", "alpha"),
+        (r"\.lora_magnitude_vector(?:\.default)?(?:\.weight)?$", "magnitude"),
+        (r"\.lora_mid\.weight$", "mid"),
+        (r"\.dora_scale$", "dora"),
+        (r"\.hada_\w+$", "loha"),
+        (r"\.lokr_\w+$", "lokr"),
+        (r"\.oft_\w+$", "oft"),
+        (r"\.(?:diff|diff_b|w_norm|b_norm)$", "full"),
+        (r"\.on_input$", "ia3"),
+    )
+)
+_KOHYA: Final = re.compile(r"(?:lora|lycoris)_(unet|te|te1|te2|te3|transformer)_(.+)")
+_DOTTED: Final = re.compile(r"(unet|transformer|text_encoder(?:_\d)?)\.(.+)")
+_ORIGINAL: Final = re.compile(r"(?:model\.)?diffusion_model\.(.+)|base_model\.model\.(.+)")
+_ENCODERS: Final = {"te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2", "te3": "text_encoder_3"}
+# Before peft, diffusers named the layers of an attention by its processor.
+_OLD_TEXT: Final = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
+_PAIR: Final = ("down", "up")
+
+_FOREIGN: Final[dict[str, str]] = {
+    "loha": "a LoHa of LyCORIS",
+    "lokr": "a LoKr of LyCORIS",
+    "oft": "an OFT",
+    "full": "one with whole weights beside small ones",
+    "ia3": "an IA3",
+    "mid": "one whose convolutions are taken apart in three",
+    "dora": "a DoRA in kohya's format",
+}
+# Where diffusers 0.42 has a converter for them.
+_READS_LOKR: Final = ("flux2", "z-image")
+# What PEFT can put into its config that changes how the matrices are multiplied.
+_UNREAD: Final = ("use_rslora", "use_dora", "alpha_pattern")
+_MOST_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """What a LoRA does to one layer: the shape of each part, and the name of the tensor that it is.
+
+    `component` is the part of the pipeline that has the layer, `DENOISER` for its U-Net or transformer; `module` is the
+    layer's name there, in kohya's style with `_` for `.`.
+    """
+
+    component: str
+    module: str
+    style: Style
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def flat(self) -> str:
+        """Return the layer's name as all styles spell it."""
+        return flat(self.module)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """A layer of the model: its name there, and the shape of its weight."""
+
+    name: str
+    shape: Shape
+
+
+Slots = Mapping[str, Mapping[str, Slot]]
+"""A model's layers, by component and flat name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How layers fit a model: which of them it does not have, and the first whose shape is another, as a sentence."""
+
+    strange: tuple[Layer, ...]
+    misfit: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sign:
+    """Names of layers that tell what a LoRA was made for, and the families of the catalogue that are that."""
+
+    title: str
+    families: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+
+def _sign(title: str, families: tuple[str, ...], pattern: str) -> _Sign:
+    return _Sign(title=title, families=families, pattern=re.compile(pattern))
+
+
+_UNET: Final = r"^(?:down_blocks|up_blocks|mid_block|input_blocks|middle_block|output_blocks)_"
+_FIRST: Final = ("sd", "lcm")
+_ANY_FLUX: Final = ("flux", "flux-schnell", "flux-kontext", "flux-fill", "flux2", "chroma")
+# The first that matches tells; names are flat. Facts of the models' own code in diffusers 0.42 and of kohya's trainers.
+_SIGNS: Final = (
+    _sign("Stable Diffusion XL", ("sdxl", "kolors"), rf"{_UNET}.*transformer_blocks_[1-9]"),
+    _sign("Stable Diffusion 1.x or 2.x", _FIRST, _UNET),
+    _sign("AuraFlow", ("auraflow",), r"^joint_transformer_blocks_"),
+    _sign("FLUX.2", ("flux2",), r"^single_transformer_blocks_\d+_attn_to_qkv_mlp|^(?:double|single)_stream_mod"),
+    _sign("FLUX", _ANY_FLUX, r"^(?:double_blocks|single_blocks|single_transformer_blocks)_"),
+    _sign("Stable Diffusion 3", ("sd3",), r"^joint_blocks_"),
+    _sign("Stable Diffusion 3 or FLUX", ("sd3", *_ANY_FLUX), r"^transformer_blocks_\d+_ff_context"),
+    _sign("Qwen-Image", ("qwen-image",), r"^transformer_blocks_\d+_(?:img|txt)_m"),
+    _sign("Sana", ("sana",), r"^transformer_blocks_\d+_ff_conv"),
+    _sign("PixArt or Sana", ("pixart", "sana"), r"^transformer_blocks_\d+_attn2_to_"),
+    _sign(
+        "Stable Diffusion 3, FLUX or Qwen-Image",
+        ("sd3", "qwen-image", *_ANY_FLUX),
+        r"^transformer_blocks_\d+_attn_add_",
+    ),
+    _sign("Z-Image", ("z-image",), r"^(?:layers|noise_refiner|context_refiner)_\d+_attention_"),
+    _sign("Lumina-Image 2.0", ("lumina2",), r"^(?:layers|noise_refiner|context_refiner)_\d+_attn_"),
+    _sign("ERNIE-Image", ("ernie-image",), r"^layers_\d+_self_attention_"),
+    _sign("Krea 2", ("krea2",), r"^text_fusion_"),
+    _sign("CogView4, PixArt or Sana", ("cogview4", "pixart", "sana"), r"^transformer_blocks_\d+_attn1_to_"),
+    _sign("HiDream", ("hidream",), r"^(?:double|single)_stream_blocks_"),
+    _sign("Kandinsky 5", ("kandinsky5",), r"^(?:visual|text)_transformer_blocks_"),
+    _sign("Wan, which makes films,", (), r"^blocks_\d+_(?:self|cross)_attn_"),
+)
+_BY_WIDTH: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
+    768: ("Stable Diffusion 1.x", _FIRST),
+    1024: ("Stable Diffusion 2.x", _FIRST),
+    1280: ("the refiner of Stable Diffusion XL", ("sdxl",)),
+    2048: ("Stable Diffusion XL", ("sdxl", "kolors")),
+}
+"""What a U-Net is, by the channels of the text that its cross-attention reads."""
+
+
+def flat(module: str) -> str:
+    """Return a layer's name as it is the same in every style: `_` for `.`, and CLIP's inner model left out."""
+    return module.replace(".", "_").removeprefix("text_model_")
+
+
+def read(shapes: Mapping[str, Shape]) -> tuple[Layer, ...]:
+    """Return the layers that tensors of these names and shapes change; names that no LoRA has are left out."""
+    found: dict[tuple[str, str], tuple[Style, dict[str, Shape], dict[str, str]]] = {}
+    for name, shape in shapes.items():
+        place = _place(name)
+        if place is not None:
+            component, module, style, part = place
+            _, parts, names = found.setdefault((component, module), (style, {}, {}))
+            parts[part], names[part] = shape, name
+    return tuple(
+        Layer(component=component, module=module, style=style, shapes=parts, names=names)
+        for (component, module), (style, parts, names) in found.items()
+    )
+
+
+def _place(name: str) -> tuple[str, str, Style, str] | None:
+    """Return component, module, style and part of the tensor `name`, None for one of no LoRA."""
+    for pattern, part in _ENDINGS:
+        found = pattern.search(name)
+        if found is None:
+            continue
+        component, module, style = _owner(name[: found.start()])
+        # The trainer of XLabs counts the two streams of FLUX behind its `_lora`.
+        stream = "".join(found.groups())
+        return component, _modern(component, module, found.group().startswith("_")) + stream, style, part
+    return None
+
+
+def _owner(name: str) -> tuple[str, str, Style]:
+    kohya = _KOHYA.fullmatch(name)
+    if kohya is not None:
+        return _ENCODERS.get(kohya[1], DENOISER), kohya[2], "kohya"
+    dotted = _DOTTED.fullmatch(name)
+    if dotted is not None:
+        return (DENOISER if dotted[1] in ("unet", "transformer") else dotted[1]), dotted[2], "diffusers"
+    original = _ORIGINAL.fullmatch(name)
+    if original is not None:
+        return DENOISER, original[1] or original[2], "original"
+    return DENOISER, name, "bare"
+
+
+def _modern(component: str, module: str, old: bool) -> str:  # noqa: FBT001 - one place calls it
+    module = module.replace(".processor.", ".")
+    if not old:
+        return module
+    inner, _, last = module.rpartition(".")
+    named = _OLD_TEXT.get(last, last) if component != DENOISER else {"to_out": "to_out.0"}.get(last, last)
+    return f"{inner}.{named}" if inner else named
+
+
+def check(facts: AdapterFacts, model: ModelFacts, family: Family) -> None:
+    """Raise ModelError where the header says that this is no LoRA, or none for the model; RequestError where the
+    model's pipeline takes none.
+
+    Names of other styles than diffusers' own are not always known before diffusers has translated them; what they come
+    to is checked when they are read.
+    """  # noqa: D205 - one sentence
+    _check_takes(facts, family)
+    # What a pickle holds is known when it is read.
+    if facts.pickle and not facts.shapes:
+        return
+    layers = read(facts.shapes)
+    check_kind(facts, layers, family)
+    fit = compare(layers, slots(model, family))
+    if not fit.strange and fit.misfit is None:
+        return
+    _refuse_other(facts, model, family, layers)
+    told = tuple(each for each in fit.strange if not _is_untold(each, model, family))
+    if fit.misfit is not None or any(each.style == "diffusers" for each in told):
+        raise unfit(facts, model, layers, replace(fit, strange=told))
+
+
+def _is_untold(layer: Layer, model: ModelFacts, family: Family) -> bool:
+    """Return whether the model has the layer's component, and no header says which layers that has."""
+    name = family.denoiser if layer.component == DENOISER else layer.component
+    return name in model.components and not _is_told(name, model)
+
+
+def _is_told(component: str, model: ModelFacts) -> bool:
+    """Return whether headers say the shapes of a component's layers: weights that are stored smaller have others."""
+    return component in model.shapes and component not in prequantized.stored(model)
+
+
+def is_told(model: ModelFacts) -> bool:
+    """Return whether headers say the shapes of all layers of the model."""
+    return all(_is_told(each, model) for each in model.weight_bytes)
+
+
+def _check_takes(facts: AdapterFacts, family: Family) -> None:
+    if not capabilities.takes_lora(family):
+        raise RequestError(
+            f"--lora {facts.asked.reference}: diffusers adds no LoRA to {family.title}", hint="leave --lora out"
+        )
+
+
+def check_kind(facts: AdapterFacts, layers: tuple[Layer, ...], family: Family) -> None:
+    """Raise ModelError for a file that is no LoRA, half a LoRA, or one of a kind that diffusers does not read."""
+    name = facts.files[0].name
+    if not layers or not any(part in each.shapes for each in layers for part in (*_PAIR, *_FOREIGN)):
+        raise ModelError(f"--lora {facts.asked.reference}: {_nothing(facts, name)}", hint=_guess(facts))
+    kinds = {part for each in layers for part in each.shapes}
+    foreign = next((kind for kind in _FOREIGN if kind in kinds and not _is_read(kind, family)), None)
+    if foreign is not None:
+        raise ModelError(
+            f"--lora {facts.asked.reference} is {_FOREIGN[foreign]}, which diffusers does not add to {family.title}",
+            hint="look for the same as a plain LoRA",
+        )
+    if any(facts.config.get(each) for each in _UNREAD):
+        raise ModelError(
+            f"--lora {facts.asked.reference}: its {facts.files[0].parent.name}/adapter_config.json asks for what "
+            f"diffusers does not read: {', '.join(each for each in _UNREAD if facts.config.get(each))}",
+            hint="save it again from PEFT with one alpha for all layers",
+        )
+    peft.check(facts)
+    half = next((each for each in layers if len([part for part in _PAIR if part in each.shapes]) == 1), None)
+    if half is not None:
+        lacking = next(part for part in _PAIR if part not in half.shapes)
+        raise ModelError(f"--lora {facts.asked.reference} is incomplete: {half.module} has no {lacking} weights")
+
+
+def _nothing(facts: AdapterFacts, name: str) -> str:
+    if not facts.shapes:
+        return f"{name} is empty: there is no tensor in it"
+    one = min(facts.shapes)
+    return f"{name} is no LoRA: none of its {len(facts.shapes)} tensors is part of one ({_shortened(one)})"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 80 else f"{name[:79]}…"
+
+
+def _guess(facts: AdapterFacts) -> str | None:
+    names, reference = facts.shapes.keys(), facts.asked.reference
+    if {"emb_params", "clip_l", "clip_g", "string_to_param"} & names or len(names) == 1:
+        return f"--embedding {reference}"
+    if any(each.startswith(("image_proj.", "ip_adapter.", "ip_adapter_proj_model.")) for each in names):
+        return f"--ip-adapter IMAGE --ip-adapter-weights {reference}"
+    if any(each.startswith(("model.diffusion_model.", "first_stage_model.")) for each in names):
+        return f"-m {reference}"
+    return None
+
+
+def _is_read(kind: str, family: Family) -> bool:
+    return kind == "lokr" and _is_one_of(family.name, _READS_LOKR)
+
+
+def _is_one_of(family: str, names: Iterable[str]) -> bool:
+    return any(family == each or family.startswith(f"{each}-") for each in names)
+
+
+def slots(model: ModelFacts, family: Family) -> Slots:
+    """Return the model's layers, as far as the headers of its weights tell them."""
+    return {
+        DENOISER if name == family.denoiser else name: {
+            flat(layer): Slot(name=layer, shape=shape)
+            for tensor, shape in each.items()
+            if tensor.endswith(".weight") and (layer := tensor.removesuffix(".weight"))
+        }
+        for name, each in model.shapes.items()
+        if _is_told(name, model)
+    }
+
+
+def compare(layers: Iterable[Layer], known: Slots) -> Fit:
+    """Return how `layers` fit a model that has the layers in `known`."""
+    strange, misfit = [], None
+    for each in layers:
+        slot = known.get(each.component, {}).get(each.flat)
+        if slot is None:
+            strange.append(each)
+        elif misfit is None:
+            misfit = _misfit(each, slot.shape)
+    return Fit(strange=tuple(strange), misfit=misfit)
+
+
+def _misfit(layer: Layer, shape: Shape) -> str | None:
+    down, up = layer.shapes.get("down"), layer.shapes.get("up")
+    if down is None or up is None:
+        return None
+    if len(down) < 2 or len(up) < 2 or down[0] != up[1]:
+        return f"its two weights for {layer.module} do not go together: {_text(down)} and {_text(up)}"
+    made_for = (up[0], *down[1:])
+    if made_for != shape:
+        return f"it changes {layer.module} of {_text(made_for)}, which is {_text(shape)} there"
+    return None
+
+
+def _text(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "a single number"
+
+
+def _refuse_other(facts: AdapterFacts, model: ModelFacts, family: Family, layers: tuple[Layer, ...]) -> None:
+    found = made_for(layers)
+    if found is None:
+        return
+    title, families = found
+    own = title_of(model, family)
+    width = _width(model)
+    another = width in _BY_WIDTH and title in {each for each, _ in _BY_WIDTH.values()} and title != own
+    if _is_one_of(family.name, families) and not another:
+        return
+    raise ModelError(
+        f"{facts.asked.reference} is a LoRA for {title}; {model.reference} is {own}",
+        hint=f"a LoRA for {own}, or with -m a model that is {title}",
+    )
+
+
+def title_of(model: ModelFacts, family: Family) -> str:
+    """Return what the model is, as people call it: the first and second versions of Stable Diffusion are a family."""
+    width = _width(model) if family.name == "sd" else None
+    return _BY_WIDTH[width][0] if width in (768, 1024) else family.title
+
+
+def _width(model: ModelFacts) -> int | None:
+    found = model.configs.get("unet", {}).get("cross_attention_dim")
+    return found if isinstance(found, int) else None
+
+
+def made_for(layers: Iterable[Layer]) -> tuple[str, tuple[str, ...]] | None:
+    """Return what the LoRA was made for and which families that is, None where its layers do not tell."""
+    listed = list(layers)
+    inner = [each for each in listed if each.component == DENOISER]
+    found = next((sign for sign in _SIGNS if any(sign.pattern.search(each.flat) for each in inner)), None)
+    if found is None:
+        # Of the models that read two encoders of CLIP, only this one had trainers that train them.
+        second = any(each.component == "text_encoder_2" for each in listed)
+        return ("Stable Diffusion XL", ("sdxl", "sd3")) if second and not inner else None
+    if found.pattern.pattern.startswith(_UNET):
+        widths = {
+            each.shapes["down"][1]
+            for each in inner
+            if re.search(r"attn2_to_[kv]$", each.flat) and len(each.shapes.get("down", ())) > 1
+        }
+        return next((_BY_WIDTH[each] for each in widths if each in _BY_WIDTH), (found.title, found.families))
+    return found.title, found.families
+
+
+def unfit(facts: AdapterFacts, model: ModelFacts, layers: tuple[Layer, ...], fit: Fit) -> ModelError:
+    """Return the error for layers that the model does not have, or has in another shape."""
+    if fit.misfit is not None:
+        return ModelError(
+            f"--lora {facts.asked.reference} does not fit {model.reference}: {fit.misfit}",
+            hint=f"a LoRA that was trained on {model.reference}",
+        )
+    some = ", ".join(each.module for each in fit.strange[:_MOST_SHOWN])
+    return ModelError(
+        f"--lora {facts.asked.reference} does not fit {model.reference}: of the {len(layers)} layers that it changes, "
+        f"{len(fit.strange)} are not there ({some}{', …' if len(fit.strange) > _MOST_SHOWN else ''})",
+        hint=f"a LoRA that was trained on {model.reference}",
+    )
+
+
+def strength_of(name: str) -> tuple[str, str]:
+    """Return component and flat name of the layer whose strength diffusers, having translated it, calls `name`."""
+    layer = name.removesuffix(".alpha")
+    place = _place(layer)
+    component, module = place[:2] if place is not None else _owner(layer)[:2]
+    return component, flat(module)

@@ -1,0 +1,1 @@
+"""How pictures are generated and changed: from a request to a plan without blanks."""

@@ -1,0 +1,1 @@
+"""What models are: families, signatures, single files, samplers."""

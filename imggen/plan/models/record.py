@@ -1,0 +1,129 @@
+"""What a model says of itself: the `imggen.json` beside its `model_index.json`."""
+
+import re
+from dataclasses import dataclass, field
+
+from imggen.errors import ModelError
+from imggen.plan.schema.nearest import nearest
+from imggen.plan.schema.request import ModelFacts
+
+FILE_NAME = "imggen.json"
+SCHEMA = 1
+
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord:
+    """A model's own defaults, limits (pixels) and words; None is what it does not say."""
+
+    native_size: tuple[int, int] | None = None
+    min_size: int | None = None
+    max_size: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    sampler: str | None = None
+    words: frozenset[str] = field(default_factory=frozenset)
+    names: tuple[str, ...] = ()
+
+
+def read(facts: ModelFacts) -> ModelRecord:
+    """Return what the model's record says; raise ModelError for a newer schema and for values of a wrong type.
+
+    Keys that say nothing to a plan (licence, title, figures) are left to whoever shows them.
+    """
+    values = facts.record
+    if not values:
+        return ModelRecord()
+    schema = values.get("schema")
+    if schema != SCHEMA:
+        raise _wrong(facts, f"has schema {schema!r}; this imggen reads {SCHEMA}", "pip install --upgrade imggen")
+    vocabulary = _vocabulary(facts)
+    return ModelRecord(
+        native_size=_size(facts),
+        min_size=_whole(facts, "min_size"),
+        max_size=_whole(facts, "max_size"),
+        steps=_whole(facts, "steps"),
+        guidance=_number(facts, "guidance"),
+        sampler=_text(facts, "sampler"),
+        words=_words(vocabulary),
+        names=tuple(dict.fromkeys(name for group, listed in vocabulary.items() if group != "words" for name in listed)),
+    )
+
+
+def unknown_words(prompt: str, record: ModelRecord) -> tuple[str, ...]:
+    """Return a note per word of `prompt` that the model was not taught, with the nearest words that it was."""
+    if not record.words:
+        return ()
+    strange = dict.fromkeys(word for word in _split(prompt) if word not in record.words)
+    return tuple(_note(word, record) for word in strange)
+
+
+def _note(word: str, record: ModelRecord) -> str:
+    known = (*record.names, *sorted(record.words))
+    near = nearest(word, known, count=3, likeness=0.6) or nearest(word, known, likeness=0.1)
+    if near:
+        return f"the model was not taught {word!r}; the nearest in spelling that it knows: {', '.join(near)}"
+    return f"the model was not taught {word!r}; `imggen models show` lists what it knows"
+
+
+def _words(vocabulary: dict[str, list[str]]) -> frozenset[str]:
+    return frozenset(word for listed in vocabulary.values() for name in listed for word in _split(name))
+
+
+def _split(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
+
+
+def _vocabulary(facts: ModelFacts) -> dict[str, list[str]]:
+    found = facts.record.get("vocabulary", {})
+    if not isinstance(found, dict) or not all(_is_list_of_text(each) for each in found.values()):
+        raise _wrong(facts, "has a vocabulary that is not lists of words")
+    return found
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _size(facts: ModelFacts) -> tuple[int, int] | None:
+    value = facts.record.get("native_size")
+    edges = [value, value] if _is_whole(value) else value
+    if edges is None:
+        return None
+    if not isinstance(edges, list) or len(edges) != 2 or not all(_is_whole(each) for each in edges):
+        raise _wrong(facts, f"has native_size {value!r}, not a number or two")
+    return edges[0], edges[1]
+
+
+def _whole(facts: ModelFacts, key: str) -> int | None:
+    value = facts.record.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, int) or not _is_whole(value):
+        raise _wrong(facts, f"has {key} {value!r}, not a number from 1 up")
+    return value
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _number(facts: ModelFacts, key: str) -> float | None:
+    value = facts.record.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(facts, f"has {key} {value!r}, not a number")
+    return float(value)
+
+
+def _text(facts: ModelFacts, key: str) -> str | None:
+    value = facts.record.get(key)
+    if value is not None and not isinstance(value, str):
+        raise _wrong(facts, f"has {key} {value!r}, not text")
+    return value
+
+
+def _wrong(facts: ModelFacts, problem: str, hint: str | None = None) -> ModelError:
+    return ModelError(f"{facts.folder / FILE_NAME} {problem}", hint=hint)

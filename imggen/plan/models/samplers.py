@@ -1,0 +1,246 @@
+"""Samplers as data: the names that people know, and the scheduler behind each for each kind of model."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from imggen.errors import RequestError
+from imggen.plan.schema.nearest import nearest
+from imggen.plan.schema.request import Scheduler
+
+Prediction = Literal["noise", "flow", "flow_mu", "flow_fixed", "flow_own", "own"]
+"""What a model's denoiser predicts, as far as samplers care.
+
+noise       the noise or its velocity, at the steps of a beta schedule (Stable Diffusion, SDXL)
+flow        a straight path, driven by a pipeline that hands over a number of steps only (imggen's own model)
+flow_mu     a straight path whose steps the pipeline shifts by the picture's size (FLUX.1 dev)
+flow_fixed  the same pipeline on a model that shifts nothing (FLUX.1 schnell)
+flow_own    a straight path whose shift only the model's own scheduler knows (Stable Diffusion 3, Z-Image)
+own         whatever its own scheduler makes of it, which no other one can stand in for (LCM, HiDream)
+"""
+
+DEFAULT = "default"
+_FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
+_SHIFTED = _FLOW | {"use_dynamic_shifting": True, "time_shift_type": "exponential"}
+_PLAIN = {"use_karras_sigmas": False}
+_TRAILING = {"timestep_spacing": "trailing"}
+_KARRAS = {"use_karras_sigmas": True}
+_SECOND_ORDER = {"solver_order": 2, "algorithm_type": "dpmsolver++"}
+_SECOND_ORDER_SDE = {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """A sampler: its name on the command line, its name elsewhere, and its scheduler per kind of prediction.
+
+    A kind that `schedulers` does not name cannot use the sampler; `max_steps` None leaves the limit to the model.
+    `stumbles` says that its second half of a step is lost where a step is too long for float32.
+    """
+
+    name: str
+    title: str
+    schedulers: Mapping[Prediction, Scheduler]
+    max_steps: int | None = None
+    stumbles: bool = False
+
+
+def _scheduler(class_name: str, *arguments: Mapping[str, object]) -> Scheduler:
+    merged: dict[str, object] = {}
+    for each in arguments:
+        merged.update(each)
+    return Scheduler(class_name=class_name, arguments=merged)
+
+
+# On a straight path, first-order DPM-Solver++ is Euler's step exactly (arXiv:2211.01095 with
+# alpha = 1 - sigma), and unlike diffusers' flow-matching Euler it has what a Stable Diffusion pipeline calls.
+SAMPLERS: tuple[Sampler, ...] = (
+    Sampler(
+        name="euler",
+        title="Euler",
+        schedulers={
+            "noise": _scheduler("EulerDiscreteScheduler", _PLAIN),
+            "flow": _scheduler(
+                "DPMSolverMultistepScheduler", _FLOW, {"solver_order": 1, "algorithm_type": "dpmsolver++"}
+            ),
+            "flow_mu": _scheduler("FlowMatchEulerDiscreteScheduler"),
+            "flow_fixed": _scheduler("FlowMatchEulerDiscreteScheduler"),
+            "flow_own": _scheduler("FlowMatchEulerDiscreteScheduler"),
+        },
+    ),
+    # For models distilled to few steps, which begin at the last step of the training, where `leading` never is. Their
+    # authors ask for it: ByteDance's card of SDXL-Lightning with Euler, that of Hyper-SD with DDIM.
+    Sampler(
+        name="euler_trailing",
+        title="Euler SGM Uniform",
+        schedulers={"noise": _scheduler("EulerDiscreteScheduler", _PLAIN, _TRAILING)},
+    ),
+    Sampler(
+        name="euler_a",
+        title="Euler a",
+        schedulers={"noise": _scheduler("EulerAncestralDiscreteScheduler")},
+    ),
+    Sampler(
+        name="heun",
+        title="Heun",
+        schedulers={"noise": _scheduler("HeunDiscreteScheduler", _PLAIN)},
+    ),
+    Sampler(
+        name="dpm2",
+        title="DPM2",
+        schedulers={"noise": _scheduler("KDPM2DiscreteScheduler", _PLAIN)},
+    ),
+    Sampler(
+        name="dpm2_a",
+        title="DPM2 a",
+        schedulers={"noise": _scheduler("KDPM2AncestralDiscreteScheduler", _PLAIN)},
+        stumbles=True,
+    ),
+    Sampler(
+        name="dpmpp_2m",
+        title="DPM++ 2M",
+        schedulers={
+            "noise": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER, _PLAIN),
+            "flow": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER, _FLOW),
+            "flow_mu": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER, _SHIFTED),
+        },
+    ),
+    Sampler(
+        name="dpmpp_2m_karras",
+        title="DPM++ 2M Karras",
+        schedulers={"noise": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER, _KARRAS)},
+    ),
+    Sampler(
+        name="dpmpp_2m_sde",
+        title="DPM++ 2M SDE",
+        schedulers={
+            "noise": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _PLAIN),
+            "flow": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _FLOW),
+            "flow_mu": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _SHIFTED),
+        },
+    ),
+    Sampler(
+        name="dpmpp_2m_sde_karras",
+        title="DPM++ 2M SDE Karras",
+        schedulers={"noise": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _KARRAS)},
+    ),
+    Sampler(
+        name="unipc",
+        title="UniPC",
+        schedulers={
+            "noise": _scheduler("UniPCMultistepScheduler", _PLAIN),
+            "flow": _scheduler("UniPCMultistepScheduler", _FLOW),
+            "flow_mu": _scheduler("UniPCMultistepScheduler", _SHIFTED),
+            "flow_fixed": _scheduler("UniPCMultistepScheduler", _FLOW),
+        },
+    ),
+    Sampler(name="ddim", title="DDIM", schedulers={"noise": _scheduler("DDIMScheduler")}),
+    Sampler(
+        name="ddim_trailing",
+        title="DDIM SGM Uniform",
+        schedulers={"noise": _scheduler("DDIMScheduler", _TRAILING)},
+    ),
+    Sampler(name="ddpm", title="DDPM", schedulers={"noise": _scheduler("DDPMScheduler")}),
+    Sampler(
+        name="pndm",
+        title="PLMS",
+        # With its Runge-Kutta steps it is another sampler, which needs four steps at least.
+        schedulers={"noise": _scheduler("PNDMScheduler", {"skip_prk_steps": True})},
+    ),
+    # Distilled at 50 steps, of which it takes some; diffusers refuses more.
+    Sampler(name="lcm", title="LCM", max_steps=50, schedulers={"noise": _scheduler("LCMScheduler")}),
+)
+
+
+_WANTS: dict[Prediction, str] = {"noise": "predicts noise", "own": "needs its own"}
+
+
+def starts_from_pictures(scheduler: Scheduler, prediction: Prediction) -> bool:
+    """Return whether the scheduler can noise a given picture in the way that the pipelines of such models ask for.
+
+    Those that hand over a shift ask by a method (`scale_noise`) that of these schedulers only Euler's has.
+    """
+    return prediction in ("noise", "flow") or scheduler.class_name == "FlowMatchEulerDiscreteScheduler"
+
+
+def names(prediction: Prediction | None = None) -> tuple[str, ...]:
+    """Return the samplers' names, `default` first; only those for `prediction` where it is given."""
+    usable = (each.name for each in SAMPLERS if prediction is None or prediction in each.schedulers)
+    return (DEFAULT, *usable)
+
+
+def recognise(class_name: str, config: Mapping[str, object], prediction: Prediction) -> str:
+    """Return the name of the sampler that a model's own scheduler is, `default` where none is exactly that."""
+    for each in SAMPLERS:
+        own = each.schedulers.get(prediction)
+        if own and own.class_name == class_name and own.arguments.items() <= config.items():
+            return each.name
+    return DEFAULT
+
+
+def max_steps(name: str) -> int | None:
+    """Return the most steps that the sampler `name` takes, None where that is up to the model."""
+    return next((each.max_steps for each in SAMPLERS if each.name == name), None)
+
+
+def stumbles(name: str, steps: int, config: Mapping[str, object]) -> bool:
+    """Return whether the sampler `name` makes no numbers of `steps` steps with what a model's scheduler says.
+
+    Two steps that are spaced as `linspace` go from the most noise to the least at once. What is left of the latter is
+    its square less nearly all of it, in float32, whose last digit is 2**-23 of the first: nothing or NaN. PixArt's
+    betas do that, those of Stable Diffusion do not.
+    """
+    sampler = next((each for each in SAMPLERS if each.name == name), None)
+    if (
+        sampler is None
+        or not sampler.stumbles
+        or steps != 2
+        or config.get("timestep_spacing", "linspace") != "linspace"
+    ):
+        return False
+    noise = _noise(config)
+    return noise is not None and (noise[0] / noise[1]) ** 2 < 2**-23
+
+
+def _noise(config: Mapping[str, object]) -> tuple[float, float] | None:
+    """Return the least and the most noise over signal of a beta schedule, None for one that is told in other ways."""
+    kind, count = config.get("beta_schedule", "linear"), config.get("num_train_timesteps", 1000)
+    # The defaults are those of diffusers' KDPM2 schedulers, which take over what they know of a model's own.
+    first, last = config.get("beta_start", 0.00085), config.get("beta_end", 0.012)
+    power = _POWERS.get(str(kind))
+    if not (isinstance(first, float) and isinstance(last, float) and isinstance(count, int) and count > 1):
+        return None
+    if power is None or not 0 < first <= last < 1 or config.get("trained_betas") is not None:
+        return None
+    ends = first ** (1 / power), last ** (1 / power)
+    kept = math.prod(1 - (ends[0] + (ends[1] - ends[0]) * step / (count - 1)) ** power for step in range(count))
+    least = math.sqrt(first / (1 - first))
+    return least, math.sqrt((1 - kept) / kept) if kept > 0 else math.inf
+
+
+_POWERS: Final[Mapping[str, int]] = {"linear": 1, "scaled_linear": 2}
+
+
+def title(name: str) -> str:
+    """Return what AUTOMATIC1111's web UI calls the sampler `name`, and `name` itself where it has no such sampler."""
+    return next((each.title for each in SAMPLERS if each.name == name), name)
+
+
+def find(name: str, prediction: Prediction) -> Scheduler | None:
+    """Return the scheduler of the sampler `name` for a model that predicts `prediction`; None means the model's own.
+
+    Raise RequestError for an unknown name, which the nearest known one answers, and for a sampler that cannot follow
+    the model's predictions.
+    """
+    if name == DEFAULT:
+        return None
+    sampler = next((each for each in SAMPLERS if each.name == name), None)
+    usable = ", ".join(names(prediction))
+    if sampler is None:
+        guess = nearest(name, names(prediction))
+        hint = f"--sampler {guess[0]}, or one of: {usable}" if guess else f"one of: {usable}"
+        raise RequestError(f"unknown sampler {name!r}", hint=hint)
+    if prediction not in sampler.schedulers:
+        kind = _WANTS.get(prediction, "predicts a flow")
+        raise RequestError(f"sampler {name!r} cannot drive this model, which {kind}", hint=f"one of: {usable}")
+    return sampler.schedulers[prediction]

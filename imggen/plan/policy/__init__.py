@@ -1,0 +1,1 @@
+"""An organisation's rules, and how texts and patterns are compared."""

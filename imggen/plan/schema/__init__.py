@@ -1,0 +1,1 @@
+"""The types and small rules that all decisions share: requests, families, recipes, seeds, prompts."""

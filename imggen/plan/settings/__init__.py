@@ -1,0 +1,1 @@
+"""Settings from presets, config files and the environment, and the names of output files."""

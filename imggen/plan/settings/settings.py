@@ -1,0 +1,246 @@
+"""Layers of a request: command line, environment, preset and config, each checked, the higher one over the lower."""
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path, PurePath
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+
+from imggen.errors import RequestError
+from imggen.plan.case import COMMAND_LINE
+from imggen.plan.schema.nearest import nearest
+from imggen.plan.schema.request import GenerateRequest
+from imggen.plan.settings import naming
+
+ENVIRONMENT: Final = "environment"
+PREFIX: Final = "IMGGEN_"
+SEPARATOR: Final = ";"
+"""Between the values of a variable that has several: neither a path nor a scale is likely to hold one."""
+CONFIG_NAME: Final = "config.toml"
+
+_MAX_BYTES: Final = 1 << 20
+_TRUE: Final = ("1", "true", "yes", "on")
+_FALSE: Final = ("0", "false", "no", "off")
+# Fields that only a person at the command line, a recipe or imggen itself fills.
+_PRIVATE: Final = (
+    *("origin", "vae_tile", "from_file", "task", "images", "frame", "mask", "mask_box", "pad", "weights", "like"),
+    *("alt", "policy", "consent", "reading", "preprocessors"),
+)
+# A number is as good as its text for these: TOML writers leave the quotes out.
+_NUMBERS_AS_TEXT: Final = ("seed", "size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """What one origin says: a request whose `origin` names it per field, and the preset that it asks for."""
+
+    request: GenerateRequest
+    preset: str | None = None
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the request's fields that the environment, a preset or the config may set."""
+    return tuple(each.name for each in fields(GenerateRequest) if each.name not in _PRIVATE)
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """Return the only values that the field `name` can have, none where there is no such list."""
+    kind = _kind(name)
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def from_command_line(options: Mapping[str, object]) -> GenerateRequest:
+    """Return the request that `options` say; what is None or no field of a request is left out.
+
+    Raise RequestError for an empty model, which a script's unset variable makes: it does not ask for the built-in one.
+    """
+    known = {each.name for each in fields(GenerateRequest)} - {"origin"}
+    # An option that may be repeated and was not is an empty list.
+    said = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in options.items()
+        if name in known and value is not None and value != []
+    }
+    if said.get("model") == "":
+        raise RequestError("--model is empty", hint="--model builtin, or leave it out")
+    return _request(said, COMMAND_LINE)
+
+
+def from_environment(environ: Mapping[str, str]) -> Layer:
+    """Return what the `IMGGEN_*` variables say; an empty one says nothing.
+
+    Raise RequestError that names the variable for a value that its field cannot have.
+    """
+    said: dict[str, object] = {}
+    for name in names():
+        variable = PREFIX + name.upper()
+        if environ.get(variable):
+            said[name] = _parse(name, environ[variable], f"environment variable {variable}")
+    return Layer(request=_request(said, ENVIRONMENT), preset=environ.get(PREFIX + "PRESET") or None)
+
+
+def strange_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a note per `IMGGEN_*` variable that imggen does not know, with the nearest one that it does."""
+    known = {PREFIX + name.upper() for name in (*names(), "preset", "keys", "policy")}
+    strange = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    return tuple(_strange(name, known) for name in strange)
+
+
+def from_file(path: Path, origin: str, *, extra: tuple[str, ...] = ()) -> tuple[GenerateRequest, dict[str, str]]:
+    """Return what the TOML file `path` says, and the texts under the keys in `extra`.
+
+    Raise RequestError that names the file for what is no TOML, for an unknown key (with the nearest known one) and for
+    a value that its field cannot have.
+    """
+    table = read(path)
+    known = (*names(), *extra)
+    for key in table:
+        if key not in known:
+            guess = nearest(key, known)
+            hint = f"the nearest is {guess[0]!r}" if guess else f"known: {', '.join(known)}"
+            raise RequestError(f"{path}: unknown key {key!r}", hint=hint)
+    texts = {key: _text(table[key], f"{path}: {key}") for key in extra if key in table}
+    said = {key: _typed(key, value, f"{path}: {key}") for key, value in table.items() if key not in extra}
+    return _request(said, origin), texts
+
+
+def from_config(folder: Path) -> Layer:
+    """Return what `config.toml` in the user's config folder says; nothing where there is none."""
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        return Layer(request=GenerateRequest())
+    request, texts = from_file(path, f"config {path}", extra=("preset",))
+    return Layer(request=request, preset=texts.get("preset"))
+
+
+def read(path: Path) -> dict[str, object]:
+    """Return the table in the TOML file `path`; raise RequestError for one that cannot be read."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise RequestError(f"{path} is larger than 1 MiB, which no settings file is")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"{path} is no TOML: {error}") from error
+
+
+def layer(above: GenerateRequest, below: GenerateRequest) -> GenerateRequest:
+    """Return `above` with its blanks filled from `below`.
+
+    What `below` says gives way where it would contradict what `above` says in other words (a size and a width).
+    """
+    dropped = {*_dropped_sizes(above, below), *_dropped_seeds(above, below), *_dropped_format(above)}
+    filled = {
+        name: getattr(below, name)
+        for name in names()
+        if getattr(above, name) is None and getattr(below, name) is not None and name not in dropped
+    }
+    origin = above.origin | {name: below.origin[name] for name in filled if name in below.origin}
+    return replace(above, **filled, origin=origin)
+
+
+def _request(said: Mapping[str, object], origin: str) -> GenerateRequest:
+    return GenerateRequest(**said, origin=dict.fromkeys(said, origin))  # type: ignore[arg-type]  # checked by name
+
+
+def _dropped_sizes(above: GenerateRequest, below: GenerateRequest) -> tuple[str, ...]:
+    edges = [name for name in ("width", "height") if getattr(above, name) is not None]
+    if above.size is None and above.aspect is None and not edges:
+        return ()
+    if len(edges) == 1 and above.size is None and below.width is None and below.height is None:
+        return ("size",)
+    return ("size", "aspect", "width", "height")
+
+
+def _dropped_seeds(above: GenerateRequest, below: GenerateRequest) -> tuple[str, ...]:
+    many = [_lists_many(above.seed), _lists_many(below.seed)]
+    dropped = ("num_images",) if many[0] else ()
+    return (*dropped, "seed") if above.num_images is not None and many[1] else dropped
+
+
+def _lists_many(seed: str | None) -> bool:
+    return seed is not None and any(mark in seed for mark in (",", "-", ".."))
+
+
+def _dropped_format(above: GenerateRequest) -> tuple[str, ...]:
+    if above.output is None or PurePath(above.output).suffix.lower() not in naming.SUFFIXES:
+        return ()
+    return ("format",)
+
+
+def _strange(name: str, known: set[str]) -> str:
+    guess = nearest(name, known)
+    return f"{name} is set, and imggen does not know it" + (f"; the nearest is {guess[0]}" if guess else "")
+
+
+def _kind(name: str) -> Any:
+    """Return what a field holds when it is not None: a type, or a Literal."""
+    hint = get_type_hints(GenerateRequest)[name]
+    return next(each for each in get_args(hint) if each is not type(None))
+
+
+def _parse(name: str, written: str, where: str) -> object:
+    """Return the value that a text means for the field `name`."""
+    kind = _kind(name)
+    if get_origin(kind) is tuple:
+        return tuple(part for each in written.split(SEPARATOR) if (part := each.strip()))
+    if kind is bool:
+        return _flag(written, where)
+    if kind not in (int, float):
+        return _typed(name, written, where)
+    try:
+        value = int(written) if kind is int else float(written)
+    except ValueError as error:
+        wanted = "a whole number" if kind is int else "a number"
+        raise RequestError(f"{where} is {written!r}, not {wanted}") from error
+    return _typed(name, value, where)
+
+
+def _flag(written: str, where: str) -> bool:
+    if written.lower() in _TRUE:
+        return True
+    if written.lower() in _FALSE:
+        return False
+    raise RequestError(f"{where} is {written!r}, neither true nor false", hint="write true or false")
+
+
+def _typed(name: str, value: object, where: str) -> object:
+    """Return `value` in the type of the field `name`; raise RequestError where it has another."""
+    kind = _kind(name)
+    if get_origin(kind) is tuple:
+        return _texts(value, where)
+    if choices(name):
+        return _choice(value, choices(name), where)
+    if kind is str and name in _NUMBERS_AS_TEXT and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise RequestError(f"{where} is {value!r}, not {words[kind]}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(f"{where} is {value!r}, not a finite number")
+    return value
+
+
+def _choice(value: object, known: tuple[str, ...], where: str) -> str:
+    if isinstance(value, str) and value in known:
+        return value
+    guess = nearest(str(value), known)
+    hint = f"the nearest is {guess[0]!r}" if guess else None
+    raise RequestError(f"{where} is {value!r}, not one of {', '.join(known)}", hint=hint)
+
+
+def _texts(value: object, where: str) -> tuple[str, ...]:
+    listed = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(each, str) for each in listed):
+        raise RequestError(f"{where} is {value!r}, not text or a list of texts")
+    return tuple(listed)
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise RequestError(f"{where} is {value!r}, not text")
+    return value

@@ -1,0 +1,1 @@
+"""Sizes in pixels: targets, canvases, borders, and what a model can draw."""

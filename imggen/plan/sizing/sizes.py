@@ -1,0 +1,229 @@
+"""Sizes: what a person types, and a width and height that the model can take."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from imggen.errors import RequestError
+from imggen.plan.schema.nearest import nearest
+from imggen.plan.schema.request import GenerateRequest
+
+NAMES: Final[dict[str, tuple[int, int]]] = {
+    "icon": (128, 128),
+    "sd": (512, 512),
+    "sdxl": (1024, 1024),
+    "vga": (640, 480),
+    "svga": (800, 600),
+    "xga": (1024, 768),
+    "720p": (1280, 720),
+    "hd": (1280, 720),
+    "1080p": (1920, 1080),
+    "fhd": (1920, 1080),
+    "1440p": (2560, 1440),
+    "qhd": (2560, 1440),
+    "4k": (3840, 2160),
+    "uhd": (3840, 2160),
+}
+"""Names for sizes. `native` and `square` are the model's own, so they are not in the table."""
+
+# By how much a listed size may miss the ratio that was asked for.
+_NEAR: Final = math.log(1.1)
+# As many as listed in a message.
+_SHOWN: Final = 8
+_NATIVE = ("native", "square")
+_PAIR = re.compile(r"\s*([0-9]{1,6})\s*[xX×*]\s*([0-9]{1,6})\s*", re.ASCII)
+_EDGE = re.compile(r"\s*([0-9]{1,6})\s*", re.ASCII)
+_RATIO = re.compile(r"\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*[:/xX]\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What sizes a model takes: `native` (width, height), edges in [`smallest`, `largest`], multiples of `multiple_of`.
+
+    All in pixels. `listed` are the only sizes (width, height) that it makes, () for any. `model` is its name
+    for messages.
+    """
+
+    model: str
+    native: tuple[int, int]
+    multiple_of: int
+    smallest: int
+    largest: int
+    listed: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A width and a height in pixels, and why they are what they are."""
+
+    width: int
+    height: int
+    reason: str
+
+
+def choose(request: GenerateRequest, limits: Limits) -> Size:
+    """Return the size that `request` means for a model with `limits`; raise RequestError where it makes no sense.
+
+    A single edge keeps the other at the model's own; `aspect` keeps the model's native area, or the edge that was
+    given. A size that the model cannot take is refused with the nearest one that it can.
+    """
+    refuse_contradictions(request)
+    if request.size is not None:
+        width, height = parse_size(request.size, limits)
+        return _checked(width, height, limits, f"--size {request.size}")
+    if request.aspect is not None:
+        return _from_aspect(request.aspect, request, limits)
+    if request.width is None and request.height is None:
+        width, height = limits.native
+        return _checked(width, height, limits, "the model's own size")
+    width = limits.native[0] if request.width is None else request.width
+    height = limits.native[1] if request.height is None else request.height
+    return _checked(width, height, limits, " ".join(edges(request)))
+
+
+def parse_aspect(text: str) -> float:
+    """Return width / height of `16:9`, `16/9` or `3:2`; raise RequestError for what is no ratio or an absurd one."""
+    found = _RATIO.fullmatch(text)
+    width, height = (float(each) for each in found.groups()) if found else (0.0, 0.0)
+    if width <= 0 or height <= 0:
+        raise RequestError(f"--aspect {text!r} is no aspect ratio", hint="--aspect 16:9, --aspect 3:2 or --aspect 1:1")
+    ratio = width / height
+    if not 1 / 20 <= ratio <= 20:
+        raise RequestError(f"--aspect {text} is too extreme: at most 20:1", hint="--aspect 16:9")
+    return ratio
+
+
+def refuse_contradictions(request: GenerateRequest) -> None:
+    """Raise RequestError for a size that is said twice in different words."""
+    said = edges(request)
+    if request.size is not None and request.aspect is not None:
+        raise RequestError(
+            f"--size {request.size} and --aspect {request.aspect} contradict each other",
+            hint="leave one of the two out",
+        )
+    if request.size is not None and said:
+        raise RequestError(
+            f"--size {request.size} and {said[0]} contradict each other", hint="leave one of the two out"
+        )
+    if request.aspect is not None and len(said) == 2:
+        raise RequestError(
+            f"--aspect {request.aspect} and {' '.join(said)} contradict each other",
+            hint="give the aspect with one edge, or both edges alone",
+        )
+
+
+def edges(request: GenerateRequest) -> list[str]:
+    """Return the edges that the request says, each as its option."""
+    said = [("--width", request.width), ("--height", request.height)]
+    return [f"{name} {value}" for name, value in said if value is not None]
+
+
+def parse_size(text: str, limits: Limits) -> tuple[int, int]:
+    """Return the (width, height) that `512x768`, `512` or a name means; raise RequestError for what is no size."""
+    name = text.strip().lower()
+    if name in _NATIVE:
+        return limits.native
+    if name in NAMES:
+        return NAMES[name]
+    pair = _PAIR.fullmatch(text)
+    if pair:
+        return int(pair[1]), int(pair[2])
+    edge = _EDGE.fullmatch(text)
+    if edge:
+        return int(edge[1]), int(edge[1])
+    guess = nearest(name, (*NAMES, *_NATIVE))
+    known = ", ".join((*_NATIVE, *NAMES))
+    hint = f"--size {guess[0]}; " if guess else ""
+    raise RequestError(f"--size {text!r} is no size", hint=f"{hint}WIDTHxHEIGHT such as 512x768, or one of: {known}")
+
+
+def _from_aspect(aspect: str, request: GenerateRequest, limits: Limits) -> Size:
+    ratio = parse_aspect(aspect)
+    if request.width is not None:
+        height = _round(request.width / ratio, limits.multiple_of)
+        return _checked(request.width, height, limits, f"--aspect {aspect} at --width {request.width}")
+    if request.height is not None:
+        width = _round(request.height * ratio, limits.multiple_of)
+        return _checked(width, request.height, limits, f"--aspect {aspect} at --height {request.height}")
+    width, height = _fit_area(ratio, limits)
+    return _checked(width, height, limits, f"--aspect {aspect} with the area of {_text(*limits.native)}")
+
+
+def _fit_area(ratio: float, limits: Limits) -> tuple[int, int]:
+    """Return the multiples whose area is close to the native one and whose ratio comes closest to `ratio`."""
+    if limits.listed:
+        return _listed(ratio, limits)
+    step = limits.multiple_of
+    area = limits.native[0] * limits.native[1]
+    ideal_width, ideal_height = math.sqrt(area * ratio), math.sqrt(area / ratio)
+    candidates = [
+        (width, height)
+        for width in _around(ideal_width, step)
+        for height in _around(ideal_height, step)
+        if limits.smallest <= width <= limits.largest and limits.smallest <= height <= limits.largest
+    ]
+    if not candidates:
+        return _round(ideal_width, step), _round(ideal_height, step)
+
+    def badness(size: tuple[int, int]) -> float:
+        width, height = size
+        return 2 * abs(math.log(width / height / ratio)) + abs(math.log(width * height / area))
+
+    return min(candidates, key=badness)
+
+
+def _listed(ratio: float, limits: Limits) -> tuple[int, int]:
+    """Return the listed size of about that ratio, or one of that ratio that is not listed where none is near."""
+    width, height = nearest_listed(ratio, limits)
+    if abs(math.log(width / height / ratio)) <= _NEAR:
+        return width, height
+    return round(limits.native[0] * math.sqrt(ratio)), round(limits.native[1] / math.sqrt(ratio))
+
+
+def nearest_listed(ratio: float, limits: Limits) -> tuple[int, int]:
+    """Return the listed (width, height) whose ratio comes closest to `ratio`."""
+    return min(limits.listed, key=lambda each: abs(math.log(each[0] / each[1] / ratio)))
+
+
+def _around(edge: float, step: int) -> list[int]:
+    below = int(edge // step) * step
+    return [each for each in (below, below + step) if each > 0]
+
+
+def _round(edge: float, step: int) -> int:
+    return max(step, int(edge / step + 0.5) * step)
+
+
+def _checked(width: int, height: int, limits: Limits, reason: str) -> Size:
+    if limits.listed and (width, height) not in limits.listed:
+        likest = nearest_listed(max(width, 1) / max(height, 1), limits)
+        shown = limits.listed[:_SHOWN]
+        known = ", ".join(_text(*each) for each in shown)
+        known += f" and {len(limits.listed) - _SHOWN} more sizes" if limits.listed[_SHOWN:] else ""
+        raise RequestError(
+            f"{reason}: {limits.model} makes pictures of {known}, not of {_text(width, height)}",
+            hint=f"--size {_text(*likest)}",
+        )
+    good = _nearest_good(width, limits), _nearest_good(height, limits)
+    if good == (width, height):
+        return Size(width=width, height=height, reason=reason)
+    wrong, edge = ("width", width) if good[0] != width else ("height", height)
+    if edge < limits.smallest or edge > limits.largest:
+        problem = f"{limits.model} makes edges of {limits.smallest} to {limits.largest} px"
+    else:
+        problem = f"{edge} px is not a multiple of {limits.multiple_of}"
+    raise RequestError(
+        f"{reason}: {_text(width, height)} has a {wrong} of {edge} px; {problem}", hint=f"--size {_text(*good)}"
+    )
+
+
+def _nearest_good(edge: int, limits: Limits) -> int:
+    step = limits.multiple_of
+    lowest = -(-limits.smallest // step) * step
+    highest = limits.largest // step * step
+    return min(max(_round(edge, step), lowest), highest)
+
+
+def _text(width: int, height: int) -> str:
+    return f"{width}x{height}"

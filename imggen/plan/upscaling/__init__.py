@@ -1,0 +1,1 @@
+"""How pictures are upscaled: from a request to a plan without blanks."""

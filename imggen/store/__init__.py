@@ -1,0 +1,1 @@
+"""Files of models and adapters: found, fetched, checked and read, without torch."""

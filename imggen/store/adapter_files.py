@@ -1,0 +1,298 @@
+"""Adapters before torch sees them: where their files lie, and what the headers say."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Final, get_args
+
+from platformdirs import user_config_path
+
+from imggen.errors import ModelError
+from imggen.host.environment import is_offline
+from imggen.plan.adapters import adaptation, embedding
+from imggen.plan.models import config_limits
+from imggen.plan.schema.adapter import AdapterFacts, Asked, Kind
+from imggen.plan.schema.machine import Dtype
+from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.request import ModelFacts
+from imggen.store import json_files, paths, weights
+from imggen.store.weights import Terms
+
+CONFIG: Final = "config.json"
+PROCESSOR: Final = "preprocessor_config.json"
+"""What says how a picture is made ready for a network that looks at it."""
+MAX_CONFIG_BYTES: Final = 1 << 20
+MAX_VOCABULARY_BYTES: Final = 64 << 20
+PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+_USUAL: Final[dict[Kind, tuple[str, ...]]] = {
+    "lora": ("pytorch_lora_weights.safetensors", PEFT_WEIGHTS),
+    "embedding": ("learned_embeds.safetensors",),
+}
+"""How diffusers calls the one file that is the adapter, where others may lie beside it."""
+_MODELS: Final[tuple[Kind, ...]] = ("vae", "controlnet", "depth")
+"""Kinds that are models of their own: a config and weights, in one file or in shards."""
+_CALLED: Final[dict[Kind, str]] = {
+    "lora": "LoRA",
+    "embedding": "embedding",
+    "vae": "autoencoder",
+    "controlnet": "ControlNet",
+    "ip-adapter": "IP-Adapter",
+    "depth": "depth network",
+}
+_SHOWN: Final = 4
+
+DEFAULT_TERMS: Final = Terms()
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Where an adapter lies: a file or a folder, and for the hub the commit."""
+
+    place: Path
+    reference: str
+    revision: str | None = None
+
+
+def find(asked: Asked, *, terms: Terms = DEFAULT_TERMS, on_event: Report = ignore) -> AdapterFacts:
+    """Return the facts of the adapter that is asked for: a file, a folder, or `org/name[@revision][/file]` of the hub.
+
+    What is cached is used as it is; what is not is fetched where `terms` allow it. One that is missing, damaged, or a
+    pickle that `terms` forbid is a ModelError.
+    """
+    found = _locate(asked, terms, on_event)
+    choice = _choice(asked, found.place, terms)
+    _allowed(asked, choice.files[0].name, terms)
+    headers = [] if choice.pickle else [weights.read_header(each) for each in choice.files]
+    facts = AdapterFacts(
+        asked=asked,
+        files=choice.files,
+        sha256=_sha256(choice.files, cached=found.revision is not None),
+        reference=found.reference,
+        revision=found.revision,
+        pickle=choice.pickle,
+        weight_bytes=_bytes(choice, headers),
+        stored_dtype=_dtype(headers),
+        shapes={name: shape for each in headers for name, shape in each.shapes.items()},
+        metadata={name: text for each in headers for name, text in each.metadata.items()},
+        config=_config_of(asked, choice.files[0]),
+    )
+    config_limits.check(f"{asked.option} {asked.reference}", facts.config)
+    return facts if asked.kind != "embedding" else replace(facts, asked=replace(asked, token=embedding.word(facts)))
+
+
+def check_words(adapters: Iterable[AdapterFacts], model: ModelFacts) -> None:
+    """Raise RequestError for an embedding whose word the model's tokenizer has already."""
+    for each in adapters:
+        if each.asked.kind == "embedding" and each.asked.token:
+            embedding.refuse_known(each, each.asked.token, _vocabulary(model.folder / "tokenizer"))
+
+
+def _vocabulary(folder: Path) -> Iterable[str]:
+    """Return the words of the tokenizer in `folder`, as far as it has files of JSON that tell them."""
+    plain, whole = (_described(folder / name, MAX_VOCABULARY_BYTES) for name in ("vocab.json", "tokenizer.json"))
+    model = whole.get("model")
+    inner = model.get("vocab") if isinstance(model, dict) else None
+    return {*plain, *(inner if isinstance(inner, dict) else ())}
+
+
+def _locate(asked: Asked, terms: Terms, on_event: Report) -> _Found:
+    path = paths.at_home(asked.reference)
+    if paths.is_there(path):
+        return _Found(place=path, reference=asked.reference)
+    own = of_the_user(asked.reference) if asked.kind == "lora" else None
+    if own is not None:
+        return _Found(place=own, reference=asked.reference)
+    parts = adaptation.split_hub(asked.reference)
+    if parts is None:
+        raise ModelError(
+            f"{asked.option} {asked.reference}: there is no such file or folder",
+            hint=f"{asked.option} FILE, a folder, or ORGANISATION/NAME of the hub",
+        )
+    return _from_hub(asked, parts, terms, on_event)
+
+
+def lora_folder() -> Path:
+    """Return the folder of the user's own LoRAs, which are found there by their names."""
+    return user_config_path("imggen", appauthor=False) / "loras"
+
+
+def of_the_user(name: str) -> Path | None:
+    """Return the user's own LoRA of that name, None where there is none."""
+    file = lora_folder() / f"{name}.safetensors"
+    # A name leads into the folder, and not out of it.
+    return file if ".." not in file.parts and lora_folder() in file.parents and paths.is_there(file) else None
+
+
+def _from_hub(asked: Asked, parts: tuple[str, str | None, str | None], terms: Terms, on_event: Report) -> _Found:
+    # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
+    from imggen.store import hub
+
+    repository, revision, file = parts
+    reference = repository + (f"/{file}" if file else "")
+    folder = hub.cached(repository, revision)
+    if folder is not None and _is_whole(asked, folder, file, terms):
+        return _Found(place=_inside(folder, file), reference=reference, revision=folder.name)
+    if is_offline(asked=terms.offline):
+        get = (
+            f"hf download {repository}" + (f" {file}" if file else "") + (f" --revision {revision}" if revision else "")
+        )
+        raise ModelError(
+            f"{asked.option} {asked.reference}: it is not on this machine, and nothing is to be fetched now",
+            hint=f"while online: {get}",
+        )
+
+    def choose(names: list[str]) -> list[str]:
+        return _wanted(asked, names, file, terms)
+
+    folder = hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
+    return _Found(place=_inside(folder, file), reference=reference, revision=folder.name)
+
+
+def _inside(folder: Path, file: str | None) -> Path:
+    return folder / file if file else folder
+
+
+def _is_whole(asked: Asked, folder: Path, file: str | None, terms: Terms) -> bool:
+    if file:
+        return (folder / file).is_file()
+    try:
+        _choice(asked, folder, replace(terms, allow_pickle=True))
+    except ModelError:
+        return False
+    return True
+
+
+def _wanted(asked: Asked, names: Iterable[str], file: str | None, terms: Terms) -> list[str]:
+    """Return which of a repository's files the adapter is made of."""
+    listed = sorted(names)
+    if file:
+        if file not in listed:
+            raise ModelError(f"{asked.option} {asked.reference}: the repository has no {file}", hint=_listing(listed))
+        # Of a ControlNet nothing but its config tells what it was made for.
+        config = (PurePosixPath(file).parent / CONFIG).as_posix()
+        beside = [config] if asked.kind == "controlnet" and config in listed else []
+        return [_allowed(asked, file, terms), *beside]
+    if asked.kind not in _MODELS:
+        beside = [each for each in listed if "/" not in each]
+        found = _allowed(asked, _single(asked, beside), terms)
+        return [found, *(each for each in (PEFT_CONFIG,) if found == PEFT_WEIGHTS and each in beside)]
+    root = _model_root(asked, listed)
+    # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
+    from imggen.store import hub
+
+    inside = [each for each in map(PurePosixPath, listed) if each.parent == root]
+    texts = [each for each in inside if each.suffix == ".json"]
+    return [each.as_posix() for each in (*texts, *hub.weights_of(inside, terms))]
+
+
+def _model_root(asked: Asked, names: Iterable[str]) -> PurePosixPath:
+    """Return the folder of the model: the root, or the part of a whole pipeline that has the kind's name."""
+    for folder in (PurePosixPath(), PurePosixPath(asked.kind)):
+        if (folder / CONFIG).as_posix() in names:
+            return folder
+    raise ModelError(
+        f"{asked.option} {asked.reference} is no {_CALLED[asked.kind]} of {_library(asked.kind)}: it has no {CONFIG}",
+        hint=f"{asked.option} with a folder that has {CONFIG} and its weights",
+    )
+
+
+def _library(kind: Kind) -> str:
+    return "transformers" if kind == "depth" else "diffusers"
+
+
+def _choice(asked: Asked, place: Path, terms: Terms) -> weights.Choice:
+    if place.is_file():
+        return _file(asked, place)
+    if not place.is_dir():
+        raise ModelError(f"{asked.option} {asked.reference} is no file and no folder")
+    if asked.kind in _MODELS:
+        names = [each.relative_to(place).as_posix() for each in place.glob(f"*/{CONFIG}")]
+        names += [CONFIG] if (place / CONFIG).is_file() else []
+        choice = weights.choose(place / _model_root(asked, names), half=terms.half)
+        if choice is None:
+            raise ModelError(f"{asked.option} {asked.reference}: there are no weights in {place}")
+        return choice
+    names = [each.name for each in sorted(place.iterdir()) if each.is_file()]
+    return _file(asked, place / _single(asked, names))
+
+
+def _file(asked: Asked, path: Path) -> weights.Choice:
+    if path.suffix in weights.PICKLE_SUFFIXES:
+        return weights.Choice(files=(path,), pickle=True)
+    if path.suffix != ".safetensors":
+        raise ModelError(
+            f"{asked.option} {asked.reference}: {path.name} is not a safetensors file",
+            hint=f"{asked.option} {path.stem}.safetensors",
+        )
+    return weights.Choice(files=(path,))
+
+
+def _single(asked: Asked, names: Iterable[str]) -> str:
+    """Return the one file among `names` that is the adapter."""
+    listed = list(names)
+    usual = [each for each in _USUAL.get(asked.kind, ()) if each in listed]
+    safe = [each for each in listed if each.endswith(".safetensors")]
+    pickles = [each for each in listed if PurePosixPath(each).suffix in weights.PICKLE_SUFFIXES]
+    found = usual or safe or pickles
+    if not found:
+        raise ModelError(
+            f"{asked.option} {asked.reference}: there is no {_CALLED[asked.kind]} in it, as it has no safetensors file",
+            hint=_listing(listed),
+        )
+    if len(found) > 1:
+        raise ModelError(
+            f"{asked.option} {asked.reference} has {len(found)} files that could be meant: {_shortened(found)}",
+            hint=f"{asked.option} {asked.reference.rstrip('/')}/{found[0]}",
+        )
+    return found[0]
+
+
+def _allowed(asked: Asked, name: str, terms: Terms) -> str:
+    """Return the name of a file that `terms` permit to read."""
+    if PurePosixPath(name).suffix in weights.PICKLE_SUFFIXES and not terms.allow_pickle:
+        raise ModelError(
+            f"{asked.option} {asked.reference}: {name} is a pickle, which can run any code when it is read",
+            hint="look for the same as safetensors, or, if you trust this one, add --allow-pickle",
+        )
+    return name
+
+
+def _listing(names: list[str]) -> str | None:
+    return f"it has {_shortened(names)}" if names else None
+
+
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _sha256(files: tuple[Path, ...], *, cached: bool) -> str:
+    # The hash that sites where adapters are shared show is that of the file.
+    if len(files) == 1:
+        return weights.file_sha256(files[0], cached=cached)
+    return weights.sha256(files[0].parent, files, cached=cached)
+
+
+def _bytes(choice: weights.Choice, headers: list[weights.Header]) -> int:
+    if choice.pickle:
+        return sum(each.stat().st_size for each in choice.files)
+    return sum(each.tensor_bytes for each in headers)
+
+
+def _dtype(headers: list[weights.Header]) -> Dtype | None:
+    biggest = max(headers, key=lambda each: each.tensor_bytes, default=None)
+    return next((each for each in get_args(Dtype) if biggest and each == biggest.dtype), None)
+
+
+def _config_of(asked: Asked, file: Path) -> dict[str, object]:
+    """Return what a JSON file beside the weights says of them, nothing where none is about them."""
+    if asked.kind == "controlnet" or (asked.kind in _MODELS and file.name.startswith(weights.STEMS)):
+        return _described(file.parent / CONFIG, MAX_CONFIG_BYTES)
+    if asked.kind == "lora" and file.name == PEFT_WEIGHTS:
+        return _described(file.parent / PEFT_CONFIG, MAX_CONFIG_BYTES)
+    return {}
+
+
+def _described(path: Path, most_bytes: int) -> dict[str, object]:
+    return json_files.read(path, most_bytes=most_bytes) if path.is_file() else {}

@@ -1,0 +1,369 @@
+"""IP-Adapters before torch sees them: which of the files fits the model, and where its image encoder lies."""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from imggen.errors import ModelError, RequestError
+from imggen.host.environment import is_offline
+from imggen.plan.adapters import adaptation, ip_adapter_layouts, ip_adapters
+from imggen.plan.adapters.ip_adapter_layouts import Config, Layout, Need, Shapes
+from imggen.plan.models import config_limits
+from imggen.plan.schema.adapter import AdapterFacts, Asked, ImageEncoder
+from imggen.plan.schema.progress import Progress, ignore
+from imggen.store import json_files, paths, remote_code, weights
+from imggen.store.adapter_files import CONFIG, PROCESSOR
+from imggen.store.weights import Terms
+
+FOLDERS: Final = (".", "models", "sdxl_models")
+"""Where h94/IP-Adapter, whose layout others follow, keeps adapters below its root."""
+
+ENCODERS: Final = ("image_encoder", "../image_encoder", "../models/image_encoder")
+"""Where it keeps encoders, beside an adapter."""
+
+_MOST_NAMED: Final = 4
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worn:
+    """What an adapter has to fit: the layout of those for the model, and the config of its denoiser."""
+
+    layout: Layout
+    config: Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fitting:
+    """An adapter that fits: its file, what is in it and what it wants of its image encoder.
+
+    `encoder` is that one's folder where it lies beside the file, None where it is to be found elsewhere.
+    """
+
+    file: Path
+    shapes: Shapes
+    need: Need
+    encoder: Path | None
+
+
+def find(asked: Asked, worn: Worn, *, terms: Terms, on_event: Report = ignore) -> AdapterFacts:
+    """Return the facts of the IP-Adapter that is asked for: its own file first, then those of its image encoder.
+
+    It is a file with a folder `image_encoder` beside it or one level up, a folder as h94/IP-Adapter lays it out, in
+    which exactly one adapter may fit what it is `worn` by, or `org/name[@revision]/file` of the hub. An encoder that
+    lies elsewhere is the one that is asked for, or the one that adapters of this layout were trained with, if
+    `terms` allow it. Raise ModelError for what is missing, damaged, made for another model or encoder, or a pickle
+    where `terms` do not permit it; RequestError where several fit.
+    """
+    path = paths.at_home(asked.reference)
+    if paths.is_there(path):
+        reference, revision, chosen = asked.reference, None, _choose(asked, path, worn, terms)
+    else:
+        parts = adaptation.split_hub(asked.reference)
+        if parts is None:
+            raise ModelError(
+                f"{asked.option} {asked.reference}: there is no such file or folder",
+                hint="a safetensors file with image_encoder/ beside it, or a folder as h94/IP-Adapter has",
+            )
+        repository, _, file = parts
+        snapshot, chosen = _from_hub(asked, parts, worn, terms, on_event)
+        reference, revision = repository if file is None else f"{repository}/{file}", snapshot.name
+    if chosen.encoder is not None:
+        return _facts(asked, chosen, (chosen.encoder, None), worn, terms, reference=reference, revision=revision)
+    named = asked.encoder or worn.layout.encoder or ""
+    terms.allow(named)
+    encoder = _elsewhere(named, chosen, worn.layout, terms, on_event)
+    return _facts(asked, chosen, encoder, worn, terms, reference=reference, revision=revision)
+
+
+def _facts(  # noqa: PLR0913 - what was found, and where
+    asked: Asked,
+    chosen: _Fitting,
+    encoder: tuple[Path, ImageEncoder | None],
+    worn: Worn,
+    terms: Terms,
+    *,
+    reference: str,
+    revision: str | None,
+) -> AdapterFacts:
+    folder, named = encoder
+    files = (chosen.file, *_encoder_files(folder, worn.layout, terms))
+    return AdapterFacts(
+        asked=asked,
+        files=files,
+        sha256=weights.file_sha256(chosen.file, cached=revision is not None),
+        reference=reference,
+        revision=revision,
+        pickle=any(each.suffix != ".safetensors" for each in files),
+        weight_bytes=sum(_half_bytes(each, worn.layout) for each in files),
+        stored_dtype="float16",
+        shapes=chosen.shapes,
+        config=json_files.read(folder / CONFIG),
+        encoder=named,
+    )
+
+
+def _half_bytes(file: Path, layout: Layout) -> int:
+    """Return the bytes of what is read of `file` in half precision, which adapters and encoders share seldom."""
+    if file.suffix != ".safetensors":
+        return file.stat().st_size
+    header = weights.read_header(file)
+    read = [each for each in header.sizes if not each.startswith(layout.eye.unread)]
+    return sum(header.sizes[each] // weights.DTYPE_BYTES[header.dtypes[each]] * 2 for each in read)
+
+
+def _choose(asked: Asked, place: Path, worn: Worn, terms: Terms) -> _Fitting:
+    fitting, faults = [], []
+    for file in _files(asked, place, terms):
+        try:
+            fitting.append(_examined(asked, file, worn))
+        except ModelError as error:
+            faults.append(error)
+    if len(fitting) > 1:
+        listed = ", ".join(str(each.file.relative_to(place)) for each in fitting)
+        first = min((each.file for each in fitting), key=lambda each: (len(each.name), each.name))
+        raise RequestError(f"{place} has several adapters that fit: {listed}", hint=f"{ip_adapters.WEIGHTS} {first}")
+    if fitting:
+        return fitting[0]
+    if len(faults) == 1:
+        raise faults[0]
+    listed = "; ".join(each.message for each in faults[:_MOST_NAMED])
+    raise ModelError(f"none of the {len(faults)} adapters in {place} fits: {listed}")
+
+
+def _files(asked: Asked, place: Path, terms: Terms) -> list[Path]:
+    if place.is_dir():
+        folders = [each for each in (place / name for name in FOLDERS) if each.is_dir()]
+        inside = [file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
+        safe = [each for each in inside if each.suffix == ".safetensors"]
+        found = safe or [each for each in inside if each.suffix in weights.PICKLE_SUFFIXES]
+    elif place.suffix in (".safetensors", *weights.PICKLE_SUFFIXES):
+        found = [place]
+    else:
+        raise ModelError(f"{place} is no file of weights", hint="a safetensors file with image_encoder/ beside it")
+    if not found:
+        raise ModelError(
+            f"{asked.option} {asked.reference} holds no IP-Adapter: there is no safetensors file in it, in models or "
+            "in sdxl_models",
+            hint="a folder as h94/IP-Adapter has",
+        )
+    _refuse_pickles(found, terms)
+    return found
+
+
+def _refuse_pickles(files: Iterable[Path], terms: Terms) -> None:
+    pickles = [each for each in files if each.suffix != ".safetensors"]
+    if pickles and not terms.allow_pickle:
+        raise ModelError(f"{pickles[0]} is a pickle, which can run code when it is read", hint="--allow-pickle")
+
+
+def _examined(asked: Asked, file: Path, worn: Worn) -> _Fitting:
+    shapes = _shapes(file)
+    need = ip_adapter_layouts.examine(str(file), shapes, worn.layout, worn.config)
+    return _Fitting(file=file, shapes=shapes, need=need, encoder=_beside(asked, file, need, worn.layout))
+
+
+def _shapes(file: Path) -> Shapes:
+    if file.suffix == ".safetensors":
+        return weights.read_header(file).shapes
+    # A pickle tells nothing before it is read, which takes torch.
+    from imggen.engine.adapters import ip_adapter
+
+    return {name: tuple(each.shape) for name, each in ip_adapter.tensors(file).items()}
+
+
+def _beside(asked: Asked, file: Path, need: Need, layout: Layout) -> Path | None:
+    """Return the folder of the encoder beside `file`, None where it is to be found elsewhere."""
+    if asked.encoder is not None:
+        return None
+    # As it is named, not where a link points to: what the hub's cache holds lies elsewhere, under hashes.
+    places = [Path(os.path.normpath(file.parent / each)) for each in ENCODERS]
+    faults = {each: _fault(each, need, layout) for each in places if (each / CONFIG).is_file()}
+    if not faults and layout.encoder is not None:
+        return None
+    if not faults:
+        raise ModelError(
+            f"{file} comes without its image encoder: no {places[0]} and no {places[1]}",
+            hint=f"{ip_adapters.ENCODER} FOLDER, or put the image encoder that it was trained with into {places[0]}",
+        )
+    fitting = next((each for each, fault in faults.items() if fault is None), None)
+    if fitting is None:
+        found = "; ".join(filter(None, faults.values()))
+        raise ModelError(_unfit(file, need, layout, found), hint=_another(layout))
+    return fitting
+
+
+def _another(layout: Layout) -> str:
+    return f"{ip_adapters.ENCODER} {layout.encoder or 'FOLDER, of the encoder that the adapter was trained with'}"
+
+
+def _unfit(file: Path, need: Need, layout: Layout, faults: str) -> str:
+    called = layout.eye.model_types[0]
+    return f"{file} wants an image encoder ({called}) with {need.setting} {need.size}; {faults}"
+
+
+def _fault(folder: Path, need: Need, layout: Layout) -> str | None:
+    """Return what is wrong with the image encoder in `folder` for an adapter, None where it fits."""
+    config = json_files.read(folder / CONFIG)
+    kind = config.get("model_type")
+    if kind is not None and kind not in layout.eye.model_types:
+        return f"{folder} is one of {kind}"
+    # A whole model has one config for each of its halves.
+    inner = config.get("vision_config")
+    own = config | inner if isinstance(inner, dict) else config
+    found = own.get(need.setting, layout.eye.usual_sizes[need.setting])
+    if not isinstance(found, int):
+        raise ModelError(f"{folder / CONFIG} has {found!r} as its {need.setting}")
+    return None if found == need.size else f"{folder} has {found}"
+
+
+def _elsewhere(
+    named: str, chosen: _Fitting, layout: Layout, terms: Terms, on_event: Report
+) -> tuple[Path, ImageEncoder]:
+    """Return the folder of the image encoder that is called `named`, and what is recorded of it."""
+    folder, revision = paths.at_home(named), None
+    reference = named
+    if not paths.is_there(folder):
+        parts = adaptation.split_hub(named)
+        if parts is None or parts[2] is not None:
+            raise ModelError(
+                f"{ip_adapters.ENCODER} {named}: there is no such folder",
+                hint=f"{ip_adapters.ENCODER} {layout.encoder or 'a folder with config.json and model.safetensors'}",
+            )
+        reference = parts[0]
+        folder = _encoder_of_hub(parts[:2], chosen, layout, terms, on_event)
+        revision = folder.name
+    _check_encoder(folder, chosen, layout)
+    first = _encoder_files(folder, layout, terms)[0]
+    digest = weights.file_sha256(first, cached=revision is not None)
+    return folder, ImageEncoder(reference=reference, sha256=digest, revision=revision)
+
+
+def _check_encoder(folder: Path, chosen: _Fitting, layout: Layout) -> None:
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder} holds no image encoder: it has no {CONFIG}", hint=_another(layout))
+    fault = _fault(folder, chosen.need, layout)
+    if fault is not None:
+        raise ModelError(_unfit(chosen.file, chosen.need, layout, fault), hint=_another(layout))
+
+
+def _encoder_of_hub(
+    place: tuple[str, str | None], chosen: _Fitting, layout: Layout, terms: Terms, on_event: Report
+) -> Path:
+    from imggen.store import hub
+
+    repository, revision = place
+    snapshot = hub.cached(repository, revision)
+    if snapshot is not None and (snapshot / CONFIG).is_file():
+        _check_encoder(snapshot, chosen, layout)
+        choice = weights.choose(snapshot, half=terms.half)
+        if choice is not None and (terms.allow_pickle or not choice.pickle):
+            return snapshot
+    if is_offline(asked=terms.offline):
+        raise ModelError(
+            f"{chosen.file} looks through {repository}, which is not on this machine, and nothing is to be fetched now",
+            hint=f"while online: {_fetching(repository, revision)}",
+        )
+
+    def fetch(choose: Callable[[list[str]], list[str]]) -> Path:
+        return hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
+
+    # Its config says whether it fits before its weights come.
+    _check_encoder(fetch(lambda names: [each for each in names if each == CONFIG]), chosen, layout)
+    return fetch(lambda names: [each for each in _encoder_names(names, PurePosixPath(), terms) if _is_read(each)])
+
+
+def _is_read(name: str) -> bool:
+    # A whole model has a tokenizer besides.
+    return not name.endswith(".json") or name in (CONFIG, PROCESSOR) or ".index." in name
+
+
+def _encoder_files(folder: Path, layout: Layout, terms: Terms) -> tuple[Path, ...]:
+    choice = weights.choose(folder, half=terms.half)
+    if choice is None:
+        raise ModelError(f"{folder} has no weights", hint="fetch the image encoder again")
+    _refuse_pickles(choice.files, terms)
+    config = json_files.read(folder / CONFIG)
+    remote_code.refuse(folder, layout.eye.class_name, {CONFIG: config})
+    config_limits.check(str(folder), config)
+    return choice.files
+
+
+def _from_hub(
+    asked: Asked, parts: tuple[str, str | None, str | None], worn: Worn, terms: Terms, on_event: Report
+) -> tuple[Path, _Fitting]:
+    """Return the snapshot that has the adapter, and which it is; fetch what is not there, the encoder beside it too."""
+    # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
+    from imggen.store import hub
+
+    repository, revision, file = parts
+    snapshot = hub.cached(repository, revision)
+    if snapshot is not None and (file is None or (snapshot / file).is_file()):
+        try:
+            chosen = _choose(asked, snapshot / (file or "."), worn, terms)
+            if chosen.encoder is not None:
+                _encoder_files(chosen.encoder, worn.layout, terms)
+        except ModelError:
+            if file is None or is_offline(asked=terms.offline):
+                raise
+        else:
+            return snapshot, chosen
+    if file is None:
+        raise ModelError(
+            f"{asked.option} {asked.reference} names no file of the repository",
+            hint=f"{ip_adapters.WEIGHTS} {asked.reference}/ip-adapter.safetensors",
+        )
+    if is_offline(asked=terms.offline):
+        raise ModelError(
+            f"{asked.option} {asked.reference}: it is not on this machine, and nothing is to be fetched now",
+            hint=f"while online: {_offline_hint(repository, revision, file, worn.layout)}",
+        )
+
+    def fetch(choose: Callable[[list[str]], list[str]]) -> Path:
+        return hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
+
+    # The header says which encoder it wants, and the encoders' configs which of them that is.
+    snapshot = fetch(lambda names: [*_named(names, file), *_encoder_configs(names, file)])
+    chosen = _choose(asked, snapshot / file, worn, terms)
+    if chosen.encoder is None:
+        return snapshot, chosen
+    place = PurePosixPath(chosen.encoder.relative_to(snapshot).as_posix())
+    snapshot = fetch(lambda names: [*_named(names, file), *_encoder_names(names, place, terms)])
+    return snapshot, chosen
+
+
+def _offline_hint(repository: str, revision: str | None, file: str, layout: Layout) -> str:
+    at = f" --revision {revision}" if revision else ""
+    encoder = _fetching(layout.encoder, None) if layout.encoder else ""
+    return f"hf download {repository} {file}{at}" + (f" && {encoder}" if encoder else ", and its image encoder")
+
+
+def _fetching(encoder: str, revision: str | None) -> str:
+    at = f" --revision {revision}" if revision else ""
+    return f"hf download {encoder} {CONFIG} {PROCESSOR} model.safetensors{at}"
+
+
+def _named(names: Iterable[str], file: str) -> list[str]:
+    listed = list(names)
+    if file not in listed:
+        like = [each for each in listed if PurePosixPath(each).suffix == ".safetensors"]
+        raise ModelError(
+            f"the repository has no {file}", hint=f"it has {', '.join(like[:_MOST_NAMED])}" if like else None
+        )
+    return [file]
+
+
+def _encoder_configs(names: Iterable[str], file: str) -> list[str]:
+    places = {os.path.normpath(PurePosixPath(file).parent / each / CONFIG) for each in ENCODERS}
+    return sorted({PurePosixPath(each).as_posix() for each in places} & set(names))
+
+
+def _encoder_names(names: Iterable[str], place: PurePosixPath, terms: Terms) -> list[str]:
+    from imggen.store import hub
+
+    inside = [each for each in map(PurePosixPath, names) if each.parent == place]
+    jsons = [each for each in inside if each.suffix == ".json"]
+    return sorted({each.as_posix() for each in (*jsons, *hub.weights_of(inside, terms))})

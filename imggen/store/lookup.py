@@ -1,0 +1,642 @@
+"""Models by reference: built in, in a folder, or from the hub. All facts, no weights: neither torch nor diffusers."""
+
+import hashlib
+import importlib.util
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeGuard, get_args
+
+import imggen.builtin
+from imggen.errors import ModelError, RequestError
+from imggen.host.environment import is_offline
+from imggen.plan.adapters import adaptation
+from imggen.plan.models import catalog, config_limits, priors
+from imggen.plan.models.checkpoint import usual_base
+from imggen.plan.schema.family import Family
+from imggen.plan.schema.machine import Dtype
+from imggen.plan.schema.nearest import nearest
+from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.request import PRIOR, ModelFacts, Source
+from imggen.store import aliases, json_files, paths, remote_code, single_file, weights
+from imggen.store.weights import Terms
+
+BUILTIN = "builtin"
+INDEX = "model_index.json"
+RECORD = "imggen.json"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+CONFIG_NAMES = (
+    "config.json",
+    "scheduler_config.json",
+    "tokenizer_config.json",
+    "preprocessor_config.json",
+    "guider_config.json",
+)
+# Components that come as small text files: everything else must bring weights.
+TEXT_ENDINGS = (
+    "Tokenizer",
+    "TokenizerFast",
+    "Scheduler",
+    "Processor",
+    "FeatureExtractor",
+    "Guidance",
+    "TokenizersBackend",
+)
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "merges.txt")
+DEFAULT_TERMS = Terms()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """A model that is on this machine: how to ask for it, where it lies and the bytes that it takes.
+
+    `aliases` stand for it, `last_used` is when a picture was made with it or its files were read (ISO 8601, UTC), as
+    far as that is known, and `incomplete` says that parts of it are still to be fetched.
+    """
+
+    reference: str
+    source: Source
+    folder: Path
+    revision: str | None
+    size_bytes: int
+    aliases: tuple[str, ...] = ()
+    last_used: str | None = None
+    incomplete: bool = False
+
+
+def find(
+    reference: str,
+    *,
+    base: str | None = None,
+    terms: Terms = DEFAULT_TERMS,
+    on_event: Callable[[Progress], None] = ignore,
+) -> ModelFacts:
+    """Return the facts of the model that `reference` names: `builtin`, a folder, a file or `org/name[@revision]`.
+
+    An alias stands for one of these, and is not recorded. What a model lacks that is not whole comes from `base`,
+    another such reference: a single file's configs, by default of the usual model of its kind; a decoder's prior, by
+    default the one that its card names, or the usual one.
+
+    What is cached is used as it is; what is not is fetched from the hub where `terms` allow it. A model that is
+    missing, damaged or wants to run code or pickles is a ModelError.
+    """
+    if base is not None and not base.strip():
+        raise RequestError("--base is empty: it names no model", hint="--base FOLDER, or ORGANISATION/NAME")
+    real = aliases.real(reference)
+    file = find_single_file(real)
+    if file is not None:
+        return _from_file(file, real, base, terms, on_event)
+
+    def look(folder: Path) -> None:
+        pipeline = str(json_files.read(folder / INDEX).get("_class_name"))
+        priors.refuse_prior(real, pipeline)
+        family = priors.of_decoder(pipeline)
+        if family is not None:
+            terms.allow(_prior_of(real, folder, base, family))
+        elif base is not None:
+            raise RequestError(
+                f"--base {base}: only a single file and a decoder have a base, and {reference} is whole",
+                hint="leave --base out",
+            )
+
+    found = _find_whole(real, terms, on_event, look)
+    look(found.folder)
+    family = priors.of_decoder(found.pipeline)
+    if family is None:
+        return found
+    return _with_prior(found, _prior_of(real, found.folder, base, family), family, terms, on_event)
+
+
+def find_single_file(reference: str) -> Path | None:
+    """Return the file of weights that `reference` names, or that is the only one in the folder it names; else None."""
+    place = paths.at_home(reference)
+    if reference == BUILTIN or not reference.strip() or not paths.is_there(place):
+        return None
+    if not place.is_dir():
+        return place
+    if (place / INDEX).is_file() or (place / "config.json").is_file() or HUB_ID.fullmatch(reference):
+        return None
+    inside = _weight_files(place)
+    return inside[0] if len(inside) == 1 else None
+
+
+def prior_of(folder: Path) -> str | None:
+    """Return the reference of the prior that the decoder in `folder` is completed by where nobody names another.
+
+    None for a folder with any other model. Raise ModelError where its card names what cannot be a model of the hub.
+    """
+    family = priors.of_decoder(str(json_files.read(folder / INDEX).get("_class_name")))
+    return None if family is None else _prior_of(str(folder), folder, None, family)
+
+
+def _prior_of(reference: str, folder: Path, base: str | None, family: Family) -> str:
+    if base is not None:
+        return aliases.real(base)
+    usual = family.stages.usual if family.stages else ""
+    named = next(_card(folder, "prior"), None)
+    if named is not None and not HUB_ID.fullmatch(named):
+        raise ModelError(
+            f"{reference}: its card names {named!r} as its prior, which is no model of the hub", hint=f"--base {usual}"
+        )
+    return named or usual
+
+
+def _with_prior(
+    decoder: ModelFacts, wanted: str, family: Family, terms: Terms, on_event: Callable[[Progress], None]
+) -> ModelFacts:
+    if find_single_file(wanted) is not None:
+        raise RequestError(f"--base {wanted} is a single file", hint="--base FOLDER, or ORGANISATION/NAME")
+
+    misfits: list[ModelError] = []
+
+    def look(folder: Path) -> None:
+        try:
+            priors.check_prior(decoder, str(json_files.read(folder / INDEX).get("_class_name")), wanted, family)
+        except ModelError as error:
+            misfits.append(error)
+            raise
+
+    try:
+        prior = _find_whole(wanted, terms, on_event, look)
+    except ModelError as error:
+        if error in misfits:
+            raise
+        raise ModelError(
+            f"{decoder.reference} draws nothing without its prior, and {wanted} cannot be had: {error.message}",
+            hint=f"{error.hint}; or --base FOLDER" if error.hint else "--base FOLDER",
+        ) from error
+    return priors.combine(decoder, prior, family)
+
+
+def _checked_suffix(file: Path) -> Path:
+    if file.suffix.lower() in single_file.SUFFIXES:
+        return file
+    raise ModelError(
+        f"{file} is no model: imggen reads {', '.join(single_file.SUFFIXES[:2])} files and diffusers folders",
+        hint="imggen models list",
+    )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return [each for each in sorted(folder.iterdir()) if each.suffix.lower() in single_file.SUFFIXES and each.is_file()]
+
+
+def _from_file(
+    file: Path, reference: str, base: str | None, terms: Terms, on_event: Callable[[Progress], None]
+) -> ModelFacts:
+    opened = single_file.read(_checked_suffix(file), reference, terms)
+    wanted = aliases.real(base or usual_base(opened.reference, opened.kind))
+    terms.allow(wanted)
+    if find_single_file(wanted) is not None:
+        raise RequestError(f"--base {wanted} is a single file itself", hint="--base FOLDER, or ORGANISATION/NAME")
+    less = replace(terms, without=(*opened.parts, *single_file.LEFT_OUT))
+    try:
+        lent = _find_whole(wanted, less, on_event)
+    except ModelError as error:
+        whose = "its base" if base else f"the usual base of a {opened.kind.title}"
+        raise ModelError(
+            f"{reference} holds no configs, and {whose}, {wanted}, cannot be had: {error.message}",
+            hint=f"{error.hint}; or --base FOLDER" if error.hint else "--base FOLDER",
+        ) from error
+    return single_file.combine(opened, lent)
+
+
+def _find_whole(
+    reference: str,
+    terms: Terms,
+    on_event: Callable[[Progress], None],
+    look: Callable[[Path], None] | None = None,
+) -> ModelFacts:
+    """Return the facts of the model in a folder or on the hub; `look` sees its descriptions before weights come."""
+    name, revision = split(reference)
+    if name == BUILTIN:
+        return read(builtin_folder(), reference=name, source="builtin", terms=terms)
+    folder = paths.at_home(name)
+    if paths.is_there(folder) and revision is None:
+        return read(_local(name, folder), reference=name, source="folder", terms=terms)
+    if not HUB_ID.fullmatch(name) or Path(name).suffix.lower() in single_file.SUFFIXES:
+        raise _unknown(name)
+    return _from_hub(name, revision, terms, on_event, look)
+
+
+def split(reference: str) -> tuple[str, str | None]:
+    """Return a reference's name and its revision, None where it has none."""
+    if not reference.strip():
+        raise RequestError("the model reference is empty", hint=f"--model {BUILTIN}")
+    # A folder may have an @ in its name; only what is not there can carry a revision.
+    name, at, revision = reference.rpartition("@")
+    if not at or paths.is_there(paths.at_home(reference)):
+        return reference, None
+    if not name or not revision:
+        raise RequestError(f"{reference!r} is not a model reference", hint="--model ORGANISATION/NAME@REVISION")
+    if name == BUILTIN or (paths.is_there(paths.at_home(name)) and not HUB_ID.fullmatch(name)):
+        raise RequestError(f"{name} has no revisions: only models of the hub do", hint=f"--model {name}")
+    return name, revision
+
+
+def builtin_folder() -> Path:
+    """Return the folder of the model that comes with imggen; raise ModelError where the installation lacks it."""
+    folder = Path(imggen.builtin.__file__).parent / "model"
+    if not (folder / INDEX).is_file():
+        raise ModelError(
+            f"this installation lacks the built-in model: {folder / INDEX} is not there",
+            hint="pip install --force-reinstall imggen",
+        )
+    return folder
+
+
+def _local(name: str, folder: Path) -> Path:
+    if (folder / INDEX).is_file():
+        return folder
+    if HUB_ID.fullmatch(name):
+        raise ModelError(
+            f"{name!r} is a folder here, without {INDEX}, and could also be a model of the hub",
+            hint=f"for the folder write ./{name}, for the hub's model {name}@main",
+        )
+    inside = sorted(each.name for each in folder.iterdir() if (each / INDEX).is_file())
+    if inside:
+        raise ModelError(f"{folder} has no {INDEX}, but {inside[0]} in it has", hint=f"--model {folder / inside[0]}")
+    files = _weight_files(folder)
+    if len(files) > 1:
+        raise ModelError(f"{folder} has no {INDEX}, but {len(files)} files of weights", hint=f"--model {files[0]}")
+    raise ModelError(
+        f"{folder} is not a diffusers model: it has no {INDEX}{_other_layout(folder)}", hint=_whole_hint(folder)
+    )
+
+
+def _other_layout(folder: Path) -> str:
+    """Return what the folder looks like instead, as the end of a sentence: a part of a model, or one's parts."""
+    if (folder / "config.json").is_file():
+        config = json_files.read(folder / "config.json")
+        named = config.get("architectures")
+        told = config.get("_class_name") or (named[0] if isinstance(named, list) and named else "another library's")
+        return f"; it is one component, {told}"
+    parts = [f"{each.name}/" for each in sorted(folder.iterdir()) if (each / "config.json").is_file()]
+    return f", only {', '.join(parts[:3])}" if parts else ""
+
+
+def _whole_hint(folder: Path) -> str:
+    parent = folder.absolute().parent
+    if (parent / INDEX).is_file():
+        return f"--model {parent}"
+    config = json_files.read(folder / "config.json") if (folder / "config.json").is_file() else {}
+    named = str(config.get("_class_name"))
+    if "ControlNet" in named:
+        return f"--control {folder}:PICTURE"
+    return f"--vae {folder}" if named.startswith("Autoencoder") else "imggen models list"
+
+
+def _unknown(name: str) -> ModelError:
+    if Path(name).suffix.lower() in single_file.SUFFIXES:
+        return ModelError(f"there is no file {name}", hint="imggen models list")
+    return ModelError(
+        f"there is no model {name!r}: it is neither built in, nor a file, a folder, an alias or a hub id",
+        hint=_instead(name),
+    )
+
+
+def _instead(name: str) -> str:
+    """Return what may be meant by a name that is no model: the usual one of a family that is called so, or one near."""
+    usual = next((each.base for each in catalog.FAMILIES if each.name == name.lower() and each.base), None)
+    if usual is not None:
+        return f"imggen models alias {name.lower()} {usual}, the usual model of the family of that name"
+    guess = nearest(name, {BUILTIN, *aliases.read(), *(each.reference for each in installed())})
+    return (
+        f"--model {guess[0]}"
+        if guess
+        else "imggen models list; --model takes builtin, a file, a folder or ORGANISATION/NAME"
+    )
+
+
+def _from_hub(
+    name: str,
+    revision: str | None,
+    terms: Terms,
+    on_event: Callable[[Progress], None],
+    look: Callable[[Path], None] | None,
+) -> ModelFacts:
+    # Imported here because huggingface_hub reads HF_HUB_OFFLINE once, and a built-in model needs none of it.
+    from imggen.store import hub
+
+    folder = hub.cached(name, revision)
+    whole = folder is not None and not missing(folder, without=terms.without)
+    if not whole and is_offline(asked=terms.offline):
+        raise _not_here(name, revision, folder)
+    if folder is None or not whole:
+        choose = hub.pipeline_files(name, terms)
+        folder = hub.obtain(name, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event, look=look)
+    return read(folder, reference=name, source="hub", revision=folder.name, terms=terms)
+
+
+def _not_here(name: str, revision: str | None, folder: Path | None) -> ModelError:
+    guess = () if folder else nearest(name, [each.reference for each in installed()])
+    what = "is not complete in the cache" if folder else "is not on this machine"
+    perhaps = f" (did you mean {guess[0]}?)" if guess else ""
+    get = f"imggen models pull {name}" + (f"@{revision}" if revision else "")
+    return ModelError(
+        f"{name} {what}, and nothing is to be fetched now{perhaps}",
+        hint=f"--model {guess[0]}; or while online: {get}" if guess else f"while online: {get}",
+    )
+
+
+def is_here(reference: str) -> bool:
+    """Return whether what `reference` names, a model or an adapter, is on this machine and needs no fetching."""
+    if reference == BUILTIN or paths.is_there(paths.at_home(reference)):
+        return True
+    parts = adaptation.split_hub(reference)
+    if parts is None:
+        return False
+    # See _from_hub for why this import waits.
+    from imggen.store import hub
+
+    name, revision, file = parts
+    folder = hub.cached(name, revision)
+    if folder is None:
+        return False
+    # An adapter's folder has no index, and which of its files are wanted is its own loader's to know.
+    return (folder / file).is_file() if file else not (folder / INDEX).is_file() or not missing(folder)
+
+
+def missing(folder: Path, *, without: tuple[str, ...] = ()) -> list[str]:
+    """Return the components of the model in `folder` that are not whole; the index where even that is missing.
+
+    Pickles count as weights here: whether they may be read is another question. Of those in `without` only the small
+    files are wanted.
+    """
+    if not (folder / INDEX).is_file():
+        return [INDEX]
+    components = _components(folder, json_files.read(folder / INDEX))
+    return [name for name, (_, class_name) in components.items() if not _is_whole(folder, name, class_name, without)]
+
+
+def faults(folder: Path) -> list[tuple[str, str]]:
+    """Return what keeps the model in `folder` from being loaded: the component or file, and what is wrong with it."""
+    found = []
+    try:
+        components = _components(folder, json_files.read(folder / INDEX))
+    except ModelError as error:
+        return [(INDEX, error.message)]
+    for name, (_, class_name) in components.items():
+        try:
+            _choice(folder, name, class_name)
+        except ModelError as error:
+            found.append((name, error.message))
+    return found
+
+
+def _is_whole(folder: Path, name: str, class_name: str, without: tuple[str, ...]) -> bool:
+    try:
+        _choice(folder, name, class_name, without)
+    except ModelError:
+        return False
+    return True
+
+
+def read(
+    folder: Path, *, reference: str, source: Source, revision: str | None = None, terms: Terms = DEFAULT_TERMS
+) -> ModelFacts:
+    """Return the facts of the diffusers model in `folder`, from its JSON files and the headers of its weights.
+
+    Raise ModelError where it is incomplete or damaged, would run code of its own, or has pickles that `terms` forbid.
+    """
+    folder = folder.resolve() if source != "hub" else folder
+    index = json_files.read(folder / INDEX)
+    _refuse_code(folder, index)
+    components = _components(folder, index)
+    for name, (_, class_name) in components.items():
+        configs = _configs(folder / name)
+        remote_code.refuse(folder / name, class_name, configs)
+        config_limits.check(f"{name} of {reference}", configs.get("config.json", {}))
+    choices = {name: _choice(folder, name, class_name, terms.without) for name, (_, class_name) in components.items()}
+    pickles = tuple(
+        path.relative_to(folder).as_posix() for each in choices.values() if each and each.pickle for path in each.files
+    )
+    if pickles and not terms.allow_pickle:
+        raise ModelError(
+            f"{reference}: {pickles[0]} is a pickle, which can run any code when read, without a safetensors twin",
+            hint="take a model with safetensors weights, or, if you trust this one, add --allow-pickle",
+        )
+    headers = {
+        name: [weights.read_header(path) for path in each.files]
+        for name, each in choices.items()
+        if each and not each.pickle
+    }
+    return ModelFacts(
+        reference=reference,
+        source=source,
+        folder=folder,
+        pipeline=catalog.current_name(str(index["_class_name"])),
+        revision=revision,
+        options={name: value for name, value in index.items() if not _is_component(value) and not name.startswith("_")},
+        components=components,
+        configs={name: config for name in components if (config := _config(folder / name))},
+        weight_bytes={name: _bytes(each, headers.get(name)) for name, each in choices.items() if each},
+        stored_dtypes={name: dtype for name, each in headers.items() if (dtype := _dtype(each))},
+        shapes={
+            name: {tensor: shape for one in each for tensor, shape in one.shapes.items()}
+            for name, each in headers.items()
+        },
+        pickles=pickles,
+        record=json_files.read(folder / RECORD) if (folder / RECORD).is_file() else {},
+    )
+
+
+def _bytes(choice: weights.Choice, headers: list[weights.Header] | None) -> int:
+    if headers is None:
+        return sum(each.stat().st_size for each in choice.files)
+    return sum(each.tensor_bytes for each in headers)
+
+
+def _dtype(headers: list[weights.Header]) -> Dtype | None:
+    biggest = max(headers, key=lambda each: each.tensor_bytes)
+    return next((each for each in get_args(Dtype) if each == biggest.dtype), None)
+
+
+def _refuse_code(folder: Path, index: dict[str, object]) -> None:
+    class_name = index.get("_class_name")
+    if isinstance(class_name, list) or (folder / "pipeline.py").exists():
+        raise ModelError(
+            f"{folder} brings code of its own ({class_name if isinstance(class_name, list) else 'pipeline.py'}), "
+            "which imggen never runs",
+            hint="take a model whose pipeline is part of diffusers",
+        )
+    if not isinstance(class_name, str) or not class_name.isidentifier():
+        raise ModelError(f"{folder / INDEX} names no pipeline class: _class_name is {class_name!r}")
+
+
+def _components(folder: Path, index: dict[str, object]) -> dict[str, tuple[str, str]]:
+    components = {}
+    for name, value in index.items():
+        if name.startswith("_") or not _is_component(value):
+            continue
+        if value == [None, None]:
+            continue
+        texts = [each for each in value if isinstance(each, str)]
+        if len(value) != 2 or len(texts) != 2 or not name.isidentifier():
+            raise ModelError(f"{folder / INDEX}: component {name!r} is {value!r}, not [library, class]")
+        components[name] = _known(folder, name, texts[0], texts[1])
+    if not components:
+        raise ModelError(f"{folder / INDEX} names no components")
+    return components
+
+
+def _is_component(value: object) -> TypeGuard[list[object]]:
+    """Return whether an entry of the index names a part; numbers in a list are an option, as Krea 2 has one."""
+    numbers = isinstance(value, list) and bool(value) and all(type(each) in (int, float) for each in value)
+    return isinstance(value, list) and not numbers
+
+
+def _known(folder: Path, name: str, library: str, class_name: str) -> tuple[str, str]:
+    if (folder / name / f"{library}.py").exists():
+        raise ModelError(f"{folder / name} brings code of its own, which imggen never runs")
+    if library not in {"diffusers", "transformers"} and not _is_pipeline_package(library):
+        raise ModelError(
+            f"{folder / INDEX}: {name} wants {class_name} from {library!r}, which is not part of diffusers"
+        )
+    if not class_name.isidentifier():
+        raise ModelError(f"{folder / INDEX}: {name} has no class {class_name!r}")
+    return library, class_name
+
+
+def _is_pipeline_package(library: str) -> bool:
+    # Found on disk, since importing diffusers takes seconds.
+    spec = importlib.util.find_spec("diffusers")
+    if spec is None or not spec.submodule_search_locations or not library.isidentifier():
+        return False
+    places = [Path(each) / "pipelines" for each in spec.submodule_search_locations]
+    return any((place / each / library).is_dir() for place in places for each in ("", "deprecated"))
+
+
+def _has_weights(class_name: str) -> bool:
+    return not class_name.endswith(TEXT_ENDINGS)
+
+
+def _choice(folder: Path, name: str, class_name: str, without: tuple[str, ...] = ()) -> weights.Choice | None:
+    place = folder / name
+    if name in without and name in single_file.LEFT_OUT:
+        return None
+    _check_texts(place, class_name)
+    if name in without or not _has_weights(class_name):
+        return None
+    choice = weights.choose(place, half=False)
+    if choice is None:
+        raise ModelError(f"{place} has no weights: neither diffusion_pytorch_model.safetensors nor model.safetensors")
+    return choice
+
+
+def _check_texts(place: Path, class_name: str) -> None:
+    if not place.is_dir():
+        raise ModelError(f"{place.parent} is incomplete: the folder {place.name} is missing")
+    # Without its files a tokenizer loads all the same, empty, and every prompt becomes the same picture.
+    reads_bytes = class_name == "ByT5Tokenizer"
+    if "Tokenizer" in class_name and not reads_bytes and not any((place / each).is_file() for each in TOKENIZER_FILES):
+        raise ModelError(f"{place} has no vocabulary: none of {', '.join(TOKENIZER_FILES)} is there")
+    if not any((place / each).is_file() for each in CONFIG_NAMES):
+        raise ModelError(f"{place} has no config: none of {', '.join(CONFIG_NAMES)} is there")
+
+
+def _config(place: Path) -> dict[str, object]:
+    found = next((place / each for each in CONFIG_NAMES if (place / each).is_file()), None)
+    return json_files.read(found) if found else {}
+
+
+def _configs(place: Path) -> dict[str, dict[str, object]]:
+    return {each: json_files.read(place / each) for each in CONFIG_NAMES if (place / each).is_file()}
+
+
+def files(facts: ModelFacts, dtype: Dtype) -> dict[str, weights.Choice]:
+    """Return the weight files that a run in `dtype` reads, by component."""
+    half = weights.is_half(dtype)
+    held = facts.single.parts if facts.single else {}
+    chosen = {name: weights.choose(facts.place(name), half=half) for name in facts.weight_bytes if name not in held}
+    found = {name: each for name, each in chosen.items() if each is not None}
+    if facts.single is None:
+        return found
+    file = weights.Choice(files=(facts.single.path,), pickle=facts.single.path.name in facts.pickles)
+    return {**found, **dict.fromkeys(held, file)}
+
+
+def weight_files(facts: ModelFacts, dtype: Dtype) -> list[Path]:
+    """Return the weight files that a run in `dtype` reads, each once."""
+    return sorted({path for each in files(facts, dtype).values() for path in each.files})
+
+
+def own(facts: ModelFacts) -> ModelFacts:
+    """Return the facts of a decoder without its prior, as far as its weights go; any other model's as they are."""
+    if facts.prior is None:
+        return facts
+    kept = {name: size for name, size in facts.weight_bytes.items() if not name.startswith(PRIOR)}
+    pickles = tuple(each for each in facts.pickles if not each.startswith(PRIOR))
+    return replace(facts, prior=None, weight_bytes=kept, pickles=pickles)
+
+
+def weights_sha256(facts: ModelFacts, dtype: Dtype, *, memory: Path | None = None) -> str:
+    """Return the model's hash for the recipe: over the names and contents of the weight files that `dtype` reads.
+
+    That of a decoder with its prior is over those of the two.
+    """
+    if facts.prior is not None:
+        told = "\n".join(weights_sha256(each, dtype, memory=memory) for each in (own(facts), facts.prior))
+        return hashlib.sha256(told.encode()).hexdigest()
+    whole = facts.single.base if facts.single else facts
+    return weights.sha256(facts.folder, weight_files(facts, dtype), cached=whole.source == "hub", memory=memory)
+
+
+def licence(facts: ModelFacts) -> str | None:
+    """Return the licence that the model's record or, in its first lines, its card names; single files have neither."""
+    if facts.single is not None:
+        return None
+    named = facts.record.get("licence") or facts.record.get("license")
+    if isinstance(named, str):
+        return named
+    return card_licence(facts.folder)
+
+
+def card_licence(folder: Path) -> str | None:
+    """Return the licence that the card in `folder` names; a card says `other` where it has its own name beside it."""
+    named = list(_card(folder, "license", "license_name"))
+    return next((each for each in named if each != "other"), next(iter(named), None))
+
+
+def _card(folder: Path, *names: str) -> Iterator[str]:
+    """Yield what the first lines of the card in `folder` say under `names`: the text, or each of a list of them."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return
+    with card.open(encoding="utf-8", errors="replace") as file:
+        head = file.read(8192)
+    lines = head.split("---")[1].splitlines() if head.startswith("---") and head.count("---") > 1 else []
+    is_named = False
+    for line in lines:
+        if not line.startswith((" ", "-")):
+            is_named = line.startswith(tuple(f"{each}:" for each in names))
+            text = line.partition(":")[2]
+        else:
+            text = line.strip().removeprefix("-")
+        if is_named:
+            yield from filter(None, (each.strip(" '\"") for each in text.strip().strip("[]").split(",")))
+
+
+def installed() -> list[Installed]:
+    """Return the models on this machine that need no fetching: the built-in one, then the hub's cache, by name."""
+    # See _from_hub for why this import waits.
+    from imggen.store import hub
+
+    found = []
+    folder = Path(imggen.builtin.__file__).parent / "model"
+    if (folder / INDEX).is_file():
+        size = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+        found.append(Installed(reference=BUILTIN, source="builtin", folder=folder, revision=None, size_bytes=size))
+    return found + [
+        Installed(
+            reference=each.repository,
+            source="hub",
+            folder=each.folder,
+            revision=each.revision,
+            size_bytes=each.size_bytes,
+            last_used=datetime.fromtimestamp(each.accessed, UTC).isoformat(timespec="seconds"),
+        )
+        for each in hub.models()
+    ]

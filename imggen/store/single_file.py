@@ -1,0 +1,151 @@
+"""Single files of weights before torch sees them: what they are, and what model they make with a base.
+
+What a file lacks (configs, tokenizers, a scheduler, often the text encoders) comes from a base: a model in the format
+of diffusers. What tells a file's kind is in `plan/checkpoint.py`.
+"""
+
+import importlib.util
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, get_args
+
+from imggen.errors import MachineError, ModelError
+from imggen.plan.models import checkpoint
+from imggen.plan.models.checkpoint import Kind
+from imggen.plan.schema.machine import Dtype
+from imggen.plan.schema.request import ModelFacts, SingleFile
+from imggen.store import gguf_header, weights
+from imggen.store.weights import Header, Terms
+
+SUFFIXES: Final = (".safetensors", ".gguf", *weights.PICKLE_SUFFIXES)
+# What checks pictures comes with folders only: whoever makes a single file leaves it out.
+LEFT_OUT: Final = ("safety_checker", "feature_extractor", "image_encoder")
+# The types that diffusers can compute with; see diffusers.quantizers.gguf.utils.
+_COMPUTED: Final = frozenset(
+    ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+) | {"IQ4_NL", "IQ4_XS"}
+_EIGHT_BITS: Final = ("F8_E4M3", "F8_E5M2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A single file whose header was read: its kind, and the names of the tensors of each component that it holds."""
+
+    reference: str
+    path: Path
+    header: Header
+    kind: Kind
+    parts: dict[str, tuple[str, ...]]
+    pickle: bool = False
+
+
+def read(path: Path, reference: str, terms: Terms) -> Opened:
+    """Return what the single file `path` is, from its header alone.
+
+    Raise ModelError where it is damaged, no model, a pickle that `terms` forbid or GGUF that diffusers cannot load, and
+    MachineError where the package for GGUF is missing.
+    """
+    pickle = path.suffix.lower() in weights.PICKLE_SUFFIXES
+    if pickle and not terms.allow_pickle:
+        raise ModelError(
+            f"{reference} is a pickle, which can run any code when it is read",
+            hint="look for the same model as safetensors, or, if you trust this one, add --allow-pickle",
+        )
+    header = _header(path, pickle=pickle)
+    kind = checkpoint.tell(reference, header.shapes)
+    if gguf_header.is_gguf(path):
+        _check_gguf(reference, header, kind)
+    return Opened(
+        reference=reference,
+        path=path.resolve(),
+        header=header,
+        kind=kind,
+        parts=checkpoint.parts(kind, header.shapes),
+        pickle=pickle,
+    )
+
+
+def _header(path: Path, *, pickle: bool) -> Header:
+    if gguf_header.is_gguf(path):
+        return gguf_header.read(path)
+    if not pickle:
+        return weights.read_header(path)
+    # A pickle has no header: only torch can tell what is in it, and it takes seconds to import.
+    from imggen.engine.pipeline import checkpoint_loader
+
+    return checkpoint_loader.pickle_header(path)
+
+
+def _check_gguf(reference: str, header: Header, kind: Kind) -> None:
+    if kind.gguf_refusal:
+        raise ModelError(
+            f"{reference}: {kind.gguf_refusal}", hint="take the same model as safetensors, or --quantize int8"
+        )
+    other = sorted(set(header.dtype_bytes) - _COMPUTED)
+    if other:
+        raise ModelError(
+            f"{reference} is quantised as {other[0]}, with which diffusers cannot compute",
+            hint=f"take the same model as one of {', '.join(sorted(_COMPUTED - {'F32', 'F16', 'BF16'}))}",
+        )
+    if importlib.util.find_spec("gguf") is None:
+        raise MachineError(
+            f"{reference} is GGUF, and the package that reads it is missing", hint="pip install 'imggen[gguf]'"
+        )
+
+
+def combine(opened: Opened, base: ModelFacts) -> ModelFacts:
+    """Return the facts of the model that the file and the base make; raise ModelError where they do not fit."""
+    checkpoint.check_base(opened.reference, opened.kind, base, opened.header.shapes)
+    components = {name: each for name, each in base.components.items() if name not in LEFT_OUT}
+    kept = [name for name in base.weight_bytes if name in components and name not in opened.parts]
+    held = {name: names for name, names in opened.parts.items() if name in components}
+    dtypes = {name: _dtypes(opened.header, names) for name, names in held.items()}
+    used = replace(
+        base,
+        weight_bytes={name: base.weight_bytes[name] for name in kept},
+        pickles=tuple(each for each in base.pickles if each.split("/", 1)[0] in kept),
+    )
+    return ModelFacts(
+        reference=opened.reference,
+        source="file",
+        folder=base.folder,
+        pipeline=base.pipeline,
+        options=base.options,
+        components=components,
+        configs={name: each for name, each in base.configs.items() if name in components},
+        weight_bytes={
+            **used.weight_bytes,
+            **{name: sum(opened.header.sizes[each] for each in names) for name, names in held.items()},
+        },
+        stored_dtypes={
+            **{name: each for name, each in base.stored_dtypes.items() if name in kept},
+            **{name: dtype for name, each in dtypes.items() if (dtype := _known(each)) is not None},
+        },
+        shapes={name: each for name, each in base.shapes.items() if name in kept},
+        eight_bits=tuple(name for name, each in dtypes.items() if _most(each) in _EIGHT_BITS),
+        quantised={
+            name: _most(each) for name, each in dtypes.items() if gguf_header.is_gguf(opened.path) and _lossy(each)
+        },
+        pickles=(*((opened.path.name,) if opened.pickle else ()), *used.pickles),
+        single=SingleFile(path=opened.path, kind=opened.kind.title, parts=held, base=used),
+    )
+
+
+def _dtypes(header: Header, names: tuple[str, ...]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for name in names:
+        found[weights.DTYPE_NAMES.get(header.dtypes[name], header.dtypes[name])] += header.sizes[name]
+    return found
+
+
+def _most(dtypes: Counter[str]) -> str:
+    return dtypes.most_common(1)[0][0] if dtypes else "float32"
+
+
+def _known(dtypes: Counter[str]) -> Dtype | None:
+    return next((each for each in get_args(Dtype) if each == _most(dtypes)), None)
+
+
+def _lossy(dtypes: Counter[str]) -> bool:
+    return any(each not in weights.DTYPE_NAMES.values() and each not in gguf_header.PLAIN for each in dtypes)

@@ -1,0 +1,63 @@
+"""The adapters that a request asks for: allowed by their names, then found, or fetched where that may be."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from imggen.errors import ModelError
+from imggen.plan.adapters import adaptation, controls, depths, ip_adapters
+from imggen.plan.case import COMMAND_LINE
+from imggen.plan.models import catalog
+from imggen.plan.schema.adapter import AdapterFacts, Asked
+from imggen.plan.schema.progress import Progress
+from imggen.plan.schema.request import GenerateRequest, ModelFacts
+from imggen.store import adapter_files, aliases, depth_files, ip_adapter_files
+from imggen.store.weights import Terms
+
+Report = Callable[[Progress], None]
+
+
+def asked(request: GenerateRequest, terms: Terms) -> tuple[Asked, ...]:
+    """Return the LoRAs, the learnt words and the autoencoder of `request`; raise for a name that `terms` forbid."""
+    return tuple(_allowed(each, terms) for each in adaptation.asked(request))
+
+
+def find(
+    wanted: tuple[Asked, ...], request: GenerateRequest, facts: ModelFacts, terms: Terms, on_event: Report
+) -> tuple[AdapterFacts, ...]:
+    """Return the facts of what is wanted, and of the weights that read pictures beside the words of `request`."""
+    found = tuple(_find(each, request, terms, on_event) for each in wanted)
+    adapter_files.check_words(found, facts)
+    return (*found, *_beside(request, facts, terms, on_event))
+
+
+def _find(asked: Asked, request: GenerateRequest, terms: Terms, on_event: Report) -> AdapterFacts:
+    try:
+        return adapter_files.find(asked, terms=terms, on_event=on_event)
+    except ModelError as error:
+        origin = request.origin.get(asked.kind, COMMAND_LINE)
+        if origin == COMMAND_LINE:
+            raise
+        raise ModelError(f"{error.message}; {asked.option} comes from the {origin}", hint=error.hint) from error
+
+
+def _beside(request: GenerateRequest, facts: ModelFacts, terms: Terms, on_event: Report) -> Iterator[AdapterFacts]:
+    """Yield the weights that read pictures beside the words; which ones are usual, the model's family says."""
+    family = catalog.find(facts)
+    for each in controls.asked(request, family, facts):
+        yield adapter_files.find(_allowed(each, terms), terms=terms, on_event=on_event)
+    depth = depths.asked(request)
+    if depth is not None:
+        yield depth_files.find(_allowed(depth, terms), terms=terms, on_event=on_event)
+    config = facts.configs.get(family.denoiser, {})
+    shown = ip_adapters.asked(request, family, config)
+    if shown is not None:
+        worn = ip_adapter_files.Worn(layout=ip_adapters.FAMILIES[family.name].layout, config=config)
+        yield ip_adapter_files.find(_allowed(shown, terms), worn, terms=terms, on_event=on_event)
+
+
+def _allowed(asked: Asked, terms: Terms) -> Asked:
+    """Return what is asked for under its real name; raise where `terms` forbid that."""
+    encoder = None if asked.encoder is None else aliases.real(asked.encoder)
+    real = replace(asked, reference=aliases.real(asked.reference), encoder=encoder)
+    terms.allow(real.reference)
+    return real

@@ -1,0 +1,119 @@
+"""What a plan costs before anything is fetched or loaded: bytes, memory, time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from imggen.host import timings
+from imggen.plan.memory import memory
+from imggen.plan.schema.machine import Machine
+from imggen.plan.schema.request import GeneratePlan, ModelFacts
+from imggen.store import lookup
+
+UNKNOWN: Final = "not known yet: no picture like it was made with it here"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What is known beforehand of a run.
+
+    `needed_bytes` is an estimate of what it takes of the memory that `free_bytes` are free of; `seconds` is for all of
+    its pictures, None where there is no basis for it; `basis` says what it stands on.
+    """
+
+    family: str
+    licence: str | None
+    download_bytes: int
+    needed_bytes: int | None
+    free_bytes: int
+    memory_of: str
+    seconds: float | None
+    basis: str
+
+
+def foresee(plan: GeneratePlan, machine: Machine, *, sketch: Path | None = None) -> Forecast:
+    """Return what is known beforehand of `plan`; what lies in the folder `sketch` is still to be fetched."""
+    gpu = machine.accelerator(plan.device)
+    taken = timings.recall(plan)
+    return Forecast(
+        family=plan.family,
+        licence=_licence(plan.model),
+        download_bytes=_missing(plan, sketch) if sketch else 0,
+        needed_bytes=plan.memory.peak_bytes if plan.memory else None,
+        free_bytes=gpu.free_bytes if gpu else machine.free_bytes,
+        memory_of=gpu.name if gpu else "main memory",
+        seconds=_seconds(plan, taken),
+        basis=f"the last run like it here, on {taken.when[:10]}" if taken else UNKNOWN,
+    )
+
+
+def lines(forecast: Forecast) -> Iterator[str]:
+    """Yield the forecast for people; the plan's own lines tell of memory."""
+    yield f"family: {forecast.family}"
+    yield f"licence: {forecast.licence or 'not stated'}"
+    download = memory.text(forecast.download_bytes) if forecast.download_bytes else "nothing"
+    yield f"to download: {download}"
+    time = forecast.basis if forecast.seconds is None else f"about {_duration(forecast.seconds)} ({forecast.basis})"
+    yield f"time: {time}"
+
+
+def _licence(model: ModelFacts) -> str | None:
+    """Return the licence of the model, and that of its prior where it is another one."""
+    stated = [lookup.licence(each) for each in (model, model.prior) if each is not None]
+    return " and ".join(dict.fromkeys(each or "not stated" for each in stated)) if any(stated) else None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _seconds(plan: GeneratePlan, taken: timings.Taken | None) -> float | None:
+    if taken is None:
+        return None
+    each = plan.steps * taken.step_seconds + taken.rest_seconds
+    return round(taken.load_seconds + len(plan.seeds) * each, 2)
+
+
+def _missing(plan: GeneratePlan, sketch: Path) -> int:
+    # huggingface_hub reads its variables once, so this import waits as in the store.
+    from imggen.store import hub
+
+    places = [*_folders(plan), *_adapter_files(plan)]
+    folders = {hub.snapshot_of(each) for each in places if each.is_relative_to(sketch)}
+    return sum(hub.missing_bytes(each) for each in folders if each)
+
+
+def settled(plan: GeneratePlan, sketch: Path) -> GeneratePlan:
+    """Return the plan with the places that files will have in the hub's cache, in place of those in the sketch."""
+    if not any(each.is_relative_to(sketch) for each in (*_folders(plan), *_adapter_files(plan))):
+        return plan
+    from imggen.store import hub
+
+    def home(path: Path) -> Path:
+        snapshot = hub.snapshot_of(path) if path.is_relative_to(sketch) else None
+        return hub.home(snapshot) / path.relative_to(snapshot) if snapshot else path
+
+    return replace(
+        plan,
+        model=_moved(plan.model, home),
+        adapters=tuple(replace(each, files=tuple(map(home, each.files))) for each in plan.adapters),
+    )
+
+
+def _folders(plan: GeneratePlan) -> tuple[Path, ...]:
+    prior = plan.model.prior
+    return (plan.model.folder,) if prior is None else (plan.model.folder, prior.folder)
+
+
+def _moved(model: ModelFacts, home: Callable[[Path], Path]) -> ModelFacts:
+    prior = None if model.prior is None else _moved(model.prior, home)
+    return replace(model, folder=home(model.folder), prior=prior)
+
+
+def _adapter_files(plan: GeneratePlan) -> Iterator[Path]:
+    for each in plan.adapters:
+        yield from each.files

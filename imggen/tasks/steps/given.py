@@ -1,0 +1,198 @@
+"""Pictures that a request starts from: found, read, decoded, and asked where they come from."""
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from glob import glob, has_magic
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from imggen.errors import RequestError
+from imggen.inputs import kinds, pictures
+from imggen.output import files
+from imggen.output.formats import container
+from imggen.output.metadata import metadata
+from imggen.plan.schema.change import Role
+from imggen.plan.schema.given import Given
+from imggen.plan.schema.nearest import nearest
+from imggen.plan.schema.recipe import Recipe
+from imggen.store import paths
+
+STDIN: Final = "-"
+MAX_BYTES: Final = 256 << 20
+
+_NAMES_LOOKED_AT = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A given picture with its pixels (upright 8-bit sRGB, mode RGB or RGBA) and its file's bytes; `notes` name it."""
+
+    given: Given
+    image: Image.Image
+    data: bytes
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    source_type: str | None = None
+    recipe: Recipe | None = None
+    guid: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read(name: str, role: Role, *, frame: int | None = None) -> Opened:
+    """Return the picture in the file `name` (`-`: the bytes of standard input, which can be read once), and its origin.
+
+    `frame` counts from 1. Its own recipe counts only where the hash beside it says that the picture was not changed
+    since; metadata that cannot be read is a note. Raises RequestError where there is no such file, where it cannot be
+    read or has more than `MAX_BYTES`, and what `pictures.decode` raises.
+    """
+    data = load(name)
+    decoded = pictures.decode(data, name=name, frame=frame)
+    origin = _origin(data, name)
+    given = Given(
+        role=role,
+        name=name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        width=decoded.image.width,
+        height=decoded.image.height,
+        source_type=origin.source_type,
+        recipe=origin.recipe,
+        guid=origin.guid,
+    )
+    return Opened(given=given, image=decoded.image, data=data, notes=(*decoded.notes, *origin.notes))
+
+
+def load(name: str) -> bytes:
+    """Return the bytes of the file `name` (`-`: those of standard input, which can be read once).
+
+    Raises RequestError where there is no such file, where it cannot be read or has more than `MAX_BYTES`.
+    """
+    return _from_stdin() if name == STDIN else _from_file(name)
+
+
+def expand(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return the files that names and globs (`*`, `?`, `[...]`, `**`) stand for, each once.
+
+    The patterns keep their order; what one glob finds is in natural order (`shot2` before `shot10`). A file whose name
+    looks like a glob is itself. `-` stays. Raises RequestError where one of them stands for no file.
+    """
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        for name in _expanded(pattern):
+            found.setdefault(name if name == STDIN else os.path.normcase(Path(name).absolute()), name)
+    return tuple(found.values())
+
+
+def _from_stdin() -> bytes:
+    hint = "imggen ... - < picture.png"
+    if sys.stdin is None or sys.stdin.closed:
+        raise RequestError("the picture is -, but standard input is closed", hint=hint)
+    if sys.stdin.isatty():
+        raise RequestError("the picture is -, but standard input is a terminal", hint=hint)
+    try:
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise RequestError(f"the picture is -, but standard input cannot be read: {error.strerror}") from error
+    if not data:
+        raise RequestError("the picture is -, but standard input is empty", hint=hint)
+    if len(data) > MAX_BYTES:
+        raise RequestError(f"standard input has more than {MAX_BYTES:,} bytes, which is the most that is read")
+    return data
+
+
+def _from_file(name: str) -> bytes:
+    path = _path(name)
+    if not name or not os.path.lexists(path):
+        raise _missing(name, path)
+    if path.is_dir():
+        raise RequestError(f"{name} is a folder, not a picture", hint=_some_picture(path))
+    if path.exists() and not path.is_file():
+        raise RequestError(f"{name} is not a regular file", hint="imggen ... - reads standard input")
+    data = files.read(path)
+    if len(data) > MAX_BYTES:
+        raise RequestError(f"{name} has {len(data):,} bytes; at most {MAX_BYTES:,} are read")
+    return data
+
+
+def _path(name: str) -> Path:
+    return paths.at_home(name)
+
+
+def _missing(name: str, path: Path) -> RequestError:
+    if "\0" in name or not name:
+        return RequestError(f"{name!r} is not a name for a file")
+    if not path.parent.is_dir():
+        return RequestError(f"there is no file {name}: there is no folder {path.parent}")
+    near = nearest(path.name, _names(path.parent))
+    return RequestError(f"there is no file {name}", hint=f"did you mean {path.parent / near[0]}?" if near else None)
+
+
+def _some_picture(folder: Path) -> str | None:
+    return next((f"name one in it: {folder / each}" for each in _names(folder) if _is_picture(each)), None)
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm"))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(each.name for each in islice(entries, _NAMES_LOOKED_AT))
+    except OSError:
+        return []
+
+
+def _origin(data: bytes, name: str) -> _Origin:
+    if not any(each.matches(data) for each in container.CONTAINERS):
+        return _Origin()
+    shown = kinds.shown(name)
+    try:
+        facts = metadata.read(data)
+    except RequestError as error:
+        return _Origin(notes=(f"{shown}: where it comes from is not known: {error.message}",))
+    source_type = facts.xmp.get(metadata.SOURCE_TYPE)
+    return _Origin(
+        source_type=source_type if isinstance(source_type, str) and source_type else None,
+        recipe=facts.found.recipe if facts.found and facts.fits else None,
+        guid=metadata.stated_guid(facts.xmp),
+        notes=tuple(f"{shown}: {each}" for each in facts.notes),
+    )
+
+
+def _expanded(pattern: str) -> Iterator[str]:
+    path = _path(pattern)
+    if pattern == STDIN:
+        return iter((pattern,))
+    if pattern and os.path.lexists(path):
+        if path.is_dir():
+            raise RequestError(f"{pattern} is a folder", hint=f"'{path / '*.png'}'")
+        return iter((str(path),))
+    if not has_magic(pattern) or "\0" in pattern:
+        raise _missing(pattern, path)
+    found = [each for each in glob(str(path), recursive=True) if not Path(each).is_dir()]  # noqa: PTH207
+    if not found:
+        raise RequestError(f"no file matches {pattern}", hint=_like(path))
+    return iter(sorted(found, key=_natural))
+
+
+def _like(path: Path) -> str | None:
+    folder = next((each for each in path.parents if not has_magic(str(each))), Path())
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    return _some_picture(folder)
+
+
+def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
+    pieces = re.split(r"([0-9]+)", name.casefold())
+    # Every second piece is a number; as (value, digits) it is compared by value, the others as (0, text).
+    return tuple((int(each), each) if at % 2 else (0, each) for at, each in enumerate(pieces)), name

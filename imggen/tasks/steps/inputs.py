@@ -1,0 +1,247 @@
+"""The given pictures of a request: read, laid out for a model, and put together with what it drew."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from imggen.errors import RequestError
+from imggen.inputs import layout, preprocessing
+from imggen.plan.adapters import controls, ip_adapters
+from imggen.plan.generation import alteration
+from imggen.plan.models import catalog
+from imggen.plan.schema.change import Change, Fit, Role
+from imggen.plan.schema.given import Given
+from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ImageFormat
+from imggen.tasks.steps import given
+from imggen.tasks.steps.given import Opened
+
+_OPAQUE: Final = 250
+"""Of 255: from here on what a model drew is opaque, but for its autoencoder's rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laid:
+    """The given pictures as a plan wants them.
+
+    `images` (RGB, or RGBA where the model looks at their transparency) and `mask` (L) have the size of the plan's
+    canvas; `style` (RGB, or RGBA where some of it does not show) has its own shape, and no more pixels than are of use,
+    and so has `shown`; `controls` (RGB) have the canvas's size. `original` has the picture's own size and transparency;
+    `kept` (L), of the same size, says how much of what was drawn shows: 0 none of it.
+    """
+
+    images: tuple[Image.Image, ...] = ()
+    mask: Image.Image | None = None
+    style: Image.Image | None = None
+    controls: tuple[Image.Image, ...] = ()
+    shown: Image.Image | None = None
+    original: Image.Image | None = None
+    kept: Image.Image | None = None
+
+
+def read(request: GenerateRequest) -> tuple[Opened, ...]:
+    """Return the pictures that `request` starts from, opened; raise RequestError for one that cannot be.
+
+    Only one of them can come from standard input.
+    """
+    if request.task == "blend" and len(request.images) > alteration.MOST_PARENTS:
+        raise RequestError(f"{len(request.images)} parents; blend takes 1 to {alteration.MOST_PARENTS}")
+    wanted = list(_wanted(request))
+    if [name for _, name in wanted].count(given.STDIN) > 1:
+        raise RequestError("standard input holds one picture, and - stands for two", hint="name the other file")
+    changed: tuple[Role, ...] = ("image", "parent")
+    return tuple(given.read(name, role, frame=request.frame if role in changed else None) for role, name in wanted)
+
+
+def _wanted(request: GenerateRequest) -> Iterator[tuple[Role, str]]:
+    role: Role = "parent" if request.task == "blend" else "image"
+    for name in request.images:
+        yield role, name
+    if request.task == "inpaint" and request.mask is not None:
+        yield "mask", request.mask
+    if request.task == "style":
+        if request.like is None:
+            raise RequestError("style needs a picture that has it", hint="--like painting.png")
+        yield "style", request.like
+    for each in controls.of(request):
+        if each.image:
+            yield "control", each.image
+    shown = ip_adapters.image(request)
+    if shown is not None:
+        yield "shown", shown
+
+
+def facts(opened: Sequence[Opened]) -> tuple[Given, ...]:
+    """Return what a plan needs to know of the opened pictures."""
+    return tuple(each.given for each in opened)
+
+
+def lay(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
+    """Return the opened pictures as `plan` wants them; raise RequestError for a mask that does not fit its picture."""
+    return replace(_lay_changed(plan, opened), controls=_controls(plan, opened), shown=_shown(plan, opened))
+
+
+def _controls(plan: GeneratePlan, opened: Sequence[Opened]) -> tuple[Image.Image, ...]:
+    """Return the control pictures as large as what is computed; those of photographs are made here.
+
+    Of those that a model is needed for stands the photograph still, as large as the picture.
+    """
+    fit = (plan.change.fit if plan.change else None) or "crop"
+    pictures = [each for each in opened if each.given.role == "control"]
+    return tuple(
+        _control(made_by, picture.image, plan, fit)
+        for made_by, picture in zip(_preprocessors(plan), pictures, strict=True)
+    )
+
+
+def _preprocessors(plan: GeneratePlan) -> list[str | None]:
+    return [each.preprocessor for each in plan.given if each.role == "control"]
+
+
+def _control(preprocessor: str | None, image: Image.Image, plan: GeneratePlan, fit: Fit) -> Image.Image:
+    # On black, which is where nothing is in edges, depths and poses alike.
+    laid = layout.flatten(layout.fit(image, (plan.width, plan.height), fit), (0, 0, 0))
+    if preprocessor in controls.MEASURED:
+        return laid
+    return layout.extend(laid if preprocessor is None else preprocessing.make(preprocessor, laid), plan.canvas)
+
+
+def measured(plan: GeneratePlan, laid: Laid, measure: Callable[[list[Image.Image]], list[Image.Image]]) -> Laid:
+    """Return the pictures with those that `measure` makes of the photographs that are left, a model's work."""
+    left = [each in controls.MEASURED for each in _preprocessors(plan)]
+    made = iter(measure([image for image, is_left in zip(laid.controls, left, strict=True) if is_left]))
+    return replace(
+        laid,
+        controls=tuple(
+            layout.extend(next(made), plan.canvas) if is_left else image
+            for image, is_left in zip(laid.controls, left, strict=True)
+        ),
+    )
+
+
+def _shown(plan: GeneratePlan, opened: Sequence[Opened]) -> Image.Image | None:
+    pixels = plan.canvas[0] * plan.canvas[1]
+    return next((layout.shrunk(each.image, pixels) for each in opened if each.given.role == "shown"), None)
+
+
+def _lay_changed(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
+    change = plan.change
+    changed = [each.image for each in opened if each.given.role in ("image", "parent")]
+    if change is None or not changed:
+        return Laid()
+    mask = _mask(change, changed[0], opened)
+    if change.pad is not None:
+        widened, mask = layout.widen(changed[0], change.pad)
+        changed = [widened]
+    size, fit = (plan.width, plan.height), change.fit or "crop"
+    fitted = [layout.fit(each, size, fit) for each in changed]
+    opaque = fitted if _is_seen_through(plan) else [layout.flatten(each) for each in fitted]
+    images = tuple(layout.extend(each, plan.canvas) for each in opaque)
+    style = next(
+        (layout.shrunk(each.image, _most_pixels(plan, change)) for each in opened if each.given.role == "style"), None
+    )
+    if mask is None:
+        return Laid(images=images, style=style)
+    mask = layout.fit(mask, size, fit)
+    if mask.getextrema()[1] == 0:
+        raise RequestError(
+            f"--fit {fit} to {plan.width}x{plan.height} cuts off all that the mask marks",
+            hint="--fit pad, or its own size",
+        )
+    kept = layout.feathered(mask, change.feather)
+    seen = _in_cells(layout.extend(mask, plan.canvas), catalog.cell(catalog.named(plan.family), plan.model))
+    return Laid(images=images, mask=seen, original=fitted[0], kept=kept)
+
+
+def _is_seen_through(plan: GeneratePlan) -> bool:
+    """Return whether the model looks at what is transparent in the given pictures."""
+    reference = catalog.named(plan.family).reference
+    is_looked_at = plan.change is not None and plan.change.method == "reference"
+    return is_looked_at and reference is not None and reference.transparent
+
+
+def _in_cells(mask: Image.Image, cell: int) -> Image.Image:
+    """Return the mask grown to whole cells of `cell` pixels, of which the model repaints all or nothing.
+
+    Pipelines shrink a mask by taking one pixel of each cell, and would lose what is thinner.
+    """
+    values = np.asarray(mask)
+    rows, columns = (edge // cell for edge in values.shape)
+    touched = values.reshape(rows, cell, columns, cell).max(axis=(1, 3)) > 0
+    return Image.fromarray(np.where(touched, 255, 0).astype(np.uint8).repeat(cell, 0).repeat(cell, 1))
+
+
+def _most_pixels(plan: GeneratePlan, change: Change) -> int:
+    """Return how many pixels of a style picture are of use: those that a model looks at, or as many as are drawn."""
+    reference = catalog.named(plan.family).reference
+    if reference is not None and change.method == "reference":
+        return reference.max_pixels
+    return plan.canvas[0] * plan.canvas[1]
+
+
+def _mask(change: Change, image: Image.Image, opened: Sequence[Opened]) -> Image.Image | None:
+    if change.mask_box is not None:
+        return layout.box_mask(change.mask_box, image.size, invert=change.invert_mask)
+    for each in opened:
+        if each.given.role == "mask":
+            return layout.mask(each.image, image.size, name=each.given.name, invert=change.invert_mask)
+    return None
+
+
+def finish(plan: GeneratePlan, laid: Laid, drawn: Image.Image) -> Image.Image:
+    """Return the picture: what was drawn, cut to its size, with what the mask leaves out as it was given."""
+    cut = drawn.crop((0, 0, plan.width, plan.height)) if drawn.size != (plan.width, plan.height) else drawn
+    if laid.original is None or laid.kept is None or plan.change is None or not plan.change.paste:
+        return cut
+    return layout.paste(laid.original, cut, laid.kept)
+
+
+def opaque(drawn: Image.Image, file_format: ImageFormat) -> tuple[Image.Image, tuple[str, ...]]:
+    """Return what a model drew as a file of the format can hold it, and a note where transparency is lost.
+
+    Where a model draws transparency, nothing is quite opaque: what cannot be told from it has none.
+    """
+    if drawn.mode != "RGBA":
+        return drawn, ()
+    if np.asarray(drawn.getchannel("A")).min() >= _OPAQUE:
+        return drawn.convert("RGB"), ()
+    if file_format == "jpeg":
+        return layout.flatten(drawn), ("a JPEG holds no transparency, so what is transparent was laid on white",)
+    return drawn, ()
+
+
+def notes(plan: GeneratePlan, opened: Sequence[Opened]) -> tuple[str, ...]:
+    """Return what the user should know of the opened pictures."""
+    found = [note for each in opened for note in each.notes]
+    for each in opened:
+        fate = _transparency(plan, each.given.role) if each.image.mode == "RGBA" else None
+        if fate:
+            found.append(f"{each.given.name}: what is transparent in it {fate}")
+        if each.given.role == "control":
+            found.extend(_control_notes(plan, each.given))
+    return tuple(found)
+
+
+def _control_notes(plan: GeneratePlan, given: Given) -> Iterator[str]:
+    shapes = (given.width * plan.height, given.height * plan.width)
+    how = (plan.change.fit if plan.change else None) or "crop"
+    if abs(shapes[0] - shapes[1]) > max(plan.width, plan.height):
+        fitted = "what stands over is cut off" if how == "crop" else f"it is fitted by --fit {how}"
+        shape = f"{given.width}x{given.height}"
+        yield f"{given.name} is {shape}, which is no shape for {plan.width}x{plan.height}: {fitted}"
+
+
+def _transparency(plan: GeneratePlan, role: Role) -> str | None:
+    """Return what becomes of a picture's transparent pixels where they do not stay."""
+    change = plan.change
+    if _is_seen_through(plan):
+        return None
+    if role == "style" and change is not None and change.method == "statistics":
+        return "counts as little as it shows"
+    if role == "control":
+        return "was laid on black"
+    repaints = role == "image" and change is not None and change.method in ("inpainting", "latent-blending")
+    kept = repaints and change is not None and change.paste
+    return None if role == "mask" or kept else "was laid on white"
