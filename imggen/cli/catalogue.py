@@ -53,8 +53,8 @@ that imggen does not have is refused."""
 
 def text() -> str:
     """Return the document: every family, what it can do and what suits it, as Markdown."""
-    rows = [capabilities.described(each) for each in catalog.FAMILIES]
-    can = _table(("family", *_TASKS), [_tasks(each) for each in rows])
+    rows = [capabilities.described(family) for family in catalog.FAMILIES]
+    can = _table(("family", *_TASKS), [_tasks(row) for row in rows])
     suits = _table(
         _NUMBERS,
         [_numbers(each) for each in rows],
@@ -115,7 +115,7 @@ def _mark(has: bool) -> str:
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(each)} |" for each in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def _show(fact: Enlarged | Failed, manner: Manner) -> None:
     path = console.where(fact.path, manner.output) if fact.path else "standard output"
     kept = fact.path is not None and fact.written is None
     notes = (*fact.notes, "it was there and stays as it was") if kept else fact.notes
-    console.notes((f"{path}: {each}" for each in notes), quiet=manner.quiet)
+    console.notes((f"{path}: {note}" for note in notes), quiet=manner.quiet)
     console.picture(path, fact.data, _facts(fact, path) if manner.as_json else None)
 
 

@@ -168,9 +168,9 @@ def _described(shown: "Shown") -> Iterator[str]:
         yield from _lines("trusted", found)
     for name, fingerprint in shown.watermark_keys:
         yield f"trusted watermark key: {name}, {fingerprint}"
-    yield from (f"- {each}" for each in shown.notes)
-    for each in shown.problems:
-        yield f"! {each.message}" + (f"\n    {each.hint}" if each.hint else "")
+    yield from (f"- {note}" for note in shown.notes)
+    for problem in shown.problems:
+        yield f"! {problem.message}" + (f"\n    {problem.hint}" if problem.hint else "")
 
 
 def _lines(name: str, found: "Certificate") -> Iterator[str]:

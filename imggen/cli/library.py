@@ -124,7 +124,7 @@ def remove(reference: HubReference, yes: Yes = False, as_json: options.Json = Fa
 
 
 def _named(removed: "Removed") -> str:
-    return f"{removed.reference} ({', '.join(each[:12] for each in removed.revisions) or 'incomplete'})"
+    return f"{removed.reference} ({', '.join(revision[:12] for revision in removed.revisions) or 'incomplete'})"
 
 
 def _agreed(question: str) -> bool:

@@ -72,7 +72,7 @@ def how(made: Recipe) -> str:
     details = list(_details(change)) if change else []
     if made.tile:
         details.append(f"repeats along {' and '.join(made.tile)}")
-    return "; ".join([", ".join([f"{made.task}{method}", *details]), *(enlarged(each) for each in made.edits)])
+    return "; ".join([", ".join([f"{made.task}{method}", *details]), *(enlarged(edit) for edit in made.edits)])
 
 
 def enlarged(edit: Edit) -> str:

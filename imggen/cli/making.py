@@ -81,7 +81,7 @@ def _show(made: Generated, manner: Manner) -> None:
     path = console.where(made.path, manner.output) if made.path else "standard output"
     kept = made.path is not None and made.written is None
     notes = (*made.notes, "it was there and stays as it was") if kept else made.notes
-    console.notes((f"{path}: {each}" for each in notes), quiet=manner.quiet)
+    console.notes((f"{path}: {note}" for note in notes), quiet=manner.quiet)
     if manner.verbose and made.written and made.written.finished and made.written.finished.unmarked:
         console.lines([f"{path}: no watermark: {made.written.finished.unmarked}"])
     source = made.data or made.path

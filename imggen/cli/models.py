@@ -107,7 +107,7 @@ def list_families(as_json: options.Json = False) -> None:
     from imggen.plan.generation import capabilities
     from imggen.plan.models import catalog
 
-    found = [capabilities.described(each) for each in catalog.FAMILIES]
+    found = [capabilities.described(family) for family in catalog.FAMILIES]
     if as_json:
         for each in found:
             console.result_json(each)
@@ -156,7 +156,7 @@ def _family_row(facts: Mapping[str, Any]) -> tuple[str, ...]:
     guidance = "-" if facts["guidance"] is None else f"{facts['guidance']:g} {facts['guidance_kind']}"
     return (
         facts["family"],
-        *(_possible(each) for each in facts["tasks"].values()),
+        *(_possible(fact) for fact in facts["tasks"].values()),
         str(facts["native_size"]),
         str(facts["steps"]),
         guidance,

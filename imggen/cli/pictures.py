@@ -68,7 +68,7 @@ def _command(task: Task, without: tuple[str, ...] = ()) -> Callable[[Callable[..
     """
 
     def decorate(own: Callable[..., None]) -> Callable[..., None]:
-        shared = [each for each in signature(_making).parameters.values() if each.name not in without]
+        shared = [parameter for parameter in signature(_making).parameters.values() if parameter.name not in without]
         parameters = [*signature(own).parameters.values(), *shared]
 
         def command(**asked: Any) -> None:

@@ -100,7 +100,7 @@ def verify(
             console.result_json(_verified(found))
         else:
             console.result("\n".join(_judgement(found)))
-            console.notes((f"{found.path}: {each}" for each in found.notes), quiet=quiet)
+            console.notes((f"{found.path}: {note}" for note in found.notes), quiet=quiet)
 
 
 def _show_infotext(path: Path, text: str, *, as_json: bool) -> None:
@@ -125,15 +125,17 @@ def _verified(found: "Verified") -> dict[str, object]:
         "intact": not found.broken,
         "missing": list(found.missing),
         "verdict": found.verdict,
-        "layers": {each.name: {**each.facts, "strength": each.strength, "words": each.words} for each in found.layers},
+        "layers": {
+            layer.name: {**layer.facts, "strength": layer.strength, "words": layer.words} for layer in found.layers
+        },
         "notes": list(found.notes),
     }
 
 
 def _judgement(found: "Verified") -> Iterator[str]:
     yield _line(f"{found.path}: {found.verdict}")
-    for each in found.layers:
-        yield f"  {each.name:<10} {each.strength:<8} {_line(each.words)}"
+    for layer in found.layers:
+        yield f"  {layer.name:<10} {layer.strength:<8} {_line(layer.words)}"
 
 
 def inspect(
@@ -160,7 +162,7 @@ def inspect(
             _show_lineage(found)
         else:
             console.result("\n".join(_described(found)))
-        console.notes((f"{found.path}: {each}" for each in found.notes), quiet=quiet or as_json)
+        console.notes((f"{found.path}: {note}" for note in found.notes), quiet=quiet or as_json)
 
 
 def embed_metadata(
@@ -195,7 +197,7 @@ def embed_metadata(
             console.result_json(asdict(made) | {"path": path, "target": str(made.target)})
         else:
             console.result(path)
-        console.notes((f"{path}: {each}" for each in made.notes), quiet=quiet or as_json)
+        console.notes((f"{path}: {note}" for note in made.notes), quiet=quiet or as_json)
 
 
 def _facts(found: "Inspected") -> dict[str, object]:

@@ -40,7 +40,10 @@ COMMANDS: Final = (
 
 def text() -> str:
     """Return the reference: what every command says of itself, as Markdown."""
-    parts = ["# Commands", *(f"```\n$ imggen {' '.join(each)} --help\n{_help(each)}\n```" for each in COMMANDS)]
+    parts = [
+        "# Commands",
+        *(f"```\n$ imggen {' '.join(command)} --help\n{_help(command)}\n```" for command in COMMANDS),
+    ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -130,7 +130,7 @@ def _cgroup_cores(root: Path) -> float | None:
         words = _read(place / "cpu.max").split() or [
             _read(place / f"cpu.cfs_{each}_us").strip() for each in ("quota", "period")
         ]
-        if len(words) == 2 and all(each.isdigit() for each in words) and int(words[1]):
+        if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
             quotas.append(int(words[0]) / int(words[1]))
     return min(quotas, default=None)
 
@@ -138,7 +138,7 @@ def _cgroup_cores(root: Path) -> float | None:
 def has_accelerator(*, root: Path = Path("/")) -> bool:
     """Return whether there are signs of an accelerator: a device file of a GPU's driver, or Apple's own chip."""
     files = (*(root / "dev").glob("nvidia[0-9]*"), root / "dev/dxg", root / "dev/kfd")
-    return any(each.exists() for each in files) or (sys.platform == "darwin" and platform.machine() == "arm64")
+    return any(file.exists() for file in files) or (sys.platform == "darwin" and platform.machine() == "arm64")
 
 
 def _accelerators(root: Path) -> tuple[Accelerator, ...]:

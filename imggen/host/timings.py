@@ -121,7 +121,7 @@ def _key(plan: GeneratePlan) -> str:
             plan.guidance > 1,
             [change.method, change.strength] if change else None,
             [plan.offload, plan.quantize, plan.attention_slicing, plan.vae_tile],
-            [[each.asked.kind, each.sha256] for each in plan.adapters],
+            [[adapter.asked.kind, adapter.sha256] for adapter in plan.adapters],
         ]
     )
 
@@ -142,6 +142,6 @@ def _taken(entry: object) -> Taken | None:
     if not isinstance(entry, dict) or entry.keys() != Taken.__dataclass_fields__.keys():
         return None
     numbers = [entry[each] for each in ("load_seconds", "step_seconds", "rest_seconds")]
-    if not all(isinstance(each, float | int) for each in numbers) or not isinstance(entry["when"], str):
+    if not all(isinstance(number, float | int) for number in numbers) or not isinstance(entry["when"], str):
         return None
     return Taken(**entry)

@@ -175,7 +175,7 @@ def _is_present(path: Path) -> bool:
 
 
 def _check_folder(path: Path) -> None:
-    folder = next(each for each in path.parents if each.exists())
+    folder = next(parent for parent in path.parents if parent.exists())
     if not folder.is_dir():
         raise RequestError(f"cannot write {path}: {folder} is not a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -184,7 +184,7 @@ def _check_folder(path: Path) -> None:
 
 def _numbered(path: Path, taken: Collection[Path]) -> Place:
     candidates = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
-    found = next(each for each in candidates if each not in taken and not os.path.lexists(each))
+    found = next(candidate for candidate in candidates if candidate not in taken and not os.path.lexists(candidate))
     _check_folder(found)
     return Place(path=found, replaces=False)
 

@@ -198,7 +198,7 @@ def _signed(marked: Marked, output: OutputPlan, statement: Statement, identity: 
     if identity is None:
         return marked
     data = signing.sign(marked.data, output.format, statement, identity)
-    notes = tuple(each for each in marked.notes if each != upscaled.MANIFEST_LOST)
+    notes = tuple(note for note in marked.notes if note != upscaled.MANIFEST_LOST)
     return replace(marked, data=data, marks=(*marked.marks, "c2pa"), notes=notes)
 
 

@@ -64,7 +64,7 @@ def find(asked: Asked, *, terms: Terms = DEFAULT_TERMS, on_event: Report = ignor
     found = _locate(asked, terms, on_event)
     choice = _choice(asked, found.place, terms)
     _allowed(asked, choice.files[0].name, terms)
-    headers = [] if choice.pickle else [weights.read_header(each) for each in choice.files]
+    headers = [] if choice.pickle else [weights.read_header(file) for file in choice.files]
     facts = AdapterFacts(
         asked=asked,
         files=choice.files,
@@ -74,7 +74,7 @@ def find(asked: Asked, *, terms: Terms = DEFAULT_TERMS, on_event: Report = ignor
         pickle=choice.pickle,
         weight_bytes=_bytes(choice, headers),
         stored_dtype=_dtype(headers),
-        shapes={name: shape for each in headers for name, shape in each.shapes.items()},
+        shapes={name: shape for header in headers for name, shape in header.shapes.items()},
         metadata={name: text for each in headers for name, text in each.metadata.items()},
         config=_config_of(asked, choice.files[0]),
     )
@@ -84,9 +84,9 @@ def find(asked: Asked, *, terms: Terms = DEFAULT_TERMS, on_event: Report = ignor
 
 def check_words(adapters: Iterable[AdapterFacts], model: ModelFacts) -> None:
     """Raise RequestError for an embedding whose word the model's tokenizer has already."""
-    for each in adapters:
-        if each.asked.kind == "embedding" and each.asked.token:
-            embedding.refuse_known(each, each.asked.token, _vocabulary(model.folder / "tokenizer"))
+    for adapter in adapters:
+        if adapter.asked.kind == "embedding" and adapter.asked.token:
+            embedding.refuse_known(adapter, adapter.asked.token, _vocabulary(model.folder / "tokenizer"))
 
 
 def _vocabulary(folder: Path) -> Iterable[str]:
@@ -208,13 +208,13 @@ def _choice(asked: Asked, place: Path, terms: Terms) -> weights.Choice:
     if not place.is_dir():
         raise ModelError(f"{asked.option} {asked.reference} is no file and no folder")
     if asked.kind in _MODELS:
-        names = [each.relative_to(place).as_posix() for each in place.glob(f"*/{CONFIG}")]
+        names = [path.relative_to(place).as_posix() for path in place.glob(f"*/{CONFIG}")]
         names += [CONFIG] if (place / CONFIG).is_file() else []
         choice = weights.choose(place / _model_root(asked, names), half=terms.half)
         if choice is None:
             raise ModelError(f"{asked.option} {asked.reference}: there are no weights in {place}")
         return choice
-    names = [each.name for each in sorted(place.iterdir()) if each.is_file()]
+    names = [entry.name for entry in sorted(place.iterdir()) if entry.is_file()]
     return _file(asked, place / _single(asked, names))
 
 
@@ -276,8 +276,8 @@ def _sha256(files: tuple[Path, ...], *, cached: bool) -> str:
 
 def _bytes(choice: weights.Choice, headers: list[weights.Header]) -> int:
     if choice.pickle:
-        return sum(each.stat().st_size for each in choice.files)
-    return sum(each.tensor_bytes for each in headers)
+        return sum(file.stat().st_size for file in choice.files)
+    return sum(header.tensor_bytes for header in headers)
 
 
 def _dtype(headers: list[weights.Header]) -> Dtype | None:

@@ -66,7 +66,7 @@ class Offer:
     @property
     def size_bytes(self) -> int:
         """Return the bytes of all files."""
-        return sum(each.size for each in self.files)
+        return sum(file.size for file in self.files)
 
     @property
     def snapshot(self) -> Path:
@@ -75,7 +75,7 @@ class Offer:
 
     def present_bytes(self) -> int:
         """Return how many of the bytes are here, those of files that were cut short among them."""
-        return sum(_present(self, each) for each in self.files)
+        return sum(_present(self, file) for file in self.files)
 
 
 def place(cache: Path, repository: str) -> Path:
@@ -125,7 +125,7 @@ class Count:
     """The bytes of each file that are here, told as progress; threads share it."""
 
     def __init__(self, offer: Offer, on_event: Callable[[Progress], None]) -> None:
-        self._here = {each.name: 0 for each in offer.files}
+        self._here = {file.name: 0 for file in offer.files}
         self._total = offer.size_bytes
         self._on_event = on_event
         self._lock = threading.Lock()
@@ -152,7 +152,7 @@ def bring(offer: Offer, files: Sequence[RemoteFile], count: Count) -> None:
     """
     stopped = threading.Event()
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        running = [pool.submit(_bring, offer, each, count, stopped) for each in files]
+        running = [pool.submit(_bring, offer, file, count, stopped) for file in files]
         try:
             for each in as_completed(running):
                 each.result()

@@ -132,21 +132,21 @@ def removal(repository: str, revision: str | None) -> Removal:
             hint=f"imggen models rm {guess[0]}" if guess else "imggen models list",
         )
     cache = scan_cache_dir(place())
-    found = next((each for each in cache.repos if each.repo_path == folder), None)
+    found = next((repo for repo in cache.repos if repo.repo_path == folder), None)
     if found is None or not found.revisions:
         return _whole(repository, revision, folder)
     commits = _commits(found, revision)
     strategy = cache.delete_revisions(*commits)
     is_all = len(commits) == len(found.revisions)
-    partial = sum(each.stat().st_size for each in (folder / "blobs").glob("*.incomplete")) if is_all else 0
+    partial = sum(path.stat().st_size for path in (folder / "blobs").glob("*.incomplete")) if is_all else 0
     # A snapshot may have links that somebody made to files of their own: the links go, the files stay.
-    blobs = frozenset(each for each in strategy.blobs if folder in each.parents)
+    blobs = frozenset(blob for blob in strategy.blobs if folder in blob.parents)
     foreign = {
-        each.blob_path: each.size_on_disk
+        file.blob_path: file.size_on_disk
         for one in found.revisions
         if one.commit_hash in commits
-        for each in one.files
-        if folder not in each.blob_path.parents and (is_all or each.blob_path in strategy.blobs)
+        for file in one.files
+        if folder not in file.blob_path.parents and (is_all or file.blob_path in strategy.blobs)
     }
     chosen = replace(strategy, blobs=blobs)
     return Removal(
@@ -179,7 +179,7 @@ def _delete(repository: str, delete: Callable[[], None], folders: Iterable[Path]
     except OSError as error:
         raise MachineError(f"{repository} cannot be deleted: {error.strerror or error}") from error
     # huggingface_hub only logs what it could not delete.
-    left = next((each for each in folders if os.path.lexists(each)), None)
+    left = next((folder for folder in folders if os.path.lexists(folder)), None)
     if left is not None:
         raise MachineError(f"{repository} cannot be deleted: {left} stays", hint=f"ls -l {left.parent}")
 
@@ -200,7 +200,7 @@ def _commits(found: Any, revision: str | None) -> tuple[str, ...]:
 
 
 def _taken(folder: Path) -> int:
-    return sum(each.lstat().st_size for each in folder.rglob("*") if each.is_file() and not each.is_symlink())
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def incomplete() -> dict[str, int]:
@@ -250,7 +250,7 @@ def one_file(reference: str, file: str, terms: Terms) -> Chooser:
                 f"{reference} is a pickle, which can run any code when it is read",
                 hint="look for the same as safetensors, or, if you trust this one, add --allow-pickle",
             )
-        return sorted({file, *(each for each in names if each == "README.md")})
+        return sorted({file, *(name for name in names if name == "README.md")})
 
     return choose
 
@@ -297,7 +297,7 @@ def _licence(info: Any) -> str | None:
         if isinstance(found, str) and found and found != "other":
             return found
     tags = (str(each).partition("license:")[2] for each in getattr(info, "tags", None) or ())
-    return next((each for each in tags if each), None)
+    return next((tag for tag in tags if tag), None)
 
 
 def obtain(  # noqa: PLR0913 - what to fetch, and how
@@ -331,7 +331,7 @@ def bring(offer: Offer, *, on_event: Report, look: Look | None = None) -> Path:
 
 def _bring(offer: Offer, count: Count, look: Look | None) -> Path:
     _name(offer, only_new=True)
-    large = [each for each in offer.files if download.is_large(offer, each)]
+    large = [file for file in offer.files if download.is_large(offer, file)]
     small = [each for each in offer.files if each not in large]
     if small:
         # The descriptions first: they tell what a download was for that was cut short.
@@ -348,7 +348,7 @@ def _bring(offer: Offer, count: Count, look: Look | None) -> Path:
 
 def _snapshot(offer: Offer, files: Iterable[RemoteFile], *, cache: Path | None = None) -> Path:
     # A name is none of the patterns that it may look like.
-    names = [glob.escape(each.name) for each in files]
+    names = [glob.escape(file.name) for file in files]
     folder = snapshot_download(
         offer.repository,
         revision=offer.commit,
@@ -385,7 +385,7 @@ def sketch(repository: str, revision: str | None, *, choose: Chooser, folder: Pa
     room. So everything that reads names, shapes and sizes reads the sketch as it reads the model.
     """
     offer = ask(repository, revision, choose=choose)
-    described = [each for each in offer.files if each.sha256 is None]
+    described = [file for file in offer.files if file.sha256 is None]
     with explaining(repository, revision, offer=offer):
         snapshot = download.place(folder, repository) / "snapshots" / offer.commit
         if described:
@@ -415,16 +415,16 @@ def home(sketched: Path) -> Path:
 
 def _unasked(snapshot: Path) -> Offer:
     """Return the files of a snapshot, large ones by the names of their blobs, as if the hub had been asked."""
-    files = [each for each in sorted(snapshot.rglob("*")) if each.is_file()]
+    files = [path for path in sorted(snapshot.rglob("*")) if path.is_file()]
     return Offer(
         repository=snapshot.parent.parent.name.removeprefix("models--").replace("--", "/"),
         revision=snapshot.name,
         commit=snapshot.name,
         files=tuple(
             RemoteFile(
-                name=each.relative_to(snapshot).as_posix(), size=each.stat().st_size, sha256=weights.blob_sha256(each)
+                name=file.relative_to(snapshot).as_posix(), size=file.stat().st_size, sha256=weights.blob_sha256(file)
             )
-            for each in files
+            for file in files
         ),
         place=snapshot.parent.parent,
     )
@@ -450,7 +450,7 @@ def _sketch(offer: Offer, file: RemoteFile, snapshot: Path) -> None:
 
 def _refuse(repository: str, names: list[str], files: list[str], terms: Terms) -> None:
     if "model_index.json" not in files:
-        single = [each for each in names if each.endswith((".safetensors", ".gguf"))]
+        single = [name for name in names if name.endswith((".safetensors", ".gguf"))]
         raise ModelError(
             f"{repository} on the hub is not a diffusers pipeline: it has no model_index.json",
             hint=_of_files(repository, single) if single else "imggen models list",
@@ -465,7 +465,7 @@ def _refuse(repository: str, names: list[str], files: list[str], terms: Terms) -
 
 def _of_files(repository: str, files: list[str]) -> str:
     """Return how the files of a repository are used that is no pipeline."""
-    loras = [each for each in files if "lora" in PurePosixPath(each).name.lower()]
+    loras = [file for file in files if "lora" in PurePosixPath(file).name.lower()]
     pull = f"imggen models pull {repository}/{files[0]} for one file"
     return f"--lora {repository}/{loras[0]} beside a model; or {pull}" if loras else pull
 
@@ -473,14 +473,14 @@ def _of_files(repository: str, files: list[str]) -> str:
 def wanted(names: Iterable[str], terms: Terms) -> list[str]:
     """Return which of a repository's files a pipeline needs: texts, and one set of weights per component folder."""
     paths = [PurePosixPath(each) for each in names]
-    texts = [each for each in paths if len(each.parts) <= 2 and each.suffix in TEXT_SUFFIXES]
+    texts = [path for path in paths if len(path.parts) <= 2 and path.suffix in TEXT_SUFFIXES]
     folders = sorted({each.parts[0] for each in paths if len(each.parts) == 2} - set(terms.without))
     weights = [name for folder in folders for name in _weights(paths, folder, terms)]
     return sorted(each.as_posix() for each in (*texts, *weights))
 
 
 def _weights(paths: list[PurePosixPath], folder: str, terms: Terms) -> list[PurePosixPath]:
-    return weights_of([each for each in paths if each.parts[0] == folder and len(each.parts) == 2], terms)
+    return weights_of([path for path in paths if path.parts[0] == folder and len(path.parts) == 2], terms)
 
 
 def weights_of(inside: list[PurePosixPath], terms: Terms) -> list[PurePosixPath]:

@@ -56,7 +56,7 @@ def check(folder: Path, *, on_event: Callable[[Progress], None]) -> Iterator[Che
 
 def _is_aside(path: Path, folder: Path) -> bool:
     # huggingface_hub and git keep notes of their own beside a model.
-    return any(each in (".cache", ".git") for each in path.relative_to(folder).parts)
+    return any(part in (".cache", ".git") for part in path.relative_to(folder).parts)
 
 
 def _size(path: Path) -> int:

@@ -111,7 +111,7 @@ def _half_bytes(file: Path, layout: Layout) -> int:
     if file.suffix != ".safetensors":
         return file.stat().st_size
     header = weights.read_header(file)
-    read = [each for each in header.sizes if not each.startswith(layout.eye.unread)]
+    read = [siz for siz in header.sizes if not siz.startswith(layout.eye.unread)]
     return sum(header.sizes[each] // weights.DTYPE_BYTES[header.dtypes[each]] * 2 for each in read)
 
 
@@ -130,7 +130,7 @@ def _choose(asked: Asked, place: Path, worn: Worn, terms: Terms) -> _Fitting:
         return fitting[0]
     if len(faults) == 1:
         raise faults[0]
-    listed = "; ".join(each.message for each in faults[:_MOST_NAMED])
+    listed = "; ".join(fault.message for fault in faults[:_MOST_NAMED])
     raise ModelError(f"none of the {len(faults)} adapters in {place} fits: {listed}")
 
 
@@ -155,7 +155,7 @@ def _files(asked: Asked, place: Path, terms: Terms) -> list[Path]:
 
 
 def _refuse_pickles(files: Iterable[Path], terms: Terms) -> None:
-    pickles = [each for each in files if each.suffix != ".safetensors"]
+    pickles = [file for file in files if file.suffix != ".safetensors"]
     if pickles and not terms.allow_pickle:
         raise ModelError(f"{pickles[0]} is a pickle, which can run code when it is read", hint="--allow-pickle")
 
@@ -181,7 +181,7 @@ def _beside(asked: Asked, file: Path, need: Need, layout: Layout) -> Path | None
         return None
     # As it is named, not where a link points to: what the hub's cache holds lies elsewhere, under hashes.
     places = [Path(os.path.normpath(file.parent / each)) for each in ENCODERS]
-    faults = {each: _fault(each, need, layout) for each in places if (each / CONFIG).is_file()}
+    faults = {place: _fault(place, need, layout) for place in places if (place / CONFIG).is_file()}
     if not faults and layout.encoder is not None:
         return None
     if not faults:
@@ -272,7 +272,7 @@ def _encoder_of_hub(
         return hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
 
     # Its config says whether it fits before its weights come.
-    _check_encoder(fetch(lambda names: [each for each in names if each == CONFIG]), chosen, layout)
+    _check_encoder(fetch(lambda names: [name for name in names if name == CONFIG]), chosen, layout)
     return fetch(lambda names: [each for each in _encoder_names(names, PurePosixPath(), terms) if _is_read(each)])
 
 
@@ -357,8 +357,8 @@ def _named(names: Iterable[str], file: str) -> list[str]:
 
 
 def _encoder_configs(names: Iterable[str], file: str) -> list[str]:
-    places = {os.path.normpath(PurePosixPath(file).parent / each / CONFIG) for each in ENCODERS}
-    return sorted({PurePosixPath(each).as_posix() for each in places} & set(names))
+    places = {os.path.normpath(PurePosixPath(file).parent / encoder / CONFIG) for encoder in ENCODERS}
+    return sorted({PurePosixPath(place).as_posix() for place in places} & set(names))
 
 
 def _encoder_names(names: Iterable[str], place: PurePosixPath, terms: Terms) -> list[str]:

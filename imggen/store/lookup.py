@@ -180,7 +180,9 @@ def _checked_suffix(file: Path) -> Path:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    return [each for each in sorted(folder.iterdir()) if each.suffix.lower() in single_file.SUFFIXES and each.is_file()]
+    return [
+        entry for entry in sorted(folder.iterdir()) if entry.suffix.lower() in single_file.SUFFIXES and entry.is_file()
+    ]
 
 
 def _from_file(
@@ -255,7 +257,7 @@ def _local(name: str, folder: Path) -> Path:
             f"{name!r} is a folder here, without {INDEX}, and could also be a model of the hub",
             hint=f"for the folder write ./{name}, for the hub's model {name}@main",
         )
-    inside = sorted(each.name for each in folder.iterdir() if (each / INDEX).is_file())
+    inside = sorted(entry.name for entry in folder.iterdir() if (entry / INDEX).is_file())
     if inside:
         raise ModelError(f"{folder} has no {INDEX}, but {inside[0]} in it has", hint=f"--model {folder / inside[0]}")
     files = _weight_files(folder)
@@ -273,7 +275,7 @@ def _other_layout(folder: Path) -> str:
         named = config.get("architectures")
         told = config.get("_class_name") or (named[0] if isinstance(named, list) and named else "another library's")
         return f"; it is one component, {told}"
-    parts = [f"{each.name}/" for each in sorted(folder.iterdir()) if (each / "config.json").is_file()]
+    parts = [f"{entry.name}/" for entry in sorted(folder.iterdir()) if (entry / "config.json").is_file()]
     return f", only {', '.join(parts[:3])}" if parts else ""
 
 
@@ -299,7 +301,7 @@ def _unknown(name: str) -> ModelError:
 
 def _instead(name: str) -> str:
     """Return what may be meant by a name that is no model: the usual one of a family that is called so, or one near."""
-    usual = next((each.base for each in catalog.FAMILIES if each.name == name.lower() and each.base), None)
+    usual = next((family.base for family in catalog.FAMILIES if family.name == name.lower() and family.base), None)
     if usual is not None:
         return f"imggen models alias {name.lower()} {usual}, the usual model of the family of that name"
     guess = nearest(name, {BUILTIN, *aliases.read(), *(each.reference for each in installed())})
@@ -411,7 +413,10 @@ def read(
         config_limits.check(f"{name} of {reference}", configs.get("config.json", {}))
     choices = {name: _choice(folder, name, class_name, terms.without) for name, (_, class_name) in components.items()}
     pickles = tuple(
-        path.relative_to(folder).as_posix() for each in choices.values() if each and each.pickle for path in each.files
+        path.relative_to(folder).as_posix()
+        for choice in choices.values()
+        if choice and choice.pickle
+        for path in choice.files
     )
     if pickles and not terms.allow_pickle:
         raise ModelError(
@@ -433,7 +438,7 @@ def read(
         components=components,
         configs={name: config for name in components if (config := _config(folder / name))},
         weight_bytes={name: _bytes(each, headers.get(name)) for name, each in choices.items() if each},
-        stored_dtypes={name: dtype for name, each in headers.items() if (dtype := _dtype(each))},
+        stored_dtypes={name: dtype for name, header in headers.items() if (dtype := _dtype(header))},
         shapes={
             name: {tensor: shape for one in each for tensor, shape in one.shapes.items()}
             for name, each in headers.items()
@@ -445,8 +450,8 @@ def read(
 
 def _bytes(choice: weights.Choice, headers: list[weights.Header] | None) -> int:
     if headers is None:
-        return sum(each.stat().st_size for each in choice.files)
-    return sum(each.tensor_bytes for each in headers)
+        return sum(file.stat().st_size for file in choice.files)
+    return sum(header.tensor_bytes for header in headers)
 
 
 def _dtype(headers: list[weights.Header]) -> Dtype | None:
@@ -505,7 +510,9 @@ def _is_pipeline_package(library: str) -> bool:
     spec = importlib.util.find_spec("diffusers")
     if spec is None or not spec.submodule_search_locations or not library.isidentifier():
         return False
-    places = [Path(each) / "pipelines" for each in spec.submodule_search_locations]
+    places = [
+        Path(submodule_search_location) / "pipelines" for submodule_search_location in spec.submodule_search_locations
+    ]
     return any((place / each / library).is_dir() for place in places for each in ("", "deprecated"))
 
 
@@ -531,19 +538,27 @@ def _check_texts(place: Path, class_name: str) -> None:
         raise ModelError(f"{place.parent} is incomplete: the folder {place.name} is missing")
     # Without its files a tokenizer loads all the same, empty, and every prompt becomes the same picture.
     reads_bytes = class_name == "ByT5Tokenizer"
-    if "Tokenizer" in class_name and not reads_bytes and not any((place / each).is_file() for each in TOKENIZER_FILES):
+    if (
+        "Tokenizer" in class_name
+        and not reads_bytes
+        and not any((place / tokenizer_file).is_file() for tokenizer_file in TOKENIZER_FILES)
+    ):
         raise ModelError(f"{place} has no vocabulary: none of {', '.join(TOKENIZER_FILES)} is there")
-    if not any((place / each).is_file() for each in CONFIG_NAMES):
+    if not any((place / config_name).is_file() for config_name in CONFIG_NAMES):
         raise ModelError(f"{place} has no config: none of {', '.join(CONFIG_NAMES)} is there")
 
 
 def _config(place: Path) -> dict[str, object]:
-    found = next((place / each for each in CONFIG_NAMES if (place / each).is_file()), None)
+    found = next((place / config_name for config_name in CONFIG_NAMES if (place / config_name).is_file()), None)
     return json_files.read(found) if found else {}
 
 
 def _configs(place: Path) -> dict[str, dict[str, object]]:
-    return {each: json_files.read(place / each) for each in CONFIG_NAMES if (place / each).is_file()}
+    return {
+        config_name: json_files.read(place / config_name)
+        for config_name in CONFIG_NAMES
+        if (place / config_name).is_file()
+    }
 
 
 def files(facts: ModelFacts, dtype: Dtype) -> dict[str, weights.Choice]:
@@ -568,7 +583,7 @@ def own(facts: ModelFacts) -> ModelFacts:
     if facts.prior is None:
         return facts
     kept = {name: size for name, size in facts.weight_bytes.items() if not name.startswith(PRIOR)}
-    pickles = tuple(each for each in facts.pickles if not each.startswith(PRIOR))
+    pickles = tuple(pickle for pickle in facts.pickles if not pickle.startswith(PRIOR))
     return replace(facts, prior=None, weight_bytes=kept, pickles=pickles)
 
 
@@ -611,7 +626,7 @@ def _card(folder: Path, *names: str) -> Iterator[str]:
     is_named = False
     for line in lines:
         if not line.startswith((" ", "-")):
-            is_named = line.startswith(tuple(f"{each}:" for each in names))
+            is_named = line.startswith(tuple(f"{name}:" for name in names))
             text = line.partition(":")[2]
         else:
             text = line.strip().removeprefix("-")
@@ -627,7 +642,7 @@ def installed() -> list[Installed]:
     found = []
     folder = Path(imggen.builtin.__file__).parent / "model"
     if (folder / INDEX).is_file():
-        size = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         found.append(Installed(reference=BUILTIN, source="builtin", folder=folder, revision=None, size_bytes=size))
     return found + [
         Installed(

@@ -97,7 +97,7 @@ def _check_gguf(reference: str, header: Header, kind: Kind) -> None:
 def combine(opened: Opened, base: ModelFacts) -> ModelFacts:
     """Return the facts of the model that the file and the base make; raise ModelError where they do not fit."""
     checkpoint.check_base(opened.reference, opened.kind, base, opened.header.shapes)
-    components = {name: each for name, each in base.components.items() if name not in LEFT_OUT}
+    components = {name: component for name, component in base.components.items() if name not in LEFT_OUT}
     kept = [name for name in base.weight_bytes if name in components and name not in opened.parts]
     held = {name: names for name, names in opened.parts.items() if name in components}
     dtypes = {name: _dtypes(opened.header, names) for name, names in held.items()}
@@ -113,16 +113,16 @@ def combine(opened: Opened, base: ModelFacts) -> ModelFacts:
         pipeline=base.pipeline,
         options=base.options,
         components=components,
-        configs={name: each for name, each in base.configs.items() if name in components},
+        configs={name: config for name, config in base.configs.items() if name in components},
         weight_bytes={
             **used.weight_bytes,
             **{name: sum(opened.header.sizes[each] for each in names) for name, names in held.items()},
         },
         stored_dtypes={
-            **{name: each for name, each in base.stored_dtypes.items() if name in kept},
+            **{name: stored_dtype for name, stored_dtype in base.stored_dtypes.items() if name in kept},
             **{name: dtype for name, each in dtypes.items() if (dtype := _known(each)) is not None},
         },
-        shapes={name: each for name, each in base.shapes.items() if name in kept},
+        shapes={name: shape for name, shape in base.shapes.items() if name in kept},
         eight_bits=tuple(name for name, each in dtypes.items() if _most(each) in _EIGHT_BITS),
         quantised={
             name: _most(each) for name, each in dtypes.items() if gguf_header.is_gguf(opened.path) and _lossy(each)
@@ -148,4 +148,4 @@ def _known(dtypes: Counter[str]) -> Dtype | None:
 
 
 def _lossy(dtypes: Counter[str]) -> bool:
-    return any(each not in weights.DTYPE_NAMES.values() and each not in gguf_header.PLAIN for each in dtypes)
+    return any(dtype not in weights.DTYPE_NAMES.values() and dtype not in gguf_header.PLAIN for dtype in dtypes)

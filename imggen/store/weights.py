@@ -114,14 +114,14 @@ def choose(folder: Path, *, half: bool) -> Choice | None:
     if damage:
         raise damage[0]
     pickles = tuple(
-        sorted(each for each in folder.iterdir() if each.suffix in PICKLE_SUFFIXES and each.stem != "training_args")
+        sorted(entry for entry in folder.iterdir() if entry.suffix in PICKLE_SUFFIXES and entry.stem != "training_args")
     )
     return Choice(files=pickles, pickle=True) if pickles else None
 
 
 def variant_of(file: Path) -> str | None:
     """Return the variant that the name of a file of weights carries, None where it carries none."""
-    return next((each for each in HALF_VARIANTS if f".{each}" in file.name), None)
+    return next((half_variant for half_variant in HALF_VARIANTS if f".{half_variant}" in file.name), None)
 
 
 def _safetensors(folder: Path, variant: str | None) -> tuple[Path, ...]:
@@ -292,7 +292,7 @@ def sha256(root: Path, files: Iterable[Path], *, cached: bool = False, memory: P
     """
     known = _Memory(memory or Path(platformdirs.user_cache_dir("imggen")) / "weights.json")
     total = hashlib.sha256()
-    for name, path in sorted((_name(each, root), each) for each in files):
+    for name, path in sorted((_name(file, root), file) for file in files):
         named = blob_sha256(path) if cached and path.is_relative_to(root) else None
         total.update(f"{name}\0{named or _file_sha256(path, known)}\n".encode())
     known.save()

@@ -191,19 +191,22 @@ def _plan(facts: ModelFacts, dtype: Dtype) -> GeneratePlan:
 
 def _stem(choice: weights.Choice) -> str:
     """Return how the library that reads the component calls its files: transformers has `pytorch_model` for pickles."""
-    return next((each for each in weights.STEMS if choice.files[0].name.startswith(each)), weights.STEMS[-1])
+    return next((stem for stem in weights.STEMS if choice.files[0].name.startswith(stem)), weights.STEMS[-1])
 
 
 def _copy(facts: ModelFacts, dtype: Dtype, place: Path) -> None:
     """Copy all that is no weights: descriptions, vocabularies, the licence and the card."""
     folders = {place: facts.folder, **{place / name: facts.place(name) for name in facts.components}}
     for target, folder in folders.items():
-        for path in sorted(each for each in folder.iterdir() if each.is_file() and _is_kept(each)):
+        for path in sorted(entry for entry in folder.iterdir() if entry.is_file() and _is_kept(entry)):
             target.mkdir(exist_ok=True)
             shutil.copyfile(path, target / path.name)
     if facts.prior is not None:
         # Of two folders one is made, which says so.
-        index = {"_class_name": facts.pipeline, **{name: list(each) for name, each in facts.components.items()}}
+        index = {
+            "_class_name": facts.pipeline,
+            **{name: list(component) for name, component in facts.components.items()},
+        }
         (place / lookup.INDEX).write_text(json.dumps(index, indent=2) + "\n")
     for name in facts.components:
         config = place / name / "config.json"

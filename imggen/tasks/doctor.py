@@ -86,8 +86,8 @@ def examine(*, machine: Callable[[], Machine] = probe.machine) -> Iterator[Findi
 def fixes(findings: Iterable[Finding]) -> Iterator[str]:
     """Yield the commands that mend what is marked in `findings`, each once; what a person must decide is not there."""
     given: set[str] = set()
-    for each in findings:
-        command = each.hint if each.status != "ok" and each.hint and _is_command(each.hint) else None
+    for finding in findings:
+        command = finding.hint if finding.status != "ok" and finding.hint and _is_command(finding.hint) else None
         if command and command not in given:
             given.add(command)
             yield command
@@ -151,7 +151,7 @@ def _choices(here: Machine) -> Iterator[Finding]:
             status: Status = "note" if isinstance(error, MachineError) else "problem"
             yield Finding(section="choices", name=family.name, value=error.message, status=status, hint=error.hint)
             continue
-        reasons = {each.name: each.reason for each in decided.levers}
+        reasons = {lever.name: lever.reason for lever in decided.levers}
         layout = "channels last" if decided.channels_last else "channels first"
         yield Finding(
             section="choices",
@@ -201,8 +201,8 @@ def _requirements() -> list[str]:
 def extras(requirements: Iterable[str], version: Callable[[str], str]) -> Iterator[Finding]:
     """Yield the extras among imggen's `requirements` of which a package is missing."""
     lacking: dict[str, list[str]] = {}
-    for each in requirements:
-        found = _REQUIREMENT.match(each)
+    for requirement in requirements:
+        found = _REQUIREMENT.match(requirement)
         if found and found["extra"] not in ELSEWHERE and version(found["package"]) == "missing":
             lacking.setdefault(found["extra"], []).append(found["package"])
     for extra, missing in sorted(lacking.items()):
@@ -242,7 +242,7 @@ def _pair(torch: str, torchvision: str) -> Iterator[Finding]:
 
 def _numbers(release: str) -> tuple[int, int] | None:
     parts = release.split(".")[:2]
-    return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(each.isdigit() for each in parts) else None
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(part.isdigit() for part in parts) else None
 
 
 def _storage() -> Iterator[Finding]:

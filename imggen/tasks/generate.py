@@ -138,7 +138,7 @@ def generate(
         return
     prepared = _measured(prepared)
     files = lookup.weight_files(prepared.plan.model, prepared.plan.dtype)
-    files += [path for each in prepared.plan.adapters if each.asked.kind != "depth" for path in each.files]
+    files += [path for adapter in prepared.plan.adapters if adapter.asked.kind != "depth" for path in adapter.files]
     with weights.ReadAhead(files, budget_bytes=prepared.machine.free_bytes // 2):
         on_event(Progress(stage="load"))
         # The one import that waits: torch and diffusers take seconds, `--dry-run` shall not pay for them, and the disk
@@ -171,7 +171,7 @@ def generate(
 
 def _measured(prepared: _Prepared) -> _Prepared:
     """Return what was prepared with depths in place of photographs, for which no room is needed beside the model."""
-    found = next((each for each in prepared.plan.adapters if each.asked.kind == "depth"), None)
+    found = next((adapter for adapter in prepared.plan.adapters if adapter.asked.kind == "depth"), None)
     if found is None:
         return prepared
     with environment.importing():
@@ -298,9 +298,9 @@ def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]
         return replace(governed.means(asked), parents=governance.parents(sources))
     model, *lent = governance.of_model(facts, decided.dtype, hashed=policy.needs_hash(governed.policy))
     logged = audit.Model(reference=facts.reference, revision=facts.revision, sha256=model.sha256, license=model.license)
-    given = tuple(audit.Input(sha256=each.sha256, source_type=each.source_type) for each in sources)
+    given = tuple(audit.Input(sha256=source.sha256, source_type=source.source_type) for source in sources)
     entry = replace(asked, model=logged, inputs=given)
-    added = [governance.of_adapter(each) for each in decided.adapters]
+    added = [governance.of_adapter(adapter) for adapter in decided.adapters]
     added += [
         governance.of_encoder(each.encoder, each.files[1])
         if each.encoder is not None
@@ -343,7 +343,7 @@ def _recalled(request: GenerateRequest) -> Iterator[str]:
     for origin, whose in ((RECIPE, "the recipe asks"), (PARENTS, "the parents' recipes ask")):
         named = [name for name in _WEIGHTS if request.origin.get(name) == origin]
         values = [getattr(request, name) for name in named]
-        listed = [one for each in values if each for one in (each if isinstance(each, tuple) else (each,))]
+        listed = [one for value in values if value for one in (value if isinstance(value, tuple) else (value,))]
         strange = [each for each in listed if request.allow_pickle or not lookup.is_here(_reference(each))]
         strange = [each for each in strange if each != lookup.BUILTIN]
         if strange:
@@ -403,7 +403,7 @@ def _names(decided: GeneratePlan) -> tuple[Path, ...]:
     template = os.path.expanduser(template)  # noqa: PTH111
     is_folder = Path(template).is_dir()
     names = naming.expand(template, pictures, decided.output.format, folder=is_folder)
-    return tuple(Path(each) for each in names)
+    return tuple(Path(name) for name in names)
 
 
 def _early_notes(decided: GeneratePlan, opened: Sequence[Opened], source: Recipe | None) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def raise_together(failures: Sequence[RequestError], count: int) -> None:
         return
     if count == 1:
         raise failures[0]
-    listed = "\n".join(each.message for each in failures)
+    listed = "\n".join(failure.message for failure in failures)
     kind = RequestError if len(failures) == count else ImggenError
     raise kind(f"{len(failures)} of {count} files failed:\n{listed}", hint=failures[0].hint)
 

@@ -171,7 +171,7 @@ def _here(asked: Asked, name: str, revision: str | None, file: str | None) -> Pu
     if folder is None or lacking:
         what = f"lacks {lacking[0]} here" if folder and lacking else "is not on this machine"
         raise ModelError(f"{name} {what}, and nothing is to be fetched now", hint=f"while online: {_pull(asked)}")
-    files = [folder / file] if file else [each for each in folder.rglob("*") if each.is_file()]
+    files = [folder / file] if file else [path for path in folder.rglob("*") if path.is_file()]
     return Pulled(
         reference=name,
         revision=folder.name,
@@ -254,7 +254,7 @@ def _elsewhere(reference: str) -> Installed | None:
         source="folder" if path.is_dir() else "file",
         folder=path,
         revision=None,
-        size_bytes=sum(each.stat().st_size for each in files),
+        size_bytes=sum(file.stat().st_size for file in files),
     )
 
 

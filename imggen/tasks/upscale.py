@@ -154,7 +154,7 @@ def _raise_together(failures: Sequence[Failed]) -> None:
     if count == 1:
         raise failures[0].error
     kind = type(failures[0].error) if len(failures) == count else ImggenError
-    width = max(len(each.name) for each in failures)
+    width = max(len(failure.name) for failure in failures)
     rows = "\n".join(f"  {each.name:<{width}}  {_reason(each)}" for each in failures)
     hints = {each.error.hint for each in failures}
     hint = hints.pop() if len(hints) == 1 else None
@@ -182,7 +182,7 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
     stdin = given.load(given.STDIN) if given.STDIN in names else None
     sources = [_looked_at(number, name, stdin, request.frame) for number, name in enumerate(names, start=1)]
     # Where no picture is left to be enlarged, nothing shall be fetched for it.
-    needed = any(isinstance(each, Source) for each in sources)
+    needed = any(isinstance(source, Source) for source in sources)
     around = Surroundings(machine=probe.machine(), folder=_is_folder(request.output), today=metadata.now().date())
     enlarger = _enlarger(request, on_event, needed=needed)
     decided = planning.resolve(request, sources, enlarger, around, draw_seed=secrets.randbelow)
@@ -197,8 +197,8 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
 
 def _checked(governed: Governance, decided: UpscalePlan) -> Entry:
     """Return what the log tells of every picture; raise CheckError for weights that the policy refuses."""
-    for each in decided.pictures:
-        writer.signs(each.output, governed.identity)
+    for picture in decided.pictures:
+        writer.signs(picture.output, governed.identity)
     entry = governed.entry(decided.prompt or "")
     weights = _identity(governed, decided)
     # Lanczos has none.
@@ -293,7 +293,7 @@ def _weights(path: Path) -> Path:
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else Path()
         # Nobody shall be led to a pickle, which can run code.
-        near = nearest(path.name, [each.name for each in folder.iterdir() if each.suffix == ".safetensors"])
+        near = nearest(path.name, [entry.name for entry in folder.iterdir() if entry.suffix == ".safetensors"])
         raise ModelError(f"there is no file {path}", hint=f"--model {folder / near[0]}" if near else "--model builtin")
     if path.suffix.lower() == ".safetensors":
         weights.read_header(path)
@@ -303,15 +303,15 @@ def _weights(path: Path) -> Path:
 def _check_sources(decided: UpscalePlan, names: Sequence[str]) -> None:
     """Raise RequestError where a larger picture would take the place of a source, unless somebody said so."""
     sources = {os.path.realpath(_at_home(each)): each for each in names if each != given.STDIN}
-    for each in decided.pictures:
-        source = None if each.path is None else sources.get(os.path.realpath(each.path))
-        if source is None or each.output.if_exists in ("number", "skip"):
+    for picture in decided.pictures:
+        source = None if picture.path is None else sources.get(os.path.realpath(picture.path))
+        if source is None or picture.output.if_exists in ("number", "skip"):
             continue
-        if source != each.source.name:
+        if source != picture.source.name:
             raise RequestError(
-                f"{source} would be replaced by what {each.source.name} becomes", hint="-o 'big/{stem}.png'"
+                f"{source} would be replaced by what {picture.source.name} becomes", hint="-o 'big/{stem}.png'"
             )
-        if each.output.if_exists != "overwrite":
+        if picture.output.if_exists != "overwrite":
             raise RequestError(
                 f"{source} would be replaced by what it becomes", hint="-o 'big/{stem}.png', or --if-exists overwrite"
             )
@@ -321,16 +321,16 @@ def _settled(prepared: _Prepared) -> _Prepared:
     """Return what is left of the plan when the places are looked at that the pictures go to."""
     decided = prepared.plan
     placed, refused, kept = [], list(decided.refused), set()
-    for each in decided.pictures:
+    for picture in decided.pictures:
         try:
-            paths = [] if each.path is None else [Path(each.path)]
-            settled = writer.check(paths, each.output, size=(each.size.width, each.size.height))
+            paths = [] if picture.path is None else [Path(picture.path)]
+            settled = writer.check(paths, picture.output, size=(picture.size.width, picture.size.height))
             governance.check_places(prepared.governed, settled)
         except RequestError as error:
-            refused.append(Refused(number=each.source.number, name=each.source.name, error=error))
+            refused.append(Refused(number=picture.source.number, name=picture.source.name, error=error))
             continue
-        placed.append(each)
-        kept |= {each.source.number} if settled == (None,) else set()
+        placed.append(picture)
+        kept |= {picture.source.number} if settled == (None,) else set()
     decided = replace(decided, pictures=tuple(placed), refused=tuple(sorted(refused, key=lambda each: each.number)))
     return replace(prepared, plan=decided, kept=frozenset(kept))
 

@@ -90,12 +90,12 @@ class Verified:
     @property
     def is_marked(self) -> bool:
         """Return whether at least one mark is there and holds."""
-        return any(each.strength in _SHOWS for each in self.layers)
+        return any(layer.strength in _SHOWS for layer in self.layers)
 
     @property
     def broken(self) -> tuple[Layer, ...]:
         """Return the layers that are not as they were made."""
-        return tuple(each for each in self.layers if each.strength == "broken")
+        return tuple(layer for layer in self.layers if layer.strength == "broken")
 
     @property
     def verdict(self) -> str:
@@ -110,12 +110,12 @@ class Verified:
         if not self.is_marked:
             return NOTHING
         unchecked = "; c2pa could not be checked" if self.is_unchecked else ""
-        return "carries " + ", ".join(each.name for each in self.layers if each.strength in _SHOWS) + unchecked
+        return "carries " + ", ".join(layer.name for layer in self.layers if layer.strength in _SHOWS) + unchecked
 
     @property
     def is_unchecked(self) -> bool:
         """Return whether a manifest is there that could not be checked, because a package is missing."""
-        return any(each.name == "c2pa" and each.words.endswith(_UNCHECKED) for each in self.layers)
+        return any(layer.name == "c2pa" and layer.words.endswith(_UNCHECKED) for layer in self.layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def verify(request: VerifyRequest, environ: Mapping[str, str] = os.environ) -> I
     place = keys.folder(environ)
     means = _Means(
         log_problem=_log_problem(request.log),
-        roots=(*keys.roots(place), *(certificates.root_pem(keys.read(each), str(each)) for each in request.roots)),
+        roots=(*keys.roots(place), *(certificates.root_pem(keys.read(root), str(root)) for root in request.roots)),
         watermark_keys=keys.watermark_keys(place),
         require=request.require,
         log=request.log,
@@ -163,15 +163,17 @@ def expand(patterns: Sequence[str]) -> tuple[str, ...]:
     Raises RequestError where one of them stands for no file.
     """
     typed: list[str] = []
-    for each in patterns:
-        folder = paths.at_home(each)
+    for pattern in patterns:
+        folder = paths.at_home(pattern)
         # A name that is no file is told with the others, as one that cannot be read.
-        typed.extend(_within(folder) if folder.is_dir() else given.expand([each]) if has_magic(each) else [each])
+        typed.extend(
+            _within(folder) if folder.is_dir() else given.expand([pattern]) if has_magic(pattern) else [pattern]
+        )
     return tuple(dict.fromkeys(typed))
 
 
 def _within(folder: Path) -> list[str]:
-    found = sorted(each for each in folder.rglob("*") if each.suffix.lower() in naming.SUFFIXES and each.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in naming.SUFFIXES and path.is_file())
     if not found:
         raise RequestError(f"there is no picture in the folder {folder}")
     return [str(each) for each in found]
@@ -181,7 +183,7 @@ def require(text: str) -> tuple[Requirable, ...]:
     """Return the marks that `text` lists between commas; raise RequestError for one that is none."""
     known = get_args(Requirable)
     names = [each.strip().lower() for each in text.split(",") if each.strip()]
-    strange = next((each for each in names if each not in known), None)
+    strange = next((name for name in names if name not in known), None)
     if strange is not None or not names:
         what = f"{strange!r} is no mark" if strange else "no mark is named"
         raise RequestError(f"--require {text!r}: {what}", hint=f"known: {', '.join(known)}")
@@ -241,7 +243,8 @@ def _judged(found: Validation) -> Layer:
         )
     }
     told["ingredients"] = [
-        {"title": each.title, "relationship": each.relationship, "state": each.state} for each in found.ingredients
+        {"title": ingredient.title, "relationship": ingredient.relationship, "state": ingredient.state}
+        for ingredient in found.ingredients
     ]
     declared = f"; declares {_term(found.source_type)}" if found.source_type else ""
     if found.ingredients:
@@ -424,7 +427,7 @@ def _known(facts: Facts | None, recorded: str) -> frozenset[str]:
     """Return the ids that the pixels may carry: the recorded one, and those of what the picture was made from."""
     stated = (facts.xmp.get(name) for name in (metadata.DERIVED, metadata.INGREDIENTS)) if facts else ()
     references = [each for value in stated for each in (value if isinstance(value, tuple) else (value,))]
-    named = [each.get("stRef:documentID", "") for each in references if isinstance(each, Mapping)]
+    named = [reference.get("stRef:documentID", "") for reference in references if isinstance(reference, Mapping)]
     recipe = facts.found.recipe if facts and facts.found else None
     named += [each.guid or "" for _, each in recipes.ancestors(recipe)] if recipe else []
     return frozenset((recorded, *(each.removeprefix("urn:uuid:").replace("-", "")[:12] for each in named)))
@@ -455,7 +458,7 @@ def _logged(log: Path, problem: str | None, sha256: str, mark: Layer) -> Layer:
 
 
 def _is_there(name: Requirable, layers: Sequence[Layer], facts: Facts | None) -> bool:
-    strengths = {each.name: each.strength for each in layers}
+    strengths = {layer.name: layer.strength for layer in layers}
     found = facts.found if facts else None
     fits = facts is not None and facts.fits is not False
     holds = {

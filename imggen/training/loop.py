@@ -175,7 +175,7 @@ def _decay(target: float, step: int) -> float:
 
 @torch.no_grad()
 def _average(averaged: nn.Module, module: nn.Module, decay: float) -> None:
-    theirs = [each.detach() for each in module.parameters()]
+    theirs = [parameter.detach() for parameter in module.parameters()]
     torch._foreach_lerp_(list(averaged.parameters()), theirs, 1 - decay)
     for mine, other in zip(averaged.buffers(), module.buffers(), strict=True):
         mine.copy_(other)

@@ -18,7 +18,7 @@ class Optimizer:
     def __init__(self, plain: list[nn.Parameter], matrices: list[nn.Parameter], stage: StagePlan) -> None:
         self._plain = plain
         self._matrices = matrices
-        self._views = [nn.Parameter(each.detach().view(each.shape[0], -1)) for each in matrices]
+        self._views = [nn.Parameter(matrix.detach().view(matrix.shape[0], -1)) for matrix in matrices]
         rate, decay = stage.learning_rate, stage.weight_decay
         self._parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(plain, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)

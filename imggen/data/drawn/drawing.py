@@ -60,7 +60,7 @@ class Painter:
         return picture
 
     def _paint_background(self, background: Background) -> Image.Image:
-        first, second = (vocabulary.COLORS[each] for each in background.colors)
+        first, second = (vocabulary.COLORS[color] for color in background.colors)
         edge = (self.size, self.size)
         if background.kind == "plain":
             return Image.new("RGB", edge, first)

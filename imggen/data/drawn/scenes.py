@@ -88,7 +88,7 @@ def _compose_pair(random: Random) -> Scene:
         x, y = (along, across) if sideways else (across, along)
         color = _subject_color(random, name, *background.colors)
         subjects.append(Subject(name=name, color=color, x=x, y=y, edge=random.uniform(0.40, 0.46)))
-    phrases = [vocabulary.with_article(_describe(each, random), each.name) for each in subjects]
+    phrases = [vocabulary.with_article(_describe(subject, random), subject.name) for subject in subjects]
     words = f"{place.split()[0]} of" if sideways else place
     caption = _join(random, f"{phrases[0]} {words} {phrases[1]}", background)
     return Scene(caption=caption, subjects=tuple(subjects), background=background)
@@ -138,7 +138,7 @@ def _draw_name(random: Random) -> str:
 def _subject_color(random: Random, name: str, *taken: str) -> str | None:
     if name not in vocabulary.SHAPES:
         return None
-    return random.choice([each for each in vocabulary.COLORS if each not in taken])
+    return random.choice([color for color in vocabulary.COLORS if color not in taken])
 
 
 def _place_single(random: Random, name: str, color: str | None) -> Subject:
@@ -159,7 +159,7 @@ def _plain(random: Random) -> Background:
 
 
 def _patterned(random: Random) -> Background:
-    kind = random.choice([each for each in vocabulary.BACKGROUNDS if each != "plain"])
+    kind = random.choice([background for background in vocabulary.BACKGROUNDS if background != "plain"])
     first, second = random.sample(tuple(vocabulary.COLORS), 2)
     angle = random.choice((0, 90)) if kind in ("striped", "gradient") else 0
     return Background(kind=kind, colors=(first, second), period=random.choice((1 / 8, 1 / 4)), angle=angle)
@@ -200,7 +200,7 @@ _PHRASINGS = (
 
 
 def _join(random: Random, phrase: str, background: Background) -> str:
-    usable = [each for each in _PHRASINGS if background.kind == "plain" or "background}" in each[0]]
+    usable = [phrasing for phrasing in _PHRASINGS if background.kind == "plain" or "background}" in phrasing[0]]
     (template,) = random.choices([each[0] for each in usable], weights=[each[1] for each in usable])
     where = _describe_background(background)
     return template.format(

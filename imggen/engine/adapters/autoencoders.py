@@ -23,7 +23,7 @@ from imggen.store import weights
 
 def find(plan: GeneratePlan) -> AdapterFacts | None:
     """Return the autoencoder that `plan` uses in place of the model's own, None where it uses that."""
-    return next((each for each in plan.adapters if each.asked.kind == "vae"), None)
+    return next((adapter for adapter in plan.adapters if adapter.asked.kind == "vae"), None)
 
 
 def load(facts: AdapterFacts, plan: GeneratePlan) -> Any:

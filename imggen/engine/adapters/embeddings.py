@@ -23,15 +23,15 @@ def add(pipeline: Any, plan: GeneratePlan) -> None:
 
     Raise ModelError for vectors that do not fit, RequestError for a word that the tokenizer knows already.
     """
-    for each in plan.adapters:
-        if each.asked.kind == "embedding":
-            _teach(pipeline, plan, each)
+    for adapter in plan.adapters:
+        if adapter.asked.kind == "embedding":
+            _teach(pipeline, plan, adapter)
 
 
 def _teach(pipeline: Any, plan: GeneratePlan, adapter: AdapterFacts) -> None:
     with failures.explained(plan, f"--embedding {adapter.asked.reference}"):
         tensors = _tensors(adapter)
-    found = embedding.read({name: tuple(each.shape) for name, each in tensors.items()})
+    found = embedding.read({name: tuple(tensor.shape) for name, tensor in tensors.items()})
     if adapter.pickle:
         read = replace(adapter, shapes={name: tuple(each.shape) for name, each in tensors.items()})
         embedding.check_vectors(read, found, _widths(pipeline))

@@ -54,7 +54,7 @@ def read(plan: GeneratePlan) -> tuple[Ready, ...] | None:
     None where those do not tell all layers: see `read_for`. Raise ModelError for one that does not fit, or of which a
     tensor would come to nothing.
     """
-    if not any(each.asked.kind == "lora" for each in plan.adapters):
+    if not any(adapter.asked.kind == "lora" for adapter in plan.adapters):
         return ()
     if not lora.is_told(plan.model):
         return None
@@ -68,7 +68,7 @@ def read_for(pipeline: Any, plan: GeneratePlan) -> tuple[Ready, ...]:
 
 def _read_all(plan: GeneratePlan, slots: Slots) -> tuple[Ready, ...]:
     # In an order of their own, so that the sum is the same in whichever order they were asked for.
-    found = sorted((each for each in plan.adapters if each.asked.kind == "lora"), key=lambda each: each.sha256)
+    found = sorted((adapter for adapter in plan.adapters if adapter.asked.kind == "lora"), key=lambda each: each.sha256)
     return tuple(_read(each, f"lora-{number}", plan, slots) for number, each in enumerate(found, start=1))
 
 
@@ -105,7 +105,7 @@ def _read(adapter: AdapterFacts, name: str, plan: GeneratePlan, slots: Slots) ->
     given, strengths = _renamed(layers, tensors, slots, plan), _strengths(adapter, layers, tensors)
     if given is None:
         translated, strengths, weights = _understood(adapter, layers, tensors, plan, slots)
-        own = all(each.style == "diffusers" for each in layers) or not weights
+        own = all(layer.style == "diffusers" for layer in layers) or not weights
         given = None if own and not adapter.pickle else _respelt(translated, slots, plan)
     else:
         weights = _checked(adapter, plan, given, slots)
@@ -126,10 +126,10 @@ def _understood(
         if not issubclass(getattr(diffusers, plan.pipeline), FluxLoraLoaderMixin):
             raise
         named = {
-            f"diffusion_model.{each.module}.{_KOHYA[part]}": tensors[name]
-            for each in layers
-            if each.style == "original"
-            for part, name in each.names.items()
+            f"diffusion_model.{layer.module}.{_KOHYA[part]}": tensors[name]
+            for layer in layers
+            if layer.style == "original"
+            for part, name in layer.names.items()
             if part in _KOHYA
         }
         if len(named) != len(tensors):
@@ -176,11 +176,11 @@ def _spelt(
 ) -> dict[str, Tensor]:
     denoiser = catalog.named(plan.family).denoiser
     given: dict[str, Tensor] = {}
-    for each in layers:
-        parts = _NEW if each.component == DENOISER else _OLD
-        component = denoiser if each.component == DENOISER else each.component
-        place = f"{component}.{slots[each.component][each.flat].name}"
-        given |= {f"{place}.{parts[part]}": tensors[name] for part, name in each.names.items() if part in parts}
+    for layer in layers:
+        parts = _NEW if layer.component == DENOISER else _OLD
+        component = denoiser if layer.component == DENOISER else layer.component
+        place = f"{component}.{slots[layer.component][layer.flat].name}"
+        given |= {f"{place}.{parts[part]}": tensors[name] for part, name in layer.names.items() if part in parts}
     return given
 
 
@@ -188,8 +188,8 @@ def _strengths(adapter: AdapterFacts, layers: Iterable[Layer], tensors: Mapping[
     # PEFT writes it into a file of its own, one for all layers.
     usual = adapter.config.get("lora_alpha")
     alphas = {
-        (each.component, each.flat): float(tensors[each.names["alpha"]]) if "alpha" in each.names else usual
-        for each in layers
+        (layer.component, layer.flat): float(tensors[layer.names["alpha"]]) if "alpha" in layer.names else usual
+        for layer in layers
     }
     return {place: float(alpha) for place, alpha in alphas.items() if isinstance(alpha, int | float)}
 
@@ -213,10 +213,10 @@ def _checked(
 ) -> dict[Place, tuple[Tensor, Tensor]]:
     """Return the matrices by layer; raise ModelError where one of them has no layer that is there and takes it."""
     layers = lora.read({name: tuple(each.shape) for name, each in translated.items()})
-    if any("lokr" in each.shapes for each in layers):
+    if any("lokr" in layer.shapes for layer in layers):
         return {}
     loadable = _loadable(plan)
-    fit = lora.compare(layers, {name: each for name, each in slots.items() if name in loadable})
+    fit = lora.compare(layers, {name: slot for name, slot in slots.items() if name in loadable})
     if fit.strange or fit.misfit is not None:
         raise lora.unfit(adapter, plan.model, layers, fit)
     lost = sorted(translated.keys() - {name for each in layers for name in each.names.values()})
@@ -233,7 +233,7 @@ def _checked(
 
 def _check_encoders(adapter: AdapterFacts, layers: Iterable[Layer], kept: Iterable[Place]) -> None:
     """Raise ModelError where diffusers' translation drops a text encoder's layers."""
-    lost = {each.component for each in layers} - {component for component, _ in kept} - {DENOISER}
+    lost = {layer.component for layer in layers} - {component for component, _ in kept} - {DENOISER}
     if lost and kept:
         raise ModelError(
             f"--lora {adapter.asked.reference} also changes the {min(lost)}, to which diffusers adds no LoRA",
@@ -245,7 +245,7 @@ def _loadable(plan: GeneratePlan) -> tuple[str, ...]:
     """Return the components that the pipeline adds LoRAs to."""
     denoiser = catalog.named(plan.family).denoiser
     names = getattr(diffusers, plan.pipeline)._lora_loadable_modules  # noqa: SLF001 - diffusers says it nowhere else
-    return tuple(DENOISER if each == denoiser else each for each in names)
+    return tuple(DENOISER if name == denoiser else name for name in names)
 
 
 def add(pipeline: Any, loras: Iterable[Ready]) -> None:

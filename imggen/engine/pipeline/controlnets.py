@@ -23,7 +23,7 @@ def load(plan: GeneratePlan) -> dict[str, Any]:
 
     Raise ModelError for weights that are missing, damaged or not laid out as diffusers does.
     """
-    found = [_load(each, plan) for each in plan.adapters if each.asked.kind == "controlnet"]
+    found = [_load(adapter, plan) for adapter in plan.adapters if adapter.asked.kind == "controlnet"]
     if not found:
         return {}
     return {"controlnet": found[0] if len(found) == 1 else found}

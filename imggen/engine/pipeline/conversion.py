@@ -76,7 +76,9 @@ def _stored(path: Path, *, pickle: bool) -> Mapping[str, tuple[str, tuple[int, .
     if pickle:
         kinds = {dtype: kind for kind, dtype in _TORCH.items()}
         tensors = _unpickled(path)
-        return {name: (kinds.get(each.dtype, str(each.dtype)), tuple(each.shape)) for name, each in tensors.items()}
+        return {
+            name: (kinds.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape)) for name, tensor in tensors.items()
+        }
     header = weights.read_header(path)
     return {name: (kind, header.shapes[name]) for name, kind in header.dtypes.items()}
 
@@ -93,12 +95,12 @@ def shards(tensors: Sequence[Entry], *, most: int = SHARD_BYTES) -> list[list[En
     """Return the tensors in the files that they go to: in their order, no file above `most` bytes if it can be."""
     found: list[list[Entry]] = [[]]
     size = 0
-    for each in tensors:
-        if found[-1] and size + each.size > most:
+    for tensor in tensors:
+        if found[-1] and size + tensor.size > most:
             found.append([])
             size = 0
-        found[-1].append(each)
-        size += each.size
+        found[-1].append(tensor)
+        size += tensor.size
     return found
 
 
@@ -114,7 +116,7 @@ def write(
     written = [_write(folder / name, part, tell) for name, part in zip(names, parts, strict=True)]
     if len(parts) > 1:
         weight_map = {each.name: name for name, part in zip(names, parts, strict=True) for each in part}
-        index = {"metadata": {"total_size": sum(each.size for each in tensors)}, "weight_map": weight_map}
+        index = {"metadata": {"total_size": sum(tensor.size for tensor in tensors)}, "weight_map": weight_map}
         (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     return written
 
@@ -143,9 +145,13 @@ def _put(out: BinaryIO, digest: Any, data: bytes | memoryview) -> None:
 def _header(tensors: Sequence[Entry]) -> bytes:
     table: dict[str, object] = {"__metadata__": {"format": "pt"}}
     start = 0
-    for each in tensors:
-        table[each.name] = {"dtype": each.kind, "shape": list(each.shape), "data_offsets": [start, start + each.size]}
-        start += each.size
+    for tensor in tensors:
+        table[tensor.name] = {
+            "dtype": tensor.kind,
+            "shape": list(tensor.shape),
+            "data_offsets": [start, start + tensor.size],
+        }
+        start += tensor.size
     text = json.dumps(table, separators=(",", ":")).encode()
     # The format wants the tensors to begin at a multiple of eight.
     text += b" " * (-len(text) % 8)
@@ -156,11 +162,11 @@ def _read(tensors: Sequence[Entry]) -> Iterator[tuple[Entry, Tensor]]:
     """Yield the tensors, each read when it is wanted; not mapped, as what was read of a map counts as taken."""
     with ExitStack() as stack:
         opened: dict[Path, Callable[[str], Tensor]] = {}
-        for each in tensors:
-            if each.source not in opened:
-                safe = each.source.suffix == ".safetensors"
-                opened[each.source] = _safe(each.source, stack) if safe else _unpickled(each.source).__getitem__
-            yield each, opened[each.source](each.name)
+        for tensor in tensors:
+            if tensor.source not in opened:
+                safe = tensor.source.suffix == ".safetensors"
+                opened[tensor.source] = _safe(tensor.source, stack) if safe else _unpickled(tensor.source).__getitem__
+            yield tensor, opened[tensor.source](tensor.name)
 
 
 def _safe(path: Path, stack: ExitStack) -> Callable[[str], Tensor]:
@@ -196,7 +202,7 @@ def save_part(plan: GeneratePlan, name: str, folder: Path) -> list[Written]:
         _check_range(f"{name}: {each}", tensor, dtype)
     module.to(dtype).save_pretrained(str(folder), safe_serialization=True, max_shard_size=SHARD_BYTES)
     files = sorted(folder.glob("*.safetensors"))
-    return [Written(path=each, sha256=_hashed(each)) for each in files]
+    return [Written(path=file, sha256=_hashed(file)) for file in files]
 
 
 def _hashed(path: Path) -> str:

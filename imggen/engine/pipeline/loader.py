@@ -102,7 +102,7 @@ def _weightless(plan: GeneratePlan, modules: Mapping[str, Any]) -> dict[str, Any
     diffusers' own loader finds one folder only, follows the card of a combined one to a prior on the hub, and has lost
     the class of Stable Cascade's autoencoder.
     """
-    parts = {name: each for name, each in plan.model.components.items() if name not in modules}
+    parts = {name: component for name, component in plan.model.components.items() if name not in modules}
     return {
         name: _class(library, class_name).from_pretrained(str(plan.model.place(name)), local_files_only=True)
         for name, (library, class_name) in parts.items()
@@ -143,10 +143,10 @@ def switch(pipeline: Any, plan: GeneratePlan, added: Mapping[str, Any] = Mapping
     known = {**pipeline.config, **pipeline.components, **added, **_initial(pipeline_class, plan)}
     lacking = sorted(
         name
-        for name, each in takes.items()
+        for name, take in takes.items()
         if name != "self"
-        and each.default is each.empty
-        and each.kind is each.POSITIONAL_OR_KEYWORD
+        and take.default is take.empty
+        and take.kind is take.POSITIONAL_OR_KEYWORD
         and name not in known
     )
     if lacking:
@@ -253,7 +253,7 @@ def _adapt(pipeline: Any, plan: GeneratePlan, added: tuple[loras.Ready, ...] | N
     """Add the plan's adapters: before offloading, whose hooks they would have to be moved through."""
     loras.add(pipeline, loras.read_for(pipeline, plan) if added is None else added)
     embeddings.add(pipeline, plan)
-    shown = next((each for each in plan.adapters if each.asked.kind == "ip-adapter"), None)
+    shown = next((adapter for adapter in plan.adapters if adapter.asked.kind == "ip-adapter"), None)
     if shown is not None:
         layout = ip_adapters.FAMILIES[plan.family].layout
         dtype = TORCH_DTYPES[plan.dtype]

@@ -121,9 +121,9 @@ def _untie(module: torch.nn.Module) -> None:
 
 
 def _modules(pipeline: Any) -> Iterator[tuple[str, torch.nn.Module]]:
-    for name, each in pipeline.components.items():
-        if isinstance(each, torch.nn.Module):
-            yield name, each
+    for name, component in pipeline.components.items():
+        if isinstance(component, torch.nn.Module):
+            yield name, component
 
 
 def _own_folder(pipeline: Any, root: Path) -> Path:
@@ -131,7 +131,10 @@ def _own_folder(pipeline: Any, root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     _sweep(root)
     needed = sum(
-        each.nbytes for name, module in _modules(pipeline) if name not in AUTOENCODERS for each in module.parameters()
+        parameter.nbytes
+        for name, module in _modules(pipeline)
+        if name not in AUTOENCODERS
+        for parameter in module.parameters()
     )
     free = shutil.disk_usage(root).free
     if needed > free:
@@ -146,7 +149,7 @@ def _own_folder(pipeline: Any, root: Path) -> Path:
 
 def _sweep(root: Path) -> None:
     """Remove what runs that were killed have left behind."""
-    for each in root.glob(f"{_PREFIX}*"):
-        number = each.name.removeprefix(_PREFIX).partition("-")[0]
+    for path in root.glob(f"{_PREFIX}*"):
+        number = path.name.removeprefix(_PREFIX).partition("-")[0]
         if number.isdigit() and int(number) <= _LARGEST_PID and not psutil.pid_exists(int(number)):
-            shutil.rmtree(each, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)

@@ -76,7 +76,7 @@ def _is_plain_linear(module: torch.nn.Module, name: str) -> bool:
 
 
 def _bytes(module: torch.nn.Module) -> int:
-    return sum(_held(each) for each in module.parameters())
+    return sum(_held(parameter) for parameter in module.parameters())
 
 
 def _held(tensor: Any) -> int:

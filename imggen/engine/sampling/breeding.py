@@ -41,8 +41,8 @@ class Gene:
 
     def founders(self) -> "Iterator[Gene]":
         """Yield those that it comes from whose own prompts count: itself where nobody bred it."""
-        for each in self.parents:
-            yield from each.founders()
+        for parent in self.parents:
+            yield from parent.founders()
         if not self.parents:
             yield self
 
@@ -51,7 +51,7 @@ def shares(weights: Sequence[float]) -> tuple[float, ...]:
     """Return `weights` scaled to add up to 1; raise RequestError where that means nothing."""
     total = sum(weights)
     if not (math.isfinite(total) and total > 0 and min(weights) >= 0):
-        listed = ", ".join(f"{each:g}" for each in weights)
+        listed = ", ".join(f"{weight:g}" for weight in weights)
         raise RequestError(f"the parents' weights are {listed or 'none'}: they must be 0 or more, and not all 0")
     return tuple(each / total for each in weights)
 
@@ -66,7 +66,7 @@ def mix_noise(noises: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     noises, parts = _shared(noises, weights)
     if len(noises) == 1:
         return noises[0]
-    z = torch.stack([each.float().flatten() for each in noises])
+    z = torch.stack([noise.float().flatten() for noise in noises])
     w = torch.tensor(parts, device=z.device)
     unit = z / z.norm(dim=1, keepdim=True).clamp_min(LEAST_VARIANCE)
     variance = (w @ (unit @ unit.T) @ w).clamp_min(LEAST_VARIANCE)
@@ -97,7 +97,7 @@ def mix_pictures(latents: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     latents, parts = _shared(latents, weights)
     if len(latents) == 1:
         return latents[0]
-    means = [_mean(each) for each in latents]
+    means = [_mean(latent) for latent in latents]
     mean = _weighted(means, parts)
     deviation = _weighted([each - m for each, m in zip(latents, means, strict=True)], parts)
     kept = _weighted([_std(each) for each in latents], parts)
@@ -161,14 +161,14 @@ class _Crossing:
 
     def _words(self, bound: inspect.BoundArguments, parents: Sequence[Gene], *, is_negative: bool) -> Any:
         encoded = []
-        for each in parents:
-            if each.parents:
-                encoded.append(self._words(bound, _contributing(each.parents), is_negative=is_negative))
+        for parent in parents:
+            if parent.parents:
+                encoded.append(self._words(bound, _contributing(parent.parents), is_negative=is_negative))
                 continue
             words: dict[str, str | None] = dict.fromkeys((*PROMPTS, *(f"negative_{name}" for name in PROMPTS)))
             # None and empty text are not the same to SDXL, which has zeros for the one and an encoding for the other.
-            words["negative_prompt"] = each.negative_prompt or self._unsaid
-            words["prompt"] = (words["negative_prompt"] or "") if is_negative else each.prompt
+            words["negative_prompt"] = parent.negative_prompt or self._unsaid
+            words["prompt"] = (words["negative_prompt"] or "") if is_negative else parent.prompt
             encoded.append(patching.call(self._encode_prompt, bound, words))
         return _mixed(encoded, _weights(parents))
 
@@ -183,7 +183,7 @@ class _Crossing:
         return self._bred(bound, self._parents, seed, self._mutation)
 
     def _bred(self, bound: inspect.BoundArguments, parents: Sequence[Gene], seed: int, mutation: float) -> Tensor:
-        noises = [self._inherited(bound, each) for each in parents]
+        noises = [self._inherited(bound, parent) for parent in parents]
         # Not the noise of the child's own seed: that is a parent's where both have the same one.
         fresh = self._noise(bound, _mutation_seed(seed))
         return mutate_noise(mix_noise(noises, _weights(parents)), fresh, mutation)
@@ -218,7 +218,7 @@ def _contributing(parents: Sequence[Gene]) -> list[Gene]:
 
 
 def _weights(parents: Sequence[Gene]) -> list[float]:
-    return [each.weight for each in parents]
+    return [parent.weight for parent in parents]
 
 
 def _mixed(encoded: Sequence[Any], weights: Sequence[float]) -> Any:

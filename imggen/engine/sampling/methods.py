@@ -106,7 +106,7 @@ def _accompanied(enter: Enter, plan: GeneratePlan, pictures: Pictures) -> Enter:
 
 def _is_plain(pictures: Pictures) -> bool:
     """Return whether all given pictures are of one colour, or nearly, where a mask leaves them as they are."""
-    shown = [np.asarray(each.convert("RGB")).reshape(-1, 3) for each in pictures.images]
+    shown = [np.asarray(image.convert("RGB")).reshape(-1, 3) for image in pictures.images]
     if pictures.mask is not None:
         kept = np.asarray(pictures.mask).reshape(-1) == 0
         shown = [each[kept] for each in shown]
@@ -167,9 +167,9 @@ def _noise_and_words(pipeline: Any, plan: GeneratePlan, _: Pictures) -> Enter:
 def gene(recipe: Recipe, weight: float) -> Gene:
     """Return what a picture made by `recipe` passes on, through all the generations that it knows of."""
     parents = tuple(
-        gene(each.recipe, each.weight)
-        for each in recipe.ingredients
-        if each.recipe is not None and each.weight is not None
+        gene(ingredient.recipe, ingredient.weight)
+        for ingredient in recipe.ingredients
+        if ingredient.recipe is not None and ingredient.weight is not None
     )
     return Gene(
         seed=recipe.seed,
@@ -184,7 +184,7 @@ def gene(recipe: Recipe, weight: float) -> Gene:
 def _latents(pipeline: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
     @cache
     def mixed() -> torch.Tensor:
-        return breeding.mix_pictures([encoding.encode(pipeline, each) for each in pictures.images], plan.weights)
+        return breeding.mix_pictures([encoding.encode(pipeline, image) for image in pictures.images], plan.weights)
 
     mutation = plan.change.mutation if plan.change else 0.0
 

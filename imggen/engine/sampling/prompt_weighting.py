@@ -98,7 +98,7 @@ class _Reader:
         names = [("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")]
         held = [(getattr(pipeline, one, None), getattr(pipeline, two, None)) for one, two in names]
         self._encoders = [(one, two) for one, two in held if one is not None and two is not None]
-        self._chunks = max(len(self._rows(each, tokenizer)) for each in texts for tokenizer, _ in self._encoders)
+        self._chunks = max(len(self._rows(text, tokenizer)) for text in texts for tokenizer, _ in self._encoders)
         self._is_plain = self._chunks == 1 and all(prompt.is_plain(_parts(each)) for each in texts)
 
     def encode_prompt(self, *arguments: Any, **options: Any) -> Any:
@@ -111,7 +111,7 @@ class _Reader:
 
     def _plain(self, said: dict[str, Any]) -> dict[str, Any]:
         texts = {name: said[name] for name in ("prompt", "negative_prompt") if said.get(name) is not None}
-        return {name: prompt.plain(_parts(each)) for name, each in texts.items()}
+        return {name: prompt.plain(_parts(text)) for name, text in texts.items()}
 
     def _embedded(self, bound: BoundArguments) -> dict[str, Any]:
         said = bound.arguments

@@ -211,7 +211,7 @@ def _shortened(text: str) -> str:
 
 
 def _readers(pipeline: Any) -> Iterable[Any]:
-    named = ((name.removeprefix(PRIOR), each) for name, each in pipeline.components.items())
+    named = ((name.removeprefix(PRIOR), component) for name, component in pipeline.components.items())
     return (each for name, each in named if name.startswith("tokenizer") and each is not None)
 
 

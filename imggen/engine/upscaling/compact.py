@@ -52,5 +52,5 @@ def read(path: Path) -> Compact:
     scale = round((weights[f"body.{last}.weight"].shape[0] / COLOURS) ** 0.5)
     with torch.device("meta"):
         network = build(features, last // 2 - 1, scale)
-    network.load_state_dict({name: each.float() for name, each in weights.items()}, assign=True)
+    network.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
     return network.eval().requires_grad_(requires_grad=False)

@@ -135,7 +135,7 @@ def _described(path: Path, spandrel: Any) -> Any:
     loader = spandrel.ModelLoader()
     with _translated(path, "cannot be read"):
         tensors = loader.load_state_dict_from_file(path)
-        tensors = {str(name): each for name, each in tensors.items() if isinstance(each, Tensor)}
+        tensors = {str(name): tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
     _check_names(path, tensors)
     with _translated(path, f"{_seems(tensors)}, and cannot be loaded as a network"):
         try:

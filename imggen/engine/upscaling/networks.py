@@ -72,7 +72,7 @@ class Network:
         with torch.inference_mode(), quiet(), memory_explained(what, (width, height)):
             given = pictures.to(self.device, TORCH_DTYPES[self.dtype])
             singles = given.reshape(-1, 1, self.channels, height, width)
-            drawn = torch.cat([self.forward(each.contiguous(memory_format=self.layout)) for each in singles])
+            drawn = torch.cat([self.forward(single.contiguous(memory_format=self.layout)) for single in singles])
             return drawn.reshape(len(pictures), COLOURS, *drawn.shape[2:]).float().clamp_(0, 1)
 
     def draw(self, pixels: NDArray[Any]) -> Drawn:
@@ -196,9 +196,9 @@ def _rules(descriptor: Any) -> Rules:
     rules = Rules(minimum=max(1, sizes.minimum), multiple_of=sizes.multiple_of, square=sizes.square)
     if descriptor.architecture.id not in LOCAL:
         return replace(rules, margin=MOST_MARGIN, blend=BLEND, window=1 if sizes.square else WINDOW)
-    layers = [each for each in descriptor.model.modules() if isinstance(each, nn.Conv2d)]
+    layers = [module for module in descriptor.model.modules() if isinstance(module, nn.Conv2d)]
     # As if each convolution followed the one before, at the small picture's size or that of its unshuffled pixels.
-    radius = sizes.multiple_of * sum(max(each.kernel_size) // 2 * max(each.dilation) for each in layers)
+    radius = sizes.multiple_of * sum(max(layer.kernel_size) // 2 * max(layer.dilation) for layer in layers)
     return replace(rules, margin=min(radius, MOST_MARGIN), blend=0 if radius <= MOST_MARGIN else BLEND)
 
 
@@ -237,7 +237,7 @@ def _tried(network: Network, module: nn.Module) -> Network:
         elements.append(sum(each.numel() for each in (*given, drawn) if isinstance(each, Tensor)))
 
     leaves = [each for each in module.modules() if not any(True for _ in each.children())]
-    hooks = [each.register_forward_hook(count) for each in leaves]
+    hooks = [leave.register_forward_hook(count) for leave in leaves]
     unit = network.rules.multiple_of
     edge = -(-max(PROBE_EDGE, network.rules.minimum) // unit) * unit
     try:
@@ -250,8 +250,8 @@ def _tried(network: Network, module: nn.Module) -> Network:
             hint="--dtype float32" if network.dtype != "float32" else None,
         ) from error
     finally:
-        for each in hooks:
-            each.remove()
+        for hook in hooks:
+            hook.remove()
     expected = (1, COLOURS, edge * network.scale, edge * network.scale)
     if drawn.shape != expected:
         raise ModelError(f"{network.name} drew {tuple(drawn.shape)} where {expected} was due")

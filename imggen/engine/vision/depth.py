@@ -34,7 +34,7 @@ def measure(adapter: AdapterFacts, images: Sequence[Image.Image]) -> list[Image.
     threads.limit()
     with quiet(), _explained(adapter):
         network, processor = _load(adapter)
-        found = [_measured(network, processor, each) for each in images]
+        found = [_measured(network, processor, image) for image in images]
     del network
     gc.collect()
     heap.trim()

@@ -58,7 +58,7 @@ def read(data: bytes) -> Picture:
             exif=_exif_block(_content(data, exifs[0])) if exifs else None,
             xmp=_content(data, packets[0]) if packets else None,
         ),
-        signed=any(_is_manifest(data, each) for each in file.boxes),
+        signed=any(_is_manifest(data, box) for box in file.boxes),
         notes=tuple(_notes(file, {"Exif": len(exifs), "XMP": len(packets)})),
     )
 
@@ -95,17 +95,17 @@ def _unsigned(data: bytes) -> bytes:
     bare = bytearray(data)
     file = heif.parse(data)
     held = spans.hold(_spans_but(file, ()))
-    for each in file.boxes:
-        if _is_manifest(data, each):
-            if held.touches((each.start, each.end)):
+    for box in file.boxes:
+        if _is_manifest(data, box):
+            if held.touches((box.start, box.end)):
                 raise RequestError("the AVIF keeps its picture in its manifest; it is left as it is")
-            bare[each.start + 4 : each.start + 8] = b"free"
-            bare[each.body : each.end] = bytes(each.end - each.body)
+            bare[box.start + 4 : box.start + 8] = b"free"
+            bare[box.body : box.end] = bytes(box.end - box.body)
     return bytes(bare)
 
 
 def _saying(file: File, role: str) -> list[Item]:
-    return [each for each in file.meta.items.values() if each.role == role]
+    return [item for item in file.meta.items.values() if item.role == role]
 
 
 def _brands(data: bytes) -> frozenset[bytes]:
@@ -202,18 +202,18 @@ def _coded(file: File) -> Iterator[bytes | Span]:
         yield from relations.get(number, ())
         yield from item.spans
     for track in file.tracks:
-        yield from ((each.start, each.end) for each in track.tables)
+        yield from ((table.start, table.end) for table in track.tables)
         yield from track.spans
 
 
 def _check_movable(file: File) -> None:
-    odd = [each for each in file.boxes if each.name not in _MOVABLE]
+    odd = [box for box in file.boxes if box.name not in _MOVABLE]
     if file.movie is not None:
         inner = isobmff.inside(file.data, file.movie)
         odd += [each for each in inner if each.name in (b"mvex", b"meta")]
         for track in (each for each in inner if each.name == b"trak"):
             odd += [each for each in isobmff.inside(file.data, track) if each.name == b"meta"]
-    odd += [each for track in file.tracks for each in track.tables if each.name == b"saio"]
+    odd += [table for track in file.tracks for table in track.tables if table.name == b"saio"]
     if odd:
         raise RequestError(f"the AVIF has a box {odd[0].shown}, which may tell of places that a change would move")
     starts = [each.start for each in file.boxes]
@@ -228,7 +228,7 @@ def _tail(file: File) -> Box | None:
     last = file.boxes[-1]
     if last.name != b"mdat":
         return None
-    within = [each for each in file.meta.items.values() if each.role and _is_within(each, last)]
+    within = [item for item in file.meta.items.values() if item.role and _is_within(item, last)]
     told = sorted(span for each in within for span in each.spans)
     reached = last.body
     for start, end in told:
@@ -247,7 +247,7 @@ def _is_within(item: Item, box: Box) -> bool:
 
 def _spans_but(file: File, numbers: Iterable[int]) -> list[Span]:
     left_out = frozenset(numbers)
-    held = [span for number, each in file.meta.items.items() if number not in left_out for span in each.spans]
+    held = [span for number, item in file.meta.items.items() if number not in left_out for span in item.spans]
     return held + [span for track in file.tracks for span in track.spans]
 
 
@@ -266,7 +266,7 @@ def _rewritten(file: File, told: Mapping[str, bytes], gone: Iterable[Item], tail
     gone = list(gone)
     numbers = {each.number for each in gone}
     data = _blanked(file, [each for each in gone if tail is None or not _is_within(each, tail)], numbers)
-    kept = tuple(each for number, each in sorted(file.meta.items.items()) if number not in numbers)
+    kept = tuple(item for number, item in sorted(file.meta.items.items()) if number not in numbers)
     told_of = (number for _, source, targets in file.meta.references if source not in numbers for number in targets)
     first = max((*(each.number for each in kept), *told_of, 0)) + 1
     if first + len(told) > _WIDEST_NUMBER:
@@ -303,7 +303,7 @@ def _blanked(file: File, gone: Iterable[Item], numbers: Iterable[int]) -> bytes:
     for start, end in blanks:
         if held.touches((start, end)):
             raise RequestError("the AVIF's metadata lies over the picture; it is left as it is")
-        if not any(each.body <= start and end <= each.end for each in homes):
+        if not any(home.body <= start and end <= home.end for home in homes):
             raise RequestError("the AVIF's metadata lies over the file's own structure; it is left as it is")
         data[start:end] = bytes(end - start)
     return bytes(data)
@@ -361,7 +361,7 @@ def _new_places(edit: _Edit, growth: int, place: int) -> bytes:
 
 def _location(number: int, method: int | None, places: list[tuple[int, int]]) -> bytes:
     how = b"" if method is None else struct.pack(">H", method)
-    pieces = b"".join(struct.pack(">II", *each) for each in places)
+    pieces = b"".join(struct.pack(">II", *place) for place in places)
     return struct.pack(">H", number) + how + struct.pack(">HH", 0, len(places)) + pieces
 
 
@@ -379,7 +379,7 @@ def _new_references(edit: _Edit) -> bytes:
     code = "I" if version else "H"
     gone = meta.items.keys() - {each.number for each in edit.kept}
     rows = [
-        (kind, source, tuple(each for each in targets if each not in gone))
+        (kind, source, tuple(target for target in targets if target not in gone))
         for kind, source, targets in meta.references
         if source not in gone
     ]

@@ -42,7 +42,7 @@ _OTHERS = (
 
 def find(data: bytes) -> Container:
     """Return the container that the file's first bytes name; raise RequestError where it is none of ours."""
-    found = next((each for each in CONTAINERS if each.matches(data)), None)
+    found = next((container for container in CONTAINERS if container.matches(data)), None)
     if found:
         return found
     if not data:

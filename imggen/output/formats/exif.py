@@ -171,7 +171,7 @@ def _thumbnails(parsed: _Block) -> Iterator[tuple[int, int]]:
     if not parsed.next:
         return
     yield parsed.next, 2 + ENTRY_BYTES * len(parsed.others) + 4
-    found = {each.tag: _value(parsed, each) for each in parsed.others if each.kind in (SHORT, LONG)}
+    found = {other.tag: _value(parsed, other) for other in parsed.others if other.kind in (SHORT, LONG)}
     for place, length in _THUMBNAILS:
         start, size = found.get(place), found.get(length)
         if isinstance(start, int) and isinstance(size, int):
@@ -210,7 +210,7 @@ def _edited(
     old: _Block, entries: tuple[Entry, ...], tags: Mapping[str, int], fields: Mapping[str, Value | None]
 ) -> list[Entry]:
     named = {tags[name]: value for name, value in fields.items() if name in tags}
-    kept = [_movable(old, each) for each in entries if each.tag not in named and each.tag != _EXIF_POINTER]
+    kept = [_movable(old, entry) for entry in entries if entry.tag not in named and entry.tag != _EXIF_POINTER]
     return kept + [_entry(old.order, tag, value) for tag, value in named.items() if value is not None]
 
 
@@ -257,9 +257,9 @@ def _without_leaving(old: _Block, new: Iterable[Entry]) -> bytes:
     leaving: list[Span] = []
     for entries, at in ((old.main, old.at), (old.exif, old.exif_at), (old.others, old.next)):
         staying.append((at, at + 2 + ENTRY_BYTES * len(entries) + 4))
-        for each in entries:
-            goes = entries is not old.others and (each.tag, each.slot) not in kept
-            (leaving if goes else staying).append(_held(old, each))
+        for entry in entries:
+            goes = entries is not old.others and (entry.tag, entry.slot) not in kept
+            (leaving if goes else staying).append(_held(old, entry))
     held = spans.hold(staying)
     data = bytearray(old.data)
     for start, end in leaving:

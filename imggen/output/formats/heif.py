@@ -52,7 +52,7 @@ class Meta:
     @property
     def names(self) -> Box:
         """The box that lists what there is."""
-        return next(each for each in self.children if each.name == b"iinf")
+        return next(child for child in self.children if child.name == b"iinf")
 
     def child(self, name: bytes) -> Box | None:
         """Return the box of that name in the `meta` box."""
@@ -97,7 +97,7 @@ def parse(data: bytes) -> File:
 
 def _meta(data: bytes, box: Box) -> Meta:
     children = isobmff.inside(data, box, skip=FULL_HEADER)
-    by_name = {each.name: each for each in reversed(children)}
+    by_name = {child.name: child for child in reversed(children)}
     for name in (b"pitm", b"iloc", b"iinf", b"iprp"):
         if name not in by_name:
             raise RequestError(f"the AVIF has no box {name.decode()!r}")
@@ -129,7 +129,7 @@ def _items(data: bytes, by_name: Mapping[bytes, Box]) -> dict[int, Item]:
         if each.number in found:
             raise RequestError(f"the AVIF has two items {each.number}")
         found[each.number] = replace(places.get(each.number, each), kind=each.kind, content_type=each.content_type)
-    return found | {number: each for number, each in places.items() if number not in found}
+    return found | {number: place for number, place in places.items() if number not in found}
 
 
 def named(data: bytes, box: Box) -> Iterator[Item]:
@@ -232,7 +232,7 @@ def _tracks(data: bytes, movie: Box) -> Iterator[Track]:
     for track in isobmff.inside(data, movie):
         if track.name == b"trak":
             tables = isobmff.inside(data, _down(data, track, b"mdia", b"minf", b"stbl"))
-            places = tuple(each for each in tables if each.name in CHUNK_PLACES)
+            places = tuple(table for table in tables if table.name in CHUNK_PLACES)
             told = tuple(each for each in tables if each.name not in CHUNK_PLACES)
             yield Track(tables=told, places=places, spans=tuple(_chunks(data, told, places)))
 
@@ -247,12 +247,12 @@ def _down(data: bytes, box: Box, *names: bytes) -> Box:
 
 
 def _chunks(data: bytes, tables: Iterable[Box], places: Iterable[Box]) -> Iterator[Span]:
-    by_name = {each.name: each for each in tables}
+    by_name = {table.name: table for table in tables}
     if b"stsz" not in by_name or b"stsc" not in by_name:
         raise RequestError("the AVIF has a track that does not tell the sizes of its samples")
     ends = _sample_ends(data, by_name[b"stsz"])
     runs = _runs(data, by_name[b"stsc"])
-    starts = [start for each in places for start in chunk_places(data, each)]
+    starts = [start for place in places for start in chunk_places(data, place)]
     done, run = 0, 0
     for chunk, start in enumerate(starts, start=1):
         while run + 1 < len(runs) and runs[run + 1][0] <= chunk:

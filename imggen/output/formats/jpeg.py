@@ -49,7 +49,7 @@ def read(data: bytes) -> Picture:
     segments = _split(data)
     width, height = _frame_size(data, segments)
     check_size(width, height)
-    exifs = [each.payload(data)[len(EXIF_PREFIX) :] for each in segments if _is_exif(data, each)]
+    exifs = [segment.payload(data)[len(EXIF_PREFIX) :] for segment in segments if _is_exif(data, segment)]
     packets = [each.payload(data)[len(XMP_PREFIX) :] for each in segments if _is_xmp(data, each)]
     found = (("Exif", len(exifs)), ("XMP", len(packets)))
     return Picture(
@@ -75,7 +75,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
     Raises RequestError where a block is larger than a segment, which holds 65,533 bytes.
     """
     segments = _split(data)
-    kept = [each for each in segments if not _replaced(data, each, changes)]
+    kept = [segment for segment in segments if not _replaced(data, segment, changes)]
     _check_index(data, segments, changes)
     front = next((at for at, each in enumerate(kept) if each.marker != _APP0 and not _is_exif(data, each)), 0)
     new = []
@@ -99,7 +99,7 @@ def _replaced(data: bytes, segment: _Segment, changes: Changes) -> bool:
 def _check_index(data: bytes, segments: list[_Segment], changes: Changes) -> None:
     # A multi-picture index (CIPA DC-007) counts bytes from itself to the pictures behind: nothing between may move.
     index = next((at for at, each in enumerate(segments) if _is_picture_index(data, each)), len(segments))
-    if any(_replaced(data, each, changes) for each in segments[index:]):
+    if any(_replaced(data, segment, changes) for segment in segments[index:]):
         raise RequestError("the JPEG keeps metadata behind its multi-picture index; changing it would lose the others")
 
 
@@ -197,7 +197,7 @@ def _scan_end(data: bytes, start: int) -> int:
 
 
 def _frame_size(data: bytes, segments: Iterable[_Segment]) -> tuple[int, int]:
-    frame = next((each.payload(data) for each in segments if each.marker in _FRAMES), b"")
+    frame = next((segment.payload(data) for segment in segments if segment.marker in _FRAMES), b"")
     if len(frame) < 6:
         raise RequestError("the JPEG has no frame header")
     height, width = struct.unpack_from(">HH", frame, 1)
@@ -208,7 +208,7 @@ def _image_hash(data: bytes, segments: Iterable[_Segment]) -> str:
     # APP14 says how colours are stored; the other application segments and comments do not reach the pixels.
     digest = hashlib.sha256()
     view = memoryview(data)
-    for each in segments:
-        if each.marker not in _APPLICATION or each.marker == _APP14:
-            digest.update(view[each.start : each.tail])
+    for segment in segments:
+        if segment.marker not in _APPLICATION or segment.marker == _APP14:
+            digest.update(view[segment.start : segment.tail])
     return digest.hexdigest()

@@ -40,7 +40,7 @@ def read(data: bytes) -> Picture:
     check_size(width, height)
     texts = tuple(_texts(data, chunks))
     # Some writers put the prefix in that only a JPEG has.
-    exifs = [each.payload(data).removeprefix(b"Exif\0\0") for each in chunks if each.name == b"eXIf"]
+    exifs = [chunk.payload(data).removeprefix(b"Exif\0\0") for chunk in chunks if chunk.name == b"eXIf"]
     packets = [text for keyword, text in texts if keyword == XMP_KEYWORD]
     return Picture(
         format="png",
@@ -66,7 +66,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
     new = [_text_chunk(keyword, text) for keyword, text in texts.items() if text is not None]
     if changes.exif:
         new.append(_framed(b"eXIf", changes.exif))
-    kept = (each for each in chunks[1:] if not _replaced(data, each, changes, texts))
+    kept = (chunk for chunk in chunks[1:] if not _replaced(data, chunk, changes, texts))
     view = memoryview(data)
     parts: list[bytes | memoryview] = [
         SIGNATURE,
@@ -93,7 +93,7 @@ def _split(data: bytes) -> list[_Chunk]:
             raise RequestError(f"the PNG has more than {MAX_PARTS:,} chunks")
         chunks.append(_chunk(data, at))
         at = chunks[-1].end
-    names = [each.name for each in chunks]
+    names = [chunk.name for chunk in chunks]
     if names[0] != b"IHDR" or chunks[0].length != 13:
         raise RequestError(
             f"the PNG begins with a chunk {_shown(names[0])} of {chunks[0].length} bytes, not its header"
@@ -128,13 +128,13 @@ def _image_hash(data: bytes, chunks: Iterable[_Chunk]) -> str:
     digest = hashlib.sha256()
     view = memoryview(data)
     before = b""
-    for each in chunks:
-        if each.name not in _PIXEL_CHUNKS:
+    for chunk in chunks:
+        if chunk.name not in _PIXEL_CHUNKS:
             continue
-        if each.name != before or each.name != b"IDAT":
-            digest.update(each.name)
-        digest.update(view[each.start + 8 : each.start + 8 + each.length])
-        before = each.name
+        if chunk.name != before or chunk.name != b"IDAT":
+            digest.update(chunk.name)
+        digest.update(view[chunk.start + 8 : chunk.start + 8 + chunk.length])
+        before = chunk.name
     return digest.hexdigest()
 
 
@@ -148,15 +148,15 @@ def _repeats(*, exifs: int, keywords: list[str]) -> Iterator[str]:
 
 def _texts(data: bytes, chunks: Iterable[_Chunk]) -> Iterator[tuple[str, str]]:
     budget = MAX_TEXT_BYTES
-    for each in chunks:
-        if each.name not in _TEXT_CHUNKS:
+    for chunk in chunks:
+        if chunk.name not in _TEXT_CHUNKS:
             continue
-        if each.length > budget:
+        if chunk.length > budget:
             raise RequestError(f"the PNG's text is longer than the {MAX_TEXT_BYTES:,} bytes that are read")
-        keyword, rest = _keyword(each.payload(data))
-        raw = _unpacked(each.name, keyword, rest, budget)
+        keyword, rest = _keyword(chunk.payload(data))
+        raw = _unpacked(chunk.name, keyword, rest, budget)
         budget -= len(raw)
-        yield keyword, _decoded(each.name, raw)
+        yield keyword, _decoded(chunk.name, raw)
 
 
 def _keyword(payload: bytes) -> tuple[str, bytes]:

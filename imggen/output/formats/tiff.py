@@ -224,8 +224,8 @@ def _spans(file: _File, page: _Page) -> Iterator[Span]:
 
 def _check_values(file: _File) -> None:
     for page in file.pages:
-        for each in page.entries:
-            _check_value(file, each)
+        for entry in page.entries:
+            _check_value(file, entry)
 
 
 def _check_value(file: _File, entry: Entry) -> None:
@@ -271,7 +271,7 @@ def _told(file: _File) -> _Told:
     """Return what the first directory tells, with every value in hand."""
     telling = _WORDS | _RESOLUTION | {_ORIENTATION}
     found = _Told(
-        main=tuple(each for each in file.first.entries if each.tag in telling),
+        main=tuple(entry for entry in file.first.entries if entry.tag in telling),
         exif=tuple(each for each in _pointed(file, _EXIF) if each.tag not in _STAYING),
         gps=_pointed(file, _GPS),
     )
@@ -314,7 +314,7 @@ def _in_hand(data: bytes, order: str, told: _Told, what: str) -> _Told:
         raise RequestError(f"the {what} metadata is longer than the {MAX_TEXT_BYTES:,} bytes that are read")
     # A value of a type that nobody knows has no length, so it cannot be carried.
     main, inner, gps = (
-        tuple(altered(each, payload=ifd.raw(data, order, each, what=what)) for each in entries if each.size_bytes)
+        tuple(altered(entry, payload=ifd.raw(data, order, entry, what=what)) for entry in entries if entry.size_bytes)
         for entries in (told.main, told.exif, told.gps)
     )
     return _Told(main=main, exif=inner, gps=gps)
@@ -372,7 +372,7 @@ def _changed(file: _File, told: _Told | None, packet: bytes | None, end: int | N
 
 
 def _with(required: tuple[Entry, ...], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    present = {each.tag for each in entries}
+    present = {entry.tag for entry in entries}
     return (*entries, *(each for each in required if each.tag not in present)) if entries else ()
 
 
@@ -382,9 +382,9 @@ def _says_one(file: _File, entry: Entry) -> bool:
 
 def _own(file: _File, entries: Iterable[Entry], end: int | None) -> Iterator[Entry]:
     """Yield the entries, those with their values in hand that have them behind `end`."""
-    for each in entries:
-        is_behind = end is not None and _value_span(file, each)[0] >= end
-        yield altered(each, payload=file.raw(each)) if is_behind else each
+    for entry in entries:
+        is_behind = end is not None and _value_span(file, entry)[0] >= end
+        yield altered(entry, payload=file.raw(entry)) if is_behind else entry
 
 
 def _value_span(file: _File, entry: Entry) -> Span:
@@ -397,7 +397,7 @@ def _value_span(file: _File, entry: Entry) -> Span:
 def _own_end(file: _File, held: Iterable[Span]) -> int | None:
     """Return where the first directory begins if all that follows is what `replace` would write there."""
     at = file.first.at
-    pointers = {each.tag: ifd.number(file.order, each.slot) for each in file.first.entries if each.tag in _POINTERS}
+    pointers = {entry.tag: ifd.number(file.order, entry.slot) for entry in file.first.entries if entry.tag in _POINTERS}
     inner = {tag: _pointed(file, tag) for tag, place in pointers.items() if place >= at}
     entries = (*file.first.entries, *(each for some in inner.values() for each in some))
     values = [_value_span(file, each) for each in entries]
@@ -431,8 +431,8 @@ def _blanked(file: _File, held: Iterable[Span], going: frozenset[int], *, tellin
     taken = [*held, (0, ifd.HEADER_BYTES)]
     for page in file.pages:
         taken.append((page.at, page.at + _table_bytes(len(page.entries))))
-        for each in page.entries:
-            (gone if page is file.first and each.tag in going else taken).append(_value_span(file, each))
+        for entry in page.entries:
+            (gone if page is file.first and entry.tag in going else taken).append(_value_span(file, entry))
     for pointer in (each for each in file.first.entries if each.tag in _POINTERS):
         at, inner = ifd.number(file.order, pointer.slot), _pointed(file, pointer.tag)
         taken.append((at, at + _table_bytes(len(inner))))

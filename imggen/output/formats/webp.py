@@ -35,7 +35,7 @@ def read(data: bytes) -> Picture:
     """Return what the file's chunks say; raise RequestError where they are damaged."""
     chunks = _split(data)
     width, height = _canvas(chunks)
-    exifs = [bytes(each.payload) for each in chunks if each.name == b"EXIF"]
+    exifs = [bytes(chunk.payload) for chunk in chunks if chunk.name == b"EXIF"]
     packets = [bytes(each.payload) for each in chunks if each.name == b"XMP "]
     found = (("Exif", len(exifs)), ("XMP", len(packets)))
     return Picture(
@@ -59,7 +59,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
     """
     chunks = _split(data)
     gone = {b"C2PA"} if "manifest" in changes.dropped else set()
-    if changes.exif is None and changes.xmp is None and not any(each.name in gone for each in chunks):
+    if changes.exif is None and changes.xmp is None and not any(chunk.name in gone for chunk in chunks):
         return data
     new = {b"EXIF": changes.exif, b"XMP ": changes.xmp}
     gone |= {b"VP8X"} | {name for name, payload in new.items() if payload is not None}
@@ -99,7 +99,7 @@ def _split(data: bytes) -> list[_Chunk]:
 
 
 def _check_order(chunks: list[_Chunk]) -> None:
-    names = [each.name for each in chunks]
+    names = [chunk.name for chunk in chunks]
     if not any(name in (b"VP8 ", b"VP8L", b"ANMF") for name in names):
         raise RequestError("the WebP has no image data")
     if names[0] not in (b"VP8 ", b"VP8L", b"VP8X"):
@@ -147,8 +147,8 @@ def _has_alpha(chunk: _Chunk) -> bool:
 
 def _image_hash(chunks: Iterable[_Chunk]) -> str:
     digest = hashlib.sha256()
-    for each in chunks:
-        if each.name in _PIXEL_CHUNKS:
-            for piece in each.framed():
+    for chunk in chunks:
+        if chunk.name in _PIXEL_CHUNKS:
+            for piece in chunk.framed():
                 digest.update(piece)
     return digest.hexdigest()

@@ -194,7 +194,7 @@ def _value(element: ET.Element) -> Value | None:
     container = element[0]
     if container.tag == _tag("rdf:Alt"):
         items = container.findall(_tag("rdf:li"))
-        default = next((each for each in items if each.get(_LANG) == "x-default"), items[0] if items else None)
+        default = next((item for item in items if item.get(_LANG) == "x-default"), items[0] if items else None)
         return None if default is None else default.text or ""
     if container.tag in _LISTS:
         return tuple(each.text or "" for each in container.findall(_tag("rdf:li")))
@@ -204,7 +204,7 @@ def _value(element: ET.Element) -> Value | None:
 def _structured(element: ET.Element, prefixes: Mapping[str, str]) -> Value | None:
     items = element.findall("*/" + _tag("rdf:li"))
     if items:
-        return tuple(_struct(each, prefixes) for each in items)
+        return tuple(_struct(item, prefixes) for item in items)
     return _struct(element, prefixes) or None
 
 
@@ -225,7 +225,7 @@ def _take(rdf: ET.Element, tag: str) -> list[ET.Element]:
         # Not by `findall`, which reads a path: a stranger's namespace may hold what means something there.
         for child in [each for each in description if each.tag == tag]:
             items = child.findall(f"{_tag('rdf:Alt')}/{_tag('rdf:li')}")
-            translations += [each for each in items if each.get(_LANG) not in (None, "x-default")]
+            translations += [item for item in items if item.get(_LANG) not in (None, "x-default")]
             description.remove(child)
     return translations
 

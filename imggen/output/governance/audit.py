@@ -441,8 +441,8 @@ def _has_frame(values: Mapping[str, object]) -> bool:
     """Return whether the parts that the chain is made of are there."""
     numbers = (values.get("schema"), values.get("seq"))
     texts = (values.get("previous"), values.get("hash"), values.get("action"))
-    counted = all(type(each) is int and each >= 1 for each in numbers)
-    return counted and all(isinstance(each, str) for each in texts) and str(values["hash"]).isascii()
+    counted = all(type(number) is int and number >= 1 for number in numbers)
+    return counted and all(isinstance(text, str) for text in texts) and str(values["hash"]).isascii()
 
 
 def _why_not(raw: bytes) -> str:

@@ -58,7 +58,7 @@ def settings(graph: Graph) -> dict[str, Scalar]:
     for key in _upstream(graph, sampler) if sampler else ():
         inputs = _inputs(graph, key)
         for name, sources in _NAMES.items():
-            value = next((inputs[each] for each in sources if _is_scalar(inputs.get(each))), None)
+            value = next((inputs[source] for source in sources if _is_scalar(inputs.get(source))), None)
             if isinstance(value, str | int | float):
                 found.setdefault(name, value)
     return found

@@ -84,10 +84,10 @@ def passed_over(clues: Clues) -> tuple[str, ...]:
 def _bounded(clues: Clues) -> tuple[Clues, tuple[str, ...]]:
     room = _Room(MAX_CHARACTERS)
     bounded = Clues(
-        texts={name: each for name, each in clues.texts.items() if name in _UNREAD or room.takes(name, each)},
-        tags={name: each for name, each in clues.tags.items() if room.takes(name, each)},
+        texts={name: text for name, text in clues.texts.items() if name in _UNREAD or room.takes(name, text)},
+        tags={name: tag for name, tag in clues.tags.items() if room.takes(name, tag)},
         properties={name: each for name, each in clues.properties.items() if room.takes(name, each)},
-        comments=tuple(each for each in clues.comments if room.takes("comment", each)),
+        comments=tuple(comment for comment in clues.comments if room.takes("comment", comment)),
     )
     return bounded, tuple(room.refused)
 
@@ -239,7 +239,9 @@ def _unreadable(clues: Clues, error: RequestError) -> Found | None:
 
 
 def _infotext_of(clues: Clues) -> str | None:
-    labelled = (each.removeprefix("parameters\0") for each in clues.comments if each.startswith("parameters\0"))
+    labelled = (
+        comment.removeprefix("parameters\0") for comment in clues.comments if comment.startswith("parameters\0")
+    )
     places = (
         clues.texts.get("parameters", ""),
         clues.tag("UserComment"),
@@ -247,7 +249,7 @@ def _infotext_of(clues: Clues) -> str | None:
         clues.tag("ImageDescription"),
         *labelled,
     )
-    return next((each for each in places if _is_infotext(each)), None)
+    return next((place for place in places if _is_infotext(place)), None)
 
 
 def _is_infotext(text: str) -> bool:

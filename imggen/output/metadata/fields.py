@@ -70,7 +70,7 @@ def assign(pairs: Iterable[tuple[str, str]]) -> metadata.Metadata:
 
 
 def _find(name: str) -> Field:
-    found = next((each for each in FIELDS if each.name == name.strip().casefold()), None)
+    found = next((field for field in FIELDS if field.name == name.strip().casefold()), None)
     if found:
         return found
     known = [each.name for each in FIELDS]

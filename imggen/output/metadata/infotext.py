@@ -71,7 +71,7 @@ def _changed(recipe: Recipe) -> dict[str, str]:
     file's SHA-256.
     """
     change = recipe.change or Change(method="image-to-image")
-    given = next((each.sha256 for each in recipe.ingredients if each.role == "image"), "")
+    given = next((ingredient.sha256 for ingredient in recipe.ingredients if ingredient.role == "image"), "")
     tiling = {"xy": {"Tiling": "True"}, "x": {"Tile X": "True"}, "y": {"Tile Y": "True"}}
     return {
         "Denoising strength": "" if change.strength is None else f"{change.strength:g}",
@@ -102,7 +102,7 @@ def _enlarged(edits: Sequence[Edit], width: int, height: int) -> dict[str, str]:
         if is_scaled
         else {"Postprocess upscale to": f"{last.width}x{last.height}"}
     )
-    names = (model_name(each.model) or each.engine.capitalize() for each in edits)
+    names = (model_name(edit.model) or edit.engine.capitalize() for edit in edits)
     return {**size, "Postprocess upscaler": _plain(" + ".join(names))}
 
 

@@ -205,7 +205,11 @@ def source_type(recipe: Recipe) -> str:
     style picture of which only the statistics were taken, and not a control picture, of which only lines are followed.
     """
     copying = recipe.change is not None and recipe.change.method in _COPYING
-    shown = [each for each in recipe.ingredients if each.role in _BASES or _is_copied(each, copying=copying)]
+    shown = [
+        ingredient
+        for ingredient in recipe.ingredients
+        if ingredient.role in _BASES or _is_copied(ingredient, copying=copying)
+    ]
     return GENERATED if all(is_generated(each.source_type) for each in shown) else COMPOSITE
 
 
@@ -220,7 +224,7 @@ def is_generated(stated: object) -> bool:
 
 def _origin(recipe: Recipe) -> dict[str, xmp.Value]:
     """Return what names the pictures that went in: the one that was changed, and all of them where there are others."""
-    bases = [each for each in recipe.ingredients if each.role in _BASES]
+    bases = [ingredient for ingredient in recipe.ingredients if ingredient.role in _BASES]
     named = [each for each in recipe.ingredients if each.role != "mask"]
     derived: dict[str, xmp.Value] = {DERIVED: _reference(bases[0])} if len(bases) == 1 else {}
     return derived | (
@@ -321,7 +325,7 @@ def _facts(picture: Picture) -> Facts:
         texts=dict(reversed(picture.carriers.texts)),
         tags=tags,
         properties=properties,
-        comments=tuple(each.decode(errors="replace") for each in picture.carriers.comments),
+        comments=tuple(comment.decode(errors="replace") for comment in picture.carriers.comments),
     )
     found = dialects.read(clues)
     notes += [f"the text {name!r} is too long to be looked into" for name in dialects.passed_over(clues)]

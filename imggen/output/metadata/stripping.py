@@ -108,7 +108,7 @@ def _holds(value: object, words: tuple[str, ...]) -> bool:
 
 
 def _comments(facts: Facts, words: tuple[str, ...]) -> frozenset[Droppable]:
-    comments = (each.decode(errors="replace") for each in facts.picture.carriers.comments)
+    comments = (comment.decode(errors="replace") for comment in facts.picture.carriers.comments)
     return frozenset(("comments",)) if any(_holds(each, words) for each in comments) else frozenset()
 
 
@@ -125,7 +125,7 @@ def _texts(value: object) -> Iterator[str]:
 def _history(facts: Facts, words: tuple[str, ...]) -> dict[str, xmp.Value | None]:
     """Return the history without what a diffusion model was told, where it has that: it stands last in a step."""
     steps = facts.xmp.get(metadata.HISTORY)
-    if not isinstance(steps, tuple) or not any(_told(each) or _holds(each, words) for each in steps):
+    if not isinstance(steps, tuple) or not any(_told(step) or _holds(step, words) for step in steps):
         return {}
     kept = tuple(_without_words(each) if isinstance(each, Mapping) else each for each in steps)
     return {metadata.HISTORY: kept}

@@ -222,7 +222,7 @@ def _defaults(made: Enlargement, picture: Picture) -> dict[str, xmp.Value]:
     if source is None or "Software" not in source.exif:
         told[metadata.TOOL] = _tool(made.edit)
     if source is not None and picture.format != "png":
-        told |= _worded(source, [each for each in fields.FIELDS if source.picture.carriers.text(each.text or "")])
+        told |= _worded(source, [field for field in fields.FIELDS if source.picture.carriers.text(field.text or "")])
     return told
 
 
@@ -274,17 +274,17 @@ def _left_out(source: Facts, picture: Picture) -> Iterator[str]:
         yield MANIFEST_LOST
     if held.captions:
         yield "the source's IPTC-IIM captions, the form before XMP, are not carried over"
-    told = ["parameters", "imggen", *(each.text for each in fields.FIELDS if each.text)]
+    told = ["parameters", "imggen", *(field.text for field in fields.FIELDS if field.text)]
     lost = dict.fromkeys(key for key, _ in held.texts if key not in told) if picture.format != "png" else {}
     if lost:
         yield f"a {picture.format} has no place for the PNG's texts {', '.join(map(repr, lost))}"
-    if any(not each.startswith(b"parameters\0") for each in held.comments):
+    if any(not comment.startswith(b"parameters\0") for comment in held.comments):
         yield "the source's JPEG comment is not carried over"
 
 
 def _minimal(made: Enlargement, created: datetime, picture: Picture, _: Particulars) -> Metadata:
     source = made.source
-    public = [each for each in fields.FIELDS if each.name in _PUBLIC]
+    public = [field for field in fields.FIELDS if field.name in _PUBLIC]
     words = _worded(source, public) if source else {}
     kept = (metadata.SYSTEM, metadata.SYSTEM_VERSION, metadata.CREATED) if _said(source, metadata.SYSTEM) else ()
     tags = {each.exif: words[each.property] for each in public if each.exif and each.property in words}

@@ -30,7 +30,7 @@ def of_picture(
     if isinstance(told, Enlargement):
         return _of_enlargement(pixels, told, title=title, created=created, parents=parents)
     full = output.metadata == "full"
-    changed = any(each.relationship == "parentOf" for each in parents)
+    changed = any(parent.relationship == "parentOf" for parent in parents)
     return Statement(
         title=title,
         source_type=metadata.source_type(told),

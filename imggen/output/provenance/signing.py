@@ -184,7 +184,7 @@ def read(data: bytes, file_format: ImageFormat, roots: Sequence[bytes] = ()) -> 
     Raises MachineError where the extra is missing, RequestError where a root is no certificate.
     """
     sdk = _sdk()
-    anchors = tuple(certificates.root_pem(each, "a trusted root") for each in roots)
+    anchors = tuple(certificates.root_pem(root, "a trusted root") for root in roots)
     try:
         with (
             sdk.Context.from_dict(_settings(anchors)) as context,
@@ -438,7 +438,7 @@ def _validation(store: Mapping[str, Any], details: Mapping[str, Any]) -> Validat
         **_names(active, details),
         generator=_generator(manifest),
         title=_text(manifest.get("title")),
-        actions=tuple(name for each in actions if (name := _text(each.get("action")))),
+        actions=tuple(name for action in actions if (name := _text(action.get("action")))),
         source_type=_source_type(manifests, manifest),
         model=_last(_text(_table(each.get("softwareAgent")).get("name")) for each in actions),
         when=_last(_text(each.get("when")) for each in actions),
@@ -488,7 +488,7 @@ def _source_type(manifests: Mapping[str, Any], manifest: Mapping[str, Any]) -> s
         if found is not None:
             return found
         ingredients = _tables(manifest.get("ingredients"))
-        parent = next((each for each in ingredients if each.get("relationship") == "parentOf"), {})
+        parent = next((ingredient for ingredient in ingredients if ingredient.get("relationship") == "parentOf"), {})
         manifest = _table(manifests.get(str(parent.get("active_manifest"))))
     return None
 
@@ -519,8 +519,8 @@ def _ingredient_state(told: Mapping[str, Any], store: Mapping[str, Any]) -> Ingr
     here = f"/{told['active_manifest']}"
     deltas = _tables(_table(store.get("validation_results")).get("ingredientDeltas"))
     results = [_table(_table(told.get("validation_results")).get("activeManifest"))]
-    results += [_table(each.get("validationDeltas")) for each in deltas]
-    failures = {code for each in results for code in _result_codes(each.get("failure"), here)}
+    results += [_table(delta.get("validationDeltas")) for delta in deltas]
+    failures = {code for result in results for code in _result_codes(result.get("failure"), here)}
     if failures - {_UNTRUSTED}:
         return "invalid"
     successes = {code for each in results for code in _result_codes(each.get("success"), here)}
@@ -540,7 +540,7 @@ def _assertion(manifest: Mapping[str, Any], label: str) -> Mapping[str, Any]:
 
 
 def _last(values: Iterator[str | None]) -> str | None:
-    said = [each for each in values if each is not None]
+    said = [value for value in values if value is not None]
     return said[-1] if said else None
 
 

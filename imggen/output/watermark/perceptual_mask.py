@@ -71,7 +71,7 @@ def tally(variance: Sums, share: Floats | None) -> Tally:
 def together(strips: Sequence[Tally]) -> Tally:
     """Return what all strips of a picture hold."""
     return Tally(
-        pixels=sum(each.pixels for each in strips),
+        pixels=sum(strip.pixels for strip in strips),
         plain=sum(each.plain for each in strips),
         marked=sum(each.marked for each in strips),
         rough=sum(each.rough for each in strips),

@@ -130,24 +130,24 @@ def check(case: Case, model: ModelFacts) -> None:
 
     `model` are the facts of the model as it is stored: those of the case may be `changed`.
     """
-    for each in case.adapters:
-        if each.asked.kind == "lora":
-            lora.check(each, case.facts, case.family)
-        elif each.asked.kind == "embedding":
-            embedding.check(each, case)
-        elif each.asked.kind == "vae":
-            autoencoder.check(each, case, model)
+    for adapter in case.adapters:
+        if adapter.asked.kind == "lora":
+            lora.check(adapter, case.facts, case.family)
+        elif adapter.asked.kind == "embedding":
+            embedding.check(adapter, case)
+        elif adapter.asked.kind == "vae":
+            autoencoder.check(adapter, case, model)
 
 
 def notes(case: Case, *prompts: str) -> tuple[str, ...]:
     """Return what the user should know of the adapters before the pictures are there."""
-    found = [embedding.unused(each, *prompts) for each in case.adapters if each.asked.kind == "embedding"]
+    found = [embedding.unused(adapter, *prompts) for adapter in case.adapters if adapter.asked.kind == "embedding"]
     return tuple(each for each in found if each is not None)
 
 
 def changed(model: ModelFacts, adapters: tuple[AdapterFacts, ...]) -> ModelFacts:
     """Return the facts of the model as it will be in memory: with another autoencoder where one is asked for."""
-    vae = next((each for each in adapters if each.asked.kind == "vae"), None)
+    vae = next((adapter for adapter in adapters if adapter.asked.kind == "vae"), None)
     if vae is None:
         return model
     if not vae.config:
@@ -181,7 +181,7 @@ def record(facts: AdapterFacts, image: str | None = None) -> Adapter:
 def recorded(adapters: tuple[AdapterFacts, ...], given: tuple[Given, ...]) -> tuple[Adapter, ...]:
     """Return what a recipe records of `adapters`, each with its picture out of `given`, which stand in their order."""
     pictures = {kind: iter([each.sha256 for each in given if each.role in roles]) for kind, roles in _PICTURES.items()}
-    return tuple(record(each, next(pictures.get(each.asked.kind, iter(())), None)) for each in adapters)
+    return tuple(record(adapter, next(pictures.get(adapter.asked.kind, iter(())), None)) for adapter in adapters)
 
 
 _PICTURES: Final[dict[Kind, tuple[Role, ...]]] = {"controlnet": ("control",), "ip-adapter": ("shown", "style")}
@@ -195,7 +195,9 @@ def again(recipe: Recipe) -> dict[str, object]:
         "embedding": _written(recipe, "embedding") or None,
         "vae": vaes[0] if vaes else None,
         "ip_adapter_weights": next(iter(_written(recipe, "ip-adapter")), None),
-        "ip_adapter_encoder": next((encoder_again(each.encoder) for each in recipe.adapters if each.encoder), None),
+        "ip_adapter_encoder": next(
+            (encoder_again(adapter.encoder) for adapter in recipe.adapters if adapter.encoder), None
+        ),
         "control": tuple(_option(each) for each in recipe.adapters if is_alone(each)) or None,
         "depth_weights": next(iter(_written(recipe, "depth")), None),
         **_preprocessing(recipe),
@@ -209,8 +211,10 @@ def is_alone(adapter: Adapter) -> bool:
 
 def _preprocessing(recipe: Recipe) -> dict[str, object]:
     """Return what says that the control pictures are made of photographs, and what each is made by."""
-    networks = tuple(each.preprocessor for each in recipe.adapters if each.kind == "controlnet")
-    made = networks or tuple(each.preprocessor for each in recipe.ingredients if each.role == "control")
+    networks = tuple(adapter.preprocessor for adapter in recipe.adapters if adapter.kind == "controlnet")
+    made = networks or tuple(
+        ingredient.preprocessor for ingredient in recipe.ingredients if ingredient.role == "control"
+    )
     return {"preprocess": any(made) or None, "preprocessors": made if any(made) else None}
 
 
@@ -226,7 +230,7 @@ def weights_of(recipe: Recipe) -> dict[str, object]:
 
 
 def _written(recipe: Recipe, kind: Kind) -> tuple[str, ...]:
-    return tuple(_option(each) for each in recipe.adapters if each.kind == kind)
+    return tuple(_option(adapter) for adapter in recipe.adapters if adapter.kind == kind)
 
 
 def _option(adapter: Adapter) -> str:
@@ -246,7 +250,7 @@ def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
 
 
 def _hashes(recipe: Recipe) -> dict[tuple[str, str], str]:
-    own = {(str(each.kind), each.reference): each.sha256 for each in recipe.adapters}
+    own = {(str(adapter.kind), adapter.reference): adapter.sha256 for adapter in recipe.adapters}
     encoders = [each.encoder for each in recipe.adapters if each.encoder is not None]
     return own | {("image encoder", each.reference): each.sha256 for each in encoders}
 
@@ -262,7 +266,7 @@ def summary(facts: AdapterFacts) -> dict[str, object]:
         "image": facts.asked.image,
         "preprocessor": facts.asked.preprocessor,
         "encoder": None if facts.encoder is None else asdict(facts.encoder),
-        "files": [str(each) for each in facts.files],
+        "files": [str(file) for file in facts.files],
         "sha256": facts.sha256,
         "weight_bytes": facts.weight_bytes,
     }

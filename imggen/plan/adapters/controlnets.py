@@ -219,7 +219,7 @@ def is_built_in(family: Family) -> bool:
 
 def among(case: Case) -> tuple[AdapterFacts, ...]:
     """Return the ControlNets of the case, in the order of their pictures."""
-    return tuple(each for each in case.adapters if each.asked.kind == "controlnet")
+    return tuple(adapter for adapter in case.adapters if adapter.asked.kind == "controlnet")
 
 
 def repaints(case: Case) -> bool:

@@ -98,7 +98,7 @@ def _may_be_alone(name: str) -> bool:
 
 def _likeliest(ways: list[tuple[str, str]]) -> tuple[str, str]:
     """Return the way to part a name from its picture where no file helps: kinds come first, else the last colon."""
-    return next((each for each in ways if OTHER_NAMES.get(each[0], each[0]) in KINDS), ways[-1])
+    return next((way for way in ways if OTHER_NAMES.get(way[0], way[0]) in KINDS), ways[-1])
 
 
 def _colons(text: str) -> list[int]:
@@ -153,13 +153,13 @@ _NO_INPAINT: Final = (
 def _check_preprocessing(controls: tuple[Control, ...]) -> None:
     if not controls:
         raise RequestError("--preprocess: there is no control picture to make", hint=f"{OPTION} canny:photo.png")
-    for each in controls:
-        if each.preprocessor not in PREPROCESSED:
-            what = f"a picture for {each.name}" if each.kind is None else f"{each.name} pictures"
+    for control in controls:
+        if control.preprocessor not in PREPROCESSED:
+            what = f"a picture for {control.name}" if control.kind is None else f"{control.name} pictures"
             raise RequestError(
                 f"--preprocess: imggen cannot make {what}; it makes {', '.join(PREPROCESSED)}",
-                hint=f"leave --preprocess out, and name a finished picture: {OPTION} {each.name}:{each.name}.png"
-                if each.kind
+                hint=f"leave --preprocess out, and name a finished picture: {OPTION} {control.name}:{control.name}.png"
+                if control.kind
                 else "leave --preprocess out, and name finished pictures",
             )
 
@@ -183,7 +183,7 @@ def asked(request: GenerateRequest, family: Family, facts: ModelFacts) -> tuple[
         check_own(request, family, facts)
         return ()
     _check_task(request, controls, taken, family)
-    if len(controls) > 1 and not (taken.several and all(each.image for each in controls)):
+    if len(controls) > 1 and not (taken.several and all(control.image for control in controls)):
         raise RequestError(
             f"{OPTION}: {family.title} follows one picture at a time, and {len(controls)} are given",
             hint=f"{OPTION} {_joined(controls[0])}",
@@ -205,7 +205,7 @@ def _check_task(
     request: GenerateRequest, controls: tuple[Control, ...], taken: controlnets.Controls, family: Family
 ) -> None:
     """Raise RequestError where the family's pipelines for the task do not follow what is asked for."""
-    alone = next((each for each in controls if not each.image), None)
+    alone = next((control for control in controls if not control.image), None)
     if alone is not None and taken.repainting is None:
         raise _imageless(alone.name, alone.name)
     wanted = "inpaint" if request.task == "outpaint" else request.task
@@ -264,7 +264,7 @@ def told_kind(facts: ModelFacts) -> str | None:
     No config does: FLUX.1 Canny and FLUX.1 Depth have the same.
     """
     words = re.findall(r"[a-z]+", re.split(r"[/\\]", facts.reference.rstrip("/\\"))[-1].lower())
-    named = {OTHER_NAMES.get(each, each) for each in words} & set(KINDS)
+    named = {OTHER_NAMES.get(word, word) for word in words} & set(KINDS)
     return named.pop() if len(named) == 1 else None
 
 

@@ -111,6 +111,6 @@ def unused(facts: AdapterFacts, *prompts: str) -> str | None:
     """Return a note where none of the prompts has the word, so that nothing would come of it."""
     token = word(facts)
     # Tokenizers of CLIP read everything in lower case.
-    if any(token.lower() in each.lower() for each in prompts):
+    if any(token.lower() in prompt.lower() for prompt in prompts):
         return None
     return f"--embedding {facts.asked.reference}: the prompt does not have {token!r} in it, so nothing comes of it"

@@ -170,7 +170,7 @@ def _check_flux(name: str, shapes: Shapes, config: Config) -> None:
     width = _whole(config, "joint_attention_dim", 4096)
     inner = _whole(config, "num_attention_heads", 24) * _whole(config, "attention_head_dim", 128)
     blocks = _whole(config, "num_layers", 19)
-    _check_text(name, (each for key, each in shapes.items() if key.endswith("_ip.weight")), width)
+    _check_text(name, (shape for key, shape in shapes.items() if key.endswith("_ip.weight")), width)
     _check_count(name, shapes, blocks)
     outputs, *inputs = shapes.get(f"{PROJECTION}proj.weight", (0,))
     tokens = 16 if outputs == _SIXTEEN_TOKENS else 4
@@ -261,7 +261,7 @@ def _check_count(name: str, shapes: Shapes, wanted: int) -> None:
 
 
 def _blocks(shapes: Shapes) -> list[str]:
-    found = {each.split(".")[1] for each in shapes if each.startswith(ATTENTIONS)}
+    found = {shape.split(".")[1] for shape in shapes if shape.startswith(ATTENTIONS)}
     return sorted(found, key=lambda each: (len(each), each))
 
 
@@ -296,7 +296,7 @@ def attentions(unet: Config) -> tuple[int, ...] | None:
     if not all(known.fullmatch(each) for each in (*down, *up)) or middle not in _MIDDLES:
         return None
     below = zip(down, channels, layers, depths, strict=True)
-    above = zip(up, channels[::-1], [each + 1 for each in layers[::-1]], depths[::-1], strict=True)
+    above = zip(up, channels[::-1], [layer + 1 for layer in layers[::-1]], depths[::-1], strict=True)
     return (
         *(inner for kind, inner, many, deep in below if "CrossAttn" in kind for _ in range(many * deep)),
         *(inner for kind, inner, many, deep in above if "CrossAttn" in kind for _ in range(many * deep)),

@@ -62,7 +62,7 @@ FAMILIES: Final[Mapping[str, Taking]] = {
 
 def of(adapters: tuple[AdapterFacts, ...]) -> AdapterFacts | None:
     """Return the IP-Adapter among `adapters`, None where there is none."""
-    return next((each for each in adapters if each.asked.kind == "ip-adapter"), None)
+    return next((adapter for adapter in adapters if adapter.asked.kind == "ip-adapter"), None)
 
 
 def image(request: GenerateRequest) -> str | None:

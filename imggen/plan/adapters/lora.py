@@ -260,7 +260,7 @@ def _check_takes(facts: AdapterFacts, family: Family) -> None:
 def check_kind(facts: AdapterFacts, layers: tuple[Layer, ...], family: Family) -> None:
     """Raise ModelError for a file that is no LoRA, half a LoRA, or one of a kind that diffusers does not read."""
     name = facts.files[0].name
-    if not layers or not any(part in each.shapes for each in layers for part in (*_PAIR, *_FOREIGN)):
+    if not layers or not any(part in layer.shapes for layer in layers for part in (*_PAIR, *_FOREIGN)):
         raise ModelError(f"--lora {facts.asked.reference}: {_nothing(facts, name)}", hint=_guess(facts))
     kinds = {part for each in layers for part in each.shapes}
     foreign = next((kind for kind in _FOREIGN if kind in kinds and not _is_read(kind, family)), None)
@@ -297,7 +297,7 @@ def _guess(facts: AdapterFacts) -> str | None:
     names, reference = facts.shapes.keys(), facts.asked.reference
     if {"emb_params", "clip_l", "clip_g", "string_to_param"} & names or len(names) == 1:
         return f"--embedding {reference}"
-    if any(each.startswith(("image_proj.", "ip_adapter.", "ip_adapter_proj_model.")) for each in names):
+    if any(name.startswith(("image_proj.", "ip_adapter.", "ip_adapter_proj_model.")) for name in names):
         return f"--ip-adapter IMAGE --ip-adapter-weights {reference}"
     if any(each.startswith(("model.diffusion_model.", "first_stage_model.")) for each in names):
         return f"-m {reference}"
@@ -309,7 +309,7 @@ def _is_read(kind: str, family: Family) -> bool:
 
 
 def _is_one_of(family: str, names: Iterable[str]) -> bool:
-    return any(family == each or family.startswith(f"{each}-") for each in names)
+    return any(family == name or family.startswith(f"{name}-") for name in names)
 
 
 def slots(model: ModelFacts, family: Family) -> Slots:
@@ -328,12 +328,12 @@ def slots(model: ModelFacts, family: Family) -> Slots:
 def compare(layers: Iterable[Layer], known: Slots) -> Fit:
     """Return how `layers` fit a model that has the layers in `known`."""
     strange, misfit = [], None
-    for each in layers:
-        slot = known.get(each.component, {}).get(each.flat)
+    for layer in layers:
+        slot = known.get(layer.component, {}).get(layer.flat)
         if slot is None:
-            strange.append(each)
+            strange.append(layer)
         elif misfit is None:
-            misfit = _misfit(each, slot.shape)
+            misfit = _misfit(layer, slot.shape)
     return Fit(strange=tuple(strange), misfit=misfit)
 
 
@@ -395,7 +395,7 @@ def made_for(layers: Iterable[Layer]) -> tuple[str, tuple[str, ...]] | None:
             for each in inner
             if re.search(r"attn2_to_[kv]$", each.flat) and len(each.shapes.get("down", ())) > 1
         }
-        return next((_BY_WIDTH[each] for each in widths if each in _BY_WIDTH), (found.title, found.families))
+        return next((_BY_WIDTH[width] for width in widths if width in _BY_WIDTH), (found.title, found.families))
     return found.title, found.families
 
 

@@ -172,7 +172,7 @@ def _weights(case: Case) -> tuple[float, ...]:
         raise RequestError(
             f"--weights {text} are {len(weights)}, and there are {len(parents)} parents", hint=_even(len(parents))
         )
-    if any(not math.isfinite(each) or each < 0 for each in weights):
+    if any(not math.isfinite(weight) or weight < 0 for weight in weights):
         raise RequestError(f"--weights {text} has one that is below 0 or no number", hint=_even(len(parents)))
     if abs(sum(weights) - 1) > _SUM_TOLERANCE:
         raise RequestError(f"--weights {text} add up to {sum(weights):g}, not to 1", hint=_scaled(weights))
@@ -188,5 +188,5 @@ def _scaled(weights: tuple[float, ...]) -> str:
     total = sum(weights)
     if not total:
         return _even(len(weights))
-    shares = [round(each / total, 3) for each in weights[:-1]]
+    shares = [round(weight / total, 3) for weight in weights[:-1]]
     return "--weights " + ",".join(f"{each:g}" for each in (*shares, round(1 - sum(shares), 3)))

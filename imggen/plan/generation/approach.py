@@ -236,15 +236,15 @@ def _breed(case: Case, size: Size) -> Approach:
 def _not_by_recipe(case: Case, size: Size) -> str | None:
     """Return why the parents cannot be made again from what they carry, None where they can."""
     parents = [each for each in case.given if each.role == "parent"]
-    for each in parents:
-        if each.recipe is None:
-            return f"{each.name} carries no recipe"
-        if not is_heritable(each.recipe):
-            return f"{each.name} was not made from words alone ({each.recipe.task})"
-        if each.recipe.model != case.facts.reference:
-            return f"{each.name} was made by {each.recipe.model}"
-        if (each.recipe.width, each.recipe.height) != (size.width, size.height) or each.recipe.edits:
-            return f"{each.name} was made at another size than the children's {size.width}x{size.height}"
+    for parent in parents:
+        if parent.recipe is None:
+            return f"{parent.name} carries no recipe"
+        if not is_heritable(parent.recipe):
+            return f"{parent.name} was not made from words alone ({parent.recipe.task})"
+        if parent.recipe.model != case.facts.reference:
+            return f"{parent.name} was made by {parent.recipe.model}"
+        if (parent.recipe.width, parent.recipe.height) != (size.width, size.height) or parent.recipe.edits:
+            return f"{parent.name} was made at another size than the children's {size.width}x{size.height}"
     words = {(each.recipe.prompt, each.recipe.negative_prompt) for each in parents if each.recipe is not None}
     if case.family.mixing_refusal and len(words) > 1:
         return f"{case.family.title} does not mix the parents' unlike prompts ({case.family.mixing_refusal})"
@@ -275,7 +275,9 @@ def is_heritable(recipe: Recipe) -> bool:
     if recipe.task == "text-to-image":
         return True
     bred = recipe.task == "blend" and recipe.change is not None and recipe.change.method == "noise-and-words"
-    return bred and all(each.recipe is not None and is_heritable(each.recipe) for each in recipe.ingredients)
+    return bred and all(
+        ingredient.recipe is not None and is_heritable(ingredient.recipe) for ingredient in recipe.ingredients
+    )
 
 
 def _stylise(case: Case, _: Size) -> Approach:

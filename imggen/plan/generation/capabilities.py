@@ -134,7 +134,7 @@ def described(family: Family) -> dict[str, object]:
         "multiple_of": multiple_of(family),
         "min_size": family.min_size,
         "max_size": family.max_size,
-        "sizes": [list(each) for each in family.sizes],
+        "sizes": [list(siz) for siz in family.sizes],
         "steps": family.steps,
         "guidance": family.guidance if guidance(family) != "none" else None,
         "guidance_kind": guidance(family),

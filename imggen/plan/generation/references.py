@@ -25,10 +25,10 @@ def seen(case: Case, method: Method | None, size: Size) -> tuple[int, ...]:
         raise _too_large(case, canvas, reference.max_pixels)
     if method == "reference":
         _check_look(case, reference, ("the picture to be made", *canvas), "another --size")
-        for each in styles:
-            _check_look(case, reference, (each.name, each.width, each.height), f"crop or enlarge {each.name}")
+        for style in styles:
+            _check_look(case, reference, (style.name, style.width, style.height), f"crop or enlarge {style.name}")
     edges = (canvas, *((each.width, each.height) for each in styles))
-    return tuple(min(max(math.prod(each), reference.min_pixels), reference.max_pixels) for each in edges)
+    return tuple(min(max(math.prod(edge), reference.min_pixels), reference.max_pixels) for edge in edges)
 
 
 def _too_large(case: Case, canvas: tuple[int, int], pixels: int) -> RequestError:

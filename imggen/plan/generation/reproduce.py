@@ -83,9 +83,9 @@ def _check_beside(recipe: Recipe, request: GenerateRequest) -> None:
 
 def beside(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Yield the field and the option of every picture beside the words, PICTURE in place of its file."""
-    for each in recipe.adapters:
-        if each.kind in _BESIDE and not adaptation.is_alone(each):
-            yield _BESIDE[each.kind], named_again(each)
+    for adapter in recipe.adapters:
+        if adapter.kind in _BESIDE and not adaptation.is_alone(adapter):
+            yield _BESIDE[adapter.kind], named_again(adapter)
     for picture in recipe.ingredients:
         if picture.control is not None:
             yield "control", f"--control {shlex.quote(f'{picture.control}:PICTURE')}"
@@ -129,7 +129,7 @@ def adopt(request: GenerateRequest, given: tuple[Given, ...]) -> GenerateRequest
 
 def _joined(recipes: Sequence[Recipe]) -> tuple[str, Reading]:
     """Return what all the pictures show, and how these words are read."""
-    if all(each.reading != "weights" for each in recipes):
+    if all(recipe.reading != "weights" for recipe in recipes):
         return ", ".join(dict.fromkeys(each.prompt for each in recipes)), "chunks"
     marked = (each.prompt if each.reading == "weights" else prompt.escape(each.prompt) for each in recipes)
     return ", ".join(dict.fromkeys(marked)), "weights"
@@ -185,7 +185,7 @@ def _recorded_change(recipe: Recipe, request: GenerateRequest) -> dict[str, obje
         recorded["pad"] = ",".join(str(each) for each in change.pad or ())
         recorded |= dict.fromkeys(("width", "height", "size", "aspect"))
     if request.task == "blend":
-        weights = [each.weight for each in recipe.ingredients if each.weight is not None]
+        weights = [ingredient.weight for ingredient in recipe.ingredients if ingredient.weight is not None]
         recorded |= {"mutate": change.mutation, "weights": ",".join(f"{each:.17g}" for each in weights)}
     if request.task == "style" and change.adapter:
         recorded["ip_adapter_weights"] = f"{change.adapter}:{change.adapter_scale:.17g}"

@@ -124,7 +124,7 @@ def _is_named(name: str, request: GenerateRequest, message: str) -> bool:
     words = [f"--{name.replace('_', '-')}", *(each for each in listed if each)]
     # What an adapter's file or id is called stands before its scale or word.
     words += [each.rpartition(":")[0] for each in listed if each and name in ("lora", "embedding") and ":" in each]
-    return any(re.search(rf"(?<![\w/.-]){re.escape(each)}(?![\w/-])", message) for each in words)
+    return any(re.search(rf"(?<![\w/.-]){re.escape(word)}(?![\w/-])", message) for word in words)
 
 
 _NAMING: Final = ("model", "base", "vae", "lora", "embedding", "wildcards", "ip_adapter_weights")
@@ -312,7 +312,7 @@ def to_json(plan: GeneratePlan, **beside: object) -> str:
     What is passed `beside` it stands there under its own key.
     """
     values = asdict(replace(plan, adapters=(), model=replace(plan.model, shapes={}, single=None, prior=None)))
-    values["adapters"] = [adaptation.summary(each) for each in plan.adapters]
+    values["adapters"] = [adaptation.summary(adapter) for adapter in plan.adapters]
     values["model"] = {
         "reference": plan.model.reference,
         "revision": plan.model.revision,
@@ -339,8 +339,8 @@ def explain(plan: GeneratePlan) -> list[str]:
     }
     decided = [f"{name}: {value} ({plan.reasons[name]})" for name, value in values.items()]
     decided.extend((*checkpoint.lines(plan.model), *priors.lines(plan.model)))
-    decided.extend(adaptation.line(each) for each in plan.adapters)
-    return [*decided, *(f"{each.name}: {each.value} ({each.reason})" for each in plan.levers)]
+    decided.extend(adaptation.line(adapter) for adapter in plan.adapters)
+    return [*decided, *(f"{lever.name}: {lever.value} ({lever.reason})" for lever in plan.levers)]
 
 
 def _approach_lines(plan: GeneratePlan) -> dict[str, str]:

@@ -89,7 +89,7 @@ def _marked(case: Case, name: str, text: str, recorded: Reading | None) -> Calla
         escaped = prompt.escape(text)
         return lambda _: escaped
     parsed = template.parse(text, _CALLED[name])
-    if all(isinstance(each, str) for each in parsed.nodes):
+    if all(isinstance(node, str) for node in parsed.nodes):
         only = template.expand(parsed, {}, seed=0, stream=name)
         return lambda _: _tidy(only, parsed)
     return lambda seed: _tidy(template.expand(parsed, case.wildcards, seed=seed, stream=name), parsed)
@@ -145,7 +145,7 @@ def _check_empty(case: Case, seeds: Iterable[int], texts: Iterable[str], reading
 
 
 def _template(asked: str, texts: tuple[str, ...], recorded: Reading | None) -> str:
-    return asked if recorded is None and any(each != asked for each in texts) else ""
+    return asked if recorded is None and any(text != asked for text in texts) else ""
 
 
 def _unlike(texts: tuple[str, ...]) -> tuple[str, ...]:

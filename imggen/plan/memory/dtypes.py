@@ -97,7 +97,7 @@ def _best_on_cpu(family: Family, machine: Machine) -> Chosen[Dtype]:
 
 
 def _best_on_cuda(family: Family, gpu: Accelerator) -> Chosen[Dtype]:
-    usable = [each for each in family.half_dtypes if gpu.bfloat16 or each != "bfloat16"]
+    usable = [half_dtype for half_dtype in family.half_dtypes if gpu.bfloat16 or half_dtype != "bfloat16"]
     if not usable:
         return Chosen(value="float32", reason=f"{gpu.name} has no bfloat16, and {family.title} overflows in float16")
     if usable[0] == "bfloat16":

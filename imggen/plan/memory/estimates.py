@@ -130,7 +130,7 @@ class Need:
 def estimate(job: Job) -> Need:
     """Return what `job` needs with every lever off."""
     weights = {name: _weights(name, size, job) for name, size in job.facts.weight_bytes.items()}
-    added = sum(_added(each, job) for each in job.adapters)
+    added = sum(_added(adapter, job) for adapter in job.adapters)
     largest = max(weights.values(), default=0)
     return Need(
         base=_base(job),
@@ -182,7 +182,7 @@ def _share(job: Job, component: str, counts: Callable[[tuple[int, ...]], bool]) 
     shapes = job.facts.shapes.get(component)
     if not shapes:
         return None
-    total = sum(math.prod(each) for each in shapes.values())
+    total = sum(math.prod(shape) for shape in shapes.values())
     return sum(math.prod(each) for each in shapes.values() if counts(each)) / max(1, total)
 
 

@@ -257,7 +257,7 @@ def _tile_reason(request: GenerateRequest, job: Job, need: Need, rung: _Rung) ->
 
 def _offloads(request: GenerateRequest, job: Job) -> tuple[Offloaded, ...]:
     wanted = request.offload or "auto"
-    possible = tuple(each for each in _RUNGS[job.device] if _refusal(each, job.quantize, job.facts) is None)
+    possible = tuple(rung for rung in _RUNGS[job.device] if _refusal(rung, job.quantize, job.facts) is None)
     if wanted == "auto":
         return possible
     if job.device == "cpu" and wanted != "none":
@@ -366,7 +366,7 @@ def _quantize_refusal(wanted: Quantize, job: Job) -> tuple[str | None, str]:
         return "Metal has no such numbers", "--quantize int8"
     if wanted == "nf4" and job.device != "cuda":
         return f"weights of four bits are for CUDA, and this run is on {job.device}", "--quantize int8"
-    if wanted == "nf4" and any(each.asked.kind == "lora" for each in job.adapters):
+    if wanted == "nf4" and any(adapter.asked.kind == "lora" for adapter in job.adapters):
         return "a LoRA is not added to weights of four bits", "--quantize int8"
     return None, ""
 
@@ -493,7 +493,7 @@ def _further_off(plan: GeneratePlan, request: GenerateRequest) -> Step | None:
         return None
     # Weights that rest on the disk take as much of the accelerator as those in main memory.
     rungs = [
-        each for each in _RUNGS[plan.device] if each != "disk" and _refusal(each, plan.quantize, plan.model) is None
+        rung for rung in _RUNGS[plan.device] if rung != "disk" and _refusal(rung, plan.quantize, plan.model) is None
     ]
     position = rungs.index("group" if plan.offload == "disk" else plan.offload)
     if position + 1 == len(rungs):

@@ -476,7 +476,7 @@ def tell(subject: str, shapes: Mapping[str, tuple[int, ...]]) -> Kind:
             f"{subject} holds {kind.title}: {kind.refusal}",
             hint="look for the same model in the diffusers format, and give --model its folder or hub id",
         )
-    scaled = next((each for each in shapes if SCALED.search(each)), None)
+    scaled = next((shape for shape in shapes if SCALED.search(shape)), None)
     if scaled is not None:
         raise ModelError(
             f"{subject} holds weights of few bits and factors beside them ({scaled}), which diffusers cannot read",
@@ -494,8 +494,8 @@ def prefix(names: Iterable[str]) -> str:
 def parts(kind: Kind, names: Collection[str]) -> dict[str, tuple[str, ...]]:
     """Return the names of the tensors that a file of this kind holds, by component."""
     first = prefix(names)
-    begins = {name: each for name, each in kind.parts.items() if any(one.startswith(each) for one in names)}
-    held = {name: tuple(one for one in names if one.startswith(each)) for name, each in begins.items()}
+    begins = {name: part for name, part in kind.parts.items() if any(one.startswith(part) for one in names)}
+    held = {name: tuple(one for one in names if one.startswith(begin)) for name, begin in begins.items()}
     others = {one for each in held.values() for one in each}
     if first:
         return {kind.denoiser: tuple(one for one in names if one.startswith(first)), **held}

@@ -67,10 +67,10 @@ def _named(facts: ModelFacts) -> Iterator[tuple[str, object]]:
 
 
 def _added(adapters: tuple[AdapterFacts, ...]) -> Iterator[tuple[str, object]]:
-    for each in adapters:
-        said = each.config.get(KEY)
-        if said is not None and each.asked.kind in ("vae", "controlnet"):
-            yield f"{each.asked.option} {each.reference}", said
+    for adapter in adapters:
+        said = adapter.config.get(KEY)
+        if said is not None and adapter.asked.kind in ("vae", "controlnet"):
+            yield f"{adapter.asked.option} {adapter.reference}", said
 
 
 def _method(what: str, said: object) -> str:

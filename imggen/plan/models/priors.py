@@ -15,7 +15,7 @@ _Value = TypeVar("_Value")
 
 def of_decoder(pipeline: str) -> Family | None:
     """Return the family of which `pipeline` is a decoder's class, None for any other class."""
-    return next((each for each in FAMILIES if each.stages and pipeline in each.stages.decoders), None)
+    return next((family for family in FAMILIES if family.stages and pipeline in family.stages.decoders), None)
 
 
 def refuse_prior(reference: str, pipeline: str) -> None:
@@ -54,7 +54,7 @@ def combine(decoder: ModelFacts, prior: ModelFacts, family: Family) -> ModelFact
         weight_bytes=decoder.weight_bytes | _named(used.weight_bytes),
         stored_dtypes=decoder.stored_dtypes | _named(used.stored_dtypes),
         shapes=decoder.shapes | _named(used.shapes),
-        pickles=(*decoder.pickles, *(f"{PRIOR}{each}" for each in used.pickles)),
+        pickles=(*decoder.pickles, *(f"{PRIOR}{pickle}" for pickle in used.pickles)),
         prior=prior,
     )
 
@@ -97,16 +97,16 @@ def _without(prior: ModelFacts, unused: tuple[str, ...]) -> ModelFacts:
         weight_bytes=_left(prior.weight_bytes, unused),
         stored_dtypes=_left(prior.stored_dtypes, unused),
         shapes=_left(prior.shapes, unused),
-        pickles=tuple(each for each in prior.pickles if each.split("/", 1)[0] not in unused),
+        pickles=tuple(pickle for pickle in prior.pickles if pickle.split("/", 1)[0] not in unused),
     )
 
 
 def _left(parts: Mapping[str, _Value], unused: tuple[str, ...]) -> dict[str, _Value]:
-    return {name: each for name, each in parts.items() if name not in unused}
+    return {name: part for name, part in parts.items() if name not in unused}
 
 
 def _named(parts: Mapping[str, _Value]) -> dict[str, _Value]:
-    return {f"{PRIOR}{name}": each for name, each in parts.items()}
+    return {f"{PRIOR}{name}": part for name, part in parts.items()}
 
 
 def summary(facts: ModelFacts) -> dict[str, object]:

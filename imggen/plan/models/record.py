@@ -91,7 +91,7 @@ def _size(facts: ModelFacts) -> tuple[int, int] | None:
     edges = [value, value] if _is_whole(value) else value
     if edges is None:
         return None
-    if not isinstance(edges, list) or len(edges) != 2 or not all(_is_whole(each) for each in edges):
+    if not isinstance(edges, list) or len(edges) != 2 or not all(_is_whole(edge) for edge in edges):
         raise _wrong(facts, f"has native_size {value!r}, not a number or two")
     return edges[0], edges[1]
 

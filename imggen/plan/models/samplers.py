@@ -47,8 +47,8 @@ class Sampler:
 
 def _scheduler(class_name: str, *arguments: Mapping[str, object]) -> Scheduler:
     merged: dict[str, object] = {}
-    for each in arguments:
-        merged.update(each)
+    for argument in arguments:
+        merged.update(argument)
     return Scheduler(class_name=class_name, arguments=merged)
 
 
@@ -165,22 +165,22 @@ def starts_from_pictures(scheduler: Scheduler, prediction: Prediction) -> bool:
 
 def names(prediction: Prediction | None = None) -> tuple[str, ...]:
     """Return the samplers' names, `default` first; only those for `prediction` where it is given."""
-    usable = (each.name for each in SAMPLERS if prediction is None or prediction in each.schedulers)
+    usable = (sampler.name for sampler in SAMPLERS if prediction is None or prediction in sampler.schedulers)
     return (DEFAULT, *usable)
 
 
 def recognise(class_name: str, config: Mapping[str, object], prediction: Prediction) -> str:
     """Return the name of the sampler that a model's own scheduler is, `default` where none is exactly that."""
-    for each in SAMPLERS:
-        own = each.schedulers.get(prediction)
+    for sampler in SAMPLERS:
+        own = sampler.schedulers.get(prediction)
         if own and own.class_name == class_name and own.arguments.items() <= config.items():
-            return each.name
+            return sampler.name
     return DEFAULT
 
 
 def max_steps(name: str) -> int | None:
     """Return the most steps that the sampler `name` takes, None where that is up to the model."""
-    return next((each.max_steps for each in SAMPLERS if each.name == name), None)
+    return next((sampler.max_steps for sampler in SAMPLERS if sampler.name == name), None)
 
 
 def stumbles(name: str, steps: int, config: Mapping[str, object]) -> bool:
@@ -223,7 +223,7 @@ _POWERS: Final[Mapping[str, int]] = {"linear": 1, "scaled_linear": 2}
 
 def title(name: str) -> str:
     """Return what AUTOMATIC1111's web UI calls the sampler `name`, and `name` itself where it has no such sampler."""
-    return next((each.title for each in SAMPLERS if each.name == name), name)
+    return next((sampler.title for sampler in SAMPLERS if sampler.name == name), name)
 
 
 def find(name: str, prediction: Prediction) -> Scheduler | None:

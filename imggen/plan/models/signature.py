@@ -138,12 +138,12 @@ def _described(pipeline: ast.ClassDef) -> Signature | None:
         needs=frozenset(name for name, default in takes.items() if default is None),
         parts=tuple(parts),
         must_have=frozenset(name for name, default in parts.items() if default is None),
-        words=frozenset(methods) | {each.attr for each in nodes if isinstance(each, ast.Attribute)},
+        words=frozenset(methods) | {node.attr for node in nodes if isinstance(node, ast.Attribute)},
         gives=frozenset(_results(call)),
         fold=max(folds),
         step=max(steps),
         sample_size=_sample_size(nodes),
-        bases=tuple(each.id for each in pipeline.bases if isinstance(each, ast.Name)),
+        bases=tuple(base.id for base in pipeline.bases if isinstance(base, ast.Name)),
     )
 
 
@@ -174,9 +174,9 @@ def _results(call: ast.FunctionDef) -> Iterator[str]:
 
 def _multiples(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, int]]:
     """Yield what edges are divided by, be it to check them or to round them, as (latents, pixels)."""
-    for each in nodes:
-        if isinstance(each, ast.BinOp) and isinstance(each.op, ast.Mod | ast.FloorDiv) and _is_edge(each.left):
-            yield _latents(each.right), _pixels(each.right)
+    for node in nodes:
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod | ast.FloorDiv) and _is_edge(node.left):
+            yield _latents(node.right), _pixels(node.right)
 
 
 def _is_edge(node: ast.expr) -> bool:
@@ -188,7 +188,7 @@ def _latents(node: ast.expr) -> int:
     """Return n for `self.vae_scale_factor * n`, and 1 for what is no multiple of the autoencoder's scale."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         sides = (node.left, node.right)
-        if any(isinstance(each, ast.Attribute) and each.attr.startswith(_SCALE) for each in sides):
+        if any(isinstance(side, ast.Attribute) and side.attr.startswith(_SCALE) for side in sides):
             return max(map(_pixels, sides))
     return 1
 
@@ -198,10 +198,10 @@ def _pixels(node: ast.expr) -> int:
 
 
 def _sample_size(nodes: Iterable[ast.AST]) -> int | None:
-    for each in nodes:
-        if isinstance(each, ast.Assign) and isinstance(each.targets[0], ast.Attribute):
-            constants = [one.value for one in ast.walk(each.value) if isinstance(one, ast.Constant)]
+    for node in nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+            constants = [one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant)]
             whole = [one for one in constants if type(one) is int]
-            if each.targets[0].attr == "default_sample_size" and whole:
+            if node.targets[0].attr == "default_sample_size" and whole:
                 return whole[-1]
     return None

@@ -69,7 +69,7 @@ def _refusal(task: Task, pipeline: str, folder: Signature) -> str | None:
     own = signature.read(pipeline)
     if own is None:
         return "the installed diffusers does not know it"
-    if any(each.startswith(PRIOR) for each in own.parts):
+    if any(part.startswith(PRIOR) for part in own.parts):
         return "it draws in two stages, and of such imggen knows only the families that it lists"
     strange = sorted(own.must_have - {*folder.parts})
     return f"it needs the parts {', '.join(strange)}" if strange else next(_lacks(task, pipeline, own), None)
@@ -89,7 +89,7 @@ def _lacks(task: Task, pipeline: str, own: Signature) -> Iterator[str]:
     strange = sorted(own.needs - {"prompt", *given})
     if strange:
         yield f"it needs {', '.join(strange)}, which imggen does not give"
-    looked_at = sorted(each for each in own.takes if _is_picture(each) and each not in given)
+    looked_at = sorted(take for take in own.takes if _is_picture(take) and take not in given)
     if looked_at:
         yield f"it takes {', '.join(looked_at)}, and diffusers does not say what for, or whether it can do without"
     lacking = [each for each in (*_ALWAYS, *given, *(("strength",) if given else _SIZE)) if each not in own.takes]
@@ -97,7 +97,7 @@ def _lacks(task: Task, pipeline: str, own: Signature) -> Iterator[str]:
         yield f"it takes no {lacking[0]}"
     if not isinstance(own.takes.get("num_inference_steps"), int):
         yield "it does not say how many steps it usually takes"
-    unmet = [names for names in (AUTOENCODERS, _DENOISERS) if not any(each in own.parts for each in names)]
+    unmet = [names for names in (AUTOENCODERS, _DENOISERS) if not any(name in own.parts for name in names)]
     if unmet:
         yield f"it has no part called {' or '.join(unmet[0])}"
 

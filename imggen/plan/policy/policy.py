@@ -493,7 +493,7 @@ def _exceptions(rules: PromptRules, read: _Read) -> _Spans:
         text_folding.bare(text_folding.fold(each)) if read.look.bare and _is_term(each) else each
         for each in rules.allow
     )
-    return _Spans(span for each in terms for span in read.spans(_rule(each)))
+    return _Spans(span for term in terms for span in read.spans(_rule(term)))
 
 
 def _is_term(written: str) -> bool:

@@ -87,7 +87,7 @@ class _Reader:
         while self._take("|"):
             branches.append(self._sequence())
         return Cost(
-            ways=sum(each.ways for each in branches),
+            ways=sum(branch.ways for branch in branches),
             steps=sum(each.steps for each in branches) + len(branches) - 1,
             least=min(each.least for each in branches),
         )

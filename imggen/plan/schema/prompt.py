@@ -176,8 +176,8 @@ class _Held:
         opening, _, first = self._open.pop()
         if opening != _CLOSES[bracket]:
             self._fault(f"this {bracket} closes a {opening}", at, bracket)
-        for each in self._items[first:]:
-            each.weight *= factor
+        for item in self._items[first:]:
+            item.weight *= factor
 
     def _scale(self, found: re.Match[str]) -> None:
         end, number, at = found["end"], found["number"], found.start()
@@ -201,15 +201,15 @@ class _Held:
 
     def _parted(self) -> Iterator[list[_Item]]:
         part: list[_Item] = []
-        for each in self._items:
+        for item in self._items:
             # Also where it is none: 0 times a number too long to be one.
-            if not abs(each.weight) <= _MOST:
-                self._fault(f"a weight of {each.weight:g} is beyond {_MOST:g}", each.at, "(")
-            if each.text is None:
+            if not abs(item.weight) <= _MOST:
+                self._fault(f"a weight of {item.weight:g} is beyond {_MOST:g}", item.at, "(")
+            if item.text is None:
                 yield part
                 part = []
                 continue
-            part.append(each)
+            part.append(item)
         yield part
 
     def _fault(self, message: str, at: int, mark: str) -> NoReturn:

@@ -170,22 +170,25 @@ def bounded(recipe: Recipe, *, characters: int = LINEAGE_CHARACTERS) -> Recipe:
 
 def ancestors(recipe: Recipe) -> Iterator[tuple[int, Ingredient]]:
     """Yield every picture that went into the recipe's, each before its own, with its generation: 1 = went in itself."""
-    for each in recipe.ingredients:
-        yield 1, each
-        if each.recipe is not None:
-            yield from ((generation + 1, older) for generation, older in ancestors(each.recipe))
+    for ingredient in recipe.ingredients:
+        yield 1, ingredient
+        if ingredient.recipe is not None:
+            yield from ((generation + 1, older) for generation, older in ancestors(ingredient.recipe))
 
 
 def _generations(recipe: Recipe) -> int:
-    return max((1 + _generations(each.recipe) for each in recipe.ingredients if each.recipe is not None), default=0)
+    return max(
+        (1 + _generations(ingredient.recipe) for ingredient in recipe.ingredients if ingredient.recipe is not None),
+        default=0,
+    )
 
 
 def _shortened(recipe: Recipe, generations: int) -> Recipe:
     ingredients = tuple(
-        each
-        if each.recipe is None
-        else replace(each, recipe=_shortened(each.recipe, generations - 1) if generations else None)
-        for each in recipe.ingredients
+        ingredient
+        if ingredient.recipe is None
+        else replace(ingredient, recipe=_shortened(ingredient.recipe, generations - 1) if generations else None)
+        for ingredient in recipe.ingredients
     )
     return replace(recipe, ingredients=ingredients)
 

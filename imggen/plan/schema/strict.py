@@ -75,7 +75,7 @@ def read(kind: Any, value: object, place: Place) -> Any:
     if get_origin(kind) in (Union, UnionType):
         if value is None and NoneType in options:
             return None
-        (kind,) = (each for each in options if each is not NoneType)
+        (kind,) = (option for option in options if option is not NoneType)
         return _present(kind, value, place, " or null")
     return _present(kind, value, place, "")
 

@@ -122,11 +122,11 @@ def expand(template: Template, files: Files, *, seed: int, stream: str) -> str:
 
 
 def _wildcards(nodes: Iterable[Node]) -> Iterator[Wildcard]:
-    for each in nodes:
-        if isinstance(each, Wildcard):
-            yield each
-        elif isinstance(each, Choice):
-            for option in each.options:
+    for node in nodes:
+        if isinstance(node, Wildcard):
+            yield node
+        elif isinstance(node, Choice):
+            for option in node.options:
                 yield from _wildcards(option.nodes)
 
 
@@ -154,7 +154,7 @@ def _lines(called: str, text: str) -> tuple[Option, ...]:
 
 
 def _possible(options: tuple[Option, ...], spot: Spot) -> tuple[Option, ...]:
-    if not any(each.weight for each in options):
+    if not any(option.weight for option in options):
         fault("all of these have the weight 0, so none can be chosen", spot, hint="{2::a|b} makes a twice as likely")
     return options
 
@@ -240,10 +240,10 @@ class _Parser:
 
 def _leading(nodes: tuple[Node, ...]) -> str:
     texts: list[str] = []
-    for each in nodes:
-        if not isinstance(each, str):
+    for node in nodes:
+        if not isinstance(node, str):
             break
-        texts.append(each)
+        texts.append(node)
     return "".join(texts)
 
 
@@ -257,10 +257,10 @@ def _weighed(nodes: tuple[Node, ...]) -> Option:
 
 
 def _texts(nodes: tuple[Node, ...]) -> Iterator[str]:
-    for each in nodes:
-        if not isinstance(each, str):
+    for node in nodes:
+        if not isinstance(node, str):
             return
-        yield each
+        yield node
 
 
 class _Expansion:
@@ -273,18 +273,18 @@ class _Expansion:
 
     def text(self, nodes: tuple[Node, ...], path: str = "") -> str:
         made, places = [], 0
-        for each in nodes:
+        for node in nodes:
             # Places count too: files that name each other twice make text, or none, without end.
-            self._left -= len(each) if isinstance(each, str) else 1
+            self._left -= len(node) if isinstance(node, str) else 1
             if self._left < 0:
                 raise RequestError(
                     f"the prompt grows beyond {LONGEST:,} characters", hint="fewer wildcards in wildcards"
                 )
-            if isinstance(each, str):
-                made.append(each)
+            if isinstance(node, str):
+                made.append(node)
                 continue
             places += 1
-            options = each.options if isinstance(each, Choice) else self._files[each.name]
+            options = node.options if isinstance(node, Choice) else self._files[node.name]
             place = f"{path}.{places}"
             chosen = self._chosen(options, place)
             made.append(self.text(options[chosen].nodes, f"{place}/{chosen}"))
@@ -292,7 +292,7 @@ class _Expansion:
 
     def _chosen(self, options: tuple[Option, ...], place: str) -> int:
         digest = hashlib.sha256(f"{self._stream} {place}".encode()).digest()
-        point = int.from_bytes(digest[:6]) / 2**48 * sum(each.weight for each in options)
+        point = int.from_bytes(digest[:6]) / 2**48 * sum(option.weight for option in options)
         for number, each in enumerate(options):
             point -= each.weight
             if point < 0:

@@ -126,7 +126,7 @@ def expand(
     whole = _whole(template, default + _SUFFIX_OF[file_format], folder=folder)
     parts = _parse(whole, _kinds(type(pictures[0]) if pictures else Named))
     _check_inside(whole, parts)
-    return tuple(_numbered([PurePath(_filled(parts, each)) for each in pictures]))
+    return tuple(_numbered([PurePath(_filled(parts, picture)) for picture in pictures]))
 
 
 def slug(text: str, otherwise: str) -> str:

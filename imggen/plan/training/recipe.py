@@ -119,7 +119,7 @@ class TrainPlan:
         if stage == "autoencoder":
             for name in ("text_encoder", "unet", "diffusion_training"):
                 del values[name]
-        for table in (each for name, each in values.items() if name.endswith("_training")):
+        for table in (value for name, value in values.items() if name.endswith("_training")):
             for free in FREE:
                 del table[free]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -215,7 +215,7 @@ def read(path: Path) -> Plan:
 
 
 def _build(kind: type, values: dict[str, Any], *, where: str) -> Any:
-    fields = {each.name: each for each in dataclasses.fields(kind)}
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in values:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
@@ -274,7 +274,7 @@ def _check_upscaler(plan: UpscalerTrainPlan, where: str) -> None:
 
 
 def _check_degradation(plan: DegradationPlan, where: str) -> None:
-    strange = [each for each in plan.kernels if each not in KERNELS]
+    strange = [kernel for kernel in plan.kernels if kernel not in KERNELS]
     if strange or not plan.kernels:
         raise RequestError(
             f"{where}.kernels holds {strange[0]!r}" if strange else f"{where}.kernels is empty",

@@ -83,7 +83,7 @@ def from_command_line(options: Mapping[str, object]) -> UpscaleRequest:
     known = {each.name for each in fields(UpscaleRequest)} - {"origin", "files"}
     said = {name: value for name, value in options.items() if name in known and value is not None}
     files = options.get("files")
-    names = tuple(str(each) for each in files) if isinstance(files, Iterable) else ()
+    names = tuple(str(file) for file in files) if isinstance(files, Iterable) else ()
     return UpscaleRequest(files=names, **said, origin=dict.fromkeys(said, COMMAND_LINE))  # type: ignore[arg-type]  # by name
 
 
@@ -136,7 +136,7 @@ def resolve(
         )
     device, dtype = _place(request, enlarger, around.machine)
     wishes = _wishes(request, enlarger, draw_seed)
-    placed = [_picture(request, each, enlarger, around) for each in sources]
+    placed = [_picture(request, source, enlarger, around) for source in sources]
     pictures = tuple(each for each in placed if isinstance(each, Enlargement))
     _check_names(pictures, request)
     _check_quality(pictures, request)
@@ -197,7 +197,7 @@ def to_json(plan: UpscalePlan) -> str:
         "engine": plan.enlarger.engine,
         "model": plan.enlarger.reference,
         **values,
-        "pictures": [_described(each) for each in plan.pictures],
+        "pictures": [_described(picture) for picture in plan.pictures],
         "refused": [{"path": each.name, "error": each.error.message} for each in plan.refused],
         "reasons": plan.reasons,
     }
@@ -215,7 +215,7 @@ def explain(plan: UpscalePlan) -> list[str]:
         **{name: str(getattr(plan, name)) for name in _DRAWING},
     }
     decided = [f"{name}: {value} ({plan.reasons[name]})" for name, value in values.items() if name in plan.reasons]
-    return [*decided, *(_line(each) for each in plan.pictures)]
+    return [*decided, *(_line(picture) for picture in plan.pictures)]
 
 
 def _described(picture: Enlargement) -> dict[str, object]:
@@ -392,7 +392,10 @@ def _network_scale(enlarger: Enlarger, size: Sized) -> int:
         return upscalers.factor(enlarger.model)
     if enlarger.engine == "lanczos" or enlarger.file is not None:
         return 0
-    return next((each for each in upscalers.BUILTIN_SCALES if each >= size.scale), upscalers.BUILTIN_SCALES[-1])
+    return next(
+        (builtin_scale for builtin_scale in upscalers.BUILTIN_SCALES if builtin_scale >= size.scale),
+        upscalers.BUILTIN_SCALES[-1],
+    )
 
 
 def _default(request: UpscaleRequest) -> str:
@@ -435,17 +438,17 @@ def _check_names(pictures: Sequence[Enlargement], request: UpscaleRequest) -> No
     if request.if_exists == "number":
         return
     first: dict[str, Enlargement] = {}
-    for each in pictures:
-        other = first.setdefault(os.path.normcase(_where(each)), each)
-        if other is not each:
+    for picture in pictures:
+        other = first.setdefault(os.path.normcase(_where(picture)), picture)
+        if other is not picture:
             raise RequestError(
-                f"{other.source.name} and {each.source.name} would both be {each.path}",
+                f"{other.source.name} and {picture.source.name} would both be {picture.path}",
                 hint="-o 'big/{stem}-{index}.png', or --if-exists number",
             )
 
 
 def _check_quality(pictures: Sequence[Enlargement], request: UpscaleRequest) -> None:
-    if _typed(request, "quality") and pictures and all(each.output.format in LOSSLESS for each in pictures):
+    if _typed(request, "quality") and pictures and all(picture.output.format in LOSSLESS for picture in pictures):
         raise RequestError(
             f"--quality {request.quality}: {pictures[0].output.format} is lossless and has no quality",
             hint="leave --quality out, or --format webp",

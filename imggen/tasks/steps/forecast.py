@@ -83,8 +83,8 @@ def _missing(plan: GeneratePlan, sketch: Path) -> int:
     from imggen.store import hub
 
     places = [*_folders(plan), *_adapter_files(plan)]
-    folders = {hub.snapshot_of(each) for each in places if each.is_relative_to(sketch)}
-    return sum(hub.missing_bytes(each) for each in folders if each)
+    folders = {hub.snapshot_of(place) for place in places if place.is_relative_to(sketch)}
+    return sum(hub.missing_bytes(folder) for folder in folders if folder)
 
 
 def settled(plan: GeneratePlan, sketch: Path) -> GeneratePlan:
@@ -100,7 +100,7 @@ def settled(plan: GeneratePlan, sketch: Path) -> GeneratePlan:
     return replace(
         plan,
         model=_moved(plan.model, home),
-        adapters=tuple(replace(each, files=tuple(map(home, each.files))) for each in plan.adapters),
+        adapters=tuple(replace(adapter, files=tuple(map(home, adapter.files))) for adapter in plan.adapters),
     )
 
 
@@ -115,5 +115,5 @@ def _moved(model: ModelFacts, home: Callable[[Path], Path]) -> ModelFacts:
 
 
 def _adapter_files(plan: GeneratePlan) -> Iterator[Path]:
-    for each in plan.adapters:
-        yield from each.files
+    for adapter in plan.adapters:
+        yield from adapter.files

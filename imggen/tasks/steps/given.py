@@ -165,7 +165,7 @@ def _origin(data: bytes, name: str) -> _Origin:
         source_type=source_type if isinstance(source_type, str) and source_type else None,
         recipe=facts.found.recipe if facts.found and facts.fits else None,
         guid=metadata.stated_guid(facts.xmp),
-        notes=tuple(f"{shown}: {each}" for each in facts.notes),
+        notes=tuple(f"{shown}: {note}" for note in facts.notes),
     )
 
 
@@ -186,7 +186,7 @@ def _expanded(pattern: str) -> Iterator[str]:
 
 
 def _like(path: Path) -> str | None:
-    folder = next((each for each in path.parents if not has_magic(str(each))), Path())
+    folder = next((parent for parent in path.parents if not has_magic(str(parent))), Path())
     if not folder.is_dir():
         return f"there is no folder {folder}"
     return _some_picture(folder)

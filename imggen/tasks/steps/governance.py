@@ -327,8 +327,8 @@ def check_weights(governed: Governance, weights: Sequence[ModelIdentity], entry:
     if governed.policy is None:
         return
     means = governed.means(entry)
-    for each in weights:
-        means.refuse(policies.check_model(governed.policy, each))
+    for weight in weights:
+        means.refuse(policies.check_model(governed.policy, weight))
 
 
 def of_file(path: Path, sha256: str | None = None) -> ModelIdentity:
@@ -399,15 +399,15 @@ def check_sources(governed: Governance, sources: Sequence[Source], output: Outpu
         "watermark": output.marking.watermark == "off",
     }
     kept: set[str] = set()
-    for each in sources:
-        found = _marks(each, governed)
+    for source in sources:
+        found = _marks(source, governed)
         kept |= found
         gone = sorted(name for name in found if lost[name])
         if gone:
             governed.means().refuse(
                 Refusal(
                     rule="inputs.keep_provenance",
-                    message=f"{each.name} carries marks that the new picture would lose: {', '.join(gone)}",
+                    message=f"{source.name} carries marks that the new picture would lose: {', '.join(gone)}",
                     hint=_KEEPING[gone[0]],
                 )
             )
@@ -441,22 +441,22 @@ def check_places(governed: Governance, destinations: Iterable[Path | None]) -> N
     """Raise RequestError where a picture would take the place of the policy, of its log or of the log's lock."""
     log = governed.log
     own = [each for each in (governed.path, log, log and log.with_name(f"{log.name}.lock")) if each is not None]
-    for each in destinations:
-        if each is not None and os.path.realpath(each) in {os.path.realpath(one) for one in own}:
-            raise RequestError(f"{each} is the policy's own file, or its log; no picture goes there")
+    for destination in destinations:
+        if destination is not None and os.path.realpath(destination) in {os.path.realpath(one) for one in own}:
+            raise RequestError(f"{destination} is the policy's own file, or its log; no picture goes there")
 
 
 def parents(sources: Sequence[Source]) -> tuple[Parent, ...]:
     """Return the given pictures as a signature names them; of kinds that C2PA has no place for, none."""
     return tuple(
         signing.Parent(
-            data=each.data,
-            format=container.find(each.data).format,
-            title=os.path.basename(each.name) or each.name,  # noqa: PTH119 - a name, not always a path
-            relationship=each.relationship,
+            data=source.data,
+            format=container.find(source.data).format,
+            title=os.path.basename(source.name) or source.name,  # noqa: PTH119 - a name, not always a path
+            relationship=source.relationship,
         )
-        for each in sources
-        if each.relationship is not None and _is_known(each.data)
+        for source in sources
+        if source.relationship is not None and _is_known(source.data)
     )
 
 

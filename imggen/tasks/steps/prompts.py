@@ -38,7 +38,7 @@ def with_loras(request: GenerateRequest) -> GenerateRequest:
     tags = found["prompt"].tags if "prompt" in found else ()
     if not tags:
         return request
-    asked = (*(request.lora or ()), *(f"{_checked(each)}:{each.scale or 1}" for each in tags))
+    asked = (*(request.lora or ()), *(f"{_checked(tag)}:{tag.scale or 1}" for tag in tags))
     return replace(request, lora=asked, origin=request.origin | {"lora": request.origin.get("prompt", COMMAND_LINE)})
 
 
@@ -47,7 +47,7 @@ def _checked(tag: Tag) -> str:
     named = "/" in name or aliases.real(name) != name
     if not named and not paths.at_home(name).exists() and adapter_files.of_the_user(name) is None:
         folder = adapter_files.lora_folder()
-        known = sorted(each.stem for each in folder.glob("*.safetensors")) if folder.is_dir() else []
+        known = sorted(path.stem for path in folder.glob("*.safetensors")) if folder.is_dir() else []
         guess = nearest(name, known)
         raise ModelError(
             f"<lora:{name}>: there is no {name}.safetensors in {folder}, no such file and no such alias",
@@ -103,7 +103,7 @@ def _missing(folder: Path, request: GenerateRequest, name: str) -> RequestError:
             f"{option}__{name}__ is a line of {name}{_SUFFIX}, and there is no folder {folder}",
             hint=f"--wildcards FOLDER, or {AS_IT_STANDS} for words as they stand",
         )
-    known = [each.relative_to(folder).with_suffix("").as_posix() for each in sorted(folder.rglob(f"*{_SUFFIX}"))]
+    known = [path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.rglob(f"*{_SUFFIX}"))]
     guess = nearest(name, known)
     return RequestError(
         f"__{name}__: there is no {folder / (name + _SUFFIX)}",

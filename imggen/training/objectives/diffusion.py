@@ -139,7 +139,7 @@ def build_unet(plan: UnetPlan, run: TrainPlan) -> UNet2DConditionModel:
         down_block_types=tuple(down),
         up_block_types=tuple(up),
         cross_attention_dim=run.text_encoder.width,
-        attention_head_dim=tuple(each // plan.head_width for each in plan.channels),
+        attention_head_dim=tuple(channel // plan.head_width for channel in plan.channels),
         resnet_time_scale_shift="scale_shift",
         addition_embed_type="text",
         addition_embed_type_num_heads=run.text_encoder.heads,
