@@ -17,9 +17,9 @@ _NO_SUBSAMPLING, _QUARTER_SUBSAMPLING = 0, 2
 class Degradation:
     """How a picture is made small.
 
-    `kernel` is one of `plan.training.recipe.KERNELS`. `blur` is the standard deviation of a Gaussian before shrinking, in pixels of the
-    result, 0 = none. `quality` is that of the JPEG that the result went through, None = none; `subsampled` says whether
-    its colours were stored at half the resolution.
+    `kernel` is one of `plan.training.recipe.KERNELS`. `blur` is the standard deviation of a Gaussian before shrinking,
+    in pixels of the result, 0 = none. `quality` is that of the JPEG that the result went through, None = none;
+    `subsampled` says whether its colours were stored at half the resolution.
     """
 
     kernel: str

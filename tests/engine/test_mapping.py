@@ -20,12 +20,12 @@ from dataclasses import replace
 from types import SimpleNamespace as Any
 from pathlib import Path
 from safetensors import safe_open
-from imggen.engine import environment
+from imggen.host import environment
 environment.prepare(offline=True)
 import torch
 import diffusers
-from imggen.engine import loader
-from imggen.plan.request import ModelFacts, SingleFile
+from imggen.engine.pipeline import loader
+from imggen.plan.schema.request import ModelFacts, SingleFile
 
 folder = Path(sys.argv[1])
 file = folder / "unet" / "diffusion_pytorch_model.safetensors"

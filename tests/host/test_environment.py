@@ -95,11 +95,12 @@ def test_loading_and_drawing_print_nothing(tiny_models):
     """In a process of its own, since imports make their noise only once."""
     code = """
 import sys
-from imggen.engine import environment
+from imggen.host import environment
 environment.prepare(offline=True)
 from dataclasses import replace
 from tests.engine.conftest import make_plan
-from imggen.engine import loader, sampler
+from imggen.engine.pipeline import loader
+from imggen.engine.sampling import sampler
 plan = make_plan.__wrapped__()(__import__("pathlib").Path(sys.argv[1]), dtype="bfloat16")
 print(len(list(sampler.sample(loader.load(plan), plan))))
 """

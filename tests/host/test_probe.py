@@ -185,7 +185,7 @@ def test_metal_has_bfloat16_where_the_system_and_the_chip_do(macos, works, expec
 
 def test_probing_a_machine_without_a_sign_of_a_gpu_imports_no_torch(tmp_path):
     code = (
-        "import sys, pathlib; from imggen.engine import probe; probe.machine(root=pathlib.Path(sys.argv[1]));"
+        "import sys, pathlib; from imggen.host import probe; probe.machine(root=pathlib.Path(sys.argv[1]));"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)

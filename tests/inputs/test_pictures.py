@@ -520,7 +520,7 @@ def test_a_picture_that_memory_does_not_hold_is_not_called_damaged():
     # In a process of its own: the limit cannot be taken back. The picture alone would take 645 MiB.
     script = (
         "import resource, sys\n"
-        "from imggen.data import pictures\n"
+        "from imggen.inputs import pictures\n"
         "from imggen.errors import MachineError\n"
         f"resource.setrlimit(resource.RLIMIT_AS, ({1 << 29}, {1 << 29}))\n"
         "try:\n    pictures.decode(sys.stdin.buffer.read(), name='a.png')\n"

@@ -292,7 +292,7 @@ def test_cached_models_are_listed_with_their_size(cached):
 
 def test_reading_facts_imports_nothing_heavy(tiny_models):
     code = (
-        "import sys; from imggen.engine import store; store.find(sys.argv[1]);"
+        "import sys; from imggen.store import lookup; lookup.find(sys.argv[1]);"
         "print(sorted({'torch', 'diffusers', 'transformers', 'numpy', 'PIL', 'huggingface_hub'} & set(sys.modules)))"
     )
     done = subprocess.run(

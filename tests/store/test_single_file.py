@@ -454,7 +454,7 @@ def test_a_pickle_that_would_run_code_is_refused_even_so(tmp_path, capsys):
 
 def test_the_facts_of_a_single_file_import_nothing_heavy(sd_file, tiny_models):
     code = (
-        "import sys; from imggen.engine import store; store.find(sys.argv[1], base=sys.argv[2]);"
+        "import sys; from imggen.store import lookup; lookup.find(sys.argv[1], base=sys.argv[2]);"
         "print(sorted({'torch', 'diffusers', 'transformers', 'numpy', 'PIL', 'huggingface_hub'} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -339,7 +339,7 @@ def test_a_prompt_that_is_cut_is_noted_before_the_picture_is_there(ask, tiny_mod
 def test_planning_imports_nothing_heavy(tiny_models):
     code = """
 import sys
-from imggen.plan.request import GenerateRequest
+from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate
 plan = generate.plan(GenerateRequest(prompt="a", model=sys.argv[1], seed="1", output="x.png"))
 print(plan.seeds, sorted({"torch", "diffusers", "transformers"} & set(sys.modules)))

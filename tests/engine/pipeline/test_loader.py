@@ -274,10 +274,10 @@ def test_a_missing_package_is_the_machines_fault_and_says_what_to_install(tiny_m
 
 MEASURE = """
 import sys, threading, time
-from imggen.engine import environment
+from imggen.host import environment
 environment.prepare(offline=True)
 from tests.engine.conftest import make_plan
-from imggen.engine import loader
+from imggen.engine.pipeline import loader
 
 def anonymous():
     line = next(each for each in open("/proc/self/status") if each.startswith("RssAnon"))

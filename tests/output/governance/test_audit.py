@@ -216,7 +216,7 @@ def test_a_log_that_may_not_be_written_is_refused(log):
 def test_a_full_disk_leaves_the_log_as_it_was(tmp_path, log):
     before = log.read_bytes()
     code = (
-        "import resource, signal, sys; from pathlib import Path; from imggen.output import audit\n"
+        "import resource, signal, sys; from pathlib import Path; from imggen.output.governance import audit\n"
         "from imggen.errors import ImggenError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 100}, resource.RLIM_INFINITY))\n"
@@ -313,7 +313,7 @@ def test_a_changed_last_line_stops_the_log(log):
 SLOW = """
 import os, sys, time
 from pathlib import Path
-from imggen.output import audit
+from imggen.output.governance import audit
 real = os.write
 def write(descriptor, data):
     for first in range(0, len(data), 9):
@@ -354,7 +354,7 @@ def test_killed_in_the_middle_many_times_it_goes_on_and_the_check_tells_the_trut
 MANY = """
 import sys
 from pathlib import Path
-from imggen.output import audit
+from imggen.output.governance import audit
 for number in range(int(sys.argv[2])):
     audit.append(Path(sys.argv[1]), audit.Entry(decision="allow", action="many", user=f"{sys.argv[3]}.{number}"))
 """

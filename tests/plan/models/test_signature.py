@@ -114,7 +114,7 @@ def test_parents_are_mixed_where_the_pipeline_lets_noise_and_words_in(family):
 
 def test_looking_imports_neither_diffusers_nor_torch():
     code = (
-        "import sys; from imggen.plan import signature; signature.parameters('StableDiffusionPipeline');"
+        "import sys; from imggen.plan.models import signature; signature.parameters('StableDiffusionPipeline');"
         "print([name for name in ('torch', 'diffusers', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

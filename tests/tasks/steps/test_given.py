@@ -269,7 +269,7 @@ def test_a_folder_is_refused_with_a_glob(folder):
 
 def test_torch_is_not_imported(apple):
     code = (
-        "import sys; from imggen.tasks import given; given.read(sys.argv[1], 'image')\n"
+        "import sys; from imggen.tasks.steps import given; given.read(sys.argv[1], 'image')\n"
         "print(*sorted({'torch', 'diffusers', 'transformers'} & sys.modules.keys()))"
     )
     root = Path(__file__).parents[3]
