@@ -9,7 +9,7 @@ from imggen.cli import console, options
 from imggen.errors import CheckError
 
 if TYPE_CHECKING:
-    from imggen.output.governance.audit import Checked
+    from imggen.output.governance.audit import ChainCheck
 
 audit = typer.Typer(help="The log of what was made and refused.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -36,7 +36,7 @@ def check(log: Log, head: Head = None, as_json: options.Json = False) -> None:
         console.result(_told(checked))
 
 
-def _facts(log: Path, checked: "Checked", problem: str | None) -> dict[str, object]:
+def _facts(log: Path, checked: "ChainCheck", problem: str | None) -> dict[str, object]:
     return {
         "path": str(log),
         "holds": problem is None,
@@ -49,14 +49,14 @@ def _facts(log: Path, checked: "Checked", problem: str | None) -> dict[str, obje
     }
 
 
-def _before(checked: "Checked") -> str | None:
+def _before(checked: "ChainCheck") -> str | None:
     if not checked.lines:
         return None
     lines = "1 sound line comes" if checked.lines == 1 else f"{checked.lines:,} sound lines come"
     return f"{lines} before; the hash of the last is {checked.head_sha256}"
 
 
-def _told(checked: "Checked") -> str:
+def _told(checked: "ChainCheck") -> str:
     if not checked.lines:
         return "0 lines, the chain holds"
     lines = "1 line" if checked.lines == 1 else f"{checked.lines:,} lines"

@@ -57,7 +57,7 @@ def pull(
     """Fetch a model from the hub, or one file of it; what an earlier try left is gone on with."""
     from imggen.tasks import library as task
 
-    asked = task.Asked(
+    asked = task.PullRequest(
         reference=reference, dtype=dtype, allow_pickle=bool(allow_pickle), repair=repair, offline=bool(offline)
     )
     with console.progress(quiet=quiet) as bar:

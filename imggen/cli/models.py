@@ -125,10 +125,10 @@ def show_model(
 ) -> None:
     """Show what a model is, what it can take and which words it was taught."""
     console.require_output()
-    from imggen.store.weights import Terms
+    from imggen.store.weights import AccessRules
     from imggen.tasks import models as task
 
-    facts = task.show(reference, base=base, terms=Terms(offline=bool(offline)))
+    facts = task.show(reference, base=base, terms=AccessRules(offline=bool(offline)))
     if as_json:
         console.result_json(facts)
         return

@@ -8,7 +8,7 @@ import typer
 from imggen.cli import console, options
 
 if TYPE_CHECKING:
-    from imggen.training.progress import Encoded, Step
+    from imggen.training.progress import Encoded, TrainingStep
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="What is trained, on what, for how long.")]
 Run = Annotated[
@@ -41,11 +41,11 @@ def _show(model: Path, *, as_json: bool) -> None:
         console.result(str(model))
 
 
-def _step(fact: "Step | Encoded") -> tuple[str, int, int, str]:
+def _step(fact: "TrainingStep | Encoded") -> tuple[str, int, int, str]:
     """Return title, pictures done, pictures in all and what to say beside them."""
-    from imggen.training.progress import Step
+    from imggen.training.progress import TrainingStep
 
     beside = f"{fact.pictures:,} of {fact.of:,} pictures"
-    if isinstance(fact, Step):
+    if isinstance(fact, TrainingStep):
         return fact.stage, fact.pictures, fact.of, f"{beside}, loss {fact.loss:.4f}"
     return "encoding", fact.pictures, fact.of, beside

@@ -20,7 +20,7 @@ _MANY = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class WriteTarget:
     """Where a file goes, and whether one is there that it may replace."""
 
     path: Path
@@ -54,7 +54,7 @@ def read(path: Path) -> bytes:
 
 def settle(
     path: Path, if_exists: IfExists, *, is_own: Callable[[Path], bool], taken: Collection[Path] = ()
-) -> Place | None:
+) -> WriteTarget | None:
     """Return where a file named `path` goes under the policy, None where it is to be skipped; creates nothing.
 
     A symbolic link stands for what it points to. `auto` replaces a file of which `is_own` is true, and no other;
@@ -65,7 +65,7 @@ def settle(
     present = _is_present(path)
     if not present and path not in taken:
         _check_folder(path)
-        return Place(path=path, replaces=False)
+        return WriteTarget(path=path, replaces=False)
     if if_exists == "number":
         return _numbered(path, taken)
     if path in taken:
@@ -79,10 +79,12 @@ def settle(
             f"{path} exists and is not as imggen made it, so it stays as it is", hint="--if-exists overwrite"
         )
     _check_folder(path)
-    return Place(path=path, replaces=True)
+    return WriteTarget(path=path, replaces=True)
 
 
-def write(place: Place, data: bytes, *, like: Path | None = None, settled: Callable[[], None] | None = None) -> None:
+def write(
+    place: WriteTarget, data: bytes, *, like: Path | None = None, settled: Callable[[], None] | None = None
+) -> None:
     """Put the bytes at the place, whole or not at all; parents are created, and permissions are taken from `like`.
 
     `settled` is called once the file has its name; where it raises, whatever was there before is put back.
@@ -117,7 +119,7 @@ def _fill(temporary: Path, data: bytes, like: Path | None) -> None:
         shutil.copymode(like, temporary)
 
 
-def _publish_and_settle(temporary: Path, place: Place, settled: Callable[[], None]) -> None:
+def _publish_and_settle(temporary: Path, place: WriteTarget, settled: Callable[[], None]) -> None:
     """Publish, then settle; put back what was at the place where that fails, even by an interruption."""
     kept = place.path.parent / f".imggen-{secrets.token_hex(8)}.tmp"
     try:
@@ -144,7 +146,7 @@ def _hold(path: Path, kept: Path) -> None:
         shutil.copy2(path, kept)
 
 
-def _publish(temporary: Path, place: Place) -> None:
+def _publish(temporary: Path, place: WriteTarget) -> None:
     if place.replaces:
         temporary.replace(place.path)
         return
@@ -182,11 +184,11 @@ def _check_folder(path: Path) -> None:
         raise RequestError(f"cannot write {path}: the folder {folder} is not writable")
 
 
-def _numbered(path: Path, taken: Collection[Path]) -> Place:
+def _numbered(path: Path, taken: Collection[Path]) -> WriteTarget:
     candidates = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
     found = next(candidate for candidate in candidates if candidate not in taken and not os.path.lexists(candidate))
     _check_folder(found)
-    return Place(path=found, replaces=False)
+    return WriteTarget(path=found, replaces=False)
 
 
 def _translated(path: Path, error: OSError) -> ImggenError:

@@ -18,14 +18,14 @@ from PIL import Image
 
 from imggen.errors import PictureError, RequestError
 from imggen.output import files
-from imggen.output.files import Place
+from imggen.output.files import WriteTarget
 from imggen.output.formats import container, encoder
 from imggen.output.formats.carriers import Picture
 from imggen.output.governance import checker, means
-from imggen.output.governance.means import Means
+from imggen.output.governance.means import WriteContext
 from imggen.output.metadata import metadata, upscaled
 from imggen.output.metadata.metadata import Marked
-from imggen.output.metadata.upscaled import Enlargement
+from imggen.output.metadata.upscaled import Upscaled
 from imggen.output.provenance import claims, signing
 from imggen.output.provenance.keys import Identity
 from imggen.output.provenance.signing import Statement
@@ -118,7 +118,7 @@ def encode(
     told: Told,
     output: OutputPlan,
     *,
-    by: Means = means.NONE,
+    by: WriteContext = means.NONE,
     title: str = _UNNAMED,
 ) -> Finished:
     """Return the picture's file: marked as the plan says, with its metadata, and signed; nothing is written or logged.
@@ -151,7 +151,7 @@ def encode(
     return finished
 
 
-def _marked(image: Image.Image, told: Told, output: OutputPlan, by: Means) -> MarkedPixels:
+def _marked(image: Image.Image, told: Told, output: OutputPlan, by: WriteContext) -> MarkedPixels:
     try:
         return marking.apply(image, told, by.wish(output))
     except (PictureError, RequestError) as error:
@@ -168,7 +168,7 @@ def _told(data: bytes, pixels: MarkedPixels, output: OutputPlan, created: dateti
     if output.metadata == "none":
         return Marked(data=data, marks=())
     picture = container.read(data)
-    if isinstance(pixels.told, Enlargement):
+    if isinstance(pixels.told, Upscaled):
         return _enlarged(data, picture, pixels, output.metadata, created)
     said = metadata.compose(
         pixels.told,
@@ -182,7 +182,7 @@ def _told(data: bytes, pixels: MarkedPixels, output: OutputPlan, created: dateti
 
 def _enlarged(data: bytes, picture: Picture, pixels: MarkedPixels, level: Level, created: datetime) -> Marked:
     told, particulars = pixels.told, pixels.particulars
-    if not isinstance(told, Enlargement):
+    if not isinstance(told, Upscaled):
         raise TypeError("only what was enlarged comes here")
     said = upscaled.compose(told, level=level, created=created, picture=picture, particulars=particulars)
     try:
@@ -220,7 +220,7 @@ def write(
     output: OutputPlan,
     path: Path,
     *,
-    by: Means = means.NONE,
+    by: WriteContext = means.NONE,
 ) -> Written:
     """Put the picture into a file, whole or not at all, under the plan's policy for names that are taken.
 
@@ -246,7 +246,7 @@ def emit(
     told: Told,
     output: OutputPlan,
     *,
-    by: Means = means.NONE,
+    by: WriteContext = means.NONE,
 ) -> Finished:
     """Return the picture's file as `encode` does, for standard output, with its line in the audit log."""
     finished = encode(image, told, output, by=by)
@@ -254,7 +254,7 @@ def emit(
     return finished
 
 
-def _written(place: Place, finished: Finished) -> Written:
+def _written(place: WriteTarget, finished: Finished) -> Written:
     return Written(
         path=place.path,
         sha256=finished.sha256,
@@ -266,7 +266,7 @@ def _written(place: Place, finished: Finished) -> Written:
     )
 
 
-def _log(by: Means, finished: Finished, place: Place | None) -> None:
+def _log(by: WriteContext, finished: Finished, place: WriteTarget | None) -> None:
     """Add the picture's line to the log."""
     told = means.Told(
         path=str(place.path) if place else "-",

@@ -11,12 +11,12 @@ from imggen.errors import ModelError
 from imggen.host.environment import is_offline
 from imggen.plan.adapters import adaptation, embedding
 from imggen.plan.models import config_limits
-from imggen.plan.schema.adapter import AdapterFacts, Asked, Kind
+from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest, Kind
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import ModelFacts
 from imggen.store import json_files, paths, weights
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 
 CONFIG: Final = "config.json"
 PROCESSOR: Final = "preprocessor_config.json"
@@ -42,7 +42,7 @@ _CALLED: Final[dict[Kind, str]] = {
 }
 _SHOWN: Final = 4
 
-DEFAULT_TERMS: Final = Terms()
+DEFAULT_TERMS: Final = AccessRules()
 Report = Callable[[Progress], None]
 
 
@@ -55,7 +55,7 @@ class _Found:
     revision: str | None = None
 
 
-def find(asked: Asked, *, terms: Terms = DEFAULT_TERMS, on_event: Report = ignore) -> AdapterFacts:
+def find(asked: AdapterRequest, *, terms: AccessRules = DEFAULT_TERMS, on_event: Report = ignore) -> AdapterFacts:
     """Return the facts of the adapter that is asked for: a file, a folder, or `org/name[@revision][/file]` of the hub.
 
     What is cached is used as it is; what is not is fetched where `terms` allow it. One that is missing, damaged, or a
@@ -97,7 +97,7 @@ def _vocabulary(folder: Path) -> Iterable[str]:
     return {*plain, *(inner if isinstance(inner, dict) else ())}
 
 
-def _locate(asked: Asked, terms: Terms, on_event: Report) -> _Found:
+def _locate(asked: AdapterRequest, terms: AccessRules, on_event: Report) -> _Found:
     path = paths.at_home(asked.reference)
     if paths.is_there(path):
         return _Found(place=path, reference=asked.reference)
@@ -125,7 +125,9 @@ def of_the_user(name: str) -> Path | None:
     return file if ".." not in file.parts and lora_folder() in file.parents and paths.is_there(file) else None
 
 
-def _from_hub(asked: Asked, parts: tuple[str, str | None, str | None], terms: Terms, on_event: Report) -> _Found:
+def _from_hub(
+    asked: AdapterRequest, parts: tuple[str, str | None, str | None], terms: AccessRules, on_event: Report
+) -> _Found:
     # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
     from imggen.store import hub
 
@@ -154,7 +156,7 @@ def _inside(folder: Path, file: str | None) -> Path:
     return folder / file if file else folder
 
 
-def _is_whole(asked: Asked, folder: Path, file: str | None, terms: Terms) -> bool:
+def _is_whole(asked: AdapterRequest, folder: Path, file: str | None, terms: AccessRules) -> bool:
     if file:
         return (folder / file).is_file()
     try:
@@ -164,7 +166,7 @@ def _is_whole(asked: Asked, folder: Path, file: str | None, terms: Terms) -> boo
     return True
 
 
-def _wanted(asked: Asked, names: Iterable[str], file: str | None, terms: Terms) -> list[str]:
+def _wanted(asked: AdapterRequest, names: Iterable[str], file: str | None, terms: AccessRules) -> list[str]:
     """Return which of a repository's files the adapter is made of."""
     listed = sorted(names)
     if file:
@@ -187,7 +189,7 @@ def _wanted(asked: Asked, names: Iterable[str], file: str | None, terms: Terms) 
     return [each.as_posix() for each in (*texts, *hub.weights_of(inside, terms))]
 
 
-def _model_root(asked: Asked, names: Iterable[str]) -> PurePosixPath:
+def _model_root(asked: AdapterRequest, names: Iterable[str]) -> PurePosixPath:
     """Return the folder of the model: the root, or the part of a whole pipeline that has the kind's name."""
     for folder in (PurePosixPath(), PurePosixPath(asked.kind)):
         if (folder / CONFIG).as_posix() in names:
@@ -202,7 +204,7 @@ def _library(kind: Kind) -> str:
     return "transformers" if kind == "depth" else "diffusers"
 
 
-def _choice(asked: Asked, place: Path, terms: Terms) -> weights.Choice:
+def _choice(asked: AdapterRequest, place: Path, terms: AccessRules) -> weights.WeightFiles:
     if place.is_file():
         return _file(asked, place)
     if not place.is_dir():
@@ -218,18 +220,18 @@ def _choice(asked: Asked, place: Path, terms: Terms) -> weights.Choice:
     return _file(asked, place / _single(asked, names))
 
 
-def _file(asked: Asked, path: Path) -> weights.Choice:
+def _file(asked: AdapterRequest, path: Path) -> weights.WeightFiles:
     if path.suffix in weights.PICKLE_SUFFIXES:
-        return weights.Choice(files=(path,), pickle=True)
+        return weights.WeightFiles(files=(path,), pickle=True)
     if path.suffix != ".safetensors":
         raise ModelError(
             f"{asked.option} {asked.reference}: {path.name} is not a safetensors file",
             hint=f"{asked.option} {path.stem}.safetensors",
         )
-    return weights.Choice(files=(path,))
+    return weights.WeightFiles(files=(path,))
 
 
-def _single(asked: Asked, names: Iterable[str]) -> str:
+def _single(asked: AdapterRequest, names: Iterable[str]) -> str:
     """Return the one file among `names` that is the adapter."""
     listed = list(names)
     usual = [each for each in _USUAL.get(asked.kind, ()) if each in listed]
@@ -249,7 +251,7 @@ def _single(asked: Asked, names: Iterable[str]) -> str:
     return found[0]
 
 
-def _allowed(asked: Asked, name: str, terms: Terms) -> str:
+def _allowed(asked: AdapterRequest, name: str, terms: AccessRules) -> str:
     """Return the name of a file that `terms` permit to read."""
     if PurePosixPath(name).suffix in weights.PICKLE_SUFFIXES and not terms.allow_pickle:
         raise ModelError(
@@ -274,7 +276,7 @@ def _sha256(files: tuple[Path, ...], *, cached: bool) -> str:
     return weights.sha256(files[0].parent, files, cached=cached)
 
 
-def _bytes(choice: weights.Choice, headers: list[weights.Header]) -> int:
+def _bytes(choice: weights.WeightFiles, headers: list[weights.Header]) -> int:
     if choice.pickle:
         return sum(file.stat().st_size for file in choice.files)
     return sum(header.tensor_bytes for header in headers)
@@ -285,7 +287,7 @@ def _dtype(headers: list[weights.Header]) -> Dtype | None:
     return next((each for each in get_args(Dtype) if biggest and each == biggest.dtype), None)
 
 
-def _config_of(asked: Asked, file: Path) -> dict[str, object]:
+def _config_of(asked: AdapterRequest, file: Path) -> dict[str, object]:
     """Return what a JSON file beside the weights says of them, nothing where none is about them."""
     if asked.kind == "controlnet" or (asked.kind in _MODELS and file.name.startswith(weights.STEMS)):
         return _described(file.parent / CONFIG, MAX_CONFIG_BYTES)

@@ -6,11 +6,11 @@ from typing import Final
 
 from imggen.errors import ModelError
 from imggen.plan.adapters import depths
-from imggen.plan.schema.adapter import AdapterFacts, Asked
+from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.store import adapter_files, json_files, remote_code
 from imggen.store.adapter_files import CONFIG, PROCESSOR
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 
 # Names that one way of reading pictures has had in its files; the last is from before there were others.
 _PROCESSORS: Final = ("DPTImageProcessor", "DPTImageProcessorFast", "DPTImageProcessorPil", "DPTFeatureExtractor")
@@ -18,7 +18,7 @@ _PROCESSORS: Final = ("DPTImageProcessor", "DPTImageProcessorFast", "DPTImagePro
 Report = Callable[[Progress], None]
 
 
-def find(asked: Asked, *, terms: Terms, on_event: Report = ignore) -> AdapterFacts:
+def find(asked: AdapterRequest, *, terms: AccessRules, on_event: Report = ignore) -> AdapterFacts:
     """Return the facts of the weights that are asked for, found or fetched as an adapter's are.
 
     Raise ModelError for what is missing, damaged, a pickle where `terms` do not permit it, or no network that measures

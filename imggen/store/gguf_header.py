@@ -43,12 +43,12 @@ def read(path: Path) -> Header:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            return _Reader(path, file, size).header()
+            return _HeaderReader(path, file, size).header()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
 
 
-class _Reader:
+class _HeaderReader:
     """One reading of a header, which keeps within the file's bytes whatever the file says of itself."""
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:

@@ -29,7 +29,7 @@ from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.progress import Progress
 from imggen.store import download, weights
 from imggen.store.download import Count, Offer, RemoteFile
-from imggen.store.weights import HALF_VARIANTS, PICKLE_SUFFIXES, STEMS, Terms
+from imggen.store.weights import HALF_VARIANTS, PICKLE_SUFFIXES, STEMS, AccessRules
 
 Report = Callable[[Progress], None]
 
@@ -220,7 +220,7 @@ Look = Callable[[Path], None]
 """What looks at a snapshot of which only the descriptions are there; raises where its weights are not wanted."""
 
 
-def pipeline_files(repository: str, terms: Terms) -> Chooser:
+def pipeline_files(repository: str, terms: AccessRules) -> Chooser:
     """Return what chooses the files that a diffusers pipeline needs.
 
     Weights come as safetensors, in the `fp16` variant where half precision is wanted and there is one; code,
@@ -235,7 +235,7 @@ def pipeline_files(repository: str, terms: Terms) -> Chooser:
     return choose
 
 
-def one_file(reference: str, file: str, terms: Terms) -> Chooser:
+def one_file(reference: str, file: str, terms: AccessRules) -> Chooser:
     """Return what chooses one file, and the card beside it that states its licence."""
 
     def choose(names: list[str]) -> list[str]:
@@ -448,7 +448,7 @@ def _sketch(offer: Offer, file: RemoteFile, snapshot: Path) -> None:
         blob.replace(path)
 
 
-def _refuse(repository: str, names: list[str], files: list[str], terms: Terms) -> None:
+def _refuse(repository: str, names: list[str], files: list[str], terms: AccessRules) -> None:
     if "model_index.json" not in files:
         single = [name for name in names if name.endswith((".safetensors", ".gguf"))]
         raise ModelError(
@@ -470,7 +470,7 @@ def _of_files(repository: str, files: list[str]) -> str:
     return f"--lora {repository}/{loras[0]} beside a model; or {pull}" if loras else pull
 
 
-def wanted(names: Iterable[str], terms: Terms) -> list[str]:
+def wanted(names: Iterable[str], terms: AccessRules) -> list[str]:
     """Return which of a repository's files a pipeline needs: texts, and one set of weights per component folder."""
     paths = [PurePosixPath(each) for each in names]
     texts = [path for path in paths if len(path.parts) <= 2 and path.suffix in TEXT_SUFFIXES]
@@ -479,11 +479,11 @@ def wanted(names: Iterable[str], terms: Terms) -> list[str]:
     return sorted(each.as_posix() for each in (*texts, *weights))
 
 
-def _weights(paths: list[PurePosixPath], folder: str, terms: Terms) -> list[PurePosixPath]:
+def _weights(paths: list[PurePosixPath], folder: str, terms: AccessRules) -> list[PurePosixPath]:
     return weights_of([path for path in paths if path.parts[0] == folder and len(path.parts) == 2], terms)
 
 
-def weights_of(inside: list[PurePosixPath], terms: Terms) -> list[PurePosixPath]:
+def weights_of(inside: list[PurePosixPath], terms: AccessRules) -> list[PurePosixPath]:
     """Return the weights among the files of one component's folder: one set of them."""
     by_variant: dict[str, list[PurePosixPath]] = {}
     for each in inside:

@@ -21,7 +21,7 @@ _GIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
+class CheckedFile:
     """A file of a model and how it is.
 
     `same` means that its hash is the recorded one, `sound` that nothing is recorded and it makes sense as it is.
@@ -32,7 +32,7 @@ class Checked:
     reason: str = ""
 
 
-def check(folder: Path, *, on_event: Callable[[Progress], None]) -> Iterator[Checked]:
+def check(folder: Path, *, on_event: Callable[[Progress], None]) -> Iterator[CheckedFile]:
     """Look at every file of the model in `folder` and yield how it is; then what the model lacks."""
     files = [each for each in sorted(folder.rglob("*")) if not each.is_dir() and not _is_aside(each, folder)]
     recorded = _recorded(folder)
@@ -50,8 +50,8 @@ def check(folder: Path, *, on_event: Callable[[Progress], None]) -> Iterator[Che
         yield _checked(path, name, recorded.get(name) or _of_blob(path), tell)
         done += _size(path)
     for name in sorted(recorded.keys() - {each.relative_to(folder).as_posix() for each in files}):
-        yield Checked(file=name, status="missing", reason=f"{SUMS} names it")
-    yield from (Checked(file=name, status="missing", reason=reason) for name, reason in lookup.faults(folder))
+        yield CheckedFile(file=name, status="missing", reason=f"{SUMS} names it")
+    yield from (CheckedFile(file=name, status="missing", reason=reason) for name, reason in lookup.faults(folder))
 
 
 def _is_aside(path: Path, folder: Path) -> bool:
@@ -66,24 +66,24 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _checked(path: Path, name: str, expected: str | None, tell: Callable[[int], None]) -> Checked:
+def _checked(path: Path, name: str, expected: str | None, tell: Callable[[int], None]) -> CheckedFile:
     try:
         if path.is_symlink() and not path.exists():
-            return Checked(file=name, status="missing", reason="it points at a file that is gone")
+            return CheckedFile(file=name, status="missing", reason="it points at a file that is gone")
         if expected is not None:
             found = _hash(path, expected, tell)
             reason = f"its hash is {found}, and {expected} is recorded"
-            return Checked(file=name, status="same") if found == expected else _damaged(name, reason)
+            return CheckedFile(file=name, status="same") if found == expected else _damaged(name, reason)
         _make_sense(path)
     except ModelError as error:
         return _damaged(name, error.message)
     except OSError as error:
         return _damaged(name, f"it cannot be read: {error.strerror}")
-    return Checked(file=name, status="sound")
+    return CheckedFile(file=name, status="sound")
 
 
-def _damaged(name: str, reason: str) -> Checked:
-    return Checked(file=name, status="damaged", reason=reason)
+def _damaged(name: str, reason: str) -> CheckedFile:
+    return CheckedFile(file=name, status="damaged", reason=reason)
 
 
 def _of_blob(path: Path) -> str | None:

@@ -9,13 +9,13 @@ from typing import Final
 from imggen.errors import ModelError, RequestError
 from imggen.host.environment import is_offline
 from imggen.plan.adapters import adaptation, ip_adapter_layouts, ip_adapters
-from imggen.plan.adapters.ip_adapter_layouts import Config, Layout, Need, Shapes
+from imggen.plan.adapters.ip_adapter_layouts import Config, EncoderNeed, Layout, Shapes
 from imggen.plan.models import config_limits
-from imggen.plan.schema.adapter import AdapterFacts, Asked, ImageEncoder
+from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest, ImageEncoder
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.store import json_files, paths, remote_code, weights
 from imggen.store.adapter_files import CONFIG, PROCESSOR
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 
 FOLDERS: Final = (".", "models", "sdxl_models")
 """Where h94/IP-Adapter, whose layout others follow, keeps adapters below its root."""
@@ -29,7 +29,7 @@ Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Worn:
+class AdapterTarget:
     """What an adapter has to fit: the layout of those for the model, and the config of its denoiser."""
 
     layout: Layout
@@ -45,11 +45,11 @@ class _Fitting:
 
     file: Path
     shapes: Shapes
-    need: Need
+    need: EncoderNeed
     encoder: Path | None
 
 
-def find(asked: Asked, worn: Worn, *, terms: Terms, on_event: Report = ignore) -> AdapterFacts:
+def find(asked: AdapterRequest, worn: AdapterTarget, *, terms: AccessRules, on_event: Report = ignore) -> AdapterFacts:
     """Return the facts of the IP-Adapter that is asked for: its own file first, then those of its image encoder.
 
     It is a file with a folder `image_encoder` beside it or one level up, a folder as h94/IP-Adapter lays it out, in
@@ -80,11 +80,11 @@ def find(asked: Asked, worn: Worn, *, terms: Terms, on_event: Report = ignore) -
 
 
 def _facts(  # noqa: PLR0913 - what was found, and where
-    asked: Asked,
+    asked: AdapterRequest,
     chosen: _Fitting,
     encoder: tuple[Path, ImageEncoder | None],
-    worn: Worn,
-    terms: Terms,
+    worn: AdapterTarget,
+    terms: AccessRules,
     *,
     reference: str,
     revision: str | None,
@@ -115,7 +115,7 @@ def _half_bytes(file: Path, layout: Layout) -> int:
     return sum(header.sizes[each] // weights.DTYPE_BYTES[header.dtypes[each]] * 2 for each in read)
 
 
-def _choose(asked: Asked, place: Path, worn: Worn, terms: Terms) -> _Fitting:
+def _choose(asked: AdapterRequest, place: Path, worn: AdapterTarget, terms: AccessRules) -> _Fitting:
     fitting, faults = [], []
     for file in _files(asked, place, terms):
         try:
@@ -134,7 +134,7 @@ def _choose(asked: Asked, place: Path, worn: Worn, terms: Terms) -> _Fitting:
     raise ModelError(f"none of the {len(faults)} adapters in {place} fits: {listed}")
 
 
-def _files(asked: Asked, place: Path, terms: Terms) -> list[Path]:
+def _files(asked: AdapterRequest, place: Path, terms: AccessRules) -> list[Path]:
     if place.is_dir():
         folders = [each for each in (place / name for name in FOLDERS) if each.is_dir()]
         inside = [file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
@@ -154,13 +154,13 @@ def _files(asked: Asked, place: Path, terms: Terms) -> list[Path]:
     return found
 
 
-def _refuse_pickles(files: Iterable[Path], terms: Terms) -> None:
+def _refuse_pickles(files: Iterable[Path], terms: AccessRules) -> None:
     pickles = [file for file in files if file.suffix != ".safetensors"]
     if pickles and not terms.allow_pickle:
         raise ModelError(f"{pickles[0]} is a pickle, which can run code when it is read", hint="--allow-pickle")
 
 
-def _examined(asked: Asked, file: Path, worn: Worn) -> _Fitting:
+def _examined(asked: AdapterRequest, file: Path, worn: AdapterTarget) -> _Fitting:
     shapes = _shapes(file)
     need = ip_adapter_layouts.examine(str(file), shapes, worn.layout, worn.config)
     return _Fitting(file=file, shapes=shapes, need=need, encoder=_beside(asked, file, need, worn.layout))
@@ -175,7 +175,7 @@ def _shapes(file: Path) -> Shapes:
     return {name: tuple(each.shape) for name, each in ip_adapter.tensors(file).items()}
 
 
-def _beside(asked: Asked, file: Path, need: Need, layout: Layout) -> Path | None:
+def _beside(asked: AdapterRequest, file: Path, need: EncoderNeed, layout: Layout) -> Path | None:
     """Return the folder of the encoder beside `file`, None where it is to be found elsewhere."""
     if asked.encoder is not None:
         return None
@@ -200,12 +200,12 @@ def _another(layout: Layout) -> str:
     return f"{ip_adapters.ENCODER} {layout.encoder or 'FOLDER, of the encoder that the adapter was trained with'}"
 
 
-def _unfit(file: Path, need: Need, layout: Layout, faults: str) -> str:
+def _unfit(file: Path, need: EncoderNeed, layout: Layout, faults: str) -> str:
     called = layout.eye.model_types[0]
     return f"{file} wants an image encoder ({called}) with {need.setting} {need.size}; {faults}"
 
 
-def _fault(folder: Path, need: Need, layout: Layout) -> str | None:
+def _fault(folder: Path, need: EncoderNeed, layout: Layout) -> str | None:
     """Return what is wrong with the image encoder in `folder` for an adapter, None where it fits."""
     config = json_files.read(folder / CONFIG)
     kind = config.get("model_type")
@@ -221,7 +221,7 @@ def _fault(folder: Path, need: Need, layout: Layout) -> str | None:
 
 
 def _elsewhere(
-    named: str, chosen: _Fitting, layout: Layout, terms: Terms, on_event: Report
+    named: str, chosen: _Fitting, layout: Layout, terms: AccessRules, on_event: Report
 ) -> tuple[Path, ImageEncoder]:
     """Return the folder of the image encoder that is called `named`, and what is recorded of it."""
     folder, revision = paths.at_home(named), None
@@ -251,7 +251,7 @@ def _check_encoder(folder: Path, chosen: _Fitting, layout: Layout) -> None:
 
 
 def _encoder_of_hub(
-    place: tuple[str, str | None], chosen: _Fitting, layout: Layout, terms: Terms, on_event: Report
+    place: tuple[str, str | None], chosen: _Fitting, layout: Layout, terms: AccessRules, on_event: Report
 ) -> Path:
     from imggen.store import hub
 
@@ -281,7 +281,7 @@ def _is_read(name: str) -> bool:
     return not name.endswith(".json") or name in (CONFIG, PROCESSOR) or ".index." in name
 
 
-def _encoder_files(folder: Path, layout: Layout, terms: Terms) -> tuple[Path, ...]:
+def _encoder_files(folder: Path, layout: Layout, terms: AccessRules) -> tuple[Path, ...]:
     choice = weights.choose(folder, half=terms.half)
     if choice is None:
         raise ModelError(f"{folder} has no weights", hint="fetch the image encoder again")
@@ -293,7 +293,11 @@ def _encoder_files(folder: Path, layout: Layout, terms: Terms) -> tuple[Path, ..
 
 
 def _from_hub(
-    asked: Asked, parts: tuple[str, str | None, str | None], worn: Worn, terms: Terms, on_event: Report
+    asked: AdapterRequest,
+    parts: tuple[str, str | None, str | None],
+    worn: AdapterTarget,
+    terms: AccessRules,
+    on_event: Report,
 ) -> tuple[Path, _Fitting]:
     """Return the snapshot that has the adapter, and which it is; fetch what is not there, the encoder beside it too."""
     # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
@@ -361,7 +365,7 @@ def _encoder_configs(names: Iterable[str], file: str) -> list[str]:
     return sorted({PurePosixPath(place).as_posix() for place in places} & set(names))
 
 
-def _encoder_names(names: Iterable[str], place: PurePosixPath, terms: Terms) -> list[str]:
+def _encoder_names(names: Iterable[str], place: PurePosixPath, terms: AccessRules) -> list[str]:
     from imggen.store import hub
 
     inside = [each for each in map(PurePosixPath, names) if each.parent == place]

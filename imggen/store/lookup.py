@@ -21,7 +21,7 @@ from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import PRIOR, ModelFacts, Source
 from imggen.store import aliases, json_files, paths, remote_code, single_file, weights
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 
 BUILTIN = "builtin"
 INDEX = "model_index.json"
@@ -45,7 +45,7 @@ TEXT_ENDINGS = (
     "TokenizersBackend",
 )
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "merges.txt")
-DEFAULT_TERMS = Terms()
+DEFAULT_TERMS = AccessRules()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def find(
     reference: str,
     *,
     base: str | None = None,
-    terms: Terms = DEFAULT_TERMS,
+    terms: AccessRules = DEFAULT_TERMS,
     on_event: Callable[[Progress], None] = ignore,
 ) -> ModelFacts:
     """Return the facts of the model that `reference` names: `builtin`, a folder, a file or `org/name[@revision]`.
@@ -144,7 +144,7 @@ def _prior_of(reference: str, folder: Path, base: str | None, family: Family) ->
 
 
 def _with_prior(
-    decoder: ModelFacts, wanted: str, family: Family, terms: Terms, on_event: Callable[[Progress], None]
+    decoder: ModelFacts, wanted: str, family: Family, terms: AccessRules, on_event: Callable[[Progress], None]
 ) -> ModelFacts:
     if find_single_file(wanted) is not None:
         raise RequestError(f"--base {wanted} is a single file", hint="--base FOLDER, or ORGANISATION/NAME")
@@ -186,7 +186,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _from_file(
-    file: Path, reference: str, base: str | None, terms: Terms, on_event: Callable[[Progress], None]
+    file: Path, reference: str, base: str | None, terms: AccessRules, on_event: Callable[[Progress], None]
 ) -> ModelFacts:
     opened = single_file.read(_checked_suffix(file), reference, terms)
     wanted = aliases.real(base or usual_base(opened.reference, opened.kind))
@@ -207,7 +207,7 @@ def _from_file(
 
 def _find_whole(
     reference: str,
-    terms: Terms,
+    terms: AccessRules,
     on_event: Callable[[Progress], None],
     look: Callable[[Path], None] | None = None,
 ) -> ModelFacts:
@@ -315,7 +315,7 @@ def _instead(name: str) -> str:
 def _from_hub(
     name: str,
     revision: str | None,
-    terms: Terms,
+    terms: AccessRules,
     on_event: Callable[[Progress], None],
     look: Callable[[Path], None] | None,
 ) -> ModelFacts:
@@ -397,7 +397,7 @@ def _is_whole(folder: Path, name: str, class_name: str, without: tuple[str, ...]
 
 
 def read(
-    folder: Path, *, reference: str, source: Source, revision: str | None = None, terms: Terms = DEFAULT_TERMS
+    folder: Path, *, reference: str, source: Source, revision: str | None = None, terms: AccessRules = DEFAULT_TERMS
 ) -> ModelFacts:
     """Return the facts of the diffusers model in `folder`, from its JSON files and the headers of its weights.
 
@@ -448,7 +448,7 @@ def read(
     )
 
 
-def _bytes(choice: weights.Choice, headers: list[weights.Header] | None) -> int:
+def _bytes(choice: weights.WeightFiles, headers: list[weights.Header] | None) -> int:
     if headers is None:
         return sum(file.stat().st_size for file in choice.files)
     return sum(header.tensor_bytes for header in headers)
@@ -520,7 +520,7 @@ def _has_weights(class_name: str) -> bool:
     return not class_name.endswith(TEXT_ENDINGS)
 
 
-def _choice(folder: Path, name: str, class_name: str, without: tuple[str, ...] = ()) -> weights.Choice | None:
+def _choice(folder: Path, name: str, class_name: str, without: tuple[str, ...] = ()) -> weights.WeightFiles | None:
     place = folder / name
     if name in without and name in single_file.LEFT_OUT:
         return None
@@ -561,7 +561,7 @@ def _configs(place: Path) -> dict[str, dict[str, object]]:
     }
 
 
-def files(facts: ModelFacts, dtype: Dtype) -> dict[str, weights.Choice]:
+def files(facts: ModelFacts, dtype: Dtype) -> dict[str, weights.WeightFiles]:
     """Return the weight files that a run in `dtype` reads, by component."""
     half = weights.is_half(dtype)
     held = facts.single.parts if facts.single else {}
@@ -569,7 +569,7 @@ def files(facts: ModelFacts, dtype: Dtype) -> dict[str, weights.Choice]:
     found = {name: each for name, each in chosen.items() if each is not None}
     if facts.single is None:
         return found
-    file = weights.Choice(files=(facts.single.path,), pickle=facts.single.path.name in facts.pickles)
+    file = weights.WeightFiles(files=(facts.single.path,), pickle=facts.single.path.name in facts.pickles)
     return {**found, **dict.fromkeys(held, file)}
 
 

@@ -12,11 +12,11 @@ from typing import Final, get_args
 
 from imggen.errors import MachineError, ModelError
 from imggen.plan.models import checkpoint
-from imggen.plan.models.checkpoint import Kind
+from imggen.plan.models.checkpoint import FileKind
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.request import ModelFacts, SingleFile
 from imggen.store import gguf_header, weights
-from imggen.store.weights import Header, Terms
+from imggen.store.weights import AccessRules, Header
 
 SUFFIXES: Final = (".safetensors", ".gguf", *weights.PICKLE_SUFFIXES)
 # What checks pictures comes with folders only: whoever makes a single file leaves it out.
@@ -29,18 +29,18 @@ _EIGHT_BITS: Final = ("F8_E4M3", "F8_E5M2")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class OpenedFile:
     """A single file whose header was read: its kind, and the names of the tensors of each component that it holds."""
 
     reference: str
     path: Path
     header: Header
-    kind: Kind
+    kind: FileKind
     parts: dict[str, tuple[str, ...]]
     pickle: bool = False
 
 
-def read(path: Path, reference: str, terms: Terms) -> Opened:
+def read(path: Path, reference: str, terms: AccessRules) -> OpenedFile:
     """Return what the single file `path` is, from its header alone.
 
     Raise ModelError where it is damaged, no model, a pickle that `terms` forbid or GGUF that diffusers cannot load, and
@@ -56,7 +56,7 @@ def read(path: Path, reference: str, terms: Terms) -> Opened:
     kind = checkpoint.tell(reference, header.shapes)
     if gguf_header.is_gguf(path):
         _check_gguf(reference, header, kind)
-    return Opened(
+    return OpenedFile(
         reference=reference,
         path=path.resolve(),
         header=header,
@@ -77,7 +77,7 @@ def _header(path: Path, *, pickle: bool) -> Header:
     return checkpoint_loader.pickle_header(path)
 
 
-def _check_gguf(reference: str, header: Header, kind: Kind) -> None:
+def _check_gguf(reference: str, header: Header, kind: FileKind) -> None:
     if kind.gguf_refusal:
         raise ModelError(
             f"{reference}: {kind.gguf_refusal}", hint="take the same model as safetensors, or --quantize int8"
@@ -94,7 +94,7 @@ def _check_gguf(reference: str, header: Header, kind: Kind) -> None:
         )
 
 
-def combine(opened: Opened, base: ModelFacts) -> ModelFacts:
+def combine(opened: OpenedFile, base: ModelFacts) -> ModelFacts:
     """Return the facts of the model that the file and the base make; raise ModelError where they do not fit."""
     checkpoint.check_base(opened.reference, opened.kind, base, opened.header.shapes)
     components = {name: component for name, component in base.components.items() if name not in LEFT_OUT}

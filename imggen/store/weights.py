@@ -40,7 +40,7 @@ def _welcome(_: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class AccessRules:
     """On what terms a model may be had.
 
     `offline` forbids fetching; `allow_pickle` permits weights that can run code when they are read; `half` prefers
@@ -86,7 +86,7 @@ class Header:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class WeightFiles:
     """The weight files of one component: their paths and the variant that their names carry, if any."""
 
     files: tuple[Path, ...]
@@ -94,7 +94,7 @@ class Choice:
     pickle: bool = False
 
 
-def choose(folder: Path, *, half: bool) -> Choice | None:
+def choose(folder: Path, *, half: bool) -> WeightFiles | None:
     """Return the files to load for the component in `folder`, or None where it has none.
 
     `half` prefers a variant in half precision where both are there; without it the full files come first. Pickles are
@@ -110,13 +110,13 @@ def choose(folder: Path, *, half: bool) -> Choice | None:
             damage.append(error)
             continue
         if files:
-            return Choice(files=files, variant=variant)
+            return WeightFiles(files=files, variant=variant)
     if damage:
         raise damage[0]
     pickles = tuple(
         sorted(entry for entry in folder.iterdir() if entry.suffix in PICKLE_SUFFIXES and entry.stem != "training_args")
     )
-    return Choice(files=pickles, pickle=True) if pickles else None
+    return WeightFiles(files=pickles, pickle=True) if pickles else None
 
 
 def variant_of(file: Path) -> str | None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from imggen.errors import RequestError
 from imggen.output.governance import audit
-from imggen.output.governance.audit import Checked
+from imggen.output.governance.audit import ChainCheck
 
 
-def check(path: Path, *, head: str | None = None) -> Checked:
+def check(path: Path, *, head: str | None = None) -> ChainCheck:
     """Return how far the log's chain holds; `head` is a line's hash that was kept elsewhere.
 
     Raise RequestError where the file cannot be read, and for a head that is no SHA-256.
@@ -22,7 +22,7 @@ def check(path: Path, *, head: str | None = None) -> Checked:
     return audit.verify(path, head=head)
 
 
-def problem(checked: Checked, *, head: str | None = None) -> str | None:
+def problem(checked: ChainCheck, *, head: str | None = None) -> str | None:
     """Return what is wrong with a log that was checked, None where nothing is."""
     if checked.first_bad is not None:
         number, why = checked.first_bad

@@ -26,7 +26,7 @@ from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts
 from imggen.store import aliases, integrity, lookup, paths, weights
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 from imggen.tasks.steps import governance
 
 Report = Callable[[Progress], None]
@@ -75,7 +75,7 @@ def convert(wanted: Wanted, *, on_event: Report = ignore) -> Converted:
     for each in (wanted.reference, wanted.base):
         if each is not None:
             governance.check_name(governed, aliases.real(each))
-    terms = Terms(
+    terms = AccessRules(
         offline=wanted.offline,
         allow_pickle=wanted.allow_pickle,
         half=weights.is_half(dtype),
@@ -189,7 +189,7 @@ def _plan(facts: ModelFacts, dtype: Dtype) -> GeneratePlan:
     return replace(decided, dtype=dtype, component_dtypes={})
 
 
-def _stem(choice: weights.Choice) -> str:
+def _stem(choice: weights.WeightFiles) -> str:
     """Return how the library that reads the component calls its files: transformers has `pytorch_model` for pickles."""
     return next((stem for stem in weights.STEMS if choice.files[0].name.startswith(stem)), weights.STEMS[-1])
 

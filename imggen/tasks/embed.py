@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from imggen.errors import RequestError
 from imggen.output import files
-from imggen.output.files import Place
+from imggen.output.files import WriteTarget
 from imggen.output.formats import container
 from imggen.output.formats.carriers import Changes
 from imggen.output.governance import audit
@@ -78,7 +78,7 @@ def embed(request: EmbedRequest) -> Iterator[Embedded]:
     RequestError where nothing could be written, an ImggenError where some of many could.
     """
     governed = governance.read(request.policy, "embed-metadata", sign=request.sign)
-    edit = _Edit(request=request, told=_told(request), governed=governed)
+    edit = _FileEdit(request=request, told=_told(request), governed=governed)
     _check_output(request)
     if request.sign == "on" and governed.identity is None:
         raise RequestError("--sign on, and no key is set up", hint='imggen keys init --organisation "Example Ltd"')
@@ -96,7 +96,7 @@ def embed(request: EmbedRequest) -> Iterator[Embedded]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Edit:
+class _FileEdit:
     request: EmbedRequest
     told: tuple[Metadata, ...]
     governed: Governance
@@ -150,7 +150,7 @@ def _names_file(output: str) -> bool:
     return not output.endswith(("/", "\\")) and not Path(output).is_dir()
 
 
-def _embedded(edit: _Edit, target: Path) -> Embedded:
+def _embedded(edit: _FileEdit, target: Path) -> Embedded:
     request = edit.request
     data = files.read(target)
     path = _destination(request, target)
@@ -179,7 +179,7 @@ def _embedded(edit: _Edit, target: Path) -> Embedded:
     )
 
 
-def _check_policy(edit: _Edit, target: Path, facts: Facts) -> None:
+def _check_policy(edit: _FileEdit, target: Path, facts: Facts) -> None:
     policy, request = edit.governed.policy, edit.request
     if policy is None:
         return
@@ -197,7 +197,7 @@ def _check_policy(edit: _Edit, target: Path, facts: Facts) -> None:
         means.refuse(Refusal(rule="prompt.record", message=message, hint="leave --from out"))
 
 
-def _marked(edit: _Edit, data: bytes, facts: Facts, title: str) -> Marked:
+def _marked(edit: _FileEdit, data: bytes, facts: Facts, title: str) -> Marked:
     request = edit.request
     if request.strip == "all":
         return _embed(_stripped(data, facts), edit.told)
@@ -234,7 +234,7 @@ def _embed(marked: Marked, told: tuple[Metadata, ...]) -> Marked:
     return marked
 
 
-def _signed(edit: _Edit, data: bytes, facts: Facts, marked: Marked, title: str) -> Marked:
+def _signed(edit: _FileEdit, data: bytes, facts: Facts, marked: Marked, title: str) -> Marked:
     """Return the file signed where it has to be, with the old file as what it was made from."""
     sign, identity = edit.request.sign, edit.governed.identity
     if sign == "off":
@@ -268,7 +268,7 @@ def _check_signature(data: bytes, facts: Facts, sign: Signing) -> None:
     )
 
 
-def _check_result(edit: _Edit, target: Path, before: Facts, data: bytes) -> None:
+def _check_result(edit: _FileEdit, target: Path, before: Facts, data: bytes) -> None:
     """Raise CheckError where the file would say less, or something else, than the policy wants."""
     policy, means = edit.governed.policy, edit.governed.means()
     if policy is None:
@@ -291,7 +291,7 @@ def _of(target: Path, refusal: Refusal | None) -> Refusal | None:
     return replace(refusal, message=f"{target}: {refusal.message}") if refusal else None
 
 
-def _log(edit: _Edit, place: Place, before: bytes, marked: Marked) -> None:
+def _log(edit: _FileEdit, place: WriteTarget, before: bytes, marked: Marked) -> None:
     facts = metadata.read(marked.data)
     stated = facts.xmp.get(metadata.SOURCE_TYPE)
     given = audit.Input(
@@ -336,13 +336,13 @@ def _check_format(path: Path, held: ImageFormat, target: Path) -> None:
         )
 
 
-def _place(request: EmbedRequest, target: Path, path: Path | None) -> Place | None:
+def _place(request: EmbedRequest, target: Path, path: Path | None) -> WriteTarget | None:
     if path is None:
         return files.settle(target, "overwrite", is_own=metadata.is_own)
     return files.settle(path, request.if_exists, is_own=metadata.is_own)
 
 
-def _write(place: Place, marked: Marked, target: Path, settled: Callable[[], None] | None) -> None:
+def _write(place: WriteTarget, marked: Marked, target: Path, settled: Callable[[], None] | None) -> None:
     try:
         files.write(place, marked.data, like=target, settled=settled)
     except FileExistsError as error:

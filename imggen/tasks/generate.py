@@ -14,7 +14,7 @@ from imggen.errors import CheckError, ImggenError, MachineError, ModelError, Pic
 from imggen.host import environment, probe, timings
 from imggen.output import writer
 from imggen.output.governance import audit
-from imggen.output.governance.means import Means
+from imggen.output.governance.means import WriteContext
 from imggen.output.metadata import metadata
 from imggen.output.metadata.metadata import Facts
 from imggen.output.provenance.signing import Relationship
@@ -35,11 +35,11 @@ from imggen.plan.schema.recipe import Ingredient, Recipe
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts, Task
 from imggen.plan.settings import naming
 from imggen.store import aliases, lookup, paths, weights
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 from imggen.tasks.steps import adapters, forecast, governance, inputs, prompts, step_down
 from imggen.tasks.steps.forecast import Forecast
-from imggen.tasks.steps.given import Opened
-from imggen.tasks.steps.governance import Governance, Source
+from imggen.tasks.steps.given import OpenedPicture
+from imggen.tasks.steps.governance import Governance, SourcePicture
 from imggen.tasks.steps.inputs import Laid
 
 _ACTIONS: Final[dict[Task, str]] = {
@@ -88,7 +88,7 @@ class _Prepared:
     named: tuple[Path, ...]
     kept: frozenset[int]
     laid: Laid
-    means: Means
+    means: WriteContext
 
 
 def plan(request: GenerateRequest, *, fetch: bool = True, on_event: Report = ignore) -> GeneratePlan:
@@ -151,7 +151,7 @@ def generate(
         held = step_down.Descent(
             prepared.plan,
             prepared.request,
-            step_down.Means(
+            step_down.StepDownHooks(
                 load=lambda decided, report: (load or loader.load)(decided, on_event=report),
                 enter=partial(_enter, prepared.laid),
             ),
@@ -219,7 +219,7 @@ def _decided(
     governance.check_name(governed, aliases.real(request.model or lookup.BUILTIN))
     machine = probe.machine()
     half = probe.prefers_half(request.dtype, machine)
-    terms = Terms(
+    terms = AccessRules(
         offline=bool(request.offline) or not fetch,
         allow_pickle=bool(request.allow_pickle),
         half=half,
@@ -276,7 +276,7 @@ def _longest(decided: GeneratePlan) -> str:
     return said + decided.template + decided.negative_template
 
 
-def _keeping(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]) -> GeneratePlan:
+def _keeping(governed: Governance, decided: GeneratePlan, opened: Sequence[OpenedPicture]) -> GeneratePlan:
     """Return the plan such that it keeps what the policy wants of the given pictures' marks, and of its own label."""
     output = governance.check_sources(governed, _sources(opened), decided.output)
     wanted = governed.policy.marking.visible_label if governed.policy else None
@@ -288,7 +288,7 @@ def _keeping(governed: Governance, decided: GeneratePlan, opened: Sequence[Opene
     return replace(decided, output=output)
 
 
-def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]) -> Means:
+def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[OpenedPicture]) -> WriteContext:
     """Return by what means the pictures are made; raise CheckError for a model or a loss that the policy refuses."""
     sources = _sources(opened)
     output, facts = decided.output, decided.model
@@ -312,7 +312,7 @@ def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[Opened]
     return replace(governed.means(entry), parents=governance.parents(sources))
 
 
-def _sources(opened: Sequence[Opened]) -> tuple[Source, ...]:
+def _sources(opened: Sequence[OpenedPicture]) -> tuple[SourcePicture, ...]:
     """Return the given pictures: the one that is changed, those that are mixed, and those that are looked at."""
     parents = [each for each in opened if each.given.role == "parent"]
     relationships: dict[Role, Relationship | None] = {
@@ -324,7 +324,7 @@ def _sources(opened: Sequence[Opened]) -> tuple[Source, ...]:
         "mask": None,
     }
     return tuple(
-        Source(
+        SourcePicture(
             name=each.given.name,
             data=each.data,
             sha256=each.given.sha256,
@@ -362,7 +362,7 @@ _WEIGHTS: Final = (
 )
 
 
-def _find(request: GenerateRequest, terms: Terms, on_event: Report) -> ModelFacts:
+def _find(request: GenerateRequest, terms: AccessRules, on_event: Report) -> ModelFacts:
     try:
         return lookup.find(request.model or lookup.BUILTIN, base=request.base, terms=terms, on_event=on_event)
     except ImggenError as error:
@@ -406,7 +406,7 @@ def _names(decided: GeneratePlan) -> tuple[Path, ...]:
     return tuple(Path(name) for name in names)
 
 
-def _early_notes(decided: GeneratePlan, opened: Sequence[Opened], source: Recipe | None) -> tuple[str, ...]:
+def _early_notes(decided: GeneratePlan, opened: Sequence[OpenedPicture], source: Recipe | None) -> tuple[str, ...]:
     notes = inputs.notes(decided, opened)
     if decided.output.marking.prompt != "full" and "{prompt" in decided.output.template:
         notes = (*notes, f"the name {decided.output.template} tells the prompt, which the file does not")

@@ -14,9 +14,9 @@ from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.store import aliases, integrity, lookup, paths, weights
 from imggen.store.download import Offer
-from imggen.store.integrity import Checked
+from imggen.store.integrity import CheckedFile
 from imggen.store.lookup import Installed
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 from imggen.tasks.steps import governance
 from imggen.tasks.steps.governance import Governance
 
@@ -24,7 +24,7 @@ Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PullRequest:
     """What is to be fetched: `dtype` says for which precision, None for what a run here would take.
 
     `repair` looks at what is here first, and fetches again what is damaged. `offline` only says whether it is here.
@@ -66,7 +66,9 @@ class Pulled:
     prior: "Pulled | None" = None
 
 
-def pull(asked: Asked, *, on_event: Report = ignore, on_offer: Callable[[Offered], None] = lambda _: None) -> Pulled:
+def pull(
+    asked: PullRequest, *, on_event: Report = ignore, on_offer: Callable[[Offered], None] = lambda _: None
+) -> Pulled:
     """Fetch a model of the hub, or one file of it, or what is not here of that; with a decoder comes its prior.
 
     `on_offer` hears what will come before its first byte.
@@ -87,7 +89,7 @@ def pull(asked: Asked, *, on_event: Report = ignore, on_offer: Callable[[Offered
 
 
 def _pulled(
-    asked: Asked,
+    asked: PullRequest,
     governed: Governance,
     look: Callable[[Path], None],
     on_event: Report,
@@ -101,7 +103,7 @@ def _pulled(
     from imggen.store import hub
 
     half = probe.prefers_half(asked.dtype, probe.machine())
-    terms = Terms(allow_pickle=asked.allow_pickle, half=half)
+    terms = AccessRules(allow_pickle=asked.allow_pickle, half=half)
     choose = hub.one_file(asked.reference, file, terms) if file else hub.pipeline_files(name, terms)
     offer = hub.ask(name, revision, choose=choose)
     governance.check_offered(governed, _identity(offer, file))
@@ -143,7 +145,7 @@ def _identity(offer: Offer, file: str | None) -> ModelIdentity:
     )
 
 
-def _check_hash(governed: Governance, offer: Offer, terms: Terms) -> None:
+def _check_hash(governed: Governance, offer: Offer, terms: AccessRules) -> None:
     """Raise CheckError for a model that is here now, and that the policy refuses by its hash."""
     if governed.policy is None or not policies.needs_hash(governed.policy):
         return
@@ -155,7 +157,7 @@ def _check_hash(governed: Governance, offer: Offer, terms: Terms) -> None:
     governed.means().refuse(refusal and replace(refusal, hint=f"it is here now: imggen models rm {offer.repository}"))
 
 
-def _here(asked: Asked, name: str, revision: str | None, file: str | None) -> Pulled:
+def _here(asked: PullRequest, name: str, revision: str | None, file: str | None) -> Pulled:
     """Return what is here already; raise ModelError where that is not all of it, since nothing may be fetched."""
     from imggen.store import hub
 
@@ -192,7 +194,7 @@ def _named(reference: str) -> tuple[str, str | None, str | None]:
     return name, revision, None
 
 
-def _pull(asked: Asked) -> str:
+def _pull(asked: PullRequest) -> str:
     return f"imggen models pull {asked.reference}"
 
 
@@ -258,7 +260,7 @@ def _elsewhere(reference: str) -> Installed | None:
     )
 
 
-def verify(reference: str, *, on_event: Report = ignore) -> Iterator[Checked]:
+def verify(reference: str, *, on_event: Report = ignore) -> Iterator[CheckedFile]:
     """Look at every file of a model and yield how it is; at the end raise CheckError where one is not as it should be.
 
     Files of the hub's cache are held to the hashes that the hub gave, a folder to its SHA256SUMS where it has them,
@@ -266,7 +268,7 @@ def verify(reference: str, *, on_event: Report = ignore) -> Iterator[Checked]:
     """
     environment.prepare()
     folder, mend = _place(reference)
-    bad: list[Checked] = []
+    bad: list[CheckedFile] = []
     for each in integrity.check(folder, on_event=on_event):
         if each.status in ("damaged", "missing"):
             bad.append(each)

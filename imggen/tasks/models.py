@@ -9,12 +9,12 @@ from imggen.plan.generation import capabilities
 from imggen.plan.models import catalog, checkpoint, priors, record, samplers
 from imggen.plan.schema.request import ModelFacts
 from imggen.store import lookup
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 
 SCHEMA = 1
 
 
-def show(reference: str, *, base: str | None = None, terms: Terms = lookup.DEFAULT_TERMS) -> dict[str, object]:
+def show(reference: str, *, base: str | None = None, terms: AccessRules = lookup.DEFAULT_TERMS) -> dict[str, object]:
     """Return what is known of the model that `reference` names, as values that JSON can hold.
 
     Sizes are in pixels and bytes. Nothing is fetched, since a question should not cost gigabytes: a model of the hub

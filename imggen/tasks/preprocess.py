@@ -16,7 +16,7 @@ from imggen.inputs import layout, preprocessing
 from imggen.output import files
 from imggen.output.formats import container, encoder, xmp
 from imggen.output.governance import means as logged
-from imggen.output.governance.means import Means
+from imggen.output.governance.means import WriteContext
 from imggen.output.metadata import metadata
 from imggen.plan.adapters import controls, depths
 from imggen.plan.policy import policy
@@ -25,10 +25,10 @@ from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import IfExists, OutputPlan
 from imggen.plan.settings import naming
 from imggen.store import aliases, depth_files, paths
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 from imggen.tasks.steps import given, governance
-from imggen.tasks.steps.given import Opened
-from imggen.tasks.steps.governance import Governance, Source
+from imggen.tasks.steps.given import OpenedPicture
+from imggen.tasks.steps.governance import Governance, SourcePicture
 
 ACTION: Final = "preprocess"
 SUFFIX: Final = ".png"
@@ -37,7 +37,7 @@ _ATTEMPTS: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class ControlPicture:
     """A control picture: where it went, None for standard output; its bytes; what its user should know."""
 
     path: Path | None
@@ -66,7 +66,7 @@ def preprocess(  # noqa: PLR0913 - one for each of the command's options, as far
     consent: bool = False,
     weights: Weights = USUAL,
     on_event: Callable[[Progress], None] = ignore,
-) -> Made:
+) -> ControlPicture:
     """Make the control picture of `kind` (canny, depth, tile) of the picture in the file `name`, and write it as PNG.
 
     It is what `--preprocess` would make at the picture's own size. It carries no recipe and claims no model's work:
@@ -89,8 +89,8 @@ def preprocess(  # noqa: PLR0913 - one for each of the command's options, as far
     data = _told(encoder.encode(image, "png", 100), opened)
     if path is None:
         means.log(_line(naming.STDOUT, data))
-        return Made(path=None, data=data, notes=opened.notes)
-    return Made(path=_written(path, data, if_exists, means), data=b"", notes=opened.notes)
+        return ControlPicture(path=None, data=data, notes=opened.notes)
+    return ControlPicture(path=_written(path, data, if_exists, means), data=b"", notes=opened.notes)
 
 
 def _unmeasured(kind: str, weights: Weights) -> Callable[[Image.Image], Image.Image]:
@@ -109,7 +109,7 @@ def _depth(
     asked = depths.named(weights.reference)
     real = replace(asked, reference=aliases.real(asked.reference))
     governance.check_name(governed, real.reference)
-    terms = Terms(offline=weights.offline, allow_pickle=weights.allow_pickle)
+    terms = AccessRules(offline=weights.offline, allow_pickle=weights.allow_pickle)
     facts = depth_files.find(real, terms=terms, on_event=on_event)
     governance.check_weights(governed, [governance.of_adapter(facts)], governed.entry())
 
@@ -153,8 +153,8 @@ def _path(kind: str, name: str, output: str | None) -> Path | None:
     return path
 
 
-def _source(opened: Opened) -> Source:
-    return Source(
+def _source(opened: OpenedPicture) -> SourcePicture:
+    return SourcePicture(
         name=opened.given.name,
         data=opened.data,
         sha256=opened.given.sha256,
@@ -163,7 +163,7 @@ def _source(opened: Opened) -> Source:
     )
 
 
-def _told(data: bytes, opened: Opened) -> bytes:
+def _told(data: bytes, opened: OpenedPicture) -> bytes:
     """Return the file with what is known of it: the program, its picture's hash, and what it was made from."""
     source = {
         "stRef:documentID": opened.given.guid or "",
@@ -187,7 +187,7 @@ def _told(data: bytes, opened: Opened) -> bytes:
     return metadata.embed(data, said).data
 
 
-def _written(path: Path, data: bytes, if_exists: IfExists, means: Means) -> Path:
+def _written(path: Path, data: bytes, if_exists: IfExists, means: WriteContext) -> Path:
     for _ in range(_ATTEMPTS):
         place = files.settle(path, if_exists, is_own=metadata.is_own)
         if place is None:

@@ -13,7 +13,7 @@ from imggen.data.drawn import drawing
 from imggen.errors import ImggenError, RequestError
 from imggen.host import environment
 from imggen.plan.training import recipe
-from imggen.training.progress import Encoded, Step
+from imggen.training.progress import Encoded, TrainingStep
 
 MODEL = "model"
 NETWORK = "model.safetensors"
@@ -27,7 +27,7 @@ class Trained:
     model: Path
 
 
-Fact = Step | Encoded | Trained
+Fact = TrainingStep | Encoded | Trained
 
 
 def read(path: Path) -> recipe.Plan:

@@ -17,8 +17,8 @@ from imggen.inputs import layout, pictures
 from imggen.output import writer
 from imggen.output.formats import encoder
 from imggen.output.governance import audit
-from imggen.output.governance.audit import Entry
-from imggen.output.governance.means import Means
+from imggen.output.governance.audit import AuditEntry
+from imggen.output.governance.means import WriteContext
 from imggen.output.metadata import metadata, upscaled
 from imggen.output.writer import Written
 from imggen.plan.models import prequantized
@@ -33,16 +33,16 @@ from imggen.plan.settings import naming
 from imggen.plan.upscaling import resolve as planning
 from imggen.plan.upscaling import upscalers
 from imggen.plan.upscaling.plans import (
-    Enlargement,
     Enlarger,
+    PicturePlan,
     Refused,
-    Source,
     Surroundings,
     UpscalePlan,
     UpscaleRequest,
+    UpscaleSource,
 )
 from imggen.store import aliases, lookup, weights
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 from imggen.tasks.steps import engines, given, governance
 from imggen.tasks.steps.engines import Draw, Load, Report
 from imggen.tasks.steps.governance import Governance
@@ -65,7 +65,7 @@ class Enlarged:
     that is at `path` already, nothing is drawn, and there is neither an edit nor anything written.
     """
 
-    planned: Enlargement
+    planned: PicturePlan
     edit: Edit | None = None
     path: Path | None = None
     written: Written | None = None
@@ -83,7 +83,7 @@ class Failed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Prepared:
+class _PreparedUpscale:
     """A plan, the machine it is for, and the bytes of standard input where a picture comes from there.
 
     `governed` is whose rules are kept to, `entry` what the log tells of every picture. `kept` are the numbers of the
@@ -95,7 +95,7 @@ class _Prepared:
     stdin: bytes | None
     kept: frozenset[int]
     governed: Governance
-    entry: Entry
+    entry: AuditEntry
 
 
 def plan(request: UpscaleRequest, *, on_event: Report = ignore) -> UpscalePlan:
@@ -167,7 +167,7 @@ def _reason(failure: Failed) -> str:
     return " ".join(message.split())
 
 
-def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
+def _prepare(request: UpscaleRequest, on_event: Report) -> _PreparedUpscale:
     environment.prepare(offline=bool(request.offline))
     # Here and not once the pictures are named: a source may be called ~this.
     request = replace(request, output=request.output and _at_home(request.output))
@@ -182,7 +182,7 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
     stdin = given.load(given.STDIN) if given.STDIN in names else None
     sources = [_looked_at(number, name, stdin, request.frame) for number, name in enumerate(names, start=1)]
     # Where no picture is left to be enlarged, nothing shall be fetched for it.
-    needed = any(isinstance(source, Source) for source in sources)
+    needed = any(isinstance(source, UpscaleSource) for source in sources)
     around = Surroundings(machine=probe.machine(), folder=_is_folder(request.output), today=metadata.now().date())
     enlarger = _enlarger(request, on_event, needed=needed)
     decided = planning.resolve(request, sources, enlarger, around, draw_seed=secrets.randbelow)
@@ -191,11 +191,13 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _Prepared:
     _check_sources(decided, names)
     entry = _checked(governed, decided)
     return _settled(
-        _Prepared(plan=decided, machine=around.machine, stdin=stdin, kept=frozenset(), governed=governed, entry=entry)
+        _PreparedUpscale(
+            plan=decided, machine=around.machine, stdin=stdin, kept=frozenset(), governed=governed, entry=entry
+        )
     )
 
 
-def _checked(governed: Governance, decided: UpscalePlan) -> Entry:
+def _checked(governed: Governance, decided: UpscalePlan) -> AuditEntry:
     """Return what the log tells of every picture; raise CheckError for weights that the policy refuses."""
     for picture in decided.pictures:
         writer.signs(picture.output, governed.identity)
@@ -241,13 +243,13 @@ def _names(files: Sequence[str]) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def _looked_at(number: int, name: str, stdin: bytes | None, frame: int | None) -> Source | Refused:
+def _looked_at(number: int, name: str, stdin: bytes | None, frame: int | None) -> UpscaleSource | Refused:
     try:
         data = stdin if name == given.STDIN and stdin is not None else given.load(name)
         measured = pictures.measure(data, name=name, frame=frame)
     except RequestError as error:
         return Refused(number=number, name=name, error=error)
-    return Source(
+    return UpscaleSource(
         number=number,
         name=name,
         width=measured.width,
@@ -283,7 +285,7 @@ def _model(request: UpscaleRequest, reference: str, on_event: Report) -> ModelFa
             f"nothing that enlarges pictures is called {reference!r}",
             hint=f"--model {near[0] if near else planning.BUILTIN}, a file of weights, a folder or a hub id",
         )
-    terms = Terms(offline=bool(request.offline), allow_pickle=bool(request.allow_pickle))
+    terms = AccessRules(offline=bool(request.offline), allow_pickle=bool(request.allow_pickle))
     facts = lookup.find(reference, terms=terms, on_event=on_event)
     upscalers.find(facts)
     return facts
@@ -317,7 +319,7 @@ def _check_sources(decided: UpscalePlan, names: Sequence[str]) -> None:
             )
 
 
-def _settled(prepared: _Prepared) -> _Prepared:
+def _settled(prepared: _PreparedUpscale) -> _PreparedUpscale:
     """Return what is left of the plan when the places are looked at that the pictures go to."""
     decided = prepared.plan
     placed, refused, kept = [], list(decided.refused), set()
@@ -335,7 +337,7 @@ def _settled(prepared: _Prepared) -> _Prepared:
     return replace(prepared, plan=decided, kept=frozenset(kept))
 
 
-def _each(prepared: _Prepared, draw: Draw, on_event: Report) -> Iterator[Enlarged | Failed]:
+def _each(prepared: _PreparedUpscale, draw: Draw, on_event: Report) -> Iterator[Enlarged | Failed]:
     count, refused = len(prepared.plan.pictures), len(prepared.plan.refused)
     done = 0
     for number, picture in enumerate(prepared.plan.pictures, start=1):
@@ -358,7 +360,7 @@ def _each(prepared: _Prepared, draw: Draw, on_event: Report) -> Iterator[Enlarge
         yield made
 
 
-def _made(prepared: _Prepared, picture: Enlargement, draw: Draw, report: Report) -> Enlarged:
+def _made(prepared: _PreparedUpscale, picture: PicturePlan, draw: Draw, report: Report) -> Enlarged:
     source = picture.source
     data = prepared.stdin if source.name == given.STDIN and prepared.stdin is not None else given.load(source.name)
     decoded = pictures.decode(data, name=source.name, frame=prepared.plan.frame)
@@ -399,9 +401,9 @@ def _made(prepared: _Prepared, picture: Enlargement, draw: Draw, report: Report)
     )
 
 
-def _given_file(picture: Enlargement, told: upscaled.Enlargement, data: bytes) -> governance.Source:
+def _given_file(picture: PicturePlan, told: upscaled.Upscaled, data: bytes) -> governance.SourcePicture:
     stated = told.source.xmp.get(metadata.SOURCE_TYPE) if told.source else None
-    return governance.Source(
+    return governance.SourcePicture(
         name=picture.source.name,
         data=data,
         sha256=told.edit.source_sha256,
@@ -410,7 +412,7 @@ def _given_file(picture: Enlargement, told: upscaled.Enlargement, data: bytes) -
     )
 
 
-def _means(prepared: _Prepared, source: governance.Source) -> Means:
+def _means(prepared: _PreparedUpscale, source: governance.SourcePicture) -> WriteContext:
     given = audit.Input(sha256=source.sha256, source_type=source.source_type)
     means = prepared.governed.means(replace(prepared.entry, inputs=(given,)))
     return replace(means, parents=governance.parents([source]))

@@ -68,7 +68,7 @@ class VerifyRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class MarkReport:
     """One kind of mark: how much it shows, in words, and the facts behind these."""
 
     name: str
@@ -83,7 +83,7 @@ class Verified:
 
     path: str
     sha256: str
-    layers: tuple[Layer, ...]
+    layers: tuple[MarkReport, ...]
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -93,7 +93,7 @@ class Verified:
         return any(layer.strength in _SHOWS for layer in self.layers)
 
     @property
-    def broken(self) -> tuple[Layer, ...]:
+    def broken(self) -> tuple[MarkReport, ...]:
         """Return the layers that are not as they were made."""
         return tuple(layer for layer in self.layers if layer.strength == "broken")
 
@@ -221,20 +221,20 @@ def _facts(data: bytes, name: str) -> tuple[Facts | None, tuple[str, ...]]:
     return facts, facts.notes
 
 
-def _c2pa(data: bytes, facts: Facts | None, means: _Means) -> Layer:
+def _c2pa(data: bytes, facts: Facts | None, means: _Means) -> MarkReport:
     if facts is None:
-        return Layer(name="c2pa", strength="unknown", words="not looked for in a file of this kind")
+        return MarkReport(name="c2pa", strength="unknown", words="not looked for in a file of this kind")
     if not facts.picture.signed:
-        return Layer(name="c2pa", strength="none", words="not signed")
+        return MarkReport(name="c2pa", strength="none", words="not signed")
     if not signing.is_available():
-        return Layer(name="c2pa", strength="unknown", words=f"a manifest is there, and {_UNCHECKED}")
+        return MarkReport(name="c2pa", strength="unknown", words=f"a manifest is there, and {_UNCHECKED}")
     found = signing.read(data, facts.picture.format, means.roots)
     if found is None:
-        return Layer(name="c2pa", strength="none", words="no manifest in the file; others are not fetched")
+        return MarkReport(name="c2pa", strength="none", words="no manifest in the file; others are not fetched")
     return _judged(found)
 
 
-def _judged(found: Validation) -> Layer:
+def _judged(found: Validation) -> MarkReport:
     told = {
         name: getattr(found, name)
         for name in (
@@ -255,28 +255,28 @@ def _judged(found: Validation) -> Layer:
         declared += "; asks not to be trained on"
     if found.state == "trusted":
         words = f"signed by {_quoted(found.signer)}, under a root that you trust; unchanged since signing{declared}"
-        return Layer(name="c2pa", strength="strong", words=words, facts=told)
+        return MarkReport(name="c2pa", strength="strong", words=words, facts=told)
     if found.state == "valid":
         words = (
             f"unchanged since signing{declared}; the signer, {_quoted(found.signer or found.common_name)}, is not on "
             "your trust list: anyone can make such a key"
         )
-        return Layer(name="c2pa", strength="medium", words=words, facts=told)
+        return MarkReport(name="c2pa", strength="medium", words=words, facts=told)
     codes = ", ".join(found.codes)
     if found.is_changed:
         words = f"a manifest is there, but the file was changed after signing, or the manifest was ({codes})"
-        return Layer(name="c2pa", strength="broken", words=words, facts=told)
+        return MarkReport(name="c2pa", strength="broken", words=words, facts=told)
     words = f"a manifest is there that cannot be judged here ({codes})"
     if found.expired:
         words = f"the signer's certificate had expired or was not valid yet ({codes}), so the signature shows nothing"
-    return Layer(name="c2pa", strength="unknown", words=words, facts=told)
+    return MarkReport(name="c2pa", strength="unknown", words=words, facts=told)
 
 
 def _counted(files: int) -> str:
     return "another file" if files == 1 else f"{files} other files"
 
 
-def _declared(facts: Facts, signed: Layer) -> Iterator[Layer]:
+def _declared(facts: Facts, signed: MarkReport) -> Iterator[MarkReport]:
     bound = signed.strength in ("strong", "medium")
     if signed.strength == "unknown":
         yield from _layers(facts, "whether a signature binds it was not checked")
@@ -285,7 +285,7 @@ def _declared(facts: Facts, signed: Layer) -> Iterator[Layer]:
     yield from _layers(facts, "within what the signature binds" if bound else "unsigned: anyone can add or remove it")
 
 
-def _layers(facts: Facts, tail: str) -> Iterator[Layer]:
+def _layers(facts: Facts, tail: str) -> Iterator[MarkReport]:
     yield _iptc(facts, tail)
     record = _record(facts, tail)
     if record:
@@ -295,17 +295,17 @@ def _layers(facts: Facts, tail: str) -> Iterator[Layer]:
         yield label
 
 
-def _iptc(facts: Facts, tail: str) -> Layer:
+def _iptc(facts: Facts, tail: str) -> MarkReport:
     stated = facts.xmp.get(metadata.SOURCE_TYPE)
     if not isinstance(stated, str) or not stated.strip():
-        return Layer(name="iptc", strength="none", words="states no digital source type")
+        return MarkReport(name="iptc", strength="none", words="states no digital source type")
     told = {"source_type": stated, **_system(facts)}
     uri = stated.strip().replace("https:", "http:", 1)
     if uri in _SYNTHETIC:
         words = f"declares {_term(uri)}{_by(told)}; {tail}"
-        return Layer(name="iptc", strength="weak", words=words, facts=told)
+        return MarkReport(name="iptc", strength="weak", words=words, facts=told)
     words = f"declares {_term(uri)}, which does not mean that it is AI-generated; {tail}"
-    return Layer(name="iptc", strength="none", words=words, facts=told)
+    return MarkReport(name="iptc", strength="none", words=words, facts=told)
 
 
 def _system(facts: Facts) -> dict[str, object]:
@@ -340,7 +340,7 @@ def _term(uri: str | None) -> str:
     return term if term in fields.TERMS else repr(uri)
 
 
-def _record(facts: Facts, tail: str) -> Layer | None:
+def _record(facts: Facts, tail: str) -> MarkReport | None:
     """Return what a generator wrote of how it made the picture, None where none did."""
     found = facts.found
     if found is None:
@@ -357,10 +357,10 @@ def _record(facts: Facts, tail: str) -> Layer | None:
         None: "",
     }[facts.fits]
     words = f"generation parameters in the manner of {found.dialect}{fit}; {tail}"
-    return Layer(name="record", strength="weak", words=words, facts=told)
+    return MarkReport(name="record", strength="weak", words=words, facts=told)
 
 
-def _tc260(facts: Facts, tail: str) -> Layer | None:
+def _tc260(facts: Facts, tail: str) -> MarkReport | None:
     """Return the label of China's GB 45438-2025, None where there is none."""
     stated = facts.xmp.get(_TC260)
     if not isinstance(stated, str) or len(stated) > _LONGEST_LABEL:
@@ -370,31 +370,31 @@ def _tc260(facts: Facts, tail: str) -> Layer | None:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        return Layer(name="tc260", strength="none", words="a TC260 label that cannot be read")
+        return MarkReport(name="tc260", strength="none", words="a TC260 label that cannot be read")
     told = {name: each for name in _TC260_FIELDS if isinstance(each := values.get(name), str)}
     meaning = _TC260_LABELS.get(told.get("Label", ""), "says nothing known")
     producer = f" by {_quoted(told['ContentProducer'])}" if told.get("ContentProducer") else ""
-    return Layer(name="tc260", strength="weak", words=f"labelled: {meaning}{producer}; {tail}", facts=told)
+    return MarkReport(name="tc260", strength="weak", words=f"labelled: {meaning}{producer}; {tail}", facts=told)
 
 
-def _watermark(image: Image.Image, facts: Facts | None, means: _Means) -> Layer:
+def _watermark(image: Image.Image, facts: Facts | None, means: _Means) -> MarkReport:
     whose, found = _detected(image, means.watermark_keys)
     told = {"z": round(found.z, 2), "id": found.identity, "key": whose}
     recorded = _recorded(facts)
     if not found.present:
         if recorded is None:
-            return Layer(name="watermark", strength="none", words=_absent(facts), facts=told)
+            return MarkReport(name="watermark", strength="none", words=_absent(facts), facts=told)
         words = f"the record names the watermark {recorded}, and it is not found: weakened, or under a key not at hand"
-        return Layer(name="watermark", strength="none", words=words, facts=told | {"recorded": recorded})
+        return MarkReport(name="watermark", strength="none", words=words, facts=told | {"recorded": recorded})
     key = "a public key: anyone can put it there" if whose == _PUBLIC else f"the key of {whose}"
     if found.identity is None:
         words = f"imggen watermark, its id unreadable, z = {found.z:.1f}; {key}"
-        return Layer(name="watermark", strength="medium", words=words, facts=told)
+        return MarkReport(name="watermark", strength="medium", words=words, facts=told)
     words = f"imggen watermark, id {found.identity}, z = {found.z:.1f}; {key}"
     if recorded is not None and found.identity not in _known(facts, recorded):
         words += f"; the record names {recorded}: it is of another picture, or a part of this one is"
         told["recorded"] = recorded
-    return Layer(name="watermark", strength="medium", words=words, facts=told)
+    return MarkReport(name="watermark", strength="medium", words=words, facts=told)
 
 
 def _detected(image: Image.Image, known: Sequence[tuple[str, bytes]]) -> tuple[str, Detection]:
@@ -442,22 +442,22 @@ def _log_problem(log: Path | None) -> str | None:
     return f"the chain of {log} does not hold: line {number} {why}"
 
 
-def _logged(log: Path, problem: str | None, sha256: str, mark: Layer) -> Layer:
+def _logged(log: Path, problem: str | None, sha256: str, mark: MarkReport) -> MarkReport:
     if problem:
-        return Layer(name="log", strength="broken", words=problem)
+        return MarkReport(name="log", strength="broken", words=problem)
     identity = mark.facts.get("id")
     line = audit.find(log, sha256) or (audit.find_mark(log, identity) if isinstance(identity, str) else None)
     if line is None:
-        return Layer(name="log", strength="none", words=f"{log} does not tell of it")
+        return MarkReport(name="log", strength="none", words=f"{log} does not tell of it")
     output = line.values.get("output")
     same = isinstance(output, Mapping) and output.get("sha256") == sha256
     how = "this very file" if same else f"another file, with the watermark {identity} that is in this one"
     words = f"as far as {log} can be relied on, its line {line.number} tells of {how}, {line.values.get('time')}"
     strength: Strength = "medium" if same else "weak"
-    return Layer(name="log", strength=strength, words=words, facts={"line": line.number, "same_file": same})
+    return MarkReport(name="log", strength=strength, words=words, facts={"line": line.number, "same_file": same})
 
 
-def _is_there(name: Requirable, layers: Sequence[Layer], facts: Facts | None) -> bool:
+def _is_there(name: Requirable, layers: Sequence[MarkReport], facts: Facts | None) -> bool:
     strengths = {layer.name: layer.strength for layer in layers}
     found = facts.found if facts else None
     fits = facts is not None and facts.fits is not False

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from imggen.errors import ImggenError, RequestError
 from imggen.plan.training.recipe import StagePlan
 from imggen.training import optimizer as optimizers
-from imggen.training.progress import Step
+from imggen.training.progress import TrainingStep
 
 STATS = "stats.jsonl"
 STATS_EVERY = 10
@@ -39,7 +39,7 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class StageFolder:
     """Where a stage keeps its things, and what ties them to one run."""
 
     folder: Path
@@ -54,7 +54,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class StageProgress:
     """How far a stage has come."""
 
     step: int
@@ -67,7 +67,7 @@ class Stage:
 
     objective: Objective
     plan: StagePlan
-    place: Place
+    place: StageFolder
     accelerator: Accelerator
     optimizer: optimizers.Optimizer
     averaged: nn.Module
@@ -78,7 +78,7 @@ class Stage:
         return -(-self.plan.pictures // self.plan.batch_size)
 
 
-def run(objective: Objective, plan: StagePlan, place: Place) -> Iterator[Step]:
+def run(objective: Objective, plan: StagePlan, place: StageFolder) -> Iterator[TrainingStep]:
     """Train until `plan.pictures` were seen, yielding each step; continue where the last checkpoint ended.
 
     Noise, data and timesteps depend on the step's number alone, so on a CPU a run that was stopped and continued ends
@@ -104,8 +104,8 @@ def run(objective: Objective, plan: StagePlan, place: Place) -> Iterator[Step]:
         rate = _learning_rate(stage, progress.step)
         loss = _advance(stage, progress.step, rate)
         _average(stage.averaged, objective.module, _decay(plan.ema, progress.step))
-        progress = Progress(step=progress.step + 1, seconds=progress.seconds + time.monotonic() - started)
-        fact = Step(
+        progress = StageProgress(step=progress.step + 1, seconds=progress.seconds + time.monotonic() - started)
+        fact = TrainingStep(
             stage=objective.name,
             pictures=min(progress.step * plan.batch_size, plan.pictures),
             of=plan.pictures,
@@ -145,7 +145,7 @@ def _advance(stage: Stage, step: int, rate: float) -> float:
     return float(loss.detach())
 
 
-def _keep(stage: Stage, progress: Progress, fact: Step) -> None:
+def _keep(stage: Stage, progress: StageProgress, fact: TrainingStep) -> None:
     plan, folder = stage.plan, stage.place.folder
     last = progress.step == stage.steps
     if last or _is_due(progress.step, plan.checkpoint_every, plan.batch_size):
@@ -181,10 +181,10 @@ def _average(averaged: nn.Module, module: nn.Module, decay: float) -> None:
         mine.copy_(other)
 
 
-def _resume(stage: Stage) -> Progress:
+def _resume(stage: Stage) -> StageProgress:
     place = stage.place
     if not place.checkpoint.exists():
-        return Progress(step=0, seconds=0.0)
+        return StageProgress(step=0, seconds=0.0)
     state = _read(place)
     if state["fingerprint"] != place.fingerprint:
         raise RequestError(
@@ -195,10 +195,10 @@ def _resume(stage: Stage) -> Progress:
     stage.averaged.load_state_dict(state["averaged"])
     stage.optimizer.load_state_dict(state["optimizer"])
     _forget_after(place.folder / STATS, state["step"] * stage.plan.batch_size)
-    return Progress(step=state["step"], seconds=state["seconds"])
+    return StageProgress(step=state["step"], seconds=state["seconds"])
 
 
-def _read(place: Place) -> dict[str, Any]:
+def _read(place: StageFolder) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(place.checkpoint, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -220,7 +220,7 @@ def _forget_after(stats: Path, pictures: int) -> None:
     temporary.replace(stats)
 
 
-def _save(stage: Stage, progress: Progress) -> None:
+def _save(stage: Stage, progress: StageProgress) -> None:
     state = {
         "fingerprint": stage.place.fingerprint,
         "step": progress.step,

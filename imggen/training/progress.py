@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class TrainingStep:
     """What one optimisation step did. `seconds` is the time that the stage has taken so far, over all resumes."""
 
     stage: str

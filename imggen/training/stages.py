@@ -10,10 +10,10 @@ from diffusers import AutoencoderTiny
 from imggen.plan.training.recipe import Plan, TrainPlan, UpscalerTrainPlan
 from imggen.training import latents, loop, pictures, text
 from imggen.training.objectives import autoencoder, diffusion, upscaler
-from imggen.training.progress import Encoded, Step
+from imggen.training.progress import Encoded, TrainingStep
 
 
-def run(plan: Plan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
+def run(plan: Plan, folder: Path, model: Path) -> Iterator[TrainingStep | Encoded]:
     """Train what `plan` says in `folder`, continuing what is there, and leave the result at `model`."""
     torch.manual_seed(plan.seed)
     if isinstance(plan, UpscalerTrainPlan):
@@ -22,13 +22,13 @@ def run(plan: Plan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
     yield from _diffusion(plan, folder, model)
 
 
-def _enlargement(plan: UpscalerTrainPlan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
-    enlargement = upscaler.Enlargement(plan)
+def _enlargement(plan: UpscalerTrainPlan, folder: Path, model: Path) -> Iterator[TrainingStep | Encoded]:
+    enlargement = upscaler.UpscalerObjective(plan)
     yield from loop.run(enlargement, plan.training, _place(folder, plan, "upscaler", enlargement.rests_on))
     enlargement.export(model)
 
 
-def _diffusion(plan: TrainPlan, folder: Path, model: Path) -> Iterator[Step | Encoded]:
+def _diffusion(plan: TrainPlan, folder: Path, model: Path) -> Iterator[TrainingStep | Encoded]:
     data = pictures.Scenes(plan.data.seed, plan.data.size)
     reconstruction = autoencoder.Reconstruction(plan.autoencoder, data, plan.autoencoder_training.batch_size)
     yield from loop.run(reconstruction, plan.autoencoder_training, _place(folder, plan, "autoencoder"))
@@ -47,7 +47,7 @@ def _diffusion(plan: TrainPlan, folder: Path, model: Path) -> Iterator[Step | En
     matching.export(matching.module)
 
 
-def _place(folder: Path, plan: Plan, stage: str, rests_on: str = "") -> loop.Place:
+def _place(folder: Path, plan: Plan, stage: str, rests_on: str = "") -> loop.StageFolder:
     # a denoiser is bound to the very weights and words that made its latents and tokens
     fingerprint = plan.fingerprint(stage) + rests_on
-    return loop.Place(folder=folder / stage, fingerprint=fingerprint, seed=plan.seed, precision=plan.precision)
+    return loop.StageFolder(folder=folder / stage, fingerprint=fingerprint, seed=plan.seed, precision=plan.precision)

@@ -310,11 +310,11 @@ def sources() -> list[bytes]:
 def logs() -> list[bytes]:
     LOG.unlink(missing_ok=True)
     made = audit.Output(path="a.png", sha256="ab" * 32, watermark="ab" * 6)
-    audit.append(LOG, audit.Entry(decision="allow", action="generate", output=made, marks=("iptc",)))
-    audit.append(LOG, audit.Entry(decision="deny", action="generate", rule="prompt.deny[0]", reason="word"))
+    audit.append(LOG, audit.AuditEntry(decision="allow", action="generate", output=made, marks=("iptc",)))
+    audit.append(LOG, audit.AuditEntry(decision="deny", action="generate", rule="prompt.deny[0]", reason="word"))
     whole = LOG.read_bytes()
     LOG.write_bytes(whole[:-40])
-    audit.append(LOG, audit.Entry(decision="deny", action="generate"))
+    audit.append(LOG, audit.AuditEntry(decision="deny", action="generate"))
     return [whole, whole[:-40], LOG.read_bytes()]
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from imggen.errors import ImggenError
 from imggen.output import writer
-from imggen.output.governance.means import Means
+from imggen.output.governance.means import WriteContext
 from imggen.output.metadata import infotext, metadata
 from imggen.output.provenance import keys, signing
 from imggen.output.provenance.keys import Draft
@@ -122,7 +122,7 @@ def made(folder, identity=None):
                 if_exists="auto",
                 metadata="full",
             )
-            writer.write(image, recipe(prompt), output, path, by=Means(identity=identity))
+            writer.write(image, recipe(prompt), output, path, by=WriteContext(identity=identity))
             files[file_format].append(path)
     return files
 

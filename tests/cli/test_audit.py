@@ -3,14 +3,14 @@ import json
 import pytest
 
 from imggen.output.governance import audit
-from imggen.output.governance.audit import Entry
+from imggen.output.governance.audit import AuditEntry
 
 
 @pytest.fixture
 def log(tmp_path):
     path = tmp_path / "audit.jsonl"
     for number in range(3):
-        audit.append(path, Entry(decision="allow", action=f"act{number}"))
+        audit.append(path, AuditEntry(decision="allow", action=f"act{number}"))
     return path
 
 
@@ -61,7 +61,7 @@ def test_a_cut_off_end_exits_with_5_where_the_head_was_kept(run, log):
 def test_crashes_that_were_noted_are_told(run, log):
     log.write_bytes(log.read_bytes()[:-30])
     assert run("audit", "check", log).code == 5
-    audit.append(log, Entry(decision="deny", action="generate"))
+    audit.append(log, AuditEntry(decision="deny", action="generate"))
     ended = run("audit", "check", log)
     assert ended.code == 0
     assert ended.lines[0].endswith("the chain holds; a crash left something once, which is noted")

@@ -13,9 +13,9 @@ from imggen.engine.sampling import sampler
 from imggen.errors import MachineError, ModelError
 from imggen.host import environment
 from imggen.plan.adapters.ip_adapter_layouts import FLUX
-from imggen.plan.schema.adapter import Asked
+from imggen.plan.schema.adapter import AdapterRequest
 from imggen.store import gguf_header, ip_adapter_files, lookup, single_file
-from imggen.store.weights import AGAIN, Terms
+from imggen.store.weights import AGAIN, AccessRules
 from tests import single_files, tiny_adapters
 from tests.tiny_models import BUILDERS
 
@@ -144,9 +144,9 @@ def test_an_ip_adapter_beside_quantised_weights_has_the_runs_dtype(file, flux, t
     with environment.quiet():
         place = tiny_adapters.save(tmp_path / "adapter", "flux", flux)
     facts = facts_of(file, tiny_models)
-    asked = Asked(kind="ip-adapter", option="--ip-adapter-weights", reference=str(place), image="ref.png")
-    worn = ip_adapter_files.Worn(layout=FLUX, config=facts.configs["transformer"])
-    found = ip_adapter_files.find(asked, worn, terms=Terms())
+    asked = AdapterRequest(kind="ip-adapter", option="--ip-adapter-weights", reference=str(place), image="ref.png")
+    worn = ip_adapter_files.AdapterTarget(layout=FLUX, config=facts.configs["transformer"])
+    found = ip_adapter_files.find(asked, worn, terms=AccessRules())
     plan = make_plan(tiny_models("flux"), dtype="bfloat16", adapters=(found,))
     transformer = loader.load(replace(plan, model=facts)).transformer
     added = [each for name, each in transformer.named_parameters() if "processor." in name or "_proj.image" in name]

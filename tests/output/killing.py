@@ -17,7 +17,7 @@ from textures import textured
 
 from imggen.output import writer
 from imggen.output.governance import audit
-from imggen.output.governance.means import Journal, Means
+from imggen.output.governance.means import Journal, WriteContext
 from imggen.output.metadata import metadata
 from imggen.output.provenance import keys, signing
 from imggen.output.provenance.keys import Draft
@@ -30,7 +30,7 @@ STEPS = ("open", "fdopen", "write", "fsync", "replace", "rename", "link", "unlin
 OUTPUT = OutputPlan(
     template="a.png", format="png", quality=90, if_exists="overwrite", metadata="full", marking=MarkingPlan()
 )
-ENTRY = audit.Entry(decision="allow", action="generate")
+ENTRY = audit.AuditEntry(decision="allow", action="generate")
 
 
 class StopAt:
@@ -121,7 +121,7 @@ class Bench:
         self._old: bytes | None = self._first
 
     def _write(self) -> None:
-        by = Means(identity=self._identity, journal=Journal(path=self.log, entry=ENTRY))
+        by = WriteContext(identity=self._identity, journal=Journal(path=self.log, entry=ENTRY))
         told = replace(APPLE, seed=self._number, width=self._image.width, height=self._image.height)
         writer.write(self._image, told, OUTPUT, self.path, by=by)
 

@@ -9,7 +9,7 @@ import pytest
 
 from imggen.errors import EXIT_FAILED, EXIT_REQUEST, ImggenError, RequestError
 from imggen.output import files
-from imggen.output.files import Place
+from imggen.output.files import WriteTarget
 from imggen.output.formats import carriers
 
 
@@ -17,7 +17,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
 
 
-def settle(path: Path, policy: str = "auto", *, own: bool = False, taken: tuple[Path, ...] = ()) -> Place | None:
+def settle(path: Path, policy: str = "auto", *, own: bool = False, taken: tuple[Path, ...] = ()) -> WriteTarget | None:
     return files.settle(path, policy, is_own=lambda _: own, taken=taken)
 
 
@@ -46,13 +46,13 @@ class TestReading:
 class TestSettling:
     def test_free_name_is_taken_and_nothing_is_created(self, tmp_path):
         path = tmp_path / "a" / "b.png"
-        assert settle(path) == Place(path=path, replaces=False)
+        assert settle(path) == WriteTarget(path=path, replaces=False)
         assert names(tmp_path) == []
 
     @pytest.mark.parametrize(("policy", "own", "replaces"), [("auto", True, True), ("overwrite", False, True)])
     def test_file_that_may_go_is_replaced(self, tmp_path, policy, own, replaces):
         (tmp_path / "a").write_bytes(b"x")
-        assert settle(tmp_path / "a", policy, own=own) == Place(path=tmp_path / "a", replaces=replaces)
+        assert settle(tmp_path / "a", policy, own=own) == WriteTarget(path=tmp_path / "a", replaces=replaces)
 
     @pytest.mark.parametrize(("policy", "own"), [("auto", False), ("error", True)])
     def test_file_that_must_stay_is_an_error_that_says_how_to_go_on(self, tmp_path, policy, own):
@@ -69,7 +69,7 @@ class TestSettling:
         for name in ("cat.png", "cat-2.png"):
             (tmp_path / name).write_bytes(b"x")
         place = settle(tmp_path / "cat.png", "number", taken=(tmp_path / "cat-3.png",))
-        assert place == Place(path=tmp_path / "cat-4.png", replaces=False)
+        assert place == WriteTarget(path=tmp_path / "cat-4.png", replaces=False)
 
     @pytest.mark.parametrize("policy", ["auto", "overwrite", "error", "skip"])
     def test_two_pictures_of_one_run_never_share_a_name(self, tmp_path, policy):
@@ -108,7 +108,7 @@ class TestSettling:
 
 class TestWriting:
     def test_parents_are_created_and_nothing_else_is_left(self, tmp_path):
-        files.write(Place(path=tmp_path / "a" / "b" / "c.png", replaces=False), b"data")
+        files.write(WriteTarget(path=tmp_path / "a" / "b" / "c.png", replaces=False), b"data")
         assert (tmp_path / "a" / "b" / "c.png").read_bytes() == b"data"
         assert names(tmp_path) == ["a", "b", "c.png"]
 
@@ -134,10 +134,10 @@ class TestWriting:
 
     def test_permissions_are_those_of_any_new_file_or_of_the_one_named(self, tmp_path):
         (tmp_path / "plain").write_bytes(b"")
-        files.write(Place(path=tmp_path / "new", replaces=False), b"x")
+        files.write(WriteTarget(path=tmp_path / "new", replaces=False), b"x")
         assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
         (tmp_path / "plain").chmod(0o640)
-        files.write(Place(path=tmp_path / "like", replaces=False), b"x", like=tmp_path / "plain")
+        files.write(WriteTarget(path=tmp_path / "like", replaces=False), b"x", like=tmp_path / "plain")
         assert stat.S_IMODE((tmp_path / "like").stat().st_mode) == 0o640
 
     @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ class TestWriting:
             (tmp_path / "a").write_bytes(b"old")
         monkeypatch.setattr(os, "fsync", fail)
         with pytest.raises((KeyboardInterrupt, ImggenError, MemoryError)):
-            files.write(Place(path=tmp_path / "a", replaces=replaces), b"new")
+            files.write(WriteTarget(path=tmp_path / "a", replaces=replaces), b"new")
         assert names(tmp_path) == (["a"] if replaces else [])
         assert not replaces or (tmp_path / "a").read_bytes() == b"old"
 
@@ -165,5 +165,5 @@ class TestWriting:
 
         monkeypatch.setattr(os, "fsync", fail)
         with pytest.raises(ImggenError, match=str(tmp_path / "a")) as caught:
-            files.write(Place(path=tmp_path / "a", replaces=False), b"new")
+            files.write(WriteTarget(path=tmp_path / "a", replaces=False), b"new")
         assert caught.value.exit_code == code

@@ -17,8 +17,8 @@ from textures import textured
 from imggen.errors import RequestError
 from imggen.output import writer
 from imggen.output.formats import encoder
-from imggen.output.governance.audit import Entry
-from imggen.output.governance.means import Journal, Means
+from imggen.output.governance.audit import AuditEntry
+from imggen.output.governance.means import Journal, WriteContext
 from imggen.output.metadata import infotext, metadata
 from imggen.output.provenance import keys, signing
 from imggen.output.provenance.keys import Draft
@@ -41,7 +41,7 @@ def names(folder: Path) -> list[str]:
 @pytest.mark.parametrize("file_format", ["png", "jpeg", "webp"])
 def test_written_file_is_the_picture_with_its_record(tmp_path, file_format):
     path = tmp_path / "out" / "apple"
-    made = writer.write(picture(), APPLE, output(format=file_format), path, by=Means(created=WHEN))
+    made = writer.write(picture(), APPLE, output(format=file_format), path, by=WriteContext(created=WHEN))
     data = path.read_bytes()
     assert (made.path, made.action, made.bytes) == (path, "new", len(data))
     assert made.sha256 == hashlib.sha256(data).hexdigest()
@@ -269,7 +269,7 @@ def signer(tmp_path):
 
 def test_every_layer_is_there_when_the_file_has_its_name_and_the_log_tells_its_hash(tmp_path, signer):
     log = tmp_path / "audit.jsonl"
-    by = Means(identity=signer, journal=Journal(path=log, entry=Entry(decision="allow", action="generate")))
+    by = WriteContext(identity=signer, journal=Journal(path=log, entry=AuditEntry(decision="allow", action="generate")))
     plan = output(marking=MarkingPlan(label="AI", alt="An apple", mining="not-allowed"))
     made = writer.write(textured(), APPLE, plan, tmp_path / "a.png", by=by)
     assert made.marks == ("iptc", "infotext", "recipe", "c2pa", "watermark", "label")
@@ -289,7 +289,7 @@ def test_every_layer_is_there_when_the_file_has_its_name_and_the_log_tells_its_h
 def test_picture_whose_line_cannot_be_logged_does_not_stay(tmp_path):
     log = tmp_path / "audit.jsonl"
     log.write_text("no log\n")
-    by = Means(journal=Journal(path=log, entry=Entry(decision="allow", action="generate")))
+    by = WriteContext(journal=Journal(path=log, entry=AuditEntry(decision="allow", action="generate")))
     with pytest.raises(RequestError, match="could not be logged"):
         writer.write(textured(), APPLE, output(), tmp_path / "a.png", by=by)
     assert [each.name for each in tmp_path.iterdir() if each.suffix == ".png"] == []
@@ -306,7 +306,7 @@ def test_label_that_does_not_fit_is_refused_before_anything_is_drawn(tmp_path):
 def test_prompt_that_is_not_to_be_recorded_stands_nowhere_in_the_file(tmp_path, signer, record, file_format):
     plan = output(format=file_format, marking=MarkingPlan(prompt=record))
     secret = replace(APPLE, prompt="secret garden of Mrs Miller", negative_prompt="Ashford")
-    finished = writer.encode(textured(), secret, plan, by=Means(identity=signer))
+    finished = writer.encode(textured(), secret, plan, by=WriteContext(identity=signer))
     for words in ("Miller", "secret", "Ashford"):
         assert not any(words.encode(each) in finished.data for each in ("utf-8", "utf-16-le", "utf-16-be"))
     read = metadata.read(finished.data)
@@ -317,7 +317,7 @@ def test_prompt_that_is_not_to_be_recorded_stands_nowhere_in_the_file(tmp_path, 
 
 
 def test_without_metadata_nothing_is_signed_unless_that_is_asked_for(signer):
-    by = Means(identity=signer)
+    by = WriteContext(identity=signer)
     assert "c2pa" not in writer.encode(textured(), APPLE, output(metadata="none"), by=by).marks
     asked = output(metadata="none", marking=MarkingPlan(sign="on"))
     assert "c2pa" in writer.encode(textured(), APPLE, asked, by=by).marks

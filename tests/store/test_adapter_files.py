@@ -10,9 +10,9 @@ import tiny_loras
 import torch
 
 from imggen.errors import ModelError
-from imggen.plan.schema.adapter import Asked
+from imggen.plan.schema.adapter import AdapterRequest
 from imggen.store import adapter_files
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 from tests.hub_server import COMMIT, fake_hub, hub_cache
 
 __all__ = ["fake_hub", "hub_cache"]
@@ -21,7 +21,9 @@ TENSORS = {"unet.x.lora_A.weight": torch.ones(2, 3), "unet.x.lora_B.weight": tor
 
 
 def find(reference, kind="lora", **terms):
-    return adapter_files.find(Asked(kind=kind, option=f"--{kind}", reference=str(reference)), terms=Terms(**terms))
+    return adapter_files.find(
+        AdapterRequest(kind=kind, option=f"--{kind}", reference=str(reference)), terms=AccessRules(**terms)
+    )
 
 
 @pytest.fixture

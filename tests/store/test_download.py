@@ -14,7 +14,7 @@ import pytest
 
 from imggen.errors import MachineError, ModelError
 from imggen.store import download, hub, lookup
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 from tests.hub_server import COMMIT, PIECE, fake_hub, hub_cache, small_model
 
 __all__ = ["fake_hub", "hub_cache"]
@@ -34,7 +34,7 @@ def repository(fake_hub, model):
 
 
 def fetch(name="org/small", revision=None, on_event=lambda _: None):
-    return hub.bring(hub.ask(name, revision, choose=hub.pipeline_files(name, Terms())), on_event=on_event)
+    return hub.bring(hub.ask(name, revision, choose=hub.pipeline_files(name, AccessRules())), on_event=on_event)
 
 
 def blob(hub_cache, repository, name):
@@ -118,7 +118,7 @@ def test_a_disk_without_room_is_refused_before_the_first_byte(fake_hub, reposito
     assert caught.value.exit_code == 3
     assert not any(method == "GET" and "/resolve/" in path for method, path, _ in fake_hub.asked)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 50))
-    offer = hub.ask("org/small", None, choose=hub.pipeline_files("org/small", Terms()))
+    offer = hub.ask("org/small", None, choose=hub.pipeline_files("org/small", AccessRules()))
     download.check_room(offer)
 
 
@@ -282,7 +282,7 @@ def test_a_missing_revision_and_a_gated_model_are_told(fake_hub, repository):
 
 def test_a_sketch_has_the_facts_of_the_model_and_none_of_its_weights(fake_hub, repository, model, tmp_path):
     place = tmp_path / "sketch"
-    facts = lookup.find("org/small", terms=Terms(sketch=place))
+    facts = lookup.find("org/small", terms=AccessRules(sketch=place))
     whole = lookup.read(model, reference="org/small", source="folder")
     assert facts.weight_bytes == whole.weight_bytes
     assert (facts.revision, facts.configs, lookup.licence(facts)) == (COMMIT, whole.configs, "mit")

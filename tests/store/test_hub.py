@@ -13,7 +13,7 @@ from huggingface_hub.errors import (
 
 from imggen.errors import ModelError
 from imggen.store import hub
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 
 REPOSITORY = [
     ".gitattributes",
@@ -59,7 +59,7 @@ TEXTS = [
 
 
 def test_half_runs_fetch_the_variant_where_there_is_one():
-    wanted = hub.wanted(REPOSITORY, Terms(half=True))
+    wanted = hub.wanted(REPOSITORY, AccessRules(half=True))
     assert set(wanted) - set(TEXTS) == {
         "text_encoder/model.fp16.safetensors",
         "unet/diffusion_pytorch_model.fp16-00001-of-00001.safetensors",
@@ -70,12 +70,12 @@ def test_half_runs_fetch_the_variant_where_there_is_one():
 
 def test_half_runs_fetch_bfloat16_where_that_is_the_variant():
     names = ["decoder/diffusion_pytorch_model.safetensors", "decoder/diffusion_pytorch_model.bf16.safetensors"]
-    assert hub.wanted(names, Terms(half=True)) == names[1:]
-    assert hub.wanted(names, Terms(half=False)) == names[:1]
+    assert hub.wanted(names, AccessRules(half=True)) == names[1:]
+    assert hub.wanted(names, AccessRules(half=False)) == names[:1]
 
 
 def test_full_runs_fetch_full_weights_and_no_code_or_pickles():
-    wanted = hub.wanted(REPOSITORY, Terms(half=False))
+    wanted = hub.wanted(REPOSITORY, AccessRules(half=False))
     assert set(wanted) - set(TEXTS) == {
         "text_encoder/model.safetensors",
         "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
@@ -91,8 +91,8 @@ def test_allowed_pickles_are_fetched_only_where_there_is_nothing_else():
         "vae/diffusion_pytorch_model.safetensors",
         "vae/x.bin",
     ]
-    assert "unet/diffusion_pytorch_model.bin" in hub.wanted(names, Terms(allow_pickle=True))
-    assert "vae/x.bin" not in hub.wanted(names, Terms(allow_pickle=True))
+    assert "unet/diffusion_pytorch_model.bin" in hub.wanted(names, AccessRules(allow_pickle=True))
+    assert "vae/x.bin" not in hub.wanted(names, AccessRules(allow_pickle=True))
 
 
 def api(names=(), error=None):
@@ -105,7 +105,7 @@ def api(names=(), error=None):
 
 
 def fetch(**options):
-    choose = hub.pipeline_files("org/name", Terms())
+    choose = hub.pipeline_files("org/name", AccessRules())
     return hub.bring(hub.ask("org/name", "v1", choose=choose, api=api(**options)), on_event=lambda event: None)
 
 

@@ -10,9 +10,9 @@ from huggingface_hub import constants
 import imggen.builtin
 from imggen.errors import ModelError, RequestError
 from imggen.store import lookup
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 
-OFFLINE = Terms(offline=True)
+OFFLINE = AccessRules(offline=True)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def change_json(path, **changes):
 
 
 def read(folder, **terms):
-    return lookup.find(str(folder), terms=Terms(**terms))
+    return lookup.find(str(folder), terms=AccessRules(**terms))
 
 
 def test_facts_come_from_small_files_and_headers(model):

@@ -17,10 +17,10 @@ from imggen.engine.pipeline import loader
 from imggen.errors import ModelError, RequestError
 from imggen.host import environment
 from imggen.store import hub, lookup
-from imggen.store.weights import AGAIN, Terms
+from imggen.store.weights import AGAIN, AccessRules
 from tests import single_files, tiny_models
 
-OFFLINE = Terms(offline=True)
+OFFLINE = AccessRules(offline=True)
 
 
 @pytest.fixture(scope="session")
@@ -325,7 +325,7 @@ def test_of_a_base_on_the_hub_the_configs_are_enough(sd_file, tiny_models, tmp_p
 def test_of_a_base_on_the_hub_only_the_weights_that_are_lacking_are_wanted():
     names = ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]
     names += ["vae/config.json", "vae/diffusion_pytorch_model.safetensors"]
-    wanted = hub.wanted(names, Terms(without=("unet",)))
+    wanted = hub.wanted(names, AccessRules(without=("unet",)))
     assert set(names) - set(wanted) == {"unet/diffusion_pytorch_model.safetensors"}
 
 
@@ -431,7 +431,7 @@ def test_a_pickle_is_refused(pipelines, tiny_models, tmp_path):
 def test_a_pickle_is_read_as_weights_alone_where_it_is_allowed(pipelines, tiny_models, make_plan, tmp_path):
     file = tmp_path / "x.ckpt"
     torch.save({"state_dict": single_files.stable_diffusion(pipelines("sd")), "epoch": 3}, file)
-    facts = lookup.find(str(file), base=str(tiny_models("sd")), terms=Terms(allow_pickle=True))
+    facts = lookup.find(str(file), base=str(tiny_models("sd")), terms=AccessRules(allow_pickle=True))
     assert facts.pickles == ("x.ckpt",)
     plan = replace(make_plan(tiny_models("sd")), model=facts, allow_pickle=True)
     made, source = loader.load(plan).unet.state_dict(), pipelines("sd").unet.state_dict()
@@ -448,7 +448,7 @@ def test_a_pickle_that_would_run_code_is_refused_even_so(tmp_path, capsys):
     with pytest.raises(
         ModelError, match="holds more than weights, or is damaged, and nothing but weights is ever read"
     ):
-        lookup.find(str(tmp_path / "x.ckpt"), terms=Terms(allow_pickle=True))
+        lookup.find(str(tmp_path / "x.ckpt"), terms=AccessRules(allow_pickle=True))
     assert "this ran" not in capsys.readouterr().out
 
 

@@ -2,15 +2,15 @@ import pytest
 
 from imggen.errors import RequestError
 from imggen.output.governance import audit
-from imggen.output.governance.audit import Entry
+from imggen.output.governance.audit import AuditEntry
 from imggen.tasks import audit as task
 
 
 @pytest.fixture
 def log(tmp_path):
     path = tmp_path / "audit.jsonl"
-    audit.append(path, Entry(decision="allow", action="generate"))
-    audit.append(path, Entry(decision="deny", action="generate"))
+    audit.append(path, AuditEntry(decision="allow", action="generate"))
+    audit.append(path, AuditEntry(decision="deny", action="generate"))
     return path
 
 

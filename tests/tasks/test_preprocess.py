@@ -15,7 +15,7 @@ from imggen.output.metadata import metadata
 from imggen.plan.adapters import depths
 from imggen.plan.schema.request import OutputPlan
 from imggen.store import depth_files
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 from imggen.tasks import preprocess
 from tests import tiny_controls
 from tests.recipes import APPLE
@@ -60,7 +60,7 @@ def test_depths_are_measured_by_the_weights_that_are_named(tmp_path):
     made = preprocess.preprocess("depth", "photo.png", weights=weights)
     assert made.path.name == "photo-depth.png"
     with Image.open("photo.png") as photo:
-        facts = depth_files.find(depths.named(weights.reference), terms=Terms())
+        facts = depth_files.find(depths.named(weights.reference), terms=AccessRules())
         (wanted,) = depth.measure(facts, [photo.convert("RGB")])
     np.testing.assert_array_equal(pixels(made.path), np.asarray(wanted))
     with pytest.raises(RequestError, match="canny pictures take no model"):

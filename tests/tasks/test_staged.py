@@ -368,7 +368,7 @@ def test_a_dry_run_counts_the_bytes_of_both_and_fetches_no_weights(parts, publis
 
 def test_the_prior_comes_with_its_decoder(parts, published):
     offered = []
-    pulled = library.pull(library.Asked(reference="org/decoder", dtype="float32"), on_offer=offered.append)
+    pulled = library.pull(library.PullRequest(reference="org/decoder", dtype="float32"), on_offer=offered.append)
     assert [each.reference for each in offered] == ["org/decoder", "org/prior"]
     assert (pulled.reference, pulled.prior.reference) == ("org/decoder", "org/prior")
     assert [each.incomplete for each in library.list_all() if each.source == "hub"] == [False, False]
@@ -382,7 +382,7 @@ def test_a_policy_by_hash_holds_for_each_of_the_two(parts, published, monkeypatc
     hashes = [lookup.weights_sha256(lookup.read(each, reference="x", source="folder"), "float32") for each in places]
     rules = Path("rules.toml").absolute()
     monkeypatch.setenv("IMGGEN_POLICY", str(rules))
-    asked = library.Asked(reference="org/decoder", dtype="float32")
+    asked = library.PullRequest(reference="org/decoder", dtype="float32")
     rules.write_text(f'schema = 1\n[models]\nallow = ["sha256:{hashes[0]}"]\n')
     with pytest.raises(CheckError, match="the policy does not allow org/prior"):
         library.pull(asked)

@@ -16,7 +16,7 @@ from imggen.output import writer
 from imggen.output.formats import container
 from imggen.output.formats.carriers import Changes
 from imggen.output.governance import audit
-from imggen.output.governance.means import Means
+from imggen.output.governance.means import WriteContext
 from imggen.output.metadata import metadata
 from imggen.output.provenance import keys, signing
 from imggen.output.provenance.keys import Draft
@@ -40,7 +40,7 @@ def identity(place, monkeypatch):
     return keys.create(place, Draft(organisation="Example Ltd"), check=signing.prove)
 
 
-def written(folder, file_format, *, told=SECRET, by=Means()):  # noqa: B008
+def written(folder, file_format, *, told=SECRET, by=WriteContext()):  # noqa: B008
     output = OutputPlan(template="x", format=file_format, quality=95, if_exists="overwrite", metadata="full")
     return writer.write(textured(), told, output, folder / NAMES[file_format], by=by).path
 
@@ -77,7 +77,7 @@ def test_words_are_taken_out_of_the_very_bytes_and_the_rest_stays(tmp_path, plac
 
 @every_format
 def test_everything_is_taken_out_of_the_very_bytes_but_the_picture(tmp_path, identity, file_format):
-    path = written(tmp_path, file_format, by=Means(identity=identity))
+    path = written(tmp_path, file_format, by=WriteContext(identity=identity))
     before = pixels(path)
     fact = run(path, strip="all")
     data = path.read_bytes()
@@ -117,7 +117,7 @@ def test_words_of_other_programs_are_taken_out_too(tmp_path, place):
 
 @every_format
 def test_signed_file_is_signed_anew_with_the_old_one_as_its_parent(tmp_path, identity, place, file_format):
-    path = written(tmp_path, file_format, by=Means(identity=identity))
+    path = written(tmp_path, file_format, by=WriteContext(identity=identity))
     fact = run(path, pairs=(("alt", "A red apple"),))
     assert "c2pa" in fact.marks
     found = signing.read(path.read_bytes(), file_format, keys.roots(place))
@@ -133,7 +133,7 @@ def test_signed_file_is_signed_anew_with_the_old_one_as_its_parent(tmp_path, ide
 def test_signed_file_is_refused_where_nobody_can_sign_it_and_stays_bit_for_bit(
     tmp_path, identity, monkeypatch, file_format
 ):
-    path = written(tmp_path, file_format, by=Means(identity=identity))
+    path = written(tmp_path, file_format, by=WriteContext(identity=identity))
     before = path.read_bytes()
     monkeypatch.delenv("IMGGEN_KEYS")
     with pytest.raises(RequestError, match="break the signature") as caught:
@@ -144,7 +144,7 @@ def test_signed_file_is_refused_where_nobody_can_sign_it_and_stays_bit_for_bit(
 
 @every_format
 def test_signature_goes_where_somebody_says_so(tmp_path, identity, monkeypatch, file_format):
-    path = written(tmp_path, file_format, by=Means(identity=identity))
+    path = written(tmp_path, file_format, by=WriteContext(identity=identity))
     monkeypatch.delenv("IMGGEN_KEYS")
     fact = run(path, pairs=(("alt", "A red apple"),), sign="off")
     assert any("manifest was taken out" in each for each in fact.notes)
@@ -179,7 +179,7 @@ def test_signing_without_a_key_is_refused(tmp_path, place):
     ],
 )
 def test_what_a_policy_keeps_is_not_taken_out_and_the_refusal_is_logged(tmp_path, identity, rules, options, named):
-    path = written(tmp_path, "png", by=Means(identity=identity))
+    path = written(tmp_path, "png", by=WriteContext(identity=identity))
     before = path.read_bytes()
     (tmp_path / "policy.toml").write_text(f'schema = 1\n{rules}\n[audit]\nlog = "audit.jsonl"\n')
     with pytest.raises(CheckError, match=named):
@@ -240,7 +240,7 @@ def ruled(folder, rules):
 
 
 def test_file_that_was_tampered_with_is_not_signed_anew_unless_that_is_said(tmp_path, identity, place):
-    path = written(tmp_path, "png", by=Means(identity=identity))
+    path = written(tmp_path, "png", by=WriteContext(identity=identity))
     path.write_bytes(container.replace(path.read_bytes(), Changes(texts={"Comment": "later"})))
     before = path.read_bytes()
     with pytest.raises(RequestError, match="was changed after it was signed"):
@@ -296,7 +296,7 @@ def test_edit_that_cannot_be_logged_is_undone(tmp_path, place, monkeypatch):
 
 
 def test_taking_all_out_and_signing_are_not_done_in_one_go(tmp_path, identity, place):
-    path = written(tmp_path, "png", by=Means(identity=identity))
+    path = written(tmp_path, "png", by=WriteContext(identity=identity))
     before = path.read_bytes()
     with pytest.raises(RequestError, match="--strip all takes a signature out"):
         run(path, strip="all", sign="on")

@@ -14,7 +14,7 @@ from imggen.output import writer
 from imggen.output.formats import container, xmp
 from imggen.output.formats.carriers import Changes
 from imggen.output.governance import audit
-from imggen.output.governance.means import Journal, Means
+from imggen.output.governance.means import Journal, WriteContext
 from imggen.output.metadata import metadata
 from imggen.output.provenance import keys, signing
 from imggen.output.provenance.keys import Draft
@@ -39,7 +39,7 @@ def identity(place):
 
 @pytest.fixture
 def write(tmp_path):
-    def write(name="a.png", *, image=PICTURE, told=APPLE, by=Means(), level="full", **plan):  # noqa: B008
+    def write(name="a.png", *, image=PICTURE, told=APPLE, by=WriteContext(), level="full", **plan):  # noqa: B008
         file_format = {"jpg": "jpeg", "tif": "tiff"}.get(name.rpartition(".")[2], name.rpartition(".")[2])
         output = OutputPlan(
             template=name,
@@ -74,7 +74,9 @@ def strengths(found):
 
 
 def test_signed_and_marked_picture_has_every_layer(write, identity, place):
-    (found,) = look(write(by=Means(identity=identity)), place=place, require=("trusted", "iptc", "recipe", "watermark"))
+    (found,) = look(
+        write(by=WriteContext(identity=identity)), place=place, require=("trusted", "iptc", "recipe", "watermark")
+    )
     assert strengths(found) == {"c2pa": "strong", "iptc": "weak", "record": "weak", "watermark": "medium"}
     assert "Example Ltd" in found.layers[0].words
     assert "within what the signature binds" in found.layers[1].words
@@ -83,7 +85,7 @@ def test_signed_and_marked_picture_has_every_layer(write, identity, place):
 
 
 def test_signer_that_nobody_vouches_for_is_intact_and_said_to_be_anyone(write, identity, tmp_path):
-    path = write(by=Means(identity=identity))
+    path = write(by=WriteContext(identity=identity))
     (found,) = look(path, place=tmp_path / "none", require=("c2pa",))
     assert strengths(found)["c2pa"] == "medium"
     assert "anyone can make such a key" in found.layers[0].words
@@ -92,14 +94,14 @@ def test_signer_that_nobody_vouches_for_is_intact_and_said_to_be_anyone(write, i
 
 def test_root_that_is_named_makes_the_signer_trusted(write, identity, place, tmp_path):
     (tmp_path / "root.pem").write_bytes(keys.own_root(place))
-    path = write(by=Means(identity=identity))
+    path = write(by=WriteContext(identity=identity))
     (found,) = look(path, place=tmp_path / "none", roots=(tmp_path / "root.pem",), require=("trusted",))
     assert strengths(found)["c2pa"] == "strong"
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.avif", "a.tif"])
 def test_one_changed_byte_of_a_signed_file_is_seen(write, identity, place, name):
-    path = write(name, by=Means(identity=identity))
+    path = write(name, by=WriteContext(identity=identity))
     data = bytearray(path.read_bytes())
     # A recipe stands in every format; a letter of it changes without harm to the container, but for a PNG's checksum.
     at = data.index(b"apple")
@@ -164,8 +166,8 @@ def test_record_of_changed_pixels_is_told_and_nothing_more(write, place, tmp_pat
 
 def test_log_tells_of_the_file_and_of_what_still_has_its_watermark(write, place, tmp_path):
     log = tmp_path / "audit.jsonl"
-    entry = audit.Entry(decision="allow", action="generate")
-    path = write(by=Means(journal=Journal(path=log, entry=entry)))
+    entry = audit.AuditEntry(decision="allow", action="generate")
+    path = write(by=WriteContext(journal=Journal(path=log, entry=entry)))
     (found,) = look(path, place=place, log=log, require=("log",))
     assert "this very file" in found.layers[-1].words
     with Image.open(path) as opened:
@@ -246,7 +248,7 @@ def test_marks_are_listed_between_commas():
 
 def test_certificate_that_has_ended_is_not_called_tampering(write, tmp_path, place):
     signer, root = identity_of(begins=NOW - timedelta(days=2), ends=NOW + timedelta(days=1))
-    path = write(by=Means(identity=signer))
+    path = write(by=WriteContext(identity=signer))
     found = signing.read(path.read_bytes(), "png", [root])
     late = replace(found, state="invalid", expired=True, codes=("signingCredential.expired",))
     layer = verify._judged(late)
@@ -268,10 +270,10 @@ def test_words_of_strangers_stand_in_quotes_and_are_cut(tmp_path, place):
 
 
 def test_picture_made_from_a_tampered_one_says_so(write, identity, place):
-    path = write(by=Means(identity=identity))
+    path = write(by=WriteContext(identity=identity))
     data = bytearray(path.read_bytes())
     data = bytearray(container.replace(bytes(data), Changes(texts={"Comment": "later"})))
     parent = signing.Parent(data=bytes(data), format="png", title="parent.png")
-    child = write("b.png", by=Means(identity=identity, parents=(parent,)))
+    child = write("b.png", by=WriteContext(identity=identity, parents=(parent,)))
     (found,) = look(child, place=place)
     assert "made from another file, and of one the signature did not hold" in found.layers[0].words

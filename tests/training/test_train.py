@@ -9,7 +9,7 @@ from diffusers import StableDiffusionPipeline
 from imggen.errors import ImggenError, RequestError
 from imggen.host import environment
 from imggen.tasks.train import Trained, train
-from imggen.training.progress import Step
+from imggen.training.progress import TrainingStep
 
 
 def told(folder):
@@ -41,7 +41,7 @@ def test_a_stopped_and_continued_run_ends_with_the_same_bytes(tiny_plan, tmp_pat
     for stop in ("autoencoder", "diffusion"):
         for fact in train(tiny_plan, tmp_path / "parts"):
             stages.append(type(fact).__name__)
-            if isinstance(fact, Step) and fact.stage == stop and fact.pictures == 12:
+            if isinstance(fact, TrainingStep) and fact.stage == stop and fact.pictures == 12:
                 break
     list(train(tiny_plan, tmp_path / "parts"))
     assert {"Step", "Encoded"} <= set(stages)
@@ -122,7 +122,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tiny_plan, tmp_path):
 
 def test_a_finished_run_can_be_trained_further(tiny_plan, run):
     longer = replace(tiny_plan, diffusion_training=replace(tiny_plan.diffusion_training, pictures=24))
-    steps = [fact for fact in train(longer, run) if isinstance(fact, Step)]
+    steps = [fact for fact in train(longer, run) if isinstance(fact, TrainingStep)]
     assert [step.pictures for step in steps] == [20, 24]
 
 
@@ -130,5 +130,7 @@ def test_losses_fall(tiny_plan, tmp_path):
     plan = replace(
         tiny_plan, autoencoder_training=replace(tiny_plan.autoencoder_training, pictures=240, learning_rate=3e-3)
     )
-    losses = [fact.loss for fact in train(plan, tmp_path) if isinstance(fact, Step) and fact.stage == "autoencoder"]
+    losses = [
+        fact.loss for fact in train(plan, tmp_path) if isinstance(fact, TrainingStep) and fact.stage == "autoencoder"
+    ]
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from imggen.engine import failures
 from imggen.errors import ModelError
-from imggen.plan.adapters.ip_adapter_layouts import ATTENTIONS, PROJECTION, Eye, Layout
+from imggen.plan.adapters.ip_adapter_layouts import ATTENTIONS, PROJECTION, ImageEncoderKind, Layout
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.store import weights
 from imggen.store.adapter_files import PROCESSOR
@@ -65,7 +65,7 @@ def _processor(class_name: str, adapter: AdapterFacts, encoder: Any) -> Any:
     return kind(size={"height": edge, "width": edge})
 
 
-def _load_encoder(adapter: AdapterFacts, eye: Eye, dtype: torch.dtype, *, allow_pickle: bool) -> Any:
+def _load_encoder(adapter: AdapterFacts, eye: ImageEncoderKind, dtype: torch.dtype, *, allow_pickle: bool) -> Any:
     folder = adapter.files[1].parent
     choice = weights.choose(folder, half=dtype != torch.float32)
     if choice is None:

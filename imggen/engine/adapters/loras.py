@@ -17,7 +17,7 @@ from torch import Tensor
 from imggen.engine import failures
 from imggen.errors import ModelError
 from imggen.plan.adapters import lora
-from imggen.plan.adapters.lora import DENOISER, Layer, Slot, Slots
+from imggen.plan.adapters.lora import DENOISER, LoraLayer, Slot, Slots
 from imggen.plan.models import catalog
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.request import GeneratePlan
@@ -114,7 +114,7 @@ def _read(adapter: AdapterFacts, name: str, plan: GeneratePlan, slots: Slots) ->
 
 
 def _understood(
-    adapter: AdapterFacts, layers: Iterable[Layer], tensors: Mapping[str, Tensor], plan: GeneratePlan, slots: Slots
+    adapter: AdapterFacts, layers: Iterable[LoraLayer], tensors: Mapping[str, Tensor], plan: GeneratePlan, slots: Slots
 ) -> tuple[dict[str, Tensor], dict[Place, float], dict[Place, tuple[Tensor, Tensor]]]:
     """Return what diffusers makes of the tensors: see `_translated` and `_checked`."""
     try:
@@ -149,7 +149,7 @@ def _tensors(adapter: AdapterFacts) -> dict[str, Tensor]:
 
 
 def _renamed(
-    layers: Iterable[Layer], tensors: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan
+    layers: Iterable[LoraLayer], tensors: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan
 ) -> dict[str, Tensor] | None:
     """Return the tensors in diffusers' names where the model has all layers under names that are only spelt otherwise.
 
@@ -172,7 +172,7 @@ def _respelt(translated: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan)
 
 
 def _spelt(
-    layers: Iterable[Layer], tensors: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan
+    layers: Iterable[LoraLayer], tensors: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan
 ) -> dict[str, Tensor]:
     denoiser = catalog.named(plan.family).denoiser
     given: dict[str, Tensor] = {}
@@ -184,7 +184,7 @@ def _spelt(
     return given
 
 
-def _strengths(adapter: AdapterFacts, layers: Iterable[Layer], tensors: Mapping[str, Tensor]) -> dict[Place, float]:
+def _strengths(adapter: AdapterFacts, layers: Iterable[LoraLayer], tensors: Mapping[str, Tensor]) -> dict[Place, float]:
     # PEFT writes it into a file of its own, one for all layers.
     usual = adapter.config.get("lora_alpha")
     alphas = {
@@ -231,7 +231,7 @@ def _checked(
     }
 
 
-def _check_encoders(adapter: AdapterFacts, layers: Iterable[Layer], kept: Iterable[Place]) -> None:
+def _check_encoders(adapter: AdapterFacts, layers: Iterable[LoraLayer], kept: Iterable[Place]) -> None:
     """Raise ModelError where diffusers' translation drops a text encoder's layers."""
     lost = {layer.component for layer in layers} - {component for component, _ in kept} - {DENOISER}
     if lost and kept:

@@ -35,7 +35,7 @@ _TORCH: Final = _FLOATS | _STORED
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class TensorEntry:
     """A tensor that is to be written: where it comes from, its shape, and how it is stored."""
 
     name: str
@@ -46,14 +46,14 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class WrittenWeights:
     """A file that was written, and the SHA-256 of what should be in it."""
 
     path: Path
     sha256: str
 
 
-def entries(choice: weights.Choice, dtype: Dtype) -> list[Entry]:
+def entries(choice: weights.WeightFiles, dtype: Dtype) -> list[TensorEntry]:
     """Return the tensors of a component as they will be stored: real numbers in `dtype`, whole numbers as they are.
 
     Raise ModelError for kinds of numbers that mean nothing without a scale beside them.
@@ -68,7 +68,7 @@ def entries(choice: weights.Choice, dtype: Dtype) -> list[Entry]:
                 )
             wanted = _KINDS[dtype] if kind in _FLOATS else kind
             size = math.prod(shape) * weights.DTYPE_BYTES[wanted]
-            found.append(Entry(name=name, source=path, shape=shape, kind=wanted, size=size))
+            found.append(TensorEntry(name=name, source=path, shape=shape, kind=wanted, size=size))
     return sorted(found, key=lambda each: each.name)
 
 
@@ -91,9 +91,9 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
     return found
 
 
-def shards(tensors: Sequence[Entry], *, most: int = SHARD_BYTES) -> list[list[Entry]]:
+def shards(tensors: Sequence[TensorEntry], *, most: int = SHARD_BYTES) -> list[list[TensorEntry]]:
     """Return the tensors in the files that they go to: in their order, no file above `most` bytes if it can be."""
-    found: list[list[Entry]] = [[]]
+    found: list[list[TensorEntry]] = [[]]
     size = 0
     for tensor in tensors:
         if found[-1] and size + tensor.size > most:
@@ -105,8 +105,8 @@ def shards(tensors: Sequence[Entry], *, most: int = SHARD_BYTES) -> list[list[En
 
 
 def write(
-    folder: Path, stem: str, tensors: Sequence[Entry], *, tell: Callable[[int], None], most: int = SHARD_BYTES
-) -> list[Written]:
+    folder: Path, stem: str, tensors: Sequence[TensorEntry], *, tell: Callable[[int], None], most: int = SHARD_BYTES
+) -> list[WrittenWeights]:
     """Write a component's weights into `folder` as safetensors, with an index where there are several files.
 
     `tell` hears the bytes of each tensor that is written. Raise ModelError where a number is too large for its place.
@@ -125,7 +125,7 @@ def _file_name(stem: str, number: int, count: int) -> str:
     return f"{stem}.safetensors" if count == 1 else f"{stem}-{number:05d}-of-{count:05d}.safetensors"
 
 
-def _write(path: Path, tensors: Sequence[Entry], tell: Callable[[int], None]) -> Written:
+def _write(path: Path, tensors: Sequence[TensorEntry], tell: Callable[[int], None]) -> WrittenWeights:
     digest = hashlib.sha256()
     with path.open("wb") as out:
         _put(out, digest, _header(tensors))
@@ -134,7 +134,7 @@ def _write(path: Path, tensors: Sequence[Entry], tell: Callable[[int], None]) ->
             tell(each.size)
         out.flush()
         os.fsync(out.fileno())
-    return Written(path=path, sha256=digest.hexdigest())
+    return WrittenWeights(path=path, sha256=digest.hexdigest())
 
 
 def _put(out: BinaryIO, digest: Any, data: bytes | memoryview) -> None:
@@ -142,7 +142,7 @@ def _put(out: BinaryIO, digest: Any, data: bytes | memoryview) -> None:
     digest.update(data)
 
 
-def _header(tensors: Sequence[Entry]) -> bytes:
+def _header(tensors: Sequence[TensorEntry]) -> bytes:
     table: dict[str, object] = {"__metadata__": {"format": "pt"}}
     start = 0
     for tensor in tensors:
@@ -158,7 +158,7 @@ def _header(tensors: Sequence[Entry]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _read(tensors: Sequence[Entry]) -> Iterator[tuple[Entry, Tensor]]:
+def _read(tensors: Sequence[TensorEntry]) -> Iterator[tuple[TensorEntry, Tensor]]:
     """Yield the tensors, each read when it is wanted; not mapped, as what was read of a map counts as taken."""
     with ExitStack() as stack:
         opened: dict[Path, Callable[[str], Tensor]] = {}
@@ -186,7 +186,7 @@ def _safe(path: Path, stack: ExitStack) -> Callable[[str], Tensor]:
     return read
 
 
-def save_part(plan: GeneratePlan, name: str, folder: Path) -> list[Written]:
+def save_part(plan: GeneratePlan, name: str, folder: Path) -> list[WrittenWeights]:
     """Write a component of the plan's single file into `folder`, in the plan's dtype and under its library's names.
 
     All of the component is in memory meanwhile, as only its library knows how the names of two formats belong together.
@@ -202,7 +202,7 @@ def save_part(plan: GeneratePlan, name: str, folder: Path) -> list[Written]:
         _check_range(f"{name}: {each}", tensor, dtype)
     module.to(dtype).save_pretrained(str(folder), safe_serialization=True, max_shard_size=SHARD_BYTES)
     files = sorted(folder.glob("*.safetensors"))
-    return [Written(path=file, sha256=_hashed(file)) for file in files]
+    return [WrittenWeights(path=file, sha256=_hashed(file)) for file in files]
 
 
 def _hashed(path: Path) -> str:
@@ -210,7 +210,7 @@ def _hashed(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _bytes(entry: Entry, tensor: Tensor) -> memoryview:
+def _bytes(entry: TensorEntry, tensor: Tensor) -> memoryview:
     wanted = _TORCH[entry.kind]
     if not tensor.is_floating_point() or tensor.dtype == wanted:
         return _view(tensor)

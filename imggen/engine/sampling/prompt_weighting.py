@@ -20,7 +20,7 @@ from torch import Tensor
 from imggen.engine import patching
 from imggen.plan.schema import prompt
 from imggen.plan.schema.family import Clip
-from imggen.plan.schema.prompt import Part, Piece, Reading
+from imggen.plan.schema.prompt import Part, PromptPart, Reading
 
 # Of the tokens of a chunk, how many may be left empty for the sake of a comma: 20 of 75 in that web UI.
 _BACKTRACK: Final = 4 / 15
@@ -60,7 +60,7 @@ def conditioned(pipeline: Any, clip: Clip, texts: Iterable[Text]) -> Iterator[No
     `texts` are all those that its calls will be given: they come out equally long. Where they fit at once and none is
     weighed, they take the pipeline's own way, bit for bit.
     """
-    reader = _Reader(pipeline, clip, list(texts))
+    reader = _PromptReader(pipeline, clip, list(texts))
     with patching.replaced(pipeline, **{encoding_method(pipeline): reader.encode_prompt}):
         yield
 
@@ -87,7 +87,7 @@ def weigh(hidden: Tensor, weights: Tensor, *, keep_mean: bool) -> Tensor:
     return weighed.to(hidden.dtype)
 
 
-class _Reader:
+class _PromptReader:
     """A pipeline's way of reading prompts, for texts of which some are long or weighed."""
 
     def __init__(self, pipeline: Any, clip: Clip, texts: Sequence[Text]) -> None:
@@ -178,7 +178,7 @@ def _reading(text: str) -> Reading:
 
 
 def _parts(text: str) -> tuple[Part, ...]:
-    return prompt.parts(text) if _reading(text) == "weights" else ((Piece(text=str(text)),),)
+    return prompt.parts(text) if _reading(text) == "weights" else ((PromptPart(text=str(text)),),)
 
 
 def _goes_on(name: str, learnt: dict[str, int]) -> bool:

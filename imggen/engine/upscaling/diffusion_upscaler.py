@@ -13,7 +13,7 @@ from imggen.engine import failures
 from imggen.engine.pipeline import decoding, loader
 from imggen.engine.upscaling import networks, upscaler
 from imggen.engine.upscaling import tiling as tile_layout
-from imggen.engine.upscaling.tiling import Drawn, Grid, Piece, Pixels, Rules, Tile, Tiling
+from imggen.engine.upscaling.tiling import Drawn, Grid, Pixels, Rules, Segment, Tile, Tiling
 from imggen.engine.upscaling.upscaler import Report
 from imggen.errors import MachineError, PictureError
 from imggen.host.environment import quiet
@@ -39,7 +39,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Placement:
     """Where a model computes, in what, and whether its weights may be pickles."""
 
     device: Device = "cpu"
@@ -47,7 +47,7 @@ class Place:
     allow_pickle: bool = False
 
 
-def load(facts: ModelFacts, place: Place, *, on_event: Report = ignore) -> Any:
+def load(facts: ModelFacts, place: Placement, *, on_event: Report = ignore) -> Any:
     """Return the diffusers pipeline of a model that enlarges pictures, under the same checks as those that draw them.
 
     Raise ModelError for one that is of another kind, damaged or incomplete, MachineError where memory runs out.
@@ -187,7 +187,7 @@ class _Painter:
         result: Drawn = drawn.images[0]
         return result
 
-    def _latents(self, piece: Piece) -> tuple[int, int]:
+    def _latents(self, piece: Segment) -> tuple[int, int]:
         return piece.start // self._latent, piece.stop // self._latent
 
 

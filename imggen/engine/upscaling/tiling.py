@@ -59,7 +59,7 @@ class Rules:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class Segment:
     """A stretch of an axis: the network sees `start` to `stop`, and `first` to `last` of it is kept.
 
     The first `ramp` pixels of that run over from the piece before, the last `tail` into the piece after.
@@ -77,16 +77,16 @@ class Piece:
 class Tile:
     """A part of a picture, as its pieces of both axes."""
 
-    row: Piece
-    column: Piece
+    row: Segment
+    column: Segment
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """The tiles of a picture, row by row."""
 
-    rows: tuple[Piece, ...]
-    columns: tuple[Piece, ...]
+    rows: tuple[Segment, ...]
+    columns: tuple[Segment, ...]
 
     def __iter__(self) -> Iterator[Tile]:
         return (Tile(row=row, column=column) for row in self.rows for column in self.columns)
@@ -105,7 +105,7 @@ def grid(size: tuple[int, int], tiling: Tiling, rules: Rules) -> Grid:
     return Grid(rows=lay_out(height, tiling, rules), columns=lay_out(width, tiling, rules))
 
 
-def lay_out(length: int, tiling: Tiling, rules: Rules) -> tuple[Piece, ...]:
+def lay_out(length: int, tiling: Tiling, rules: Rules) -> tuple[Segment, ...]:
     """Return the pieces that cover an axis of `length` pixels: evenly spread and equally long, but for the last.
 
     That one may reach past the end, where the rules ask for it; what is missing there has to be made up. Neighbours
@@ -118,7 +118,7 @@ def lay_out(length: int, tiling: Tiling, rules: Rules) -> tuple[Piece, ...]:
     least = _units(rules.minimum + (unit - rules.multiple_of), unit)
     units, tile = _units(whole, unit), max(tiling.tile // unit, least)
     if not tiling.tile or tile * unit >= whole:
-        return (Piece(start=0, stop=whole, first=0, last=whole),)
+        return (Segment(start=0, stop=whole, first=0, last=whole),)
     overlap = _units(max(tiling.overlap, 2 * rules.margin), unit)
     if tile <= overlap:
         raise RequestError(
@@ -140,13 +140,13 @@ def _up(length: int, unit: int) -> int:
     return _units(length, unit) * unit
 
 
-def _pieces(starts: list[int], edge: int, spare: int, unit: int) -> tuple[Piece, ...]:
+def _pieces(starts: list[int], edge: int, spare: int, unit: int) -> tuple[Segment, ...]:
     # Strides differ by one unit at most, so ramps this wide never reach into each other.
     ramp = max(0, min(spare, min(after - before for before, after in pairwise(starts)) - unit))
     # Half of what two neighbours share beside the ramp belongs to each.
     cuts = [(after + before + edge - ramp) // 2 for before, after in pairwise(starts)]
     return tuple(
-        Piece(
+        Segment(
             start=start,
             stop=start + edge,
             first=before or 0,
@@ -212,8 +212,8 @@ class _Assembly:
         self.picture.paste(Image.fromarray(np.rint(pixels * 255).astype(np.uint8)), (left, top))
 
 
-def _scaled(piece: Piece, scale: int) -> Piece:
-    return Piece(
+def _scaled(piece: Segment, scale: int) -> Segment:
+    return Segment(
         start=piece.start * scale,
         stop=piece.stop * scale,
         first=piece.first * scale,

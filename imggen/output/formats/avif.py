@@ -252,7 +252,7 @@ def _spans_but(file: File, numbers: Iterable[int]) -> list[Span]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Edit:
+class _MetadataEdit:
     """A file on its way to new metadata: what stays, what is told, and under which numbers."""
 
     file: File
@@ -272,14 +272,14 @@ def _rewritten(file: File, told: Mapping[str, bytes], gone: Iterable[Item], tail
     if first + len(told) > _WIDEST_NUMBER:
         raise RequestError(f"the AVIF has an item {first - 1}, so that no number is left for metadata")
     named = {role: first + at for at, role in enumerate(told)}
-    edit = _Edit(file=file, data=data, kept=kept, told=told, numbers=named)
+    edit = _MetadataEdit(file=file, data=data, kept=kept, told=told, numbers=named)
     growth = len(_new_meta(edit, growth=0, place=0)) - (file.meta.box.end - file.meta.box.start)
     end = (tail.start if tail else len(data)) + growth
     pieces = [piece for each in file.boxes if each is not tail for piece in _piece(edit, each, growth, end)]
     return b"".join([*pieces, *([isobmff.frame(b"mdat", *told.values())] if told else [])])
 
 
-def _piece(edit: _Edit, box: Box, growth: int, end: int) -> Iterator[bytes | memoryview]:
+def _piece(edit: _MetadataEdit, box: Box, growth: int, end: int) -> Iterator[bytes | memoryview]:
     view = memoryview(edit.data)
     if box is edit.file.meta.box:
         yield _new_meta(edit, growth=growth, place=end + _HEADER_BYTES)
@@ -309,7 +309,7 @@ def _blanked(file: File, gone: Iterable[Item], numbers: Iterable[int]) -> bytes:
     return bytes(data)
 
 
-def _new_meta(edit: _Edit, *, growth: int, place: int) -> bytes:
+def _new_meta(edit: _MetadataEdit, *, growth: int, place: int) -> bytes:
     """Return the `meta` box with the kept items and the new ones, whose bytes begin at `place` one behind the other."""
     meta = edit.file.meta
     new = {
@@ -325,7 +325,7 @@ def _new_meta(edit: _Edit, *, growth: int, place: int) -> bytes:
     return isobmff.frame(b"meta", *body)
 
 
-def _new_names(edit: _Edit) -> bytes:
+def _new_names(edit: _MetadataEdit) -> bytes:
     box = edit.file.meta.names
     staying = {each.number for each in edit.kept}
     cursor = Cursor(edit.file.data, box)
@@ -340,7 +340,7 @@ def _new_names(edit: _Edit) -> bytes:
     return isobmff.frame(b"iinf", head, *rows)
 
 
-def _new_places(edit: _Edit, growth: int, place: int) -> bytes:
+def _new_places(edit: _MetadataEdit, growth: int, place: int) -> bytes:
     idat = edit.file.meta.child(b"idat")
     version = 1 if any(each.method for each in edit.kept) else 0
     rows = []
@@ -372,7 +372,7 @@ def _moved(file: File, start: int, end: int, growth: int) -> int:
     return start + growth if start >= box.end else start
 
 
-def _new_references(edit: _Edit) -> bytes:
+def _new_references(edit: _MetadataEdit) -> bytes:
     meta = edit.file.meta
     box = meta.child(b"iref")
     version = edit.file.data[box.body] if box else 0

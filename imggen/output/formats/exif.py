@@ -16,7 +16,7 @@ from imggen.output.formats.ifd import (
     SHORT,
     SLOT_BYTES,
     UNDEFINED,
-    Entry,
+    IfdEntry,
 )
 from imggen.output.formats.spans import Span
 
@@ -64,11 +64,11 @@ class _Block:
     data: bytes
     order: str
     at: int
-    main: tuple[Entry, ...] = ()
+    main: tuple[IfdEntry, ...] = ()
     next: int = 0
     exif_at: int = 0
-    exif: tuple[Entry, ...] = ()
-    others: tuple[Entry, ...] = ()
+    exif: tuple[IfdEntry, ...] = ()
+    others: tuple[IfdEntry, ...] = ()
 
     def number(self, slot: bytes) -> int:
         return ifd.number(self.order, slot)
@@ -134,7 +134,7 @@ def density(block: bytes) -> tuple[int, int] | None:
     return (x, y) if 0 < x <= _LARGEST_SHORT and 0 < y <= _LARGEST_SHORT else None
 
 
-def _ratio(parsed: _Block, entry: Entry | None) -> float:
+def _ratio(parsed: _Block, entry: IfdEntry | None) -> float:
     if entry is None or (entry.kind, entry.count) != (RATIONAL, 1):
         return 0.0
     over, under = struct.unpack(parsed.order + "II", _raw(parsed, entry))
@@ -192,49 +192,49 @@ def _blanked(parsed: _Block, spans: list[tuple[int, int]]) -> bytes:
     return cleaned
 
 
-def _required_main(order: str) -> Iterator[Entry]:
+def _required_main(order: str) -> Iterator[IfdEntry]:
     # What CIPA DC-008 asks of every first directory: 72 dots per inch where nothing is known, centred chroma.
     for tag in (_X_RESOLUTION, _Y_RESOLUTION):
-        yield Entry(tag=tag, kind=RATIONAL, count=1, payload=struct.pack(order + "II", 72, 1))
+        yield IfdEntry(tag=tag, kind=RATIONAL, count=1, payload=struct.pack(order + "II", 72, 1))
     yield _entry(order, _RESOLUTION_UNIT, 2)
     yield _entry(order, _YCBCR_POSITIONING, 1)
 
 
-def _required_exif() -> Iterator[Entry]:
+def _required_exif() -> Iterator[IfdEntry]:
     # And of every Exif directory: its version, the order of components (YCbCr), the FlashPix version.
     for tag, payload in ((0x9000, b"0232"), (0x9101, b"\1\2\3\0"), (0xA000, b"0100")):
-        yield Entry(tag=tag, kind=UNDEFINED, count=len(payload), payload=payload)
+        yield IfdEntry(tag=tag, kind=UNDEFINED, count=len(payload), payload=payload)
 
 
 def _edited(
-    old: _Block, entries: tuple[Entry, ...], tags: Mapping[str, int], fields: Mapping[str, Value | None]
-) -> list[Entry]:
+    old: _Block, entries: tuple[IfdEntry, ...], tags: Mapping[str, int], fields: Mapping[str, Value | None]
+) -> list[IfdEntry]:
     named = {tags[name]: value for name, value in fields.items() if name in tags}
     kept = [_movable(old, entry) for entry in entries if entry.tag not in named and entry.tag != _EXIF_POINTER]
     return kept + [_entry(old.order, tag, value) for tag, value in named.items() if value is not None]
 
 
-def _movable(old: _Block, entry: Entry) -> Entry:
+def _movable(old: _Block, entry: IfdEntry) -> IfdEntry:
     if entry.tag not in _MOVABLE or entry.size_bytes <= SLOT_BYTES:
         return entry
-    return Entry(tag=entry.tag, kind=entry.kind, count=entry.count, payload=_raw(old, entry))
+    return IfdEntry(tag=entry.tag, kind=entry.kind, count=entry.count, payload=_raw(old, entry))
 
 
-def _entry(order: str, tag: int, value: Value) -> Entry:
+def _entry(order: str, tag: int, value: Value) -> IfdEntry:
     if tag in (_X_RESOLUTION, _Y_RESOLUTION):
-        return Entry(tag=tag, kind=RATIONAL, count=1, payload=struct.pack(order + "II", int(value), 1))
+        return IfdEntry(tag=tag, kind=RATIONAL, count=1, payload=struct.pack(order + "II", int(value), 1))
     if isinstance(value, int):
         kind, code = (SHORT, "H") if value <= _LARGEST_SHORT else (LONG, "I")
-        return Entry(tag=tag, kind=kind, count=1, payload=struct.pack(order + code, value))
+        return IfdEntry(tag=tag, kind=kind, count=1, payload=struct.pack(order + code, value))
     if tag == _USER_COMMENT:
         # Readers take big-endian for granted here, whatever the block's own order is.
         payload = b"UNICODE\0" + value.encode("utf-16-be", "replace")
-        return Entry(tag=tag, kind=UNDEFINED, count=len(payload), payload=payload)
+        return IfdEntry(tag=tag, kind=UNDEFINED, count=len(payload), payload=payload)
     payload = value.replace("\0", "").encode(errors="replace") + b"\0"
-    return Entry(tag=tag, kind=ASCII, count=len(payload), payload=payload)
+    return IfdEntry(tag=tag, kind=ASCII, count=len(payload), payload=payload)
 
 
-def _written(old: _Block, main: list[Entry], exif: list[Entry]) -> bytes:
+def _written(old: _Block, main: list[IfdEntry], exif: list[IfdEntry]) -> bytes:
     data = _without_leaving(old, (*main, *exif))
     base = data[: old.at] if _is_ours_from(old, old.at) else data
     base += b"\0" * (len(base) & 1)
@@ -242,7 +242,7 @@ def _written(old: _Block, main: list[Entry], exif: list[Entry]) -> bytes:
     exif_bytes = 2 + ENTRY_BYTES * len(exif) + 4 if exif else 0
     if exif:
         exif_at = struct.pack(old.order + "I", len(base) + main_bytes)
-        main.append(Entry(tag=_EXIF_POINTER, kind=LONG, count=1, payload=exif_at))
+        main.append(IfdEntry(tag=_EXIF_POINTER, kind=LONG, count=1, payload=exif_at))
     values_at = len(base) + main_bytes + exif_bytes
     first, values = ifd.write(old.order, main, old.next, values_at)
     second, more = ifd.write(old.order, exif, 0, values_at + len(values)) if exif else (b"", b"")
@@ -250,7 +250,7 @@ def _written(old: _Block, main: list[Entry], exif: list[Entry]) -> bytes:
     return b"".join((header, base[8:], first, second, values, more))
 
 
-def _without_leaving(old: _Block, new: Iterable[Entry]) -> bytes:
+def _without_leaving(old: _Block, new: Iterable[IfdEntry]) -> bytes:
     """Return the block with zeros for the values that are written elsewhere or taken away, where nothing else is."""
     kept = {(each.tag, each.slot) for each in new if each.payload is None}
     staying: list[Span] = [(0, HEADER_BYTES)]
@@ -268,7 +268,7 @@ def _without_leaving(old: _Block, new: Iterable[Entry]) -> bytes:
     return bytes(data)
 
 
-def _held(old: _Block, entry: Entry) -> Span:
+def _held(old: _Block, entry: IfdEntry) -> Span:
     start = old.number(entry.slot)
     return (start, start + entry.size_bytes) if entry.size_bytes > SLOT_BYTES else (0, 0)
 
@@ -285,11 +285,11 @@ def _is_ours_from(old: _Block, at: int) -> bool:
     return not old.main or len(old.data) == at + directories + moved
 
 
-def _is_behind(old: _Block, entry: Entry, at: int) -> bool:
+def _is_behind(old: _Block, entry: IfdEntry, at: int) -> bool:
     return entry.tag in _MOVABLE and entry.size_bytes > SLOT_BYTES and old.number(entry.slot) >= at
 
 
-def _end(old: _Block, entry: Entry) -> int:
+def _end(old: _Block, entry: IfdEntry) -> int:
     if entry.tag in _POINTERS:
         return old.number(entry.slot) + 1
     return old.number(entry.slot) + entry.size_bytes if entry.size_bytes > SLOT_BYTES else 0
@@ -308,11 +308,11 @@ def _parse(block: bytes) -> _Block:
     return _Block(data=block, order=order, at=at, main=main, next=following, exif_at=exif_at, exif=exif, others=others)
 
 
-def _raw(parsed: _Block, entry: Entry) -> bytes:
+def _raw(parsed: _Block, entry: IfdEntry) -> bytes:
     return ifd.raw(parsed.data, parsed.order, entry)
 
 
-def _value(parsed: _Block, entry: Entry) -> Value | None:
+def _value(parsed: _Block, entry: IfdEntry) -> Value | None:
     raw = _raw(parsed, entry)
     if entry.tag == _USER_COMMENT:
         return comment(raw)

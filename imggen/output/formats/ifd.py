@@ -18,7 +18,7 @@ _ORDERS = {b"MM\0*": ">", b"II*\0": "<"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class IfdEntry:
     """One row; `payload` is None where the value stays where it is and only `slot`, its 4 bytes, is copied."""
 
     tag: int
@@ -43,7 +43,7 @@ def number(order: str, slot: bytes) -> int:
     return int(struct.unpack(order + "I", slot)[0])
 
 
-def read(data: bytes, order: str, at: int, *, what: str = "Exif") -> tuple[tuple[Entry, ...], int]:
+def read(data: bytes, order: str, at: int, *, what: str = "Exif") -> tuple[tuple[IfdEntry, ...], int]:
     """Return the directory's rows and the place of the next one, 0 where it is the last.
 
     Raises RequestError where the table is not whole; `what` is the block's name in the message.
@@ -53,12 +53,12 @@ def read(data: bytes, order: str, at: int, *, what: str = "Exif") -> tuple[tuple
     if at < HEADER_BYTES or at + 2 > len(data) or end > len(data):
         raise RequestError(f"the {what} directory at byte {at:,} does not fit into its {len(data):,} bytes")
     rows = struct.iter_unpack(order + "HHI4s", data[at + 2 : end])
-    entries = tuple(Entry(tag=tag, kind=kind, count=number, slot=slot) for tag, kind, number, slot in rows)
+    entries = tuple(IfdEntry(tag=tag, kind=kind, count=number, slot=slot) for tag, kind, number, slot in rows)
     following = struct.unpack_from(order + "I", data, end)[0] if end + 4 <= len(data) else 0
     return entries, following
 
 
-def raw(data: bytes, order: str, entry: Entry, *, what: str = "Exif") -> bytes:
+def raw(data: bytes, order: str, entry: IfdEntry, *, what: str = "Exif") -> bytes:
     """Return the value's bytes; raise RequestError where they are not all there."""
     if entry.payload is not None:
         return entry.payload
@@ -70,7 +70,7 @@ def raw(data: bytes, order: str, entry: Entry, *, what: str = "Exif") -> bytes:
     return data[start : start + entry.size_bytes]
 
 
-def turned(entry: Entry) -> Entry:
+def turned(entry: IfdEntry) -> IfdEntry:
     """Return the row with its payload in the other byte order."""
     unit = _TURNED_BYTES.get(entry.kind, 1)
     payload = entry.payload or b""
@@ -78,7 +78,7 @@ def turned(entry: Entry) -> Entry:
     return replace(entry, payload=payload if unit == 1 else b"".join(parts))
 
 
-def write(order: str, entries: Iterable[Entry], following: int, values_at: int) -> tuple[bytes, bytes]:
+def write(order: str, entries: Iterable[IfdEntry], following: int, values_at: int) -> tuple[bytes, bytes]:
     """Return the table, in the order of its tags, and the values behind it, which begin at the place `values_at`."""
     rows, values = [], bytearray()
     for each in sorted(entries, key=lambda entry: entry.tag):

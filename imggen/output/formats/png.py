@@ -20,7 +20,7 @@ _TEXT_CHUNKS = frozenset((b"tEXt", b"zTXt", b"iTXt", b"comf"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Chunk:
+class _PngChunk:
     name: bytes
     start: int
     length: int
@@ -77,7 +77,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
     return b"".join([*parts, view[chunks[-1].end :]])
 
 
-def _replaced(data: bytes, chunk: _Chunk, changes: Changes, texts: Iterable[str]) -> bool:
+def _replaced(data: bytes, chunk: _PngChunk, changes: Changes, texts: Iterable[str]) -> bool:
     if chunk.name == b"eXIf":
         return changes.exif is not None
     if chunk.name == _MANIFEST:
@@ -85,8 +85,8 @@ def _replaced(data: bytes, chunk: _Chunk, changes: Changes, texts: Iterable[str]
     return chunk.name in _TEXT_CHUNKS and _keyword(chunk.payload(data))[0] in texts
 
 
-def _split(data: bytes) -> list[_Chunk]:
-    chunks: list[_Chunk] = []
+def _split(data: bytes) -> list[_PngChunk]:
+    chunks: list[_PngChunk] = []
     at = len(SIGNATURE)
     while not chunks or chunks[-1].name != b"IEND":
         if len(chunks) >= MAX_PARTS:
@@ -105,7 +105,7 @@ def _split(data: bytes) -> list[_Chunk]:
     return chunks
 
 
-def _chunk(data: bytes, at: int) -> _Chunk:
+def _chunk(data: bytes, at: int) -> _PngChunk:
     if at + _FRAME_BYTES > len(data):
         raise RequestError(f"the PNG ends at byte {len(data):,}, before its last chunk")
     length, name = struct.unpack_from(">I4s", data, at)
@@ -116,14 +116,14 @@ def _chunk(data: bytes, at: int) -> _Chunk:
     end = at + 8 + length
     if zlib.crc32(memoryview(data)[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
         raise RequestError(f"the PNG's chunk {_shown(name)} at byte {at:,} has a wrong checksum")
-    return _Chunk(name=name, start=at, length=length)
+    return _PngChunk(name=name, start=at, length=length)
 
 
 def _shown(name: bytes) -> str:
     return repr(name.decode("latin-1"))
 
 
-def _image_hash(data: bytes, chunks: Iterable[_Chunk]) -> str:
+def _image_hash(data: bytes, chunks: Iterable[_PngChunk]) -> str:
     # How the compressed data is cut into IDAT chunks does not matter to the pixels, so names are hashed once per run.
     digest = hashlib.sha256()
     view = memoryview(data)
@@ -146,7 +146,7 @@ def _repeats(*, exifs: int, keywords: list[str]) -> Iterator[str]:
             yield f"the PNG has {keywords.count(keyword)} text chunks {keyword!r}; the first is read"
 
 
-def _texts(data: bytes, chunks: Iterable[_Chunk]) -> Iterator[tuple[str, str]]:
+def _texts(data: bytes, chunks: Iterable[_PngChunk]) -> Iterator[tuple[str, str]]:
     budget = MAX_TEXT_BYTES
     for chunk in chunks:
         if chunk.name not in _TEXT_CHUNKS:

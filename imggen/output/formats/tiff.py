@@ -14,7 +14,7 @@ from dataclasses import replace as altered
 from imggen.errors import RequestError
 from imggen.output.formats import exif, ifd, spans
 from imggen.output.formats.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes, Droppable, Picture, check_size
-from imggen.output.formats.ifd import Entry
+from imggen.output.formats.ifd import IfdEntry
 from imggen.output.formats.spans import Span
 
 _BIG = (b"II+\0", b"MM\0+")
@@ -41,8 +41,8 @@ _DROPPED: dict[Droppable, tuple[int, ...]] = {"captions": (_CAPTIONS, _PHOTOSHOP
 _COMPRESSED_ONLY = frozenset((0x9101, 0xA002, 0xA003))
 # And what it wants of every Exif directory: its own version, and FlashPix'.
 _VERSIONS = (
-    Entry(tag=0x9000, kind=ifd.UNDEFINED, count=4, payload=b"0232"),
-    Entry(tag=0xA000, kind=ifd.UNDEFINED, count=4, payload=b"0100"),
+    IfdEntry(tag=0x9000, kind=ifd.UNDEFINED, count=4, payload=b"0232"),
+    IfdEntry(tag=0xA000, kind=ifd.UNDEFINED, count=4, payload=b"0100"),
 )
 # Values with places of their own inside, which hold only where they are.
 _STAYING = frozenset((_MAKER_NOTE, _INTEROPERABILITY))
@@ -57,10 +57,10 @@ _LARGEST_FILE = (1 << 32) - 1
 @dataclass(frozen=True, kw_only=True)
 class _Page:
     at: int
-    entries: tuple[Entry, ...]
+    entries: tuple[IfdEntry, ...]
     following: int
 
-    def entry(self, tag: int) -> Entry | None:
+    def entry(self, tag: int) -> IfdEntry | None:
         return next((each for each in self.entries if each.tag == tag), None)
 
 
@@ -74,7 +74,7 @@ class _File:
     def first(self) -> _Page:
         return self.pages[0]
 
-    def raw(self, entry: Entry) -> bytes:
+    def raw(self, entry: IfdEntry) -> bytes:
         return ifd.raw(self.data, self.order, entry, what="TIFF")
 
 
@@ -82,9 +82,9 @@ class _File:
 class _Told:
     """What a first directory tells beside its picture: its own words, and those of the directories it points to."""
 
-    main: tuple[Entry, ...] = ()
-    exif: tuple[Entry, ...] = ()
-    gps: tuple[Entry, ...] = ()
+    main: tuple[IfdEntry, ...] = ()
+    exif: tuple[IfdEntry, ...] = ()
+    gps: tuple[IfdEntry, ...] = ()
 
 
 def is_tiff(data: bytes) -> bool:
@@ -181,7 +181,7 @@ def _number(file: _File, tag: int) -> int:
     return numbers[0]
 
 
-def _numbers(file: _File, entry: Entry) -> tuple[int, ...]:
+def _numbers(file: _File, entry: IfdEntry) -> tuple[int, ...]:
     if entry.kind not in _WHOLE:
         raise RequestError(f"the TIFF tag {entry.tag:#06x} is of type {entry.kind}, not a whole number")
     raw = file.raw(entry)
@@ -228,7 +228,7 @@ def _check_values(file: _File) -> None:
             _check_value(file, entry)
 
 
-def _check_value(file: _File, entry: Entry) -> None:
+def _check_value(file: _File, entry: IfdEntry) -> None:
     start, end = _value_span(file, entry)
     if entry.size_bytes > ifd.SLOT_BYTES and (start < ifd.HEADER_BYTES or end > len(file.data)):
         raise RequestError(f"the TIFF tag {entry.tag:#06x} says {end - start:,} bytes at {start:,}; they are not there")
@@ -255,12 +255,12 @@ def _image_hash(file: _File) -> str:
     return digest.hexdigest()
 
 
-def _is_upright(file: _File, entry: Entry) -> bool:
+def _is_upright(file: _File, entry: IfdEntry) -> bool:
     # What is taken for granted where nothing is said.
     return entry.tag == _ORIENTATION and entry.kind in _WHOLE and _numbers(file, entry) == (1,)
 
 
-def _pointed(file: _File, tag: int) -> tuple[Entry, ...]:
+def _pointed(file: _File, tag: int) -> tuple[IfdEntry, ...]:
     entry = file.first.entry(tag)
     if entry is None:
         return ()
@@ -299,7 +299,7 @@ def _of_block(block: bytes, order: str) -> _Told:
     return altered(held, exif=tuple(_ordered(each, order) for each in held.exif))
 
 
-def _ordered(entry: Entry, order: str) -> Entry:
+def _ordered(entry: IfdEntry, order: str) -> IfdEntry:
     """Return a comment in the file's byte order, which strict readers want, where that cannot be mistaken."""
     if entry.tag != _USER_COMMENT or order == ">" or entry.payload is None:
         return entry
@@ -338,7 +338,7 @@ def _laid_out(order: str, at: int, told: _Told, following: int) -> bytes:
     place = at + _table_bytes(len(told.main) + len(inner))
     pointers = []
     for tag, entries in inner:
-        pointers.append(Entry(tag=tag, kind=ifd.LONG, count=1, payload=struct.pack(order + "I", place)))
+        pointers.append(IfdEntry(tag=tag, kind=ifd.LONG, count=1, payload=struct.pack(order + "I", place)))
         place += _table_bytes(len(entries))
     tables, values = [], []
     for entries, link in (((*told.main, *pointers), following), *((entries, 0) for _, entries in inner)):
@@ -360,7 +360,7 @@ def _changed(file: _File, told: _Told | None, packet: bytes | None, end: int | N
         gone |= _WORDS | _POINTERS | {each.tag for each in told.main if each.tag in _RESOLUTION}
     main = [each for each in _own(file, file.first.entries, end) if each.tag not in gone]
     if packet:
-        main.append(Entry(tag=_XMP, kind=ifd.BYTE, count=len(packet), payload=packet))
+        main.append(IfdEntry(tag=_XMP, kind=ifd.BYTE, count=len(packet), payload=packet))
     if told is None:
         return _Told(main=tuple(main))
     held = {each.tag for each in main}
@@ -371,23 +371,23 @@ def _changed(file: _File, told: _Told | None, packet: bytes | None, end: int | N
     return _Told(main=tuple(main), exif=_with(_VERSIONS, (*told.exif, *staying)), gps=told.gps)
 
 
-def _with(required: tuple[Entry, ...], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+def _with(required: tuple[IfdEntry, ...], entries: tuple[IfdEntry, ...]) -> tuple[IfdEntry, ...]:
     present = {entry.tag for entry in entries}
     return (*entries, *(each for each in required if each.tag not in present)) if entries else ()
 
 
-def _says_one(file: _File, entry: Entry) -> bool:
+def _says_one(file: _File, entry: IfdEntry) -> bool:
     return (entry.kind, entry.payload) == (ifd.SHORT, struct.pack(file.order + "H", 1))
 
 
-def _own(file: _File, entries: Iterable[Entry], end: int | None) -> Iterator[Entry]:
+def _own(file: _File, entries: Iterable[IfdEntry], end: int | None) -> Iterator[IfdEntry]:
     """Yield the entries, those with their values in hand that have them behind `end`."""
     for entry in entries:
         is_behind = end is not None and _value_span(file, entry)[0] >= end
         yield altered(entry, payload=file.raw(entry)) if is_behind else entry
 
 
-def _value_span(file: _File, entry: Entry) -> Span:
+def _value_span(file: _File, entry: IfdEntry) -> Span:
     if entry.size_bytes <= ifd.SLOT_BYTES:
         return 0, 0
     start = ifd.number(file.order, entry.slot)
@@ -418,7 +418,7 @@ def _own_end(file: _File, held: Iterable[Span]) -> int | None:
     return at if len(table) == len(file.data) - at and file.data.endswith(table) else None
 
 
-def _places(file: _File, entry: Entry) -> tuple[int, ...]:
+def _places(file: _File, entry: IfdEntry) -> tuple[int, ...]:
     if entry.tag == _MAKER_NOTE:
         return _value_span(file, entry)[:1]
     # Type 13 is a number that is the place of a directory.

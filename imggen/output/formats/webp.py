@@ -16,7 +16,7 @@ _MAX_CANVAS = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Chunk:
+class _RiffChunk:
     name: bytes
     payload: bytes | memoryview
 
@@ -64,7 +64,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
     new = {b"EXIF": changes.exif, b"XMP ": changes.xmp}
     gone |= {b"VP8X"} | {name for name, payload in new.items() if payload is not None}
     kept = [each for each in chunks if each.name not in gone]
-    kept += [_Chunk(name=name, payload=payload) for name, payload in new.items() if payload]
+    kept += [_RiffChunk(name=name, payload=payload) for name, payload in new.items() if payload]
     body = [piece for each in [_header(chunks, kept), *kept] for piece in each.framed()]
     size = sum(len(piece) for piece in body) + 4
     if size > _MAX_RIFF:
@@ -79,10 +79,10 @@ def _riff_end(data: bytes) -> int:
     return int(size) + 8
 
 
-def _split(data: bytes) -> list[_Chunk]:
+def _split(data: bytes) -> list[_RiffChunk]:
     end = _riff_end(data)
     view = memoryview(data)
-    chunks: list[_Chunk] = []
+    chunks: list[_RiffChunk] = []
     at = 12
     while at + 8 <= end:
         if len(chunks) >= MAX_PARTS:
@@ -92,13 +92,13 @@ def _split(data: bytes) -> list[_Chunk]:
             raise RequestError(
                 f"the WebP's chunk {name.decode('latin-1')!r} at byte {at:,} says {length:,} bytes, more than are there"
             )
-        chunks.append(_Chunk(name=name, payload=view[at + 8 : at + 8 + length]))
+        chunks.append(_RiffChunk(name=name, payload=view[at + 8 : at + 8 + length]))
         at += 8 + length + (length & 1)
     _check_order(chunks)
     return chunks
 
 
-def _check_order(chunks: list[_Chunk]) -> None:
+def _check_order(chunks: list[_RiffChunk]) -> None:
     names = [chunk.name for chunk in chunks]
     if not any(name in (b"VP8 ", b"VP8L", b"ANMF") for name in names):
         raise RequestError("the WebP has no image data")
@@ -108,13 +108,13 @@ def _check_order(chunks: list[_Chunk]) -> None:
         raise RequestError("the WebP has more than one header")
 
 
-def _canvas(chunks: list[_Chunk]) -> tuple[int, int]:
+def _canvas(chunks: list[_RiffChunk]) -> tuple[int, int]:
     width, height = _size(chunks[0])
     check_size(width, height)
     return width, height
 
 
-def _size(chunk: _Chunk) -> tuple[int, int]:
+def _size(chunk: _RiffChunk) -> tuple[int, int]:
     payload = chunk.payload
     if chunk.name == b"VP8X" and len(payload) >= 10:
         return int.from_bytes(payload[4:7], "little") + 1, int.from_bytes(payload[7:10], "little") + 1
@@ -127,7 +127,7 @@ def _size(chunk: _Chunk) -> tuple[int, int]:
     raise RequestError(f"the WebP's header chunk {chunk.name.decode('latin-1')!r} is damaged")
 
 
-def _header(chunks: list[_Chunk], kept: Iterable[_Chunk]) -> _Chunk:
+def _header(chunks: list[_RiffChunk], kept: Iterable[_RiffChunk]) -> _RiffChunk:
     first = chunks[0]
     width, height = _canvas(chunks)
     if first.name == b"VP8X":
@@ -138,14 +138,14 @@ def _header(chunks: list[_Chunk], kept: Iterable[_Chunk]) -> _Chunk:
     names = {each.name for each in kept}
     flags &= ~(_EXIF | _XMP)
     flags |= (_EXIF if b"EXIF" in names else 0) | (_XMP if b"XMP " in names else 0)
-    return _Chunk(name=b"VP8X", payload=bytes([flags]) + rest)
+    return _RiffChunk(name=b"VP8X", payload=bytes([flags]) + rest)
 
 
-def _has_alpha(chunk: _Chunk) -> bool:
+def _has_alpha(chunk: _RiffChunk) -> bool:
     return chunk.name == b"VP8L" and bool(int.from_bytes(chunk.payload[1:5], "little") >> 28 & 1)
 
 
-def _image_hash(chunks: Iterable[_Chunk]) -> str:
+def _image_hash(chunks: Iterable[_RiffChunk]) -> str:
     digest = hashlib.sha256()
     for chunk in chunks:
         if chunk.name in _PIXEL_CHUNKS:

@@ -71,7 +71,7 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class AuditEntry:
     """What a line says. What is None or empty is not written.
 
     `action` is the command (`generate`, `upscale`, ...). `rule` and `reason` say why it was denied; `unmarked` says why
@@ -108,7 +108,7 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
+class ChainCheck:
     """How far the chain holds.
 
     `lines` is how many sound lines it has up to `first_bad`, which is the number in the file of the first line that
@@ -137,7 +137,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def append(path: Path, entry: Entry, *, clock: Callable[[], datetime] = now) -> str:
+def append(path: Path, entry: AuditEntry, *, clock: Callable[[], datetime] = now) -> str:
     """Add a line to the log and return the hash of its bytes, the log's new head; the line is on the disk by then.
 
     One process at a time adds a line, others wait. The file is made where there is none, readable for its owner alone;
@@ -166,7 +166,7 @@ def check_writable(path: Path) -> None:
             os.close(descriptor)
 
 
-def verify(path: Path, *, head: str | None = None) -> Checked:
+def verify(path: Path, *, head: str | None = None) -> ChainCheck:
     """Return how far the chain of the log holds, reading it once and keeping a line of it at a time.
 
     Changed, removed, inserted and exchanged lines break it, and so does a start that was cut off. An end that was cut
@@ -250,8 +250,8 @@ class _Chain:
             return "does not follow the line before it, which was changed or exchanged"
         return None
 
-    def checked(self) -> Checked:
-        return Checked(
+    def checked(self) -> ChainCheck:
+        return ChainCheck(
             lines=self._lines,
             head_sha256=self._last.sha256 if self._last else NO_LINE,
             first_bad=self._bad,
@@ -332,7 +332,7 @@ def _is_json(raw: bytes) -> bool:
     return True
 
 
-def _add(descriptor: int, tail: _Tail, entry: Entry, clock: Callable[[], datetime]) -> str:
+def _add(descriptor: int, tail: _Tail, entry: AuditEntry, clock: Callable[[], datetime]) -> str:
     last = (tail.last.seq, tail.last.sha256) if tail.last else (0, NO_LINE)
     data = end = b"\n" if tail.open else b""
     if tail.remains:
@@ -382,7 +382,7 @@ def _encoded(values: Mapping[str, object]) -> bytes:
     return _ENCODER.encode(values).encode() + b"\n"
 
 
-def _values(entry: Entry) -> dict[str, object]:
+def _values(entry: AuditEntry) -> dict[str, object]:
     values = _said(asdict(entry))
     left_out = len(entry.inputs) - _MOST_INPUTS
     if left_out > 0:

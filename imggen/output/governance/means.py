@@ -9,10 +9,10 @@ from PIL import Image
 
 from imggen.errors import CheckError, ImggenError
 from imggen.output.governance import audit
-from imggen.output.governance.audit import Entry, Output
+from imggen.output.governance.audit import AuditEntry, Output
 from imggen.output.provenance.keys import Identity
 from imggen.output.provenance.signing import Parent
-from imggen.output.watermark.marking import Wish
+from imggen.output.watermark.marking import MarkRequest
 from imggen.plan.policy.policy import Policy, Refusal
 from imggen.plan.schema.request import OutputPlan
 
@@ -22,7 +22,7 @@ class Journal:
     """A log, and what is known of the picture before it is made."""
 
     path: Path
-    entry: Entry
+    entry: AuditEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Means:
+class WriteContext:
     """What a picture's plan does not hold: who signs, what is kept to, and what is known of where it comes from.
 
     `where` (mode L) is 0 at pixels that were given and must come back bit for bit; `parents` are the given files.
@@ -56,10 +56,10 @@ class Means:
     parents: tuple[Parent, ...] = ()
     created: datetime | None = None
 
-    def wish(self, output: OutputPlan) -> Wish:
+    def wish(self, output: OutputPlan) -> MarkRequest:
         """Return what marks the picture is to have."""
         telling = output.metadata == "full" and output.marking.prompt == "full"
-        wish = Wish(plan=output.marking, where=self.where, telling=telling)
+        wish = MarkRequest(plan=output.marking, where=self.where, telling=telling)
         if self.identity is None:
             return wish
         return replace(wish, key=self.identity.watermark_key, organisation=self.identity.organisation)
@@ -93,4 +93,4 @@ class Means:
             raise type(error)(f"{what} could not be logged: {error.message}", hint=error.hint) from error
 
 
-NONE = Means()
+NONE = WriteContext()

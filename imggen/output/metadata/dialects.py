@@ -42,7 +42,7 @@ class Clues:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ReadMetadata:
     """What a picture says of its making.
 
     `settings` has our names (seed, steps, guidance, sampler, scheduler, model, model_hash, width, height) for what
@@ -64,10 +64,10 @@ class Dialect:
     """One program's way: its name, and how to find what it wrote."""
 
     name: str
-    read: Callable[[Clues], Found | None]
+    read: Callable[[Clues], ReadMetadata | None]
 
 
-def read(clues: Clues) -> Found | None:
+def read(clues: Clues) -> ReadMetadata | None:
     """Return what the first dialect that understands the clues finds.
 
     Of all texts together `MAX_CHARACTERS` are looked into: what is longer than what is left of them is passed over.
@@ -136,14 +136,14 @@ _RESOURCES = "Civitai resources"
 _JSON_SETTINGS = ("Hashes", _RESOURCES, "Civitai metadata")
 
 
-def _from_values(dialect: str, values: Mapping[str, object]) -> Found:
+def _from_values(dialect: str, values: Mapping[str, object]) -> ReadMetadata:
     prompts = (*_PROMPTS, *_NEGATIVES)
     plain = {key: value for key, value in values.items() if _is_scalar(value) and key not in prompts}
     for key in _SIZES:
         pair = _PAIR.fullmatch(str(plain.get(key, ""))[:_MAX_NUMBER])
         if pair:
             plain = {"width": pair[1], "height": pair[2], **{name: each for name, each in plain.items() if name != key}}
-    return Found(
+    return ReadMetadata(
         dialect=dialect,
         prompt=_first_text(values, _PROMPTS),
         negative_prompt=_first_text(values, _NEGATIVES),
@@ -200,7 +200,7 @@ def _inner(values: Mapping[str, object], key: str) -> dict[str, object]:
     return inner if isinstance(inner, dict) else {}
 
 
-def _imggen(clues: Clues) -> Found | None:
+def _imggen(clues: Clues) -> ReadMetadata | None:
     text = clues.texts.get("imggen") or clues.property("imggen:Recipe")
     if not text:
         return None
@@ -212,7 +212,7 @@ def _imggen(clues: Clues) -> Found | None:
         name: getattr(read_recipe, name)
         for name in ("seed", "steps", "guidance", "sampler", "model", "model_hash", "width", "height")
     }
-    return Found(
+    return ReadMetadata(
         dialect="imggen",
         prompt=read_recipe.prompt,
         negative_prompt=read_recipe.negative_prompt,
@@ -222,13 +222,13 @@ def _imggen(clues: Clues) -> Found | None:
     )
 
 
-def _unreadable(clues: Clues, error: RequestError) -> Found | None:
+def _unreadable(clues: Clues, error: RequestError) -> ReadMetadata | None:
     # The infotext beside a recipe that cannot be read, a newer imggen's perhaps, still says most of it.
     found = _infotext(clues)
     note = f"the imggen recipe cannot be read: {error.message}"
     if found is None:
-        return Found(dialect="imggen", notes=(note,))
-    return Found(
+        return ReadMetadata(dialect="imggen", notes=(note,))
+    return ReadMetadata(
         dialect="imggen",
         prompt=found.prompt,
         negative_prompt=found.negative_prompt,
@@ -285,7 +285,7 @@ def _json_end(text: str, at: int) -> int:
         return 0
 
 
-def _infotext(clues: Clues) -> Found | None:
+def _infotext(clues: Clues) -> ReadMetadata | None:
     text = _infotext_of(clues)
     if text is None:
         return None
@@ -293,7 +293,7 @@ def _infotext(clues: Clues) -> Found | None:
     parsed = infotext.parse(plain)
     model = _civitai_model(more.get(_RESOURCES, ""))
     settings = parsed.settings if "Model" in parsed.settings or not model else {**parsed.settings, "Model": model}
-    return Found(
+    return ReadMetadata(
         dialect=_infotext_writer(clues, text, settings.get("Version", "")),
         prompt=parsed.prompt,
         negative_prompt=parsed.negative_prompt,
@@ -324,7 +324,7 @@ def _infotext_writer(clues: Clues, text: str, version: str) -> str:
     return "forge" if re.match(r"f\d", version) else "a1111"
 
 
-def _comfyui(clues: Clues) -> Found | None:
+def _comfyui(clues: Clues) -> ReadMetadata | None:
     # Which tag it is depends on how many texts there are, counted down from the camera's model.
     tagged = (clues.tag(name) for name in ("Model", "Make", "ImageDescription", "UserComment"))
     places = (
@@ -335,10 +335,10 @@ def _comfyui(clues: Clues) -> Found | None:
     if graph is None:
         return None
     prompt, negative = comfyui.texts(graph)
-    return Found(dialect="comfyui", prompt=prompt, negative_prompt=negative, settings=comfyui.settings(graph))
+    return ReadMetadata(dialect="comfyui", prompt=prompt, negative_prompt=negative, settings=comfyui.settings(graph))
 
 
-def _invokeai(clues: Clues) -> Found | None:
+def _invokeai(clues: Clues) -> ReadMetadata | None:
     values = _json(clues.texts.get("invokeai_metadata", ""))
     if values:
         model = _inner(values, "model")
@@ -355,17 +355,17 @@ def _invokeai(clues: Clues) -> Found | None:
     return _bracketed(found)
 
 
-def _bracketed(found: Found) -> Found:
+def _bracketed(found: ReadMetadata) -> ReadMetadata:
     # InvokeAI's old prompts hold the negative one in square brackets.
     inside = re.fullmatch(r"([^\[]*)\[([^\]]*)\]\s*", found.prompt)
     if not inside or found.negative_prompt:
         return found
-    return Found(
+    return ReadMetadata(
         dialect=found.dialect, prompt=inside[1].strip(), negative_prompt=inside[2].strip(), settings=found.settings
     )
 
 
-def _dream(line: str) -> Found | None:
+def _dream(line: str) -> ReadMetadata | None:
     if len(line) > _LONGEST_DREAM:
         return None
     match = re.fullmatch(r'"(.*)"((?:\s+-\w\s?\S+)+)\s*', line, re.DOTALL)
@@ -377,7 +377,7 @@ def _dream(line: str) -> Found | None:
     return _bracketed(_from_values("invokeai", {"prompt": match[1], **values}))
 
 
-def _swarmui(clues: Clues) -> Found | None:
+def _swarmui(clues: Clues) -> ReadMetadata | None:
     for text in (clues.texts.get("parameters", ""), clues.tag("UserComment"), clues.tag("Model")):
         values = _inner(_json(text), "sui_image_params")
         if values:
@@ -385,7 +385,7 @@ def _swarmui(clues: Clues) -> Found | None:
     return None
 
 
-def _fooocus(clues: Clues) -> Found | None:
+def _fooocus(clues: Clues) -> ReadMetadata | None:
     for text in (
         clues.texts.get("parameters", ""),
         clues.tag("UserComment"),
@@ -398,7 +398,7 @@ def _fooocus(clues: Clues) -> Found | None:
     return None
 
 
-def _novelai(clues: Clues) -> Found | None:
+def _novelai(clues: Clues) -> ReadMetadata | None:
     values = _json(clues.texts.get("Comment", ""))
     if not values or not (clues.texts.get("Software") == "NovelAI" or {"uc", "scale"} <= values.keys()):
         return None
@@ -406,12 +406,12 @@ def _novelai(clues: Clues) -> Found | None:
     return _from_values("novelai", {**described, **values})
 
 
-def _mflux(clues: Clues) -> Found | None:
+def _mflux(clues: Clues) -> ReadMetadata | None:
     values = _json(clues.tag("UserComment"))
     return _from_values("mflux", values) if "mflux_version" in values else None
 
 
-def _draw_things(clues: Clues) -> Found | None:
+def _draw_things(clues: Clues) -> ReadMetadata | None:
     for text in (clues.property("exif:UserComment"), clues.tag("UserComment")):
         values = _json(text)
         if "c" in values:
@@ -419,7 +419,7 @@ def _draw_things(clues: Clues) -> Found | None:
     return None
 
 
-def _easy_diffusion(clues: Clues) -> Found | None:
+def _easy_diffusion(clues: Clues) -> ReadMetadata | None:
     marks = {"use_stable_diffusion_model", "Stable Diffusion model", "num_inference_steps", "Guidance Scale"}
     for values in (clues.texts, _json(clues.tag("UserComment"))):
         if marks & values.keys():

@@ -19,7 +19,7 @@ from imggen.output import files
 from imggen.output.formats import container, exif, jpeg, xmp
 from imggen.output.formats.carriers import Carriers, Changes, Droppable, Picture
 from imggen.output.metadata import dialects, infotext
-from imggen.output.metadata.dialects import Clues, Found
+from imggen.output.metadata.dialects import Clues, ReadMetadata
 from imggen.plan.schema.marking import Mining, PromptRecord
 from imggen.plan.schema.recipe import Ingredient, Recipe
 from imggen.plan.schema.request import Metadata as Level
@@ -132,7 +132,7 @@ class Facts:
     """
 
     picture: Picture
-    found: Found | None
+    found: ReadMetadata | None
     xmp: dict[str, xmp.Value]
     exif: dict[str, exif.Value]
     fits: bool | None

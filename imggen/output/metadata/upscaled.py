@@ -33,7 +33,7 @@ _LONGEST_KEYWORD = 79
 
 
 @dataclass(frozen=True, kw_only=True)
-class Enlargement:
+class Upscaled:
     """A picture that the step `edit` made from another one.
 
     `source` is what that one's file says, None where it is of a kind whose metadata imggen does not read, or damaged;
@@ -46,19 +46,19 @@ class Enlargement:
     notes: tuple[str, ...] = ()
 
 
-def describe(data: bytes, edit: Edit) -> Enlargement:
+def describe(data: bytes, edit: Edit) -> Upscaled:
     """Return the enlargement of the picture in the file `data` by `edit`; a file that says nothing sound is a note."""
     if not any(each.matches(data) for each in container.CONTAINERS):
-        return Enlargement(edit=edit, notes=(f"metadata is carried over from {container.NAMES} only",))
+        return Upscaled(edit=edit, notes=(f"metadata is carried over from {container.NAMES} only",))
     try:
         source = metadata.read(data)
-        return Enlargement(edit=edit, source=source, density=density.read(data, source.picture))
+        return Upscaled(edit=edit, source=source, density=density.read(data, source.picture))
     except RequestError as error:
-        return Enlargement(edit=edit, notes=(f"its metadata is not carried over: {error.message}",))
+        return Upscaled(edit=edit, notes=(f"its metadata is not carried over: {error.message}",))
 
 
 def compose(
-    made: Enlargement, *, level: Level, created: datetime, picture: Picture, particulars: Particulars | None = None
+    made: Upscaled, *, level: Level, created: datetime, picture: Picture, particulars: Particulars | None = None
 ) -> Metadata:
     """Return what to say of the enlarged picture, whose file's structure is `picture`.
 
@@ -81,7 +81,7 @@ def compose(
     return replace(said, properties={**said.properties, **own, **particulars.told()})
 
 
-def name(made: Enlargement, key: bytes | None = None) -> str:
+def name(made: Upscaled, key: bytes | None = None) -> str:
     """Return the URN of the enlarged picture: the same for the same source, step and key."""
     extended, _ = _record(made)
     if extended is not None:
@@ -89,17 +89,17 @@ def name(made: Enlargement, key: bytes | None = None) -> str:
     return metadata.named(f"edit\n{json.dumps(asdict(made.edit), sort_keys=True)}", key)
 
 
-def label(made: Enlargement) -> str:
+def label(made: Upscaled) -> str:
     """Return the label that the source says is in its pixels, empty where there is none."""
     return _said(made.source, metadata.LABEL)
 
 
-def is_generative(made: Enlargement) -> bool:
+def is_generative(made: Upscaled) -> bool:
     """Return whether a model drew what the enlarged picture shows, or a part of it."""
     return source_type(made) in GENERATIVE
 
 
-def source_type(made: Enlargement) -> str | None:
+def source_type(made: Upscaled) -> str | None:
     """Return the IPTC digital source type of the enlarged picture, None where none is stated.
 
     A picture that a model made, in whole or in part, stays what it was. Of others, a diffusion upscaler makes a
@@ -113,7 +113,7 @@ def source_type(made: Enlargement) -> str | None:
     return metadata.COMPOSITE if made.edit.engine == "diffusion" or is_recorded else ENHANCED
 
 
-def _full(made: Enlargement, created: datetime, picture: Picture, particulars: Particulars) -> Metadata:
+def _full(made: Upscaled, created: datetime, picture: Picture, particulars: Particulars) -> Metadata:
     extended, text = _record(made)
     carried, notes = _carried(made.source, picture) if made.source else (Carriers(), ())
     tags, dropped = _density(made, carried.exif, picture)
@@ -131,7 +131,7 @@ def _full(made: Enlargement, created: datetime, picture: Picture, particulars: P
 
 
 def _density(
-    made: Enlargement, block: bytes | None, picture: Picture
+    made: Upscaled, block: bytes | None, picture: Picture
 ) -> tuple[dict[str, exif.Value | None], tuple[str, ...]]:
     """Return the Exif tags that keep the source's pixels per inch, where `block` does not; a note where none can."""
     if made.density is None or density.of_exif(block) == made.density:
@@ -143,7 +143,7 @@ def _density(
     return {"XResolution": x, "YResolution": y, "ResolutionUnit": 2}, ()
 
 
-def _record(made: Enlargement) -> tuple[Recipe | None, str | None]:
+def _record(made: Upscaled) -> tuple[Recipe | None, str | None]:
     """Return the source's recipe and its infotext, whoever wrote that, with the step; None where there is none."""
     found = made.source.found if made.source else None
     if made.source is None or found is None:
@@ -162,7 +162,7 @@ def _upright_size(source: Facts) -> tuple[int, int]:
     return (height, width) if isinstance(turned, int) and turned >= _SIDEWAYS else (width, height)
 
 
-def _replaced(made: Enlargement, picture: Picture, guid: str) -> dict[str, xmp.Value | None]:
+def _replaced(made: Upscaled, picture: Picture, guid: str) -> dict[str, xmp.Value | None]:
     extended, _ = _record(made)
     stated = made.source.xmp if made.source else {}
     sizes = {
@@ -183,7 +183,7 @@ def _replaced(made: Enlargement, picture: Picture, guid: str) -> dict[str, xmp.V
     return told | {metadata.SOURCE_TYPE: source_type(made), metadata.DERIVED: _reference(made)}
 
 
-def _reference(made: Enlargement) -> dict[str, str]:
+def _reference(made: Upscaled) -> dict[str, str]:
     source = made.source
     told = {
         "stRef:documentID": _said(source, "xmpMM:DocumentID") or _said(source, metadata.IDENTITY),
@@ -216,7 +216,7 @@ def _event(edit: Edit, created: datetime, picture: Picture) -> dict[str, str]:
     }
 
 
-def _defaults(made: Enlargement, picture: Picture) -> dict[str, xmp.Value]:
+def _defaults(made: Upscaled, picture: Picture) -> dict[str, xmp.Value]:
     source = made.source
     told: dict[str, xmp.Value] = _system(made)
     if source is None or "Software" not in source.exif:
@@ -226,7 +226,7 @@ def _defaults(made: Enlargement, picture: Picture) -> dict[str, xmp.Value]:
     return told
 
 
-def _system(made: Enlargement) -> dict[str, xmp.Value]:
+def _system(made: Upscaled) -> dict[str, xmp.Value]:
     if made.edit.engine != "diffusion":
         return {}
     return {
@@ -282,7 +282,7 @@ def _left_out(source: Facts, picture: Picture) -> Iterator[str]:
         yield "the source's JPEG comment is not carried over"
 
 
-def _minimal(made: Enlargement, created: datetime, picture: Picture, _: Particulars) -> Metadata:
+def _minimal(made: Upscaled, created: datetime, picture: Picture, _: Particulars) -> Metadata:
     source = made.source
     public = [field for field in fields.FIELDS if field.name in _PUBLIC]
     words = _worded(source, public) if source else {}

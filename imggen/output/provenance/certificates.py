@@ -22,7 +22,7 @@ _CLOCK_SKEW: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class NewCertificate:
     """A signer's new key (PKCS8 PEM), its certificate and the root that issued it (PEM)."""
 
     key_pem: bytes = field(repr=False)
@@ -43,7 +43,7 @@ class Certificate:
     is_root: bool
 
 
-def make(organisation: str, years: int) -> Made:
+def make(organisation: str, years: int) -> NewCertificate:
     """Return a new ES256 key for `organisation` and certificates that hold for so many years.
 
     The root's private key is thrown away once it has signed the one certificate. Kept, it could make further signers
@@ -62,7 +62,7 @@ def make(organisation: str, years: int) -> Made:
     key_pem = leaf_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return Made(key_pem=key_pem, leaf_pem=_pem(leaf), root_pem=_pem(root))
+    return NewCertificate(key_pem=key_pem, leaf_pem=_pem(leaf), root_pem=_pem(root))
 
 
 def read_chain(data: bytes, name: str) -> tuple[bytes, bytes]:

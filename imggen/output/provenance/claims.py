@@ -7,15 +7,19 @@ from typing import Final
 import imggen
 from imggen.output.metadata import metadata, upscaled
 from imggen.output.metadata.metadata import Facts
-from imggen.output.metadata.upscaled import Enlargement
+from imggen.output.metadata.upscaled import Upscaled
 from imggen.output.provenance import signing
 from imggen.output.provenance.signing import Action, Mining, Parent, Statement
 from imggen.output.watermark.marking import MarkedPixels
-from imggen.plan.schema.marking import Mining as Wish
+from imggen.plan.schema.marking import Mining as MiningWish
 from imggen.plan.schema.recipe import Recipe
 from imggen.plan.schema.request import OutputPlan
 
-_MINING: Final[dict[Wish, Mining]] = {"allowed": "allowed", "constrained": "constrained", "not-allowed": "notAllowed"}
+_MINING: Final[dict[MiningWish, Mining]] = {
+    "allowed": "allowed",
+    "constrained": "constrained",
+    "not-allowed": "notAllowed",
+}
 
 
 def of_picture(
@@ -27,7 +31,7 @@ def of_picture(
     is not recorded at all, no hash of the prompt either. Parents stay: their marks are not to be lost.
     """
     told, said = pixels.told, pixels.particulars
-    if isinstance(told, Enlargement):
+    if isinstance(told, Upscaled):
         return _of_enlargement(pixels, told, title=title, created=created, parents=parents)
     full = output.metadata == "full"
     changed = any(parent.relationship == "parentOf" for parent in parents)
@@ -55,7 +59,7 @@ def _settings(recipe: Recipe) -> dict[str, str | int | float]:
 
 
 def _of_enlargement(
-    pixels: MarkedPixels, told: Enlargement, *, title: str, created: datetime, parents: Sequence[Parent]
+    pixels: MarkedPixels, told: Upscaled, *, title: str, created: datetime, parents: Sequence[Parent]
 ) -> Statement:
     edit, said = told.edit, pixels.particulars
     action: Action = "resized" if edit.engine == "lanczos" else "enhanced"

@@ -24,7 +24,7 @@ from platformdirs import user_config_path
 
 from imggen.errors import ImggenError, MachineError, RequestError
 from imggen.output import files
-from imggen.output.files import Place
+from imggen.output.files import WriteTarget
 from imggen.output.provenance import certificates
 from imggen.plan.schema import strict
 from imggen.plan.settings import settings
@@ -408,7 +408,7 @@ def _keep(place: Path, name: str, data: bytes, *, private: bool) -> bool:
             path.parent.mkdir(exist_ok=True)
             write_new(path, data, private=True)
         else:
-            files.write(Place(path=path, replaces=False), data)
+            files.write(WriteTarget(path=path, replaces=False), data)
     except FileExistsError:
         # Somebody else put it there just now.
         return _keep(place, name, data, private=private) if path.exists() else False
@@ -427,7 +427,7 @@ def _record(place: Path) -> _Record:
         raise RequestError(
             f"{path} has schema {schema}; this imggen reads up to {SCHEMA}", hint="pip install --upgrade imggen"
         )
-    return strict.build(_Record, table, strict.Place(subject=str(path), limits={}))
+    return strict.build(_Record, table, strict.KeyPath(subject=str(path), limits={}))
 
 
 def _read_own(place: Path, name: str) -> bytes:

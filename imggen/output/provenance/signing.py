@@ -98,7 +98,7 @@ class Statement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ingredient:
+class SignedIngredient:
     """A picture that went in, as the manifest tells it, and how its own manifest was found when it went in.
 
     It is `invalid` too where it was too damaged to be kept.
@@ -136,7 +136,7 @@ class Validation:
     watermark_id: str | None = None
     prompt_sha256: str | None = None
     mining: str | None = None
-    ingredients: tuple[Ingredient, ...] = ()
+    ingredients: tuple[SignedIngredient, ...] = ()
 
     @property
     def is_changed(self) -> bool:
@@ -503,9 +503,9 @@ def _mining(manifest: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _ingredient(told: Mapping[str, Any], store: Mapping[str, Any], lost: Collection[str | None]) -> Ingredient:
+def _ingredient(told: Mapping[str, Any], store: Mapping[str, Any], lost: Collection[str | None]) -> SignedIngredient:
     is_lost = _text(told.get("instance_id")) in lost
-    return Ingredient(
+    return SignedIngredient(
         title=_text(told.get("title")),
         relationship=_text(told.get("relationship")),
         state="invalid" if is_lost else _ingredient_state(told, store),

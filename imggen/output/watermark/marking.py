@@ -8,12 +8,12 @@ from PIL import Image
 from imggen.errors import PictureError, RequestError
 from imggen.output.metadata import metadata, upscaled
 from imggen.output.metadata.metadata import Particulars
-from imggen.output.metadata.upscaled import Enlargement
+from imggen.output.metadata.upscaled import Upscaled
 from imggen.output.watermark import label, watermark
 from imggen.plan.schema.marking import MarkingPlan
 from imggen.plan.schema.recipe import SCHEMA, Recipe
 
-Told = Recipe | Enlargement
+Told = Recipe | Upscaled
 
 _OFF = "--watermark off"
 _NOT_DRAWN = "no model drew what it shows"
@@ -30,7 +30,7 @@ class MarkedPixels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class MarkRequest:
     """What marks are wanted, and by whose means.
 
     `where` (mode L, the picture's size) is 0 at pixels that must come back bit for bit; a label is drawn all the same.
@@ -45,7 +45,7 @@ class Wish:
     telling: bool = True
 
 
-def apply(image: Image.Image, told: Told, wish: Wish) -> MarkedPixels:
+def apply(image: Image.Image, told: Told, wish: MarkRequest) -> MarkedPixels:
     """Return the picture with its label and its watermark, and what to say of them.
 
     A mark counts only where it is read back from the pixels. Raises RequestError where the label does not fit, and
@@ -65,9 +65,9 @@ def apply(image: Image.Image, told: Told, wish: Wish) -> MarkedPixels:
     return MarkedPixels(image=labelled, told=told, particulars=_particulars(told, wish, drawn, unmarked=unmarked))
 
 
-def _labelled(image: Image.Image, told: Told, wish: Wish) -> tuple[Image.Image, Wish]:
+def _labelled(image: Image.Image, told: Told, wish: MarkRequest) -> tuple[Image.Image, MarkRequest]:
     """Return the picture with its label, and the wish with the label that is in the pixels."""
-    present, wanted = upscaled.label(told) if isinstance(told, Enlargement) else "", wish.plan.label
+    present, wanted = upscaled.label(told) if isinstance(told, Upscaled) else "", wish.plan.label
     if present and wanted not in ("", present):
         raise RequestError(
             f"--label {wanted!r}: the picture that was enlarged carries the label {present!r} already",
@@ -78,19 +78,19 @@ def _labelled(image: Image.Image, told: Told, wish: Wish) -> tuple[Image.Image, 
     return (label.draw(image, wanted) if wanted else image), wish
 
 
-def _refusal(image: Image.Image, told: Told, wish: Wish) -> str:
+def _refusal(image: Image.Image, told: Told, wish: MarkRequest) -> str:
     """Return why there is no watermark, empty where there is one."""
     if wish.plan.watermark == "off":
         return _OFF
     if wish.plan.watermark == "on":
         return ""
-    if isinstance(told, Enlargement) and not upscaled.is_generative(told):
+    if isinstance(told, Upscaled) and not upscaled.is_generative(told):
         return _NOT_DRAWN
     suited = watermark.suit(image, where=wish.where)
     return "" if suited.fits else suited.reason
 
 
-def _watermarked(image: Image.Image, told: Told, wish: Wish, drawn: str | None) -> MarkedPixels | None:
+def _watermarked(image: Image.Image, told: Told, wish: MarkRequest, drawn: str | None) -> MarkedPixels | None:
     told = _recorded(told, wish, marked=True)
     said = _particulars(told, wish, drawn)
     key = wish.key or watermark.PUBLIC_KEY
@@ -100,13 +100,13 @@ def _watermarked(image: Image.Image, told: Told, wish: Wish, drawn: str | None) 
     return MarkedPixels(image=marked, told=told, particulars=said)
 
 
-def _recorded(told: Told, wish: Wish, *, marked: bool) -> Told:
-    if isinstance(told, Enlargement):
+def _recorded(told: Told, wish: MarkRequest, *, marked: bool) -> Told:
+    if isinstance(told, Upscaled):
         return told
     return replace(told, watermark=marked, label=wish.plan.label, schema=SCHEMA)
 
 
-def _particulars(told: Told, wish: Wish, drawn: str | None, *, unmarked: str = "") -> Particulars:
+def _particulars(told: Told, wish: MarkRequest, drawn: str | None, *, unmarked: str = "") -> Particulars:
     # Whoever guesses a recipe could tell by its name that the guess is right; to know pixels one has to draw them.
     guid = _guid(told, wish.key) if drawn is None else metadata.named(f"pixels\n{drawn}", wish.key)
     return Particulars(
@@ -122,4 +122,4 @@ def _particulars(told: Told, wish: Wish, drawn: str | None, *, unmarked: str = "
 
 
 def _guid(told: Told, key: bytes | None) -> str:
-    return upscaled.name(told, key) if isinstance(told, Enlargement) else metadata.identity(told, key)
+    return upscaled.name(told, key) if isinstance(told, Upscaled) else metadata.identity(told, key)

@@ -105,7 +105,7 @@ def _wanted(variance: Sums, share: Floats | None) -> Floats:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _View:
+class _GroupView:
     """What reading will see, a number a group: the picture's own part, and a mark's of strength 1."""
 
     own: Doubles
@@ -153,7 +153,7 @@ def over_waves(host: Waves, through: float, keyed: Pattern, coded: Floats) -> Do
     return parts
 
 
-def _view(host: Waves, through: float, keyed: Pattern, signs: Doubles, unit: Doubles) -> _View:
+def _view(host: Waves, through: float, keyed: Pattern, signs: Doubles, unit: Doubles) -> _GroupView:
     size = _size(through, keyed)
     held = spread_spectrum.pick(host, keyed) * keyed.phases.conj()
     scale = 1 / np.sqrt(spread_spectrum.pick(spread_spectrum.power(host), keyed).real + size**2)
@@ -161,7 +161,7 @@ def _view(host: Waves, through: float, keyed: Pattern, signs: Doubles, unit: Dou
     own = np.concatenate([held.real * scale, held.imag * scale]) * signs
     gain = np.concatenate([scale, scale]) * size * unit
     totals = [np.bincount(keyed.groups, each).astype(np.float64) for each in (own, gain)]
-    return _View(own=totals[0], gain=totals[1] + 1e-9)
+    return _GroupView(own=totals[0], gain=totals[1] + 1e-9)
 
 
 def _size(through: float, keyed: Pattern) -> float:
@@ -169,7 +169,7 @@ def _size(through: float, keyed: Pattern) -> float:
     return float(TILE**2 / (2 * len(keyed.rows)) ** 0.5 * through)
 
 
-def _shared(view: _View, squares: float) -> Doubles:
+def _shared(view: _GroupView, squares: float) -> Doubles:
     """Return the levels of the coded bits, whose squares add up to `squares`, that bring all to the same height."""
     low, high = -1e3, 1e3
     levels = np.ones(KNOWN)

@@ -71,7 +71,7 @@ class Pattern:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
+class Peak:
     """The best place for a key's tile: by how many standard deviations it stands out, and a value a coded bit."""
 
     z: float
@@ -250,7 +250,7 @@ def _turns(found: Waves) -> Iterator[Waves]:
         yield turned[::-1, ::-1]
 
 
-def search(found: Waves, keyed: Pattern, scale: Fraction = Fraction(1)) -> Found:
+def search(found: Waves, keyed: Pattern, scale: Fraction = Fraction(1)) -> Peak:
     """Return the best place for the key's tile among evened waves of one scale, in all eight turns.
 
     Where the key is not in the picture, a place's z is a sum of known numbers with random signs, of variance 1: it
@@ -269,7 +269,7 @@ def search(found: Waves, keyed: Pattern, scale: Fraction = Fraction(1)) -> Found
     noise = np.sqrt((known.real**2 + known.imag**2).sum(axis=1) / 2 + 1e-9)
     turn = int((heights.max(axis=1) / noise).argmax())
     height, aligned = _align(got[turn], keyed, int(heights[turn].argmax()))
-    return Found(z=height / float(noise[turn]), soft=_soft(aligned, keyed))
+    return Peak(z=height / float(noise[turn]), soft=_soft(aligned, keyed))
 
 
 def _align(got: Waves, keyed: Pattern, place: int) -> tuple[float, Waves]:

@@ -153,20 +153,20 @@ class _Strip:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _View:
+class _StripView:
     """A strip of a picture that is to be marked, and how much of the mark its pixels take."""
 
     strip: _Strip
     share: Floats | None
 
 
-def _view(image: Image.Image, where: Image.Image | None, rows: range) -> _View:
+def _view(image: Image.Image, where: Image.Image | None, rows: range) -> _StripView:
     strip = _strip(image, rows, _luminance)
-    return _View(strip=strip, share=_share(where and strips.cut(where, rows), strip.alpha))
+    return _StripView(strip=strip, share=_share(where and strips.cut(where, rows), strip.alpha))
 
 
 def _surveyed(
-    image: Image.Image, look: Callable[[range], _View]
+    image: Image.Image, look: Callable[[range], _StripView]
 ) -> tuple[perceptual_mask.Tally, spread_spectrum.Tiles]:
     tallies, tiles = [], spread_spectrum.no_tiles(spread_spectrum.TILE)
     for rows in strips.over(image):
@@ -176,7 +176,7 @@ def _surveyed(
     return perceptual_mask.together(tallies), tiles
 
 
-def _through(image: Image.Image, look: Callable[[range], _View], rule: perceptual_mask.Rule) -> float:
+def _through(image: Image.Image, look: Callable[[range], _StripView], rule: perceptual_mask.Rule) -> float:
     """Return how many sixteenths of a deviation a pixel of the mark's tile is, as `whiten` sees it."""
     sums: list[float] = []
     for rows in strips.over(image):

@@ -8,7 +8,7 @@ from typing import Final
 from imggen.errors import RequestError
 from imggen.plan.adapters import autoencoder, embedding, lora
 from imggen.plan.case import Case
-from imggen.plan.schema.adapter import Adapter, AdapterFacts, Asked, ImageEncoder, Kind
+from imggen.plan.schema.adapter import Adapter, AdapterFacts, AdapterRequest, ImageEncoder, Kind
 from imggen.plan.schema.change import Role
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.recipe import Recipe
@@ -26,26 +26,28 @@ _HUB: Final = re.compile(
 )
 
 
-def asked(request: GenerateRequest) -> tuple[Asked, ...]:
+def asked(request: GenerateRequest) -> tuple[AdapterRequest, ...]:
     """Return the adapters that `request` asks for, in its order; raise RequestError for one that says no such thing."""
     loras = [_lora(each) for each in request.lora or ()]
     embeddings = [_embedding(each) for each in request.embedding or ()]
     vaes = (
-        [Asked(kind="vae", option="--vae", reference=_named("--vae", request.vae))] if request.vae is not None else []
+        [AdapterRequest(kind="vae", option="--vae", reference=_named("--vae", request.vae))]
+        if request.vae is not None
+        else []
     )
     _refuse_twice(loras)
     _refuse_twice(embeddings)
     return (*vaes, *loras, *embeddings)
 
 
-def _lora(written: str) -> Asked:
+def _lora(written: str) -> AdapterRequest:
     reference, scale = split_scale("--lora", written)
     if scale is not None and abs(scale) > LARGEST_SCALE:
         raise RequestError(
             f"--lora {written}: the scale {scale:g} is not between -{LARGEST_SCALE:g} and {LARGEST_SCALE:g}",
             hint=f"--lora {reference}:1",
         )
-    return Asked(kind="lora", option="--lora", reference=reference, scale=1.0 if scale is None else scale)
+    return AdapterRequest(kind="lora", option="--lora", reference=reference, scale=1.0 if scale is None else scale)
 
 
 def split_scale(option: str, written: str) -> tuple[str, float | None]:
@@ -70,17 +72,19 @@ def split_scale(option: str, written: str) -> tuple[str, float | None]:
     return _named(option, reference), scale
 
 
-def _embedding(written: str) -> Asked:
+def _embedding(written: str) -> AdapterRequest:
     reference, colon, token = written.rpartition(":")
     # C:\words\cat.safetensors has one colon, and no token.
     if not colon or re.search(r"[/\\]", token):
-        return Asked(kind="embedding", option="--embedding", reference=_named("--embedding", written))
+        return AdapterRequest(kind="embedding", option="--embedding", reference=_named("--embedding", written))
     if not token or re.search(r"\s", token):
         raise RequestError(
             f"--embedding {written}: {token!r} is no word that a prompt could have",
             hint=f"--embedding {reference}:my-word",
         )
-    return Asked(kind="embedding", option="--embedding", reference=_named("--embedding", reference), token=token)
+    return AdapterRequest(
+        kind="embedding", option="--embedding", reference=_named("--embedding", reference), token=token
+    )
 
 
 def _named(option: str, reference: str | None) -> str:
@@ -91,7 +95,7 @@ def _named(option: str, reference: str | None) -> str:
     return reference
 
 
-def _refuse_twice(adapters: list[Asked]) -> None:
+def _refuse_twice(adapters: list[AdapterRequest]) -> None:
     for number, each in enumerate(adapters):
         if any((each.reference, each.token) == (other.reference, other.token) for other in adapters[:number]):
             raise RequestError(

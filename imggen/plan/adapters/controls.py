@@ -10,7 +10,7 @@ from typing import Final
 from imggen.errors import RequestError
 from imggen.plan.adapters import controlnets
 from imggen.plan.adapters.controlnets import INPAINT
-from imggen.plan.schema.adapter import Asked
+from imggen.plan.schema.adapter import AdapterRequest
 from imggen.plan.schema.family import Family
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.nearest import nearest
@@ -164,7 +164,7 @@ def _check_preprocessing(controls: tuple[Control, ...]) -> None:
             )
 
 
-def asked(request: GenerateRequest, family: Family, facts: ModelFacts) -> tuple[Asked, ...]:
+def asked(request: GenerateRequest, family: Family, facts: ModelFacts) -> tuple[AdapterRequest, ...]:
     """Return which ControlNets are to be found for a model of `family`, in the order of their pictures.
 
     Raise RequestError where the family has none, or no usual one of a kind that is meant, or takes one at a time.
@@ -189,7 +189,7 @@ def asked(request: GenerateRequest, family: Family, facts: ModelFacts) -> tuple[
             hint=f"{OPTION} {_joined(controls[0])}",
         )
     return tuple(
-        Asked(
+        AdapterRequest(
             kind="controlnet",
             option=OPTION,
             reference=_reference(each, family, facts),

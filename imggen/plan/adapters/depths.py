@@ -6,7 +6,7 @@ from typing import Final
 from imggen.errors import ModelError, RequestError
 from imggen.plan.adapters import adaptation, controls
 from imggen.plan.case import COMMAND_LINE
-from imggen.plan.schema.adapter import AdapterFacts, Asked
+from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
 from imggen.plan.schema.request import GenerateRequest
 
 OPTION: Final = "--depth-weights"
@@ -23,7 +23,7 @@ MOST_PIXELS: Final = 4096
 _HINT: Final = f"{OPTION} {USUAL}"
 
 
-def asked(request: GenerateRequest) -> Asked | None:
+def asked(request: GenerateRequest) -> AdapterRequest | None:
     """Return which weights are to be found, None where no depth picture is to be made.
 
     Raise RequestError for weights that somebody typed and that have nothing to do.
@@ -39,10 +39,10 @@ def asked(request: GenerateRequest) -> Asked | None:
     return None
 
 
-def named(reference: str | None) -> Asked:
+def named(reference: str | None) -> AdapterRequest:
     """Return the weights that are called `reference`, None for the usual ones; raise RequestError for one file."""
     if reference is None:
-        return Asked(kind=KIND, option=OPTION, reference=USUAL)
+        return AdapterRequest(kind=KIND, option=OPTION, reference=USUAL)
     if not reference.strip():
         raise RequestError(f"{OPTION} is empty: it names no weights", hint=_HINT)
     parts = adaptation.split_hub(reference)
@@ -52,7 +52,7 @@ def named(reference: str | None) -> Asked:
             f"{OPTION} {reference} is one file, and tells neither its model nor how it reads a picture",
             hint=f"{OPTION} {whole}",
         )
-    return Asked(kind=KIND, option=OPTION, reference=reference)
+    return AdapterRequest(kind=KIND, option=OPTION, reference=reference)
 
 
 def check(facts: AdapterFacts) -> str:
@@ -72,7 +72,7 @@ def check(facts: AdapterFacts) -> str:
     return name
 
 
-def check_reading(asked: Asked, config: Mapping[str, object]) -> None:
+def check_reading(asked: AdapterRequest, config: Mapping[str, object]) -> None:
     """Raise ModelError where a processor's `config` says a size that no photograph can be read at."""
     size, multiple = config.get("size", {}), config.get("ensure_multiple_of", 1)
     # Configs of old versions have one number for both edges.

@@ -26,7 +26,7 @@ _SD3_HEAD: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eye:
+class ImageEncoderKind:
     """A kind of image encoder: its class in transformers, and that of what prepares pictures if diffusers makes none.
 
     `model_types` are what its config may call itself, `usual_sizes` what transformers takes where the config does not
@@ -42,13 +42,13 @@ class Eye:
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
-CLIP: Final = Eye(
+CLIP: Final = ImageEncoderKind(
     class_name="CLIPVisionModelWithProjection",
     model_types=("clip", "clip_vision_model"),
     usual_sizes={"hidden_size": 768, "projection_dim": 512},
     unread=("text_model.", "text_projection.", "logit_scale"),
 )
-SIGLIP: Final = Eye(
+SIGLIP: Final = ImageEncoderKind(
     class_name="SiglipVisionModel",
     processor="SiglipImageProcessor",
     model_types=("siglip", "siglip_vision_model"),
@@ -61,7 +61,7 @@ SIGLIP: Final = Eye(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
+class EncoderNeed:
     """What an adapter wants of its image encoder: the size of its result, or of its hidden states."""
 
     setting: str
@@ -82,9 +82,9 @@ class Layout:
     title: str
     component: str
     marked: Callable[[Shapes], bool]
-    need: Callable[[str, Shapes], Need]
+    need: Callable[[str, Shapes], EncoderNeed]
     check: Callable[[str, Shapes, Config], None]
-    eye: Eye = CLIP
+    eye: ImageEncoderKind = CLIP
     encoder: str | None = None
     renames: tuple[tuple[str, str], ...] = ()
 
@@ -100,7 +100,7 @@ class Layout:
         return {each: shape for each, shape in named.items() if each.startswith((PROJECTION, ATTENTIONS))}
 
 
-def examine(name: str, shapes: Shapes, layout: Layout, config: Config) -> Need:
+def examine(name: str, shapes: Shapes, layout: Layout, config: Config) -> EncoderNeed:
     """Return what the adapter called `name` wants of its image encoder.
 
     Raise ModelError where it is none, one for something else, or one that does not fit the denoiser of `config`.
@@ -118,16 +118,16 @@ def examine(name: str, shapes: Shapes, layout: Layout, config: Config) -> Need:
     return need
 
 
-def _first_layer(layers: Mapping[str, tuple[str, str]], name: str, shapes: Shapes) -> Need:
+def _first_layer(layers: Mapping[str, tuple[str, str]], name: str, shapes: Shapes) -> EncoderNeed:
     """Return the need by the first of `layers`: what a tensor's presence says of which setting, by which layer."""
     for mark, (setting, layer) in layers.items():
         shape = shapes.get(f"{PROJECTION}{layer}", ())
         if f"{PROJECTION}{mark}" in shapes and len(shape) == 2:
-            return Need(setting=setting, size=shape[1])
+            return EncoderNeed(setting=setting, size=shape[1])
     raise ModelError(f"{name} is an IP-Adapter of a kind that imggen does not know, such as one for faces' embeddings")
 
 
-def _need_of_unet(name: str, shapes: Shapes) -> Need:
+def _need_of_unet(name: str, shapes: Shapes) -> EncoderNeed:
     kinds = {
         "proj.weight": ("projection_dim", "proj.weight"),
         "proj.3.weight": ("hidden_size", "proj.0.weight"),
@@ -136,11 +136,11 @@ def _need_of_unet(name: str, shapes: Shapes) -> Need:
     return _first_layer(kinds, name, shapes)
 
 
-def _need_of_flux(name: str, shapes: Shapes) -> Need:
+def _need_of_flux(name: str, shapes: Shapes) -> EncoderNeed:
     return _first_layer({"proj.weight": ("projection_dim", "proj.weight")}, name, shapes)
 
 
-def _need_of_sd3(name: str, shapes: Shapes) -> Need:
+def _need_of_sd3(name: str, shapes: Shapes) -> EncoderNeed:
     return _first_layer({"latents": ("hidden_size", "proj_in.weight")}, name, shapes)
 
 

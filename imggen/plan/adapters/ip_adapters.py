@@ -10,7 +10,7 @@ from imggen.errors import RequestError
 from imggen.plan.adapters.ip_adapter_layouts import FLUX, SD3, UNET, Config, Layout
 from imggen.plan.case import COMMAND_LINE
 from imggen.plan.models.families import refusals
-from imggen.plan.schema.adapter import AdapterFacts, Asked
+from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
 from imggen.plan.schema.family import Family
 from imggen.plan.schema.request import GenerateRequest, Task
 
@@ -100,7 +100,7 @@ def _parted(option: str, written: str, exists: Exists) -> tuple[str, float | Non
 
 def asked(
     request: GenerateRequest, family: Family, config: Config | None = None, *, exists: Exists = os.path.exists
-) -> Asked | None:
+) -> AdapterRequest | None:
     """Return which weights are to be found for a denoiser of `family` and `config`, None where no picture is shown.
 
     Raise RequestError for a family that takes none, for weights without a picture, and for two scales.
@@ -119,7 +119,7 @@ def asked(
         raise RequestError(f"{OPTION} says the scale {scale:g}, and {WEIGHTS} {other:g}", hint=f"{WEIGHTS} {named}")
     chosen = next((each for each in (scale, other) if each is not None), 1.0)
     reference = named or _usual(taking, family, config or {}, shown)
-    return Asked(
+    return AdapterRequest(
         kind="ip-adapter",
         option=WEIGHTS if named else OPTION,
         reference=reference,

@@ -67,7 +67,7 @@ _MOST_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class LoraLayer:
     """What a LoRA does to one layer: the shape of each part, and the name of the tensor that it is.
 
     `component` is the part of the pipeline that has the layer, `DENOISER` for its U-Net or transformer; `module` is the
@@ -102,7 +102,7 @@ Slots = Mapping[str, Mapping[str, Slot]]
 class Fit:
     """How layers fit a model: which of them it does not have, and the first whose shape is another, as a sentence."""
 
-    strange: tuple[Layer, ...]
+    strange: tuple[LoraLayer, ...]
     misfit: str | None
 
 
@@ -162,7 +162,7 @@ def flat(module: str) -> str:
     return module.replace(".", "_").removeprefix("text_model_")
 
 
-def read(shapes: Mapping[str, Shape]) -> tuple[Layer, ...]:
+def read(shapes: Mapping[str, Shape]) -> tuple[LoraLayer, ...]:
     """Return the layers that tensors of these names and shapes change; names that no LoRA has are left out."""
     found: dict[tuple[str, str], tuple[Style, dict[str, Shape], dict[str, str]]] = {}
     for name, shape in shapes.items():
@@ -172,7 +172,7 @@ def read(shapes: Mapping[str, Shape]) -> tuple[Layer, ...]:
             _, parts, names = found.setdefault((component, module), (style, {}, {}))
             parts[part], names[part] = shape, name
     return tuple(
-        Layer(component=component, module=module, style=style, shapes=parts, names=names)
+        LoraLayer(component=component, module=module, style=style, shapes=parts, names=names)
         for (component, module), (style, parts, names) in found.items()
     )
 
@@ -234,7 +234,7 @@ def check(facts: AdapterFacts, model: ModelFacts, family: Family) -> None:
         raise unfit(facts, model, layers, replace(fit, strange=told))
 
 
-def _is_untold(layer: Layer, model: ModelFacts, family: Family) -> bool:
+def _is_untold(layer: LoraLayer, model: ModelFacts, family: Family) -> bool:
     """Return whether the model has the layer's component, and no header says which layers that has."""
     name = family.denoiser if layer.component == DENOISER else layer.component
     return name in model.components and not _is_told(name, model)
@@ -257,7 +257,7 @@ def _check_takes(facts: AdapterFacts, family: Family) -> None:
         )
 
 
-def check_kind(facts: AdapterFacts, layers: tuple[Layer, ...], family: Family) -> None:
+def check_kind(facts: AdapterFacts, layers: tuple[LoraLayer, ...], family: Family) -> None:
     """Raise ModelError for a file that is no LoRA, half a LoRA, or one of a kind that diffusers does not read."""
     name = facts.files[0].name
     if not layers or not any(part in layer.shapes for layer in layers for part in (*_PAIR, *_FOREIGN)):
@@ -325,7 +325,7 @@ def slots(model: ModelFacts, family: Family) -> Slots:
     }
 
 
-def compare(layers: Iterable[Layer], known: Slots) -> Fit:
+def compare(layers: Iterable[LoraLayer], known: Slots) -> Fit:
     """Return how `layers` fit a model that has the layers in `known`."""
     strange, misfit = [], None
     for layer in layers:
@@ -337,7 +337,7 @@ def compare(layers: Iterable[Layer], known: Slots) -> Fit:
     return Fit(strange=tuple(strange), misfit=misfit)
 
 
-def _misfit(layer: Layer, shape: Shape) -> str | None:
+def _misfit(layer: LoraLayer, shape: Shape) -> str | None:
     down, up = layer.shapes.get("down"), layer.shapes.get("up")
     if down is None or up is None:
         return None
@@ -353,7 +353,7 @@ def _text(shape: Shape) -> str:
     return "x".join(map(str, shape)) or "a single number"
 
 
-def _refuse_other(facts: AdapterFacts, model: ModelFacts, family: Family, layers: tuple[Layer, ...]) -> None:
+def _refuse_other(facts: AdapterFacts, model: ModelFacts, family: Family, layers: tuple[LoraLayer, ...]) -> None:
     found = made_for(layers)
     if found is None:
         return
@@ -380,7 +380,7 @@ def _width(model: ModelFacts) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def made_for(layers: Iterable[Layer]) -> tuple[str, tuple[str, ...]] | None:
+def made_for(layers: Iterable[LoraLayer]) -> tuple[str, tuple[str, ...]] | None:
     """Return what the LoRA was made for and which families that is, None where its layers do not tell."""
     listed = list(layers)
     inner = [each for each in listed if each.component == DENOISER]
@@ -399,7 +399,7 @@ def made_for(layers: Iterable[Layer]) -> tuple[str, tuple[str, ...]] | None:
     return found.title, found.families
 
 
-def unfit(facts: AdapterFacts, model: ModelFacts, layers: tuple[Layer, ...], fit: Fit) -> ModelError:
+def unfit(facts: AdapterFacts, model: ModelFacts, layers: tuple[LoraLayer, ...], fit: Fit) -> ModelError:
     """Return the error for layers that the model does not have, or has in another shape."""
     if fit.misfit is not None:
         return ModelError(

@@ -107,7 +107,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
+class MemoryEstimate:
     """Estimated bytes, by what takes them.
 
     `base` are the libraries and their buffers, where they share the memory with the model; `weights` are all of them,
@@ -127,12 +127,12 @@ class Need:
     decoding: int
 
 
-def estimate(job: Job) -> Need:
+def estimate(job: Job) -> MemoryEstimate:
     """Return what `job` needs with every lever off."""
     weights = {name: _weights(name, size, job) for name, size in job.facts.weight_bytes.items()}
     added = sum(_added(adapter, job) for adapter in job.adapters)
     largest = max(weights.values(), default=0)
-    return Need(
+    return MemoryEstimate(
         base=_base(job),
         weights=sum(weights.values()) + added,
         largest=largest + added,

@@ -11,13 +11,13 @@ from typing import Final, Literal
 
 from imggen.errors import MachineError, RequestError
 from imggen.plan.memory import dtypes, estimates
-from imggen.plan.memory.estimates import GIB, MIB, Job, Need, text
+from imggen.plan.memory.estimates import GIB, MIB, Job, MemoryEstimate, text
 from imggen.plan.models import catalog, prequantized
 from imggen.plan.schema.machine import Device
 from imggen.plan.schema.progress import Stage
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Lever, MemoryNeed, ModelFacts, Offloaded, Quantize
 
-__all__ = ["GIB", "MIB", "Job", "Levers", "Step", "can_tile", "choose", "step_down", "text"]
+__all__ = ["GIB", "MIB", "Job", "Levers", "Rung", "can_tile", "choose", "step_down", "text"]
 
 TILE: Final = 512
 """The edge of a decoding tile in pixels: large enough that a tile's tone has context, small enough to matter."""
@@ -66,7 +66,7 @@ class Levers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class Rung:
     """One rung down: the plan that takes less, and a line that says what it does."""
 
     plan: GeneratePlan
@@ -143,7 +143,7 @@ def _ladder(request: GenerateRequest, job: Job) -> Iterator[_Rung]:
             yield _Rung(offload=offload, tile=tile)
 
 
-def _fitting(ladder: list[_Rung], job: Job, need: Need) -> _Rung | None:
+def _fitting(ladder: list[_Rung], job: Job, need: MemoryEstimate) -> _Rung | None:
     """Return the first rung that fits with something to spare, or else the first that fits at all."""
     for reserve in (True, False):
         found = next((each for each in ladder if _fits(each, job, need, reserve=reserve)), None)
@@ -152,7 +152,7 @@ def _fitting(ladder: list[_Rung], job: Job, need: Need) -> _Rung | None:
     return None
 
 
-def _fits(rung: _Rung, job: Job, need: Need, *, reserve: bool) -> bool:
+def _fits(rung: _Rung, job: Job, need: MemoryEstimate, *, reserve: bool) -> bool:
     free, host = _free(job), job.machine.free_bytes
     if job.device == "mps" and not reserve:
         # Metal's memory is main memory, which the system makes room in.
@@ -162,7 +162,7 @@ def _fits(rung: _Rung, job: Job, need: Need, *, reserve: bool) -> bool:
     return _held(rung, job, need) <= free and (job.device != "cuda" or _on_host(rung, need) <= host)
 
 
-def _held(rung: _Rung, job: Job, need: Need) -> int:
+def _held(rung: _Rung, job: Job, need: MemoryEstimate) -> int:
     """Return the most bytes that are held at a time where the picture is computed."""
     decoding = estimates.decoding_tiled(job, rung.tile) if rung.tile else need.decoding
     working = max(need.denoising, decoding)
@@ -178,7 +178,7 @@ def _held(rung: _Rung, job: Job, need: Need) -> int:
     return held[rung.offload]
 
 
-def _on_host(rung: _Rung, need: Need) -> int:
+def _on_host(rung: _Rung, need: MemoryEstimate) -> int:
     """Return the bytes of main memory that rest there while an accelerator computes."""
     return need.weights if rung.offload in ("model", "group") else need.private
 
@@ -239,7 +239,7 @@ def _tile_for(facts: ModelFacts, width: int, height: int, edge: int) -> int:
     return max(min(edge, half) // scale * scale, 2 * scale)
 
 
-def _tile_reason(request: GenerateRequest, job: Job, need: Need, rung: _Rung) -> str:
+def _tile_reason(request: GenerateRequest, job: Job, need: MemoryEstimate, rung: _Rung) -> str:
     if request.vae_tile is not None:
         return "as the recipe records"
     if request.vae_tiling in ("on", "off"):
@@ -290,7 +290,7 @@ def _refusal(offload: Offloaded, quantize: Quantize, facts: ModelFacts) -> str |
     return None
 
 
-def _offload_reason(request: GenerateRequest, job: Job, need: Need, rung: _Rung) -> str:
+def _offload_reason(request: GenerateRequest, job: Job, need: MemoryEstimate, rung: _Rung) -> str:
     if job.device == "cpu":
         return "everything is in main memory already"
     if request.offload not in (None, "auto"):
@@ -375,7 +375,7 @@ def _quantize_lever(quantize: Quantize) -> tuple[Lever, ...]:
     return () if quantize == "none" else (Lever(name="quantize", value=quantize, reason=f"asked for; it {_LOSSY}"),)
 
 
-def _notes(job: Job, need: Need, rung: _Rung) -> tuple[str, ...]:
+def _notes(job: Job, need: MemoryEstimate, rung: _Rung) -> tuple[str, ...]:
     notes = [] if job.quantize == "none" else [f"--quantize {job.quantize} {_LOSSY}"]
     mapped = need.weights - need.private
     if job.device == "cpu" and _held(rung, job, need) + mapped > job.machine.free_bytes:
@@ -386,7 +386,7 @@ def _notes(job: Job, need: Need, rung: _Rung) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _memory(job: Job, need: Need, rung: _Rung) -> MemoryNeed:
+def _memory(job: Job, need: MemoryEstimate, rung: _Rung) -> MemoryNeed:
     return MemoryNeed(
         weights_bytes=need.weights,
         private_bytes=need.private,
@@ -466,7 +466,7 @@ def _has_bfloat16(job: Job) -> bool:
     return dtypes.refusal("bfloat16", job.family, job.device, job.machine) is None
 
 
-def step_down(plan: GeneratePlan, request: GenerateRequest, stage: Stage) -> Step | None:
+def step_down(plan: GeneratePlan, request: GenerateRequest, stage: Stage) -> Rung | None:
     """Return the plan that takes less memory than `plan`, which ran out of it in `stage`; None where there is none.
 
     What `request` insists on stays. Tiles help where the autoencoder works; putting parts off helps everywhere.
@@ -474,7 +474,7 @@ def step_down(plan: GeneratePlan, request: GenerateRequest, stage: Stage) -> Ste
     return _smaller_tile(plan, request, stage) or _further_off(plan, request) or _smaller_chunk(plan)
 
 
-def _smaller_tile(plan: GeneratePlan, request: GenerateRequest, stage: Stage) -> Step | None:
+def _smaller_tile(plan: GeneratePlan, request: GenerateRequest, stage: Stage) -> Rung | None:
     decodes = stage in ("decode", "write") or (stage == "encode" and bool(plan.given))
     asked = request.vae_tiling == "off" or plan.tile is not None
     if not decodes or asked or not can_tile(plan.model):
@@ -484,11 +484,11 @@ def _smaller_tile(plan: GeneratePlan, request: GenerateRequest, stage: Stage) ->
         tile = _tile_for(plan.model, width, height, edge)
         if not plan.vae_tile or tile < plan.vae_tile:
             lever = Lever(name="vae_tiling", value=f"{tile} px", reason="memory ran out")
-            return Step(plan=_with_lever(plan, lever, vae_tile=tile), line=f"decoding in tiles of {tile} px")
+            return Rung(plan=_with_lever(plan, lever, vae_tile=tile), line=f"decoding in tiles of {tile} px")
     return None
 
 
-def _further_off(plan: GeneratePlan, request: GenerateRequest) -> Step | None:
+def _further_off(plan: GeneratePlan, request: GenerateRequest) -> Rung | None:
     if request.offload not in (None, "auto"):
         return None
     # Weights that rest on the disk take as much of the accelerator as those in main memory.
@@ -500,15 +500,15 @@ def _further_off(plan: GeneratePlan, request: GenerateRequest) -> Step | None:
         return None
     offload = rungs[position + 1]
     lever = Lever(name="offload", value=offload, reason="memory ran out")
-    return Step(plan=_with_lever(plan, lever, offload=offload), line=f"--offload {offload}, {_MEANING[offload]}")
+    return Rung(plan=_with_lever(plan, lever, offload=offload), line=f"--offload {offload}, {_MEANING[offload]}")
 
 
-def _smaller_chunk(plan: GeneratePlan) -> Step | None:
+def _smaller_chunk(plan: GeneratePlan) -> Rung | None:
     if plan.attention_slicing != "chunked" or plan.attention_chunk_bytes <= _SMALLEST_CHUNK:
         return None
     chunk = max(_SMALLEST_CHUNK, plan.attention_chunk_bytes // 4)
     lever = Lever(name="attention_slicing", value="chunked", reason=f"memory ran out; {text(chunk)} at a time")
-    return Step(
+    return Rung(
         plan=_with_lever(plan, lever, attention_chunk_bytes=chunk), line=f"attention in chunks of {text(chunk)}"
     )
 

@@ -20,7 +20,7 @@ _QUOTED: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class FileKind:
     """A kind of single file, one row of `KINDS`.
 
     It is told by one of the sets of names in `telling`, all of them there, as they are or behind one of `PREFIXES`, and
@@ -142,13 +142,13 @@ _SD3_DIFFUSERS: Final = (
 )
 _NO_GGUF: Final = "diffusers has no GGUF loader for {}"
 
-KINDS: Final[tuple[Kind, ...]] = (
-    Kind(
+KINDS: Final[tuple[FileKind, ...]] = (
+    FileKind(
         title="Stable Diffusion's x4 upscaler",
         telling=((_LDM, "label_emb.weight"), (*_UNET, "class_embedding.weight")),
         refusal="it only enlarges pictures",
     ),
-    Kind(
+    FileKind(
         title="Playground v2.5",
         telling=((_LDM, "edm_mean"),),
         family="sdxl",
@@ -159,7 +159,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         base="playgroundai/playground-v2.5-1024px-aesthetic",
         gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
     ),
-    Kind(
+    FileKind(
         title="Stable Diffusion XL that predicts velocities",
         telling=((_LDM, "label_emb.0.0.weight", "v_pred"),),
         family="sdxl",
@@ -171,7 +171,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         scheduler={"prediction_type": "v_prediction"},
         gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
     ),
-    Kind(
+    FileKind(
         title="Kolors",
         telling=((*_UNET, "add_embedding.linear_1.weight", "encoder_hid_proj.weight"),),
         family="kolors",
@@ -180,7 +180,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         sizes=_UNET_SIZES,
         gguf_refusal=_NO_GGUF.format("Kolors"),
     ),
-    Kind(
+    FileKind(
         title="Stable Diffusion XL's refiner",
         telling=((_LDM, "label_emb.0.0.weight", "conditioner.embedders.0.model.text_projection"),),
         family="sdxl",
@@ -191,7 +191,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         base="stabilityai/stable-diffusion-xl-refiner-1.0",
         gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
     ),
-    Kind(
+    FileKind(
         title="Stable Diffusion XL for inpainting",
         telling=((_LDM, "label_emb.0.0.weight"), (*_UNET, "add_embedding.linear_1.weight")),
         when={"in_channels": 9},
@@ -203,7 +203,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         base="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
         gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
     ),
-    Kind(
+    FileKind(
         # CosXL Edit has the same names and shapes, and wants another scheduler and scaled latents of the picture.
         title="Stable Diffusion XL for editing by an instruction",
         telling=((_LDM, "label_emb.0.0.weight"), (*_UNET, "add_embedding.linear_1.weight")),
@@ -211,7 +211,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         sizes=_UNET_SIZES,
         refusal="its names do not tell whether it is CosXL Edit, which needs to be called otherwise",
     ),
-    Kind(
+    FileKind(
         title="Stable Diffusion XL",
         telling=((_LDM, "label_emb.0.0.weight"), (*_UNET, "add_embedding.linear_1.weight")),
         family="sdxl",
@@ -221,7 +221,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         sizes=_UNET_SIZES,
         gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
     ),
-    Kind(
+    FileKind(
         title="Stable Diffusion 2.x for inpainting",
         telling=((_LDM, "time_embed.0.weight"), _UNET),
         when={"in_channels": 9, "cross_attention_dim": 1024},
@@ -233,7 +233,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         base="stabilityai/stable-diffusion-2-inpainting",
         gguf_refusal=_NO_GGUF.format("Stable Diffusion 1.x and 2.x"),
     ),
-    Kind(
+    FileKind(
         title="Stable Diffusion 1.x for inpainting",
         telling=((_LDM, "time_embed.0.weight"), _UNET),
         when={"in_channels": 9},
@@ -245,7 +245,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         base="stable-diffusion-v1-5/stable-diffusion-inpainting",
         gguf_refusal=_NO_GGUF.format("Stable Diffusion 1.x and 2.x"),
     ),
-    Kind(
+    FileKind(
         title="InstructPix2Pix",
         telling=((_LDM, "time_embed.0.weight"), _UNET),
         when={"in_channels": 8},
@@ -256,7 +256,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         sizes=_UNET_SIZES,
         gguf_refusal=_NO_GGUF.format("InstructPix2Pix"),
     ),
-    Kind(
+    FileKind(
         # Its published models of 512 and 768 pixels predict different things under the same names.
         title="Stable Diffusion 2.x",
         telling=((_LDM, "cond_stage_model.model.token_embedding.weight"),),
@@ -268,7 +268,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         bases=("stabilityai/stable-diffusion-2-1 (768 pixels)", "stabilityai/stable-diffusion-2-1-base (512 pixels)"),
         gguf_refusal=_NO_GGUF.format("Stable Diffusion 1.x and 2.x"),
     ),
-    Kind(
+    FileKind(
         title="Stable Diffusion 1.x",
         telling=((_LDM, "time_embed.0.weight"), _UNET),
         family="sd",
@@ -278,14 +278,14 @@ KINDS: Final[tuple[Kind, ...]] = (
         sizes=_UNET_SIZES,
         gguf_refusal=_NO_GGUF.format("Stable Diffusion 1.x and 2.x"),
     ),
-    Kind(
+    FileKind(
         title="FLUX.2",
         telling=(("single_stream_modulation.lin.weight",), ("single_stream_modulation.linear.weight",)),
         class_name="Flux2Transformer2DModel",
         bases=("black-forest-labs/FLUX.2-klein-4B", "black-forest-labs/FLUX.2-klein-base-4B", "another FLUX.2"),
         sizes=_FLUX_SIZES | {"joint_attention_dim": (("txt_in.weight", 1), ("context_embedder.weight", 1))},
     ),
-    Kind(
+    FileKind(
         title="Chroma",
         telling=(("distilled_guidance_layer.in_proj.weight",),),
         family="chroma",
@@ -293,7 +293,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         sizes=_FLUX_SIZES,
         parts={"text_encoder": "text_encoders.t5xxl.", "vae": "vae."},
     ),
-    Kind(
+    FileKind(
         title="FLUX.1 Fill",
         telling=(
             (_FLUX_ORIGINAL, "guidance_in.in_layer.weight"),
@@ -306,7 +306,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         flags=_GUIDANCE,
         parts=_CLIP_AND_T5,
     ),
-    Kind(
+    FileKind(
         title="FLUX.1 Canny or Depth",
         telling=(
             (_FLUX_ORIGINAL, "guidance_in.in_layer.weight"),
@@ -319,7 +319,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         flags=_GUIDANCE,
         parts=_CLIP_AND_T5,
     ),
-    Kind(
+    FileKind(
         title="FLUX.1",
         telling=(
             (_FLUX_ORIGINAL, "guidance_in.in_layer.weight"),
@@ -331,7 +331,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         flags=_GUIDANCE,
         parts=_CLIP_AND_T5,
     ),
-    Kind(
+    FileKind(
         title="FLUX.1 schnell",
         telling=((_FLUX_ORIGINAL, "img_in.weight"), _FLUX_DIFFUSERS),
         family="flux-schnell",
@@ -340,7 +340,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         flags=_GUIDANCE,
         parts=_CLIP_AND_T5,
     ),
-    Kind(
+    FileKind(
         title="Stable Diffusion 3.5 large",
         telling=(
             ("joint_blocks.37.x_block.mlp.fc1.weight",),
@@ -352,7 +352,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         parts=_SD3_PARTS,
         sizes=_SD3_SIZES,
     ),
-    Kind(
+    FileKind(
         title="Stable Diffusion 3.5 medium",
         telling=(
             ("joint_blocks.0.x_block.attn2.qkv.weight",),
@@ -364,7 +364,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         parts=_SD3_PARTS,
         sizes=_SD3_SIZES,
     ),
-    Kind(
+    FileKind(
         title="Stable Diffusion 3",
         telling=(("joint_blocks.0.context_block.adaLN_modulation.1.bias",), _SD3_DIFFUSERS),
         family="sd3",
@@ -373,7 +373,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         parts=_SD3_PARTS,
         sizes=_SD3_SIZES,
     ),
-    Kind(
+    FileKind(
         title="AuraFlow",
         telling=(
             ("double_layers.0.attn.w2q.weight", "cond_seq_linear.weight"),
@@ -383,14 +383,14 @@ KINDS: Final[tuple[Kind, ...]] = (
         class_name="AuraFlowTransformer2DModel",
         sizes={"caption_projection_dim": (("cond_seq_linear.weight", 0), ("context_embedder.weight", 0))},
     ),
-    Kind(
+    FileKind(
         title="Qwen-Image",
         telling=(("transformer_blocks.0.img_mod.1.weight", "txt_norm.weight"),),
         family="qwen-image",
         class_name="QwenImageTransformer2DModel",
         sizes={"joint_attention_dim": (("txt_in.weight", 1),)},
     ),
-    Kind(
+    FileKind(
         # Turbo has the names and the shapes of what it was distilled from.
         title="Z-Image",
         telling=(("layers.0.adaLN_modulation.0.weight", "cap_embedder.0.weight"),),
@@ -398,7 +398,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         bases=("Tongyi-MAI/Z-Image-Turbo", "Tongyi-MAI/Z-Image"),
         sizes={"cap_feat_dim": (("cap_embedder.0.weight", 0),)},
     ),
-    Kind(
+    FileKind(
         title="Lumina-Image 2.0",
         telling=(
             ("layers.0.adaLN_modulation.1.weight", "cap_embedder.0.weight"),
@@ -408,13 +408,13 @@ KINDS: Final[tuple[Kind, ...]] = (
         class_name="Lumina2Transformer2DModel",
         sizes={"cap_feat_dim": (("cap_embedder.0.weight", 0), ("caption_embedder.0.weight", 0))},
     ),
-    Kind(
+    FileKind(
         title="Sana",
         telling=(("blocks.0.mlp.inverted_conv.conv.weight",), ("transformer_blocks.0.ff.conv_inverted.weight",)),
         family="sana",
         class_name="SanaTransformer2DModel",
     ),
-    Kind(
+    FileKind(
         title="PixArt",
         telling=(
             ("blocks.0.cross_attn.q_linear.weight", "blocks.0.mlp.fc1.weight"),
@@ -422,30 +422,30 @@ KINDS: Final[tuple[Kind, ...]] = (
         ),
         refusal="diffusers has no loader for single files of it",
     ),
-    Kind(
+    FileKind(
         title="HiDream-I1",
         telling=(("double_stream_blocks.0.block.adaLN_modulation.1.bias",),),
         class_name="HiDreamImageTransformer2DModel",
         bases=("HiDream-ai/HiDream-I1-Full", "HiDream-ai/HiDream-I1-Dev", "HiDream-ai/HiDream-I1-Fast"),
     ),
-    Kind(
+    FileKind(
         title="Krea 2",
         telling=(("txtfusion.projector.weight",), ("text_fusion.projector.weight",)),
         class_name="Krea2Transformer2DModel",
         bases=("krea/Krea-2-Raw", "another Krea 2"),
     ),
-    Kind(
+    FileKind(
         title="ERNIE-Image",
         telling=(("layers.0.adaLN_sa_ln.weight", "text_proj.weight"),),
         class_name="ErnieImageTransformer2DModel",
         bases=("FOLDER of the same model",),
     ),
-    Kind(
+    FileKind(
         title="HunyuanImage 2.1",
         telling=(("context_embedder.proj_in.weight", "context_embedder_2.norm.weight"),),
         refusal="diffusers has no loader for single files of it",
     ),
-    Kind(
+    FileKind(
         title="Wan, which draws films",
         telling=(("head.modulation", "blocks.0.self_attn.q.weight"),),
         refusal="imggen makes pictures",
@@ -454,7 +454,7 @@ KINDS: Final[tuple[Kind, ...]] = (
 """In this order: the first that fits."""
 
 
-def tell(subject: str, shapes: Mapping[str, tuple[int, ...]]) -> Kind:
+def tell(subject: str, shapes: Mapping[str, tuple[int, ...]]) -> FileKind:
     """Return the kind of model that tensors of these names and shapes are of.
 
     Raise ModelError where they are part of a model, of a kind that imggen cannot load, or of none that it knows;
@@ -491,7 +491,7 @@ def prefix(names: Iterable[str]) -> str:
     return next((each for each in PREFIXES if any(name.startswith(each) for name in listed)), "")
 
 
-def parts(kind: Kind, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+def parts(kind: FileKind, names: Collection[str]) -> dict[str, tuple[str, ...]]:
     """Return the names of the tensors that a file of this kind holds, by component."""
     first = prefix(names)
     begins = {name: part for name, part in kind.parts.items() if any(one.startswith(part) for one in names)}
@@ -502,7 +502,7 @@ def parts(kind: Kind, names: Collection[str]) -> dict[str, tuple[str, ...]]:
     return {kind.denoiser: tuple(one for one in names if one not in others), **held}
 
 
-def check_base(subject: str, kind: Kind, base: ModelFacts, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_base(subject: str, kind: FileKind, base: ModelFacts, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise ModelError where `base` is not of the kind of the file whose tensors have these shapes."""
     found = base.components.get(kind.denoiser, ("", f"no {kind.denoiser}"))[1]
     if found != kind.class_name:
@@ -528,7 +528,7 @@ def check_base(subject: str, kind: Kind, base: ModelFacts, shapes: Mapping[str, 
         )
 
 
-def usual_base(subject: str, kind: Kind) -> str:
+def usual_base(subject: str, kind: FileKind) -> str:
     """Return the base to take where nobody says one; raise ModelError where the file does not tell which."""
     usual = kind.base or (None if kind.bases or kind.family is None else catalog.named(kind.family).base)
     if usual is None:
@@ -539,11 +539,11 @@ def usual_base(subject: str, kind: Kind) -> str:
     return usual
 
 
-def _base_hint(kind: Kind) -> str:
+def _base_hint(kind: FileKind) -> str:
     return f"--base {', or '.join(kind.bases)}" if kind.bases else f"--base {kind.base or 'FOLDER'}"
 
 
-def _said(kind: Kind, named: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
+def _said(kind: FileKind, named: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
     said: dict[str, object] = {}
     for key, choices in kind.sizes.items():
         for ending, axis in choices:
@@ -555,7 +555,7 @@ def _said(kind: Kind, named: Mapping[str, tuple[int, ...]]) -> dict[str, object]
     return said
 
 
-def _fits(kind: Kind, named: Mapping[str, tuple[int, ...]]) -> bool:
+def _fits(kind: FileKind, named: Mapping[str, tuple[int, ...]]) -> bool:
     told = any(all(name in named for name in each) for each in kind.telling)
     return told and kind.when.items() <= _said(kind, named).items()
 

@@ -20,7 +20,7 @@ from imggen.plan.policy.text_folding import Look, Word
 from imggen.plan.schema import strict
 from imggen.plan.schema.marking import Mining, PromptRecord, Signing, Watermarking
 from imggen.plan.schema.request import Metadata
-from imggen.plan.schema.strict import Limit, Place
+from imggen.plan.schema.strict import KeyPath, Limit
 
 Layer = Literal["recipe", "infotext", "iptc", "watermark", "c2pa"]
 Record = PromptRecord
@@ -151,7 +151,7 @@ def parse(text: str, *, subject: str) -> Policy:
     never match and patterns that could take too long are refused.
     """
     values = _load(text, subject)
-    place = Place(subject=subject, limits=_LIMITS)
+    place = KeyPath(subject=subject, limits=_LIMITS)
     _check_schema(values, place)
     policy: Policy = strict.build(Policy, values, place)
     _check_prompt_rules(policy, place.member("prompt"))
@@ -340,7 +340,7 @@ def _load(text: str, subject: str) -> dict[str, object]:
         raise RequestError(f"{subject} is no TOML: {error}") from error
 
 
-def _check_schema(values: Mapping[str, object], place: Place) -> None:
+def _check_schema(values: Mapping[str, object], place: KeyPath) -> None:
     schema = values.get("schema")
     if schema is None:
         raise RequestError(f"{place} has no schema number", hint=f"schema = {SCHEMA}")
@@ -350,7 +350,7 @@ def _check_schema(values: Mapping[str, object], place: Place) -> None:
         )
 
 
-def _check_prompt_rules(policy: Policy, place: Place) -> None:
+def _check_prompt_rules(policy: Policy, place: KeyPath) -> None:
     for name in ("deny", "allow"):
         for number, written in enumerate(getattr(policy.prompt, name)):
             try:
@@ -359,7 +359,7 @@ def _check_prompt_rules(policy: Policy, place: Place) -> None:
                 raise RequestError(f"{place.member(name).item(number)}: {error.message}", hint=error.hint) from error
 
 
-def _check_model_rules(policy: Policy, place: Place) -> None:
+def _check_model_rules(policy: Policy, place: KeyPath) -> None:
     for name in ("allow", "deny"):
         for number, entry in enumerate(getattr(policy.models, name)):
             problem = _model_problem(entry)
@@ -382,7 +382,7 @@ def _model_problem(entry: str) -> tuple[str, str] | None:
     return None
 
 
-def _check_rest(policy: Policy, place: Place) -> None:
+def _check_rest(policy: Policy, place: KeyPath) -> None:
     audit, checker = policy.audit, policy.safety.image_checker
     if audit.user is not None and audit.user_variable is not None:
         raise RequestError(f"{place.member('audit')} has both user and user_variable", hint="leave one of the two out")

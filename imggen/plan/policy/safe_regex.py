@@ -67,14 +67,14 @@ def compile(source: str) -> re.Pattern[str]:  # noqa: A001 - read with its modul
 
 def measure(source: str) -> Cost:
     """Return what the pattern costs; raise RequestError where it holds what `compile` does not know."""
-    reader = _Reader(source)
+    reader = _PatternReader(source)
     cost = reader.alternatives()
     if reader.place < len(source):
         raise reader.wrong("has a ) without its (", r"write \) for the character")
     return cost
 
 
-class _Reader:
+class _PatternReader:
     """A pattern, and the place up to which it was read."""
 
     def __init__(self, source: str) -> None:

@@ -11,7 +11,7 @@ Kind = Literal["lora", "embedding", "vae", "controlnet", "ip-adapter", "depth"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class AdapterRequest:
     """One adapter as it was asked for: `option` is what names it on the command line, for messages.
 
     `reference` is a file, a folder or `org/name[@revision]` of the hub. `scale` weighs what it does, 0 is without it;
@@ -55,7 +55,7 @@ class AdapterFacts:
     beside the adapter; its weights are among the `files`.
     """
 
-    asked: Asked
+    asked: AdapterRequest
     files: tuple[Path, ...]
     sha256: str
     reference: str

@@ -41,14 +41,14 @@ _CLOSES: Final = {")": "(", "]": "["}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class PromptPart:
     """Some words, and how much they count: 1 is as the model has it."""
 
     text: str
     weight: float = 1.0
 
 
-Part = tuple[Piece, ...]
+Part = tuple[PromptPart, ...]
 
 
 def parts(text: str, name: str = "the prompt") -> tuple[Part, ...]:
@@ -220,15 +220,15 @@ class _Held:
         )
 
 
-def _merged(part: list[_Item]) -> Iterator[Piece]:
+def _merged(part: list[_Item]) -> Iterator[PromptPart]:
     texts: list[str] = []
     weight = 1.0
     for each in part:
         own = round(each.weight, _DIGITS)
         if own != weight:
             if texts:
-                yield Piece(text="".join(texts), weight=weight)
+                yield PromptPart(text="".join(texts), weight=weight)
             texts, weight = [], own
         texts.append(each.text or "")
     if texts:
-        yield Piece(text="".join(texts), weight=weight)
+        yield PromptPart(text="".join(texts), weight=weight)

@@ -12,7 +12,7 @@ from imggen.plan.schema import strict
 from imggen.plan.schema.adapter import Adapter
 from imggen.plan.schema.change import Axes, Change, Edit, Role
 from imggen.plan.schema.prompt import Reading
-from imggen.plan.schema.strict import Limit, Place
+from imggen.plan.schema.strict import KeyPath, Limit
 
 SCHEMA = 4
 MAX_CHARACTERS = 4 << 20
@@ -145,7 +145,7 @@ def parse(text: str) -> Recipe:
     name, those of the recipes within by their place: `ingredients[1].recipe.seed`. At most `MAX_ANCESTORS` are read.
     """
     values = _load(text)
-    place = Place(subject="the recipe", limits=_LIMITS)
+    place = KeyPath(subject="the recipe", limits=_LIMITS)
     _check_lineage(values, place)
     return strict.build(Recipe, values, place)
 
@@ -226,7 +226,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise RequestError(f"the recipe holds {name}, which is not a number")
 
 
-def _check_lineage(values: dict[str, object], place: Place) -> None:
+def _check_lineage(values: dict[str, object], place: KeyPath) -> None:
     """Look at the schema numbers of a recipe and of those within it, and at how many there are, before all else."""
     left, count = [(values, place, 0)], 0
     while left:
@@ -246,7 +246,7 @@ def _check_lineage(values: dict[str, object], place: Place) -> None:
                 left.append((inner, where.member("ingredients").item(number).member("recipe"), generation + 1))
 
 
-def _check_schema(values: dict[str, object], place: Place) -> None:
+def _check_schema(values: dict[str, object], place: KeyPath) -> None:
     schema = values.get("schema")
     if schema is None:
         raise RequestError(f"{place} has no schema number")

@@ -33,7 +33,7 @@ class Limit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class KeyPath:
     """Where a value stands, for messages: `the recipe's change.strength`.
 
     `limits` are by the name of a field, whichever object it is in; `pad[2]` is for the third value of several.
@@ -46,11 +46,11 @@ class Place:
     def __str__(self) -> str:
         return f"{self.subject}'s {self.path}" if self.path else self.subject
 
-    def member(self, name: str) -> "Place":
+    def member(self, name: str) -> "KeyPath":
         """Return the place of an object's field."""
         return replace(self, path=f"{self.path}.{name}" if self.path else name)
 
-    def item(self, number: int) -> "Place":
+    def item(self, number: int) -> "KeyPath":
         """Return the place of one value of several."""
         return replace(self, path=f"{self.path}[{number}]")
 
@@ -61,7 +61,7 @@ class Place:
         return self.limits.get(name) or self.limits.get(name.partition("[")[0]) or Limit()
 
 
-def build(kind: type[_Kind], values: Mapping[str, object], place: Place) -> _Kind:
+def build(kind: type[_Kind], values: Mapping[str, object], place: KeyPath) -> _Kind:
     """Return the dataclass `kind` with the values; raise RequestError that names the first one that does not fit."""
     known = fields(kind)  # type: ignore[arg-type]  # callers pass dataclasses
     _check_keys(place, values, {each.name: _is_required(each) for each in known})
@@ -69,7 +69,7 @@ def build(kind: type[_Kind], values: Mapping[str, object], place: Place) -> _Kin
     return kind(**{name: read(hints[name], value, place.member(name)) for name, value in values.items()})
 
 
-def read(kind: Any, value: object, place: Place) -> Any:
+def read(kind: Any, value: object, place: KeyPath) -> Any:
     """Return the value as the annotation `kind` has it: lists as tuples, objects as dataclasses."""
     options = get_args(kind)
     if get_origin(kind) in (Union, UnionType):
@@ -80,7 +80,7 @@ def read(kind: Any, value: object, place: Place) -> Any:
     return _present(kind, value, place, "")
 
 
-def _present(kind: Any, value: object, place: Place, otherwise: str) -> Any:
+def _present(kind: Any, value: object, place: KeyPath, otherwise: str) -> Any:
     origin = get_origin(kind)
     if origin is Literal:
         return _one_of(get_args(kind), value, place)
@@ -93,7 +93,7 @@ def _present(kind: Any, value: object, place: Place, otherwise: str) -> Any:
     return _scalar(kind, value, place, otherwise)
 
 
-def _one_of(allowed: tuple[str, ...], value: object, place: Place) -> object:
+def _one_of(allowed: tuple[str, ...], value: object, place: KeyPath) -> object:
     if value in allowed:
         return value
     near = nearest(value, allowed) if isinstance(value, str) else ()
@@ -101,7 +101,7 @@ def _one_of(allowed: tuple[str, ...], value: object, place: Place) -> object:
     raise RequestError(f"{place} is {_shortened(value)}, which this imggen does not know", hint=hint)
 
 
-def _several(kinds: tuple[Any, ...], value: object, place: Place, otherwise: str) -> tuple[object, ...]:
+def _several(kinds: tuple[Any, ...], value: object, place: KeyPath, otherwise: str) -> tuple[object, ...]:
     if not isinstance(value, list):
         raise _wrong(place, value, "a list" + otherwise)
     if kinds[-1] is Ellipsis:
@@ -112,13 +112,13 @@ def _several(kinds: tuple[Any, ...], value: object, place: Place, otherwise: str
     return tuple(read(kind, each, place.item(number)) for number, (kind, each) in pairs)
 
 
-def _texts(value: dict[str, object], place: Place) -> dict[str, object]:
+def _texts(value: dict[str, object], place: KeyPath) -> dict[str, object]:
     if not all(isinstance(each, str) for each in value.values()):
         raise RequestError(f"{place} holds something that is not text")
     return value
 
 
-def _scalar(kind: type, value: object, place: Place, otherwise: str) -> object:
+def _scalar(kind: type, value: object, place: KeyPath, otherwise: str) -> object:
     if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_EXACT:
         value = float(value)
     if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
@@ -129,7 +129,7 @@ def _scalar(kind: type, value: object, place: Place, otherwise: str) -> object:
     return value
 
 
-def _check_limit(place: Place, value: object, limit: Limit) -> None:
+def _check_limit(place: KeyPath, value: object, limit: Limit) -> None:
     if isinstance(value, str) and limit.pattern is not None and not re.fullmatch(limit.pattern, value):
         raise _wrong(place, value, limit.called)
     if isinstance(value, str) and limit.longest is not None and len(value) > limit.longest:
@@ -152,7 +152,7 @@ def _is_required(each: Any) -> bool:
     return each.default is MISSING and each.default_factory is MISSING
 
 
-def _check_keys(place: Place, values: Mapping[str, object], known: Mapping[str, bool]) -> None:
+def _check_keys(place: KeyPath, values: Mapping[str, object], known: Mapping[str, bool]) -> None:
     unknown = sorted(values.keys() - known.keys())
     if unknown:
         near = nearest(unknown[0], known)
@@ -165,7 +165,7 @@ def _check_keys(place: Place, values: Mapping[str, object], known: Mapping[str, 
         raise RequestError(f"{place} lacks {', '.join(missing)}")
 
 
-def _wrong(place: Place, value: object, wanted: str) -> RequestError:
+def _wrong(place: KeyPath, value: object, wanted: str) -> RequestError:
     return RequestError(f"{place} is {_shortened(value)}, not {wanted}")
 
 

@@ -40,7 +40,7 @@ class Option:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class Alternatives:
     """A place where one of the options stands."""
 
     options: tuple[Option, ...]
@@ -54,7 +54,7 @@ class Wildcard:
     spot: Spot
 
 
-Node = str | Choice | Wildcard
+Node = str | Alternatives | Wildcard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def _wildcards(nodes: Iterable[Node]) -> Iterator[Wildcard]:
     for node in nodes:
         if isinstance(node, Wildcard):
             yield node
-        elif isinstance(node, Choice):
+        elif isinstance(node, Alternatives):
             for option in node.options:
                 yield from _wildcards(option.nodes)
 
@@ -206,7 +206,7 @@ class _Parser:
     def _is_inside(self) -> bool:
         return bool(self._open) and self._open[-1] >= 0
 
-    def _choice(self, at: int) -> Choice:
+    def _choice(self, at: int) -> Alternatives:
         if len(self._open) == _DEEPEST:
             self._fault(f"alternatives stand more than {_DEEPEST} deep", at, "{")
         self._open.append(at)
@@ -215,7 +215,7 @@ class _Parser:
             self._fault("choosing several of them ({2$$a|b|c}) is not supported; each { } chooses one", at, "{")
         if len(options) == 1:
             self._fault("these braces offer nothing to choose from, as {matte|glossy} does", at, "{")
-        return Choice(options=_possible(tuple(map(_weighed, options)), self._spot(at)))
+        return Alternatives(options=_possible(tuple(map(_weighed, options)), self._spot(at)))
 
     def _tag(self, mark: re.Match[str]) -> None:
         at, kind = mark.start(), mark["kind"]
@@ -284,7 +284,7 @@ class _Expansion:
                 made.append(node)
                 continue
             places += 1
-            options = node.options if isinstance(node, Choice) else self._files[node.name]
+            options = node.options if isinstance(node, Alternatives) else self._files[node.name]
             place = f"{path}.{places}"
             chosen = self._chosen(options, place)
             made.append(self.text(options[chosen].nodes, f"{place}/{chosen}"))

@@ -32,7 +32,7 @@ _NUMBERS_AS_TEXT: Final = ("seed", "size")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class SettingsLayer:
     """What one origin says: a request whose `origin` names it per field, and the preset that it asks for."""
 
     request: GenerateRequest
@@ -67,7 +67,7 @@ def from_command_line(options: Mapping[str, object]) -> GenerateRequest:
     return _request(said, COMMAND_LINE)
 
 
-def from_environment(environ: Mapping[str, str]) -> Layer:
+def from_environment(environ: Mapping[str, str]) -> SettingsLayer:
     """Return what the `IMGGEN_*` variables say; an empty one says nothing.
 
     Raise RequestError that names the variable for a value that its field cannot have.
@@ -77,7 +77,7 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
         variable = PREFIX + name.upper()
         if environ.get(variable):
             said[name] = _parse(name, environ[variable], f"environment variable {variable}")
-    return Layer(request=_request(said, ENVIRONMENT), preset=environ.get(PREFIX + "PRESET") or None)
+    return SettingsLayer(request=_request(said, ENVIRONMENT), preset=environ.get(PREFIX + "PRESET") or None)
 
 
 def strange_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -105,13 +105,13 @@ def from_file(path: Path, origin: str, *, extra: tuple[str, ...] = ()) -> tuple[
     return _request(said, origin), texts
 
 
-def from_config(folder: Path) -> Layer:
+def from_config(folder: Path) -> SettingsLayer:
     """Return what `config.toml` in the user's config folder says; nothing where there is none."""
     path = folder / CONFIG_NAME
     if not path.is_file():
-        return Layer(request=GenerateRequest())
+        return SettingsLayer(request=GenerateRequest())
     request, texts = from_file(path, f"config {path}", extra=("preset",))
-    return Layer(request=request, preset=texts.get("preset"))
+    return SettingsLayer(request=request, preset=texts.get("preset"))
 
 
 def read(path: Path) -> dict[str, object]:

@@ -54,7 +54,7 @@ class UpscaleRequest(MarkingRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class UpscaleSource:
     """A picture that shall become larger, from its header: upright size in pixels, and format where imggen writes it.
 
     `number` counts the run's files from 1.
@@ -99,14 +99,14 @@ class Surroundings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Enlargement:
+class PicturePlan:
     """What is decided for one picture.
 
     `path` is None for standard output. `network_scale` is by how much the built-in network or the diffusion model
     enlarges at a time; 0 where none draws, or only a file of weights can tell.
     """
 
-    source: Source
+    source: UpscaleSource
     size: Sized
     output: OutputPlan
     path: PurePath | None
@@ -124,7 +124,7 @@ class UpscalePlan:
     """
 
     enlarger: Enlarger
-    pictures: tuple[Enlargement, ...]
+    pictures: tuple[PicturePlan, ...]
     refused: tuple[Refused, ...]
     device: Device
     dtype: Dtype | None

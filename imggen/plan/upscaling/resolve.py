@@ -25,13 +25,13 @@ from imggen.plan.sizing.targets import Sized
 from imggen.plan.upscaling import upscalers
 from imggen.plan.upscaling.plans import (
     Engine,
-    Enlargement,
     Enlarger,
+    PicturePlan,
     Refused,
-    Source,
     Surroundings,
     UpscalePlan,
     UpscaleRequest,
+    UpscaleSource,
 )
 
 SCHEMA: Final = 1
@@ -119,7 +119,7 @@ def check(request: UpscaleRequest) -> None:
 
 def resolve(
     request: UpscaleRequest,
-    sources: Sequence[Source | Refused],
+    sources: Sequence[UpscaleSource | Refused],
     enlarger: Enlarger,
     around: Surroundings,
     *,
@@ -137,7 +137,7 @@ def resolve(
     device, dtype = _place(request, enlarger, around.machine)
     wishes = _wishes(request, enlarger, draw_seed)
     placed = [_picture(request, source, enlarger, around) for source in sources]
-    pictures = tuple(each for each in placed if isinstance(each, Enlargement))
+    pictures = tuple(each for each in placed if isinstance(each, PicturePlan))
     _check_names(pictures, request)
     _check_quality(pictures, request)
     tile = _tile(request)
@@ -160,7 +160,7 @@ def resolve(
     )
 
 
-def check_room(source: Source, size: Sized, network_scale: int, machine: Machine) -> None:
+def check_room(source: UpscaleSource, size: Sized, network_scale: int, machine: Machine) -> None:
     """Raise ImggenError where a picture, drawn by a network of `network_scale` (0: by none), is too large on its way.
 
     A network draws until no edge is short, so what it has drawn may be larger than what was asked for.
@@ -218,7 +218,7 @@ def explain(plan: UpscalePlan) -> list[str]:
     return [*decided, *(_line(picture) for picture in plan.pictures)]
 
 
-def _described(picture: Enlargement) -> dict[str, object]:
+def _described(picture: PicturePlan) -> dict[str, object]:
     source, output = picture.source, picture.output
     return {
         "source": source.name,
@@ -235,13 +235,13 @@ def _described(picture: Enlargement) -> dict[str, object]:
     }
 
 
-def _line(picture: Enlargement) -> str:
+def _line(picture: PicturePlan) -> str:
     source, size, output = picture.source, picture.size, picture.output
     larger = f"{source.width}x{source.height} to {size.width}x{size.height} ({size.scale:.4g} times)"
     return f"{source.name}: {larger}, {_where(picture)} as {output.format}"
 
 
-def _where(picture: Enlargement) -> str:
+def _where(picture: PicturePlan) -> str:
     return naming.STDOUT if picture.path is None else str(picture.path)
 
 
@@ -357,8 +357,8 @@ def _reason(request: UpscaleRequest, name: str, reason: str) -> str:
 
 
 def _picture(
-    request: UpscaleRequest, source: Source | Refused, enlarger: Enlarger, around: Surroundings
-) -> Enlargement | Refused:
+    request: UpscaleRequest, source: UpscaleSource | Refused, enlarger: Enlarger, around: Surroundings
+) -> PicturePlan | Refused:
     if isinstance(source, Refused):
         return source
     try:
@@ -378,7 +378,7 @@ def _picture(
     )
     output = _output(request, source)
     path = naming.expand(request.output, [named], output.format, folder=around.folder, default=_default(request))[0]
-    return Enlargement(
+    return PicturePlan(
         source=source,
         size=size,
         output=output,
@@ -402,7 +402,7 @@ def _default(request: UpscaleRequest) -> str:
     return "{stem}-{scale}x" if request.to is None else "{stem}-{width}x{height}"
 
 
-def _output(request: UpscaleRequest, source: Source) -> OutputPlan:
+def _output(request: UpscaleRequest, source: UpscaleSource) -> OutputPlan:
     chosen = _named_format(request) or request.format or source.format or "png"
     return OutputPlan(
         template=_default(request) if request.output is None else request.output,
@@ -433,11 +433,11 @@ def _typed(request: UpscaleRequest, name: str) -> bool:
     return getattr(request, name) is not None and request.origin.get(name, ASKED) in (ASKED, COMMAND_LINE)
 
 
-def _check_names(pictures: Sequence[Enlargement], request: UpscaleRequest) -> None:
+def _check_names(pictures: Sequence[PicturePlan], request: UpscaleRequest) -> None:
     """Raise RequestError where two pictures would go to one file."""
     if request.if_exists == "number":
         return
-    first: dict[str, Enlargement] = {}
+    first: dict[str, PicturePlan] = {}
     for picture in pictures:
         other = first.setdefault(os.path.normcase(_where(picture)), picture)
         if other is not picture:
@@ -447,7 +447,7 @@ def _check_names(pictures: Sequence[Enlargement], request: UpscaleRequest) -> No
             )
 
 
-def _check_quality(pictures: Sequence[Enlargement], request: UpscaleRequest) -> None:
+def _check_quality(pictures: Sequence[PicturePlan], request: UpscaleRequest) -> None:
     if _typed(request, "quality") and pictures and all(picture.output.format in LOSSLESS for picture in pictures):
         raise RequestError(
             f"--quality {request.quality}: {pictures[0].output.format} is lossless and has no quality",

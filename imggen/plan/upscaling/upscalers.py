@@ -15,7 +15,7 @@ NETWORK_SUFFIXES: Final = (".safetensors", *PICKLE_SUFFIXES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class UpscalerPipeline:
     """A pipeline class that enlarges pictures, and what suits it.
 
     `factor` is by how much, 0 where it is the number of pixels per latent. `tile` is in pixels of the small picture.
@@ -30,16 +30,18 @@ class Kind:
 
 
 KINDS: Final = {
-    "StableDiffusionUpscalePipeline": Kind(factor=0, steps=40, guidance=9.0, noise_level=20, tile=256),
+    "StableDiffusionUpscalePipeline": UpscalerPipeline(factor=0, steps=40, guidance=9.0, noise_level=20, tile=256),
     # Guidance blurs what this one draws, and its authors left it out.
-    "StableDiffusionLatentUpscalePipeline": Kind(factor=2, steps=20, guidance=0.0, noise_level=None, tile=512),
+    "StableDiffusionLatentUpscalePipeline": UpscalerPipeline(
+        factor=2, steps=20, guidance=0.0, noise_level=None, tile=512
+    ),
 }
 
 # What diffusers calls pipelines that enlarge, DeepFloyd IF's later stages among them.
 _ENLARGING: Final = ("Upscale", "SuperResolution")
 
 
-def find(facts: ModelFacts) -> Kind:
+def find(facts: ModelFacts) -> UpscalerPipeline:
     """Return what is known of a model that enlarges pictures; raise ModelError for one that does not."""
     found = KINDS.get(facts.pipeline)
     if found is None:

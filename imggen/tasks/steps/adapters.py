@@ -7,22 +7,26 @@ from imggen.errors import ModelError
 from imggen.plan.adapters import adaptation, controls, depths, ip_adapters
 from imggen.plan.case import COMMAND_LINE
 from imggen.plan.models import catalog
-from imggen.plan.schema.adapter import AdapterFacts, Asked
+from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
 from imggen.plan.schema.progress import Progress
 from imggen.plan.schema.request import GenerateRequest, ModelFacts
 from imggen.store import adapter_files, aliases, depth_files, ip_adapter_files
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 
 Report = Callable[[Progress], None]
 
 
-def asked(request: GenerateRequest, terms: Terms) -> tuple[Asked, ...]:
+def asked(request: GenerateRequest, terms: AccessRules) -> tuple[AdapterRequest, ...]:
     """Return the LoRAs, the learnt words and the autoencoder of `request`; raise for a name that `terms` forbid."""
     return tuple(_allowed(each, terms) for each in adaptation.asked(request))
 
 
 def find(
-    wanted: tuple[Asked, ...], request: GenerateRequest, facts: ModelFacts, terms: Terms, on_event: Report
+    wanted: tuple[AdapterRequest, ...],
+    request: GenerateRequest,
+    facts: ModelFacts,
+    terms: AccessRules,
+    on_event: Report,
 ) -> tuple[AdapterFacts, ...]:
     """Return the facts of what is wanted, and of the weights that read pictures beside the words of `request`."""
     found = tuple(_find(each, request, terms, on_event) for each in wanted)
@@ -30,7 +34,7 @@ def find(
     return (*found, *_beside(request, facts, terms, on_event))
 
 
-def _find(asked: Asked, request: GenerateRequest, terms: Terms, on_event: Report) -> AdapterFacts:
+def _find(asked: AdapterRequest, request: GenerateRequest, terms: AccessRules, on_event: Report) -> AdapterFacts:
     try:
         return adapter_files.find(asked, terms=terms, on_event=on_event)
     except ModelError as error:
@@ -40,7 +44,9 @@ def _find(asked: Asked, request: GenerateRequest, terms: Terms, on_event: Report
         raise ModelError(f"{error.message}; {asked.option} comes from the {origin}", hint=error.hint) from error
 
 
-def _beside(request: GenerateRequest, facts: ModelFacts, terms: Terms, on_event: Report) -> Iterator[AdapterFacts]:
+def _beside(
+    request: GenerateRequest, facts: ModelFacts, terms: AccessRules, on_event: Report
+) -> Iterator[AdapterFacts]:
     """Yield the weights that read pictures beside the words; which ones are usual, the model's family says."""
     family = catalog.find(facts)
     for each in controls.asked(request, family, facts):
@@ -51,11 +57,11 @@ def _beside(request: GenerateRequest, facts: ModelFacts, terms: Terms, on_event:
     config = facts.configs.get(family.denoiser, {})
     shown = ip_adapters.asked(request, family, config)
     if shown is not None:
-        worn = ip_adapter_files.Worn(layout=ip_adapters.FAMILIES[family.name].layout, config=config)
+        worn = ip_adapter_files.AdapterTarget(layout=ip_adapters.FAMILIES[family.name].layout, config=config)
         yield ip_adapter_files.find(_allowed(shown, terms), worn, terms=terms, on_event=on_event)
 
 
-def _allowed(asked: Asked, terms: Terms) -> Asked:
+def _allowed(asked: AdapterRequest, terms: AccessRules) -> AdapterRequest:
     """Return what is asked for under its real name; raise where `terms` forbid that."""
     encoder = None if asked.encoder is None else aliases.real(asked.encoder)
     real = replace(asked, reference=aliases.real(asked.reference), encoder=encoder)

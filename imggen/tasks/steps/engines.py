@@ -14,7 +14,7 @@ from imggen.host import environment
 from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.upscaling import resolve as planning
-from imggen.plan.upscaling.plans import Enlargement, UpscalePlan
+from imggen.plan.upscaling.plans import PicturePlan, UpscalePlan
 from imggen.store import lookup
 
 Report = Callable[[Progress], None]
@@ -30,7 +30,7 @@ class Drawn:
     model_hash: str = ""
 
 
-Draw = Callable[[Image.Image, Enlargement, Report], Drawn]
+Draw = Callable[[Image.Image, PicturePlan, Report], Drawn]
 
 
 def choose(plan: UpscalePlan, machine: Machine, load: Load, on_event: Report) -> Draw:
@@ -56,7 +56,7 @@ def load(plan: UpscalePlan, scale: int, *, on_event: Report = ignore) -> Any:
     if enlarger.model is not None:
         with environment.importing():
             from imggen.engine.upscaling import diffusion_upscaler
-        place = diffusion_upscaler.Place(
+        place = diffusion_upscaler.Placement(
             device=plan.device, dtype=plan.dtype or "float32", allow_pickle=plan.allow_pickle
         )
         return diffusion_upscaler.load(enlarger.model, place, on_event=on_event)
@@ -67,7 +67,7 @@ def load(plan: UpscalePlan, scale: int, *, on_event: Report = ignore) -> Any:
     return networks.builtin(scale, device=plan.device, dtype=plan.dtype)
 
 
-def _resample(image: Image.Image, picture: Enlargement, _: Report) -> Drawn:
+def _resample(image: Image.Image, picture: PicturePlan, _: Report) -> Drawn:
     size = _size(picture)
     try:
         return Drawn(image=upscaler.lanczos(image, size))
@@ -76,7 +76,7 @@ def _resample(image: Image.Image, picture: Enlargement, _: Report) -> Drawn:
 
 
 def _by_network(plan: UpscalePlan, machine: Machine, loaded: Callable[[int], Any]) -> Draw:
-    def draw(image: Image.Image, picture: Enlargement, report: Report) -> Drawn:
+    def draw(image: Image.Image, picture: PicturePlan, report: Report) -> Drawn:
         network = loaded(picture.network_scale)
         planning.check_room(picture.source, picture.size, network.scale, machine)
         gpu = machine.accelerator(plan.device)
@@ -94,7 +94,7 @@ def _by_diffusion(plan: UpscalePlan, loaded: Callable[[int], Any]) -> Draw:
         raise ValueError("a plan for diffusion names a model and a dtype")
     digest = cache(lambda: lookup.weights_sha256(facts, plan.dtype or "float32"))
 
-    def draw(image: Image.Image, picture: Enlargement, report: Report) -> Drawn:
+    def draw(image: Image.Image, picture: PicturePlan, report: Report) -> Drawn:
         pipeline = loaded(picture.network_scale)
         from imggen.engine.upscaling import diffusion_upscaler
         from imggen.engine.upscaling.diffusion_upscaler import Wishes
@@ -110,7 +110,7 @@ def _by_diffusion(plan: UpscalePlan, loaded: Callable[[int], Any]) -> Draw:
     return draw
 
 
-def _size(picture: Enlargement) -> tuple[int, int]:
+def _size(picture: PicturePlan) -> tuple[int, int]:
     return picture.size.drawn_width, picture.size.drawn_height
 
 

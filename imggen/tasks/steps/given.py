@@ -31,7 +31,7 @@ _NAMES_LOOKED_AT = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class OpenedPicture:
     """A given picture with its pixels (upright 8-bit sRGB, mode RGB or RGBA) and its file's bytes; `notes` name it."""
 
     given: Given
@@ -48,7 +48,7 @@ class _Origin:
     notes: tuple[str, ...] = ()
 
 
-def read(name: str, role: Role, *, frame: int | None = None) -> Opened:
+def read(name: str, role: Role, *, frame: int | None = None) -> OpenedPicture:
     """Return the picture in the file `name` (`-`: the bytes of standard input, which can be read once), and its origin.
 
     `frame` counts from 1. Its own recipe counts only where the hash beside it says that the picture was not changed
@@ -68,7 +68,7 @@ def read(name: str, role: Role, *, frame: int | None = None) -> Opened:
         recipe=origin.recipe,
         guid=origin.guid,
     )
-    return Opened(given=given, image=decoded.image, data=data, notes=(*decoded.notes, *origin.notes))
+    return OpenedPicture(given=given, image=decoded.image, data=data, notes=(*decoded.notes, *origin.notes))
 
 
 def load(name: str) -> bytes:

@@ -13,8 +13,8 @@ from imggen.inputs import pictures
 from imggen.output import files, writer
 from imggen.output.formats import container
 from imggen.output.governance import audit
-from imggen.output.governance.audit import Entry
-from imggen.output.governance.means import Journal, Means
+from imggen.output.governance.audit import AuditEntry
+from imggen.output.governance.means import Journal, WriteContext
 from imggen.output.provenance import keys, signing
 from imggen.output.provenance.keys import Identity
 from imggen.output.provenance.signing import Parent, Relationship
@@ -43,7 +43,7 @@ Request = TypeVar("Request", GenerateRequest, UpscaleRequest)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class SourcePicture:
     """A given picture: its file's name and bytes, what it is to the new one, and the source type that it states."""
 
     name: str
@@ -74,12 +74,12 @@ class Governance:
             return None
         return self.path.parent / paths.at_home(self.policy.audit.log)
 
-    def means(self, entry: Entry | None = None) -> Means:
+    def means(self, entry: AuditEntry | None = None) -> WriteContext:
         """Return by what means pictures are written; `entry` is what the log tells of them, by default of the run."""
         if self.policy is None or self.path is None:
-            return Means(identity=self.identity)
+            return WriteContext(identity=self.identity)
         log = self.log
-        return Means(
+        return WriteContext(
             identity=self.identity,
             policy=self.policy,
             subject=f"policy {self.path}",
@@ -87,11 +87,11 @@ class Governance:
             journal=Journal(path=log, entry=entry or self.entry()) if log else None,
         )
 
-    def entry(self, prompt: str = "", negative_prompt: str = "") -> Entry:
+    def entry(self, prompt: str = "", negative_prompt: str = "") -> AuditEntry:
         """Return what the log tells of every picture of the run: who asked, and for what, as far as the policy says."""
         if self.policy is None:
-            return Entry(decision="allow", action=self.action)
-        asked = Entry(
+            return AuditEntry(decision="allow", action=self.action)
+        asked = AuditEntry(
             decision="allow",
             action=self.action,
             policy_sha256=policies.sha256(self.text),
@@ -276,7 +276,7 @@ def check_words(governed: Governance, decided: GeneratePlan) -> None:
             means.refuse(policies.check_prompt(policy, *said))
 
 
-def worded(means: Means, prompt: str, negative_prompt: str) -> Means:
+def worded(means: WriteContext, prompt: str, negative_prompt: str) -> WriteContext:
     """Return the means of a run for the picture with these words, which the log tells as far as the policy says."""
     if means.journal is None or means.policy is None:
         return means
@@ -322,7 +322,7 @@ def check_offered(governed: Governance, model: ModelIdentity) -> None:
     governed.means().refuse(policies.check_model(policy, model))
 
 
-def check_weights(governed: Governance, weights: Sequence[ModelIdentity], entry: Entry) -> None:
+def check_weights(governed: Governance, weights: Sequence[ModelIdentity], entry: AuditEntry) -> None:
     """Raise CheckError for the first model, adapter or network that the policy does not allow."""
     if governed.policy is None:
         return
@@ -388,7 +388,7 @@ def of_encoder(encoder: ImageEncoder, file: Path) -> ModelIdentity:
     )
 
 
-def check_sources(governed: Governance, sources: Sequence[Source], output: OutputPlan) -> OutputPlan:
+def check_sources(governed: Governance, sources: Sequence[SourcePicture], output: OutputPlan) -> OutputPlan:
     """Return the output such that marks of given pictures are kept where the policy says so; CheckError where not."""
     policy = governed.policy
     if policy is None or not policy.inputs.keep_provenance:
@@ -423,7 +423,7 @@ _KEEPING: Final = {
 }
 
 
-def _marks(source: Source, governed: Governance) -> frozenset[str]:
+def _marks(source: SourcePicture, governed: Governance) -> frozenset[str]:
     signed = _is_known(source.data) and container.read(source.data).signed
     marked = is_watermarked(source.data, governed.identity)
     has = {"iptc": bool(source.source_type), "c2pa": signed, "watermark": marked}
@@ -446,7 +446,7 @@ def check_places(governed: Governance, destinations: Iterable[Path | None]) -> N
             raise RequestError(f"{destination} is the policy's own file, or its log; no picture goes there")
 
 
-def parents(sources: Sequence[Source]) -> tuple[Parent, ...]:
+def parents(sources: Sequence[SourcePicture]) -> tuple[Parent, ...]:
     """Return the given pictures as a signature names them; of kinds that C2PA has no place for, none."""
     return tuple(
         signing.Parent(

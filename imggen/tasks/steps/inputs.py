@@ -16,7 +16,7 @@ from imggen.plan.schema.change import Change, Fit, Role
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ImageFormat
 from imggen.tasks.steps import given
-from imggen.tasks.steps.given import Opened
+from imggen.tasks.steps.given import OpenedPicture
 
 _OPAQUE: Final = 250
 """Of 255: from here on what a model drew is opaque, but for its autoencoder's rounding."""
@@ -41,7 +41,7 @@ class Laid:
     kept: Image.Image | None = None
 
 
-def read(request: GenerateRequest) -> tuple[Opened, ...]:
+def read(request: GenerateRequest) -> tuple[OpenedPicture, ...]:
     """Return the pictures that `request` starts from, opened; raise RequestError for one that cannot be.
 
     Only one of them can come from standard input.
@@ -73,17 +73,17 @@ def _wanted(request: GenerateRequest) -> Iterator[tuple[Role, str]]:
         yield "shown", shown
 
 
-def facts(opened: Sequence[Opened]) -> tuple[Given, ...]:
+def facts(opened: Sequence[OpenedPicture]) -> tuple[Given, ...]:
     """Return what a plan needs to know of the opened pictures."""
     return tuple(each.given for each in opened)
 
 
-def lay(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
+def lay(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> Laid:
     """Return the opened pictures as `plan` wants them; raise RequestError for a mask that does not fit its picture."""
     return replace(_lay_changed(plan, opened), controls=_controls(plan, opened), shown=_shown(plan, opened))
 
 
-def _controls(plan: GeneratePlan, opened: Sequence[Opened]) -> tuple[Image.Image, ...]:
+def _controls(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> tuple[Image.Image, ...]:
     """Return the control pictures as large as what is computed; those of photographs are made here.
 
     Of those that a model is needed for stands the photograph still, as large as the picture.
@@ -121,12 +121,12 @@ def measured(plan: GeneratePlan, laid: Laid, measure: Callable[[list[Image.Image
     )
 
 
-def _shown(plan: GeneratePlan, opened: Sequence[Opened]) -> Image.Image | None:
+def _shown(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> Image.Image | None:
     pixels = plan.canvas[0] * plan.canvas[1]
     return next((layout.shrunk(each.image, pixels) for each in opened if each.given.role == "shown"), None)
 
 
-def _lay_changed(plan: GeneratePlan, opened: Sequence[Opened]) -> Laid:
+def _lay_changed(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> Laid:
     change = plan.change
     changed = [each.image for each in opened if each.given.role in ("image", "parent")]
     if change is None or not changed:
@@ -181,7 +181,7 @@ def _most_pixels(plan: GeneratePlan, change: Change) -> int:
     return plan.canvas[0] * plan.canvas[1]
 
 
-def _mask(change: Change, image: Image.Image, opened: Sequence[Opened]) -> Image.Image | None:
+def _mask(change: Change, image: Image.Image, opened: Sequence[OpenedPicture]) -> Image.Image | None:
     if change.mask_box is not None:
         return layout.box_mask(change.mask_box, image.size, invert=change.invert_mask)
     for each in opened:
@@ -212,7 +212,7 @@ def opaque(drawn: Image.Image, file_format: ImageFormat) -> tuple[Image.Image, t
     return drawn, ()
 
 
-def notes(plan: GeneratePlan, opened: Sequence[Opened]) -> tuple[str, ...]:
+def notes(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> tuple[str, ...]:
     """Return what the user should know of the opened pictures."""
     found = [note for each in opened for note in each.notes]
     for each in opened:

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Means:
+class StepDownHooks:
     """By what a plan is carried out: `load` makes a pipeline of it, and `enter` what draws picture N of them both."""
 
     load: Callable[[GeneratePlan, Report], Any]
@@ -35,7 +35,7 @@ class Descent:
         self,
         plan: GeneratePlan,
         request: GenerateRequest,
-        means: Means,
+        means: StepDownHooks,
         *,
         on_event: Report,
         on_note: Callable[[str], None],

@@ -97,7 +97,7 @@ class Pairs:
         return np.asarray(large.resize((edge, edge), Image.Resampling.LANCZOS)), np.asarray(large)
 
 
-class Enlargement:
+class UpscalerObjective:
     """Learns to enlarge; the loss is L1 on pixels and on their differences, which keeps edges sharp and flats flat."""
 
     name = "upscaler"

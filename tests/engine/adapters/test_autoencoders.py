@@ -12,12 +12,12 @@ from imggen.engine.pipeline import loader
 from imggen.engine.sampling import sampler
 from imggen.errors import ModelError
 from imggen.host import environment
-from imggen.plan.schema.adapter import Asked
+from imggen.plan.schema.adapter import AdapterRequest
 from imggen.store import adapter_files
 
 
 def found(place):
-    return adapter_files.find(Asked(kind="vae", option="--vae", reference=str(place)))
+    return adapter_files.find(AdapterRequest(kind="vae", option="--vae", reference=str(place)))
 
 
 def drawn(plan):

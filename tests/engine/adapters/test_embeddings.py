@@ -13,14 +13,14 @@ from imggen.engine.pipeline import loader
 from imggen.engine.sampling import sampler
 from imggen.errors import ModelError, RequestError
 from imggen.host import environment
-from imggen.plan.schema.adapter import Asked
+from imggen.plan.schema.adapter import AdapterRequest
 from imggen.store import adapter_files
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 
 
 def found(path, token=None, **terms):
-    asked = Asked(kind="embedding", option="--embedding", reference=str(path), token=token)
-    return adapter_files.find(asked, terms=Terms(**terms))
+    asked = AdapterRequest(kind="embedding", option="--embedding", reference=str(path), token=token)
+    return adapter_files.find(asked, terms=AccessRules(**terms))
 
 
 def vectors(count, width=32, seed=0):

@@ -11,9 +11,9 @@ from imggen.errors import ModelError, RequestError
 from imggen.host import environment
 from imggen.plan.adapters import ip_adapter_layouts
 from imggen.plan.adapters.ip_adapter_layouts import UNET
-from imggen.plan.schema.adapter import Asked
+from imggen.plan.schema.adapter import AdapterRequest
 from imggen.store import hub, ip_adapter_files
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 from tests.engine import pipelines
 from tests.tiny_adapters import HIDDEN, PROJECTED, attentions, plain, resampler, save_encoder
 
@@ -71,13 +71,13 @@ def drawn(pipeline, **options):
 
 
 def worn(pipeline):
-    return ip_adapter_files.Worn(layout=UNET, config=dict(pipeline.unet.config))
+    return ip_adapter_files.AdapterTarget(layout=UNET, config=dict(pipeline.unet.config))
 
 
 def load(pipeline, reference, scale=1.0, *, allow_pickle=False):
     """Find the adapter that fits the pipeline's U-Net, add it, and return its file."""
-    asked = Asked(kind="ip-adapter", option="--ip-adapter-weights", reference=str(reference), scale=scale)
-    found = ip_adapter_files.find(asked, worn(pipeline), terms=Terms(allow_pickle=allow_pickle))
+    asked = AdapterRequest(kind="ip-adapter", option="--ip-adapter-weights", reference=str(reference), scale=scale)
+    found = ip_adapter_files.find(asked, worn(pipeline), terms=AccessRules(allow_pickle=allow_pickle))
     with environment.quiet():
         ip_adapter.load_ip_adapter(pipeline, found, UNET, dtype=pipeline.unet.dtype, allow_pickle=allow_pickle)
     return found.files[0]
@@ -308,13 +308,15 @@ def test_of_a_repository_the_adapter_and_the_encoder_that_it_wants_are_fetched(
     (root / "sdxl_models/image_encoder/config.json").write_text(json.dumps(other | {"projection_dim": 99}))
     save_file(plain(pristine.unet), root / "sdxl_models" / "one.safetensors")
     served = Hub(monkeypatch, root, commit)
-    asked = Asked(kind="ip-adapter", option="--ip-adapter", reference="h94/IP-Adapter@main/sdxl_models/one.safetensors")
+    asked = AdapterRequest(
+        kind="ip-adapter", option="--ip-adapter", reference="h94/IP-Adapter@main/sdxl_models/one.safetensors"
+    )
     with pytest.raises(ModelError, match="it is not on this machine, and nothing is to be fetched now"):
-        ip_adapter_files.find(asked, worn(pristine), terms=Terms(offline=True))
+        ip_adapter_files.find(asked, worn(pristine), terms=AccessRules(offline=True))
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    found = ip_adapter_files.find(asked, worn(pristine), terms=Terms())
+    found = ip_adapter_files.find(asked, worn(pristine), terms=AccessRules())
     assert found.files == (commit / "sdxl_models/one.safetensors", commit / "models/image_encoder/model.safetensors")
     assert (found.reference, found.revision) == ("h94/IP-Adapter/sdxl_models/one.safetensors", "abc")
     assert "sdxl_models/image_encoder/model.safetensors" not in [each for names in served.fetched for each in names]
-    again = ip_adapter_files.find(asked, worn(pristine), terms=Terms(offline=True))
+    again = ip_adapter_files.find(asked, worn(pristine), terms=AccessRules(offline=True))
     assert (again, len(served.fetched)) == (found, 2)

@@ -14,9 +14,9 @@ from imggen.engine.sampling import sampler
 from imggen.errors import ModelError
 from imggen.host import environment
 from imggen.plan.models import catalog
-from imggen.plan.schema.adapter import Asked
+from imggen.plan.schema.adapter import AdapterRequest
 from imggen.store import adapter_files
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 
 # Families that differ from one of these by numbers alone, or need a picture to start from, are left out.
 WITH_LOADER = (
@@ -26,8 +26,8 @@ WITH_LOADER = (
 
 
 def found(path, scale=1.0, **terms):
-    asked = Asked(kind="lora", option="--lora", reference=str(path), scale=scale)
-    return adapter_files.find(asked, terms=Terms(**terms))
+    asked = AdapterRequest(kind="lora", option="--lora", reference=str(path), scale=scale)
+    return adapter_files.find(asked, terms=AccessRules(**terms))
 
 
 def pixels(image):

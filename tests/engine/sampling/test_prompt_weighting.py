@@ -161,7 +161,7 @@ def test_a_learnt_word_of_several_vectors_is_read_whole(tmp_path):
     vectors = torch.randn(3, pipe.text_encoder.config.hidden_size, generator=pipelines.generator(0))
     pipe.load_textual_inversion(vectors, token="<thing>")
     first = pipe.tokenizer.convert_tokens_to_ids("<thing>")
-    rows = prompt_weighting._Reader(pipe, "last", [Text("a", "weights")])._rows(
+    rows = prompt_weighting._PromptReader(pipe, "last", [Text("a", "weights")])._rows(
         Text("a (<thing>:1.2) apple", "weights"), pipe.tokenizer
     )
     (row,) = rows

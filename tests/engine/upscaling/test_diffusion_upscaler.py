@@ -17,7 +17,7 @@ from PIL import Image
 from transformers import CLIPTextModel
 
 from imggen.engine.upscaling import diffusion_upscaler
-from imggen.engine.upscaling.diffusion_upscaler import Place, Wishes
+from imggen.engine.upscaling.diffusion_upscaler import Placement, Wishes
 from imggen.engine.upscaling.tiling import Tiling
 from imggen.errors import MachineError, ModelError, PictureError
 from imggen.host import environment
@@ -116,7 +116,7 @@ def pipelines(folders):
 
     def pipeline(factor):
         if factor not in loaded:
-            loaded[factor] = diffusion_upscaler.load(facts(folders(factor)), Place())
+            loaded[factor] = diffusion_upscaler.load(facts(folders(factor)), Placement())
         return loaded[factor]
 
     return pipeline
@@ -247,7 +247,7 @@ def test_what_is_raised_on_the_way_leaves_the_pipeline_usable(pipelines):
 
 def test_a_model_that_draws_from_words_is_refused_before_it_is_loaded(tiny_models):
     with pytest.raises(ModelError, match="is a StableDiffusionPipeline, which does not enlarge pictures"):
-        diffusion_upscaler.load(facts(tiny_models("sd")), Place())
+        diffusion_upscaler.load(facts(tiny_models("sd")), Placement())
 
 
 def test_damage_after_the_facts_were_read_is_a_model_error(folders, tmp_path):
@@ -256,7 +256,7 @@ def test_damage_after_the_facts_were_read_is_a_model_error(folders, tmp_path):
     known = facts(folder)
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="unet"):
-        diffusion_upscaler.load(known, Place())
+        diffusion_upscaler.load(known, Placement())
 
 
 def test_no_bar_is_drawn(pipelines, capfd):

@@ -16,7 +16,7 @@ from imggen.errors import MachineError, ModelError, RequestError
 from imggen.host import environment
 from imggen.plan.adapters import depths
 from imggen.store import depth_files
-from imggen.store.weights import Terms
+from imggen.store.weights import AccessRules
 from tests import tiny_controls
 from tests.hub_server import COMMIT, fake_hub, hub_cache
 
@@ -40,7 +40,7 @@ def photo():
 
 
 def find(reference, **terms):
-    return depth_files.find(depths.named(str(reference)), terms=Terms(**terms))
+    return depth_files.find(depths.named(str(reference)), terms=AccessRules(**terms))
 
 
 def measured(folder, photo):

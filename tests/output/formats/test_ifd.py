@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from imggen.errors import RequestError
 from imggen.output.formats import ifd
-from imggen.output.formats.ifd import Entry
+from imggen.output.formats.ifd import IfdEntry
 
 ENTRIES = st.lists(
     st.builds(
-        lambda tag, payload: Entry(tag=tag, kind=ifd.UNDEFINED, count=len(payload), payload=payload),
+        lambda tag, payload: IfdEntry(tag=tag, kind=ifd.UNDEFINED, count=len(payload), payload=payload),
         st.integers(0, 0xFFFF),
         st.binary(max_size=9),
     ),
@@ -44,7 +44,7 @@ def test_what_is_written_is_read(entries, order, following):
     ],
 )
 def test_numbers_keep_their_value_in_the_other_order_and_texts_their_letters(kind, code, numbers):
-    entry = Entry(tag=1, kind=kind, count=1, payload=struct.pack(">" + code, *numbers))
+    entry = IfdEntry(tag=1, kind=kind, count=1, payload=struct.pack(">" + code, *numbers))
     assert struct.unpack("<" + code, ifd.turned(entry).payload) == numbers
 
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 import imggen
 from imggen.errors import CheckError, ImggenError, RequestError
 from imggen.output.governance import audit
-from imggen.output.governance.audit import Entry, Input, Model, Output
+from imggen.output.governance.audit import AuditEntry, Input, Model, Output
 
 MOMENT = datetime(2026, 11, 26, 12, 30, 15, 250, tzinfo=UTC)
 PICTURE = hashlib.sha256(b"picture").hexdigest()
-ALLOWED = Entry(decision="allow", action="generate", output=Output(path="a.png", sha256=PICTURE), marks=("iptc",))
-DENIED = Entry(decision="deny", action="generate", rule="prompt.deny[0]", reason="it says so")
+ALLOWED = AuditEntry(decision="allow", action="generate", output=Output(path="a.png", sha256=PICTURE), marks=("iptc",))
+DENIED = AuditEntry(decision="deny", action="generate", rule="prompt.deny[0]", reason="it says so")
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def told(path):
 def log(tmp_path):
     path = tmp_path / "audit.jsonl"
     for number in range(6):
-        audit.append(path, Entry(decision="allow", action=f"act{number}"), clock=clock)
+        audit.append(path, AuditEntry(decision="allow", action=f"act{number}"), clock=clock)
     return path
 
 
@@ -75,7 +75,7 @@ def test_each_line_holds_the_hash_of_the_bytes_before(log):
     assert [each["seq"] for each in said] == [1, 2, 3, 4, 5, 6]
     hashes = [hashlib.sha256(each).hexdigest() for each in written]
     assert [each["previous"] for each in said] == ["0" * 64, *hashes[:-1]]
-    assert audit.verify(log) == audit.Checked(
+    assert audit.verify(log) == audit.ChainCheck(
         lines=6, head_sha256=hashes[-1], first_bad=None, recovered=0, head_line=None
     )
 
@@ -83,7 +83,7 @@ def test_each_line_holds_the_hash_of_the_bytes_before(log):
 def test_a_line_is_ascii_on_one_line_whatever_it_says(tmp_path):
     path = tmp_path / "audit.jsonl"
     odd = "é\n\"'\u2028\udcff\0🍎"
-    audit.append(path, Entry(decision="deny", action=odd, prompt=odd, model=Model(reference=odd), user=odd))
+    audit.append(path, AuditEntry(decision="deny", action=odd, prompt=odd, model=Model(reference=odd), user=odd))
     (raw,) = lines(path)
     assert raw.isascii()
     assert json.loads(raw)["prompt"] == odd
@@ -94,7 +94,7 @@ def test_a_line_is_ascii_on_one_line_whatever_it_says(tmp_path):
 @settings(max_examples=20)
 def test_the_longest_entry_fits_a_line_and_says_where_it_was_cut(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("log") / "audit.jsonl"
-    entry = Entry(
+    entry = AuditEntry(
         **dict.fromkeys(("rule", "reason", "prompt", "negative_prompt", "unmarked", "user", "policy_sha256"), text),
         decision="deny",
         action=text,
@@ -384,7 +384,7 @@ def kept(tmp_path_factory):
     """A file, and the bytes of a log of five lines: made once, written there for each example."""
     path = tmp_path_factory.mktemp("log") / "audit.jsonl"
     for number in range(5):
-        audit.append(path, Entry(decision="allow", action=f"act{number}", user="me"), clock=clock)
+        audit.append(path, AuditEntry(decision="allow", action=f"act{number}", user="me"), clock=clock)
     return path, path.read_bytes()
 
 
@@ -495,8 +495,8 @@ def test_a_line_without_end_is_not_held_in_memory(tmp_path):
 
 def test_a_picture_is_found_by_its_hash(log):
     audit.append(log, ALLOWED)
-    audit.append(log, Entry(decision="allow", action="later", output=Output(path="b.png", sha256=PICTURE)))
-    other = Entry(decision="allow", action="img2img", inputs=(Input(sha256=PICTURE),))
+    audit.append(log, AuditEntry(decision="allow", action="later", output=Output(path="b.png", sha256=PICTURE)))
+    other = AuditEntry(decision="allow", action="img2img", inputs=(Input(sha256=PICTURE),))
     audit.append(log, other)
     found = audit.find(log, PICTURE)
     assert (found.number, found.seq, found.values["action"]) == (8, 8, "later")

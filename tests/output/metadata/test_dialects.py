@@ -16,7 +16,7 @@ from samples import picture, samples, saved, with_chunk, with_segment
 from imggen.output.formats import container, exif, xmp
 from imggen.output.formats.carriers import Changes
 from imggen.output.metadata import comfyui, dialects, infotext, metadata
-from imggen.output.metadata.dialects import Clues, Found
+from imggen.output.metadata.dialects import Clues, ReadMetadata
 
 A1111 = (
     "a red apple, (ripe:1.2)\nNegative prompt: blurry\n"
@@ -52,7 +52,7 @@ def with_tags(file_format: str, **tags: str) -> bytes:
     return saved(picture(), file_format, exif=made)
 
 
-def found(data: bytes) -> Found:
+def found(data: bytes) -> ReadMetadata:
     read = metadata.read(data).found
     assert read is not None
     return read

@@ -14,7 +14,7 @@ from imggen.errors import RequestError
 from imggen.output import writer
 from imggen.output.formats import container, encoder, exif, xmp
 from imggen.output.formats.carriers import Changes
-from imggen.output.governance.means import Means
+from imggen.output.governance.means import WriteContext
 from imggen.output.metadata import fields, infotext, metadata, upscaled
 from imggen.output.metadata.metadata import Facts, Marked
 from imggen.plan.schema import recipe
@@ -40,12 +40,12 @@ def output(file_format: str = "jpeg", level: str = "full") -> OutputPlan:
 
 def drawn(file_format: str, made: recipe.Recipe = APPLE, level: str = "full") -> bytes:
     """A picture of imggen's own."""
-    return writer.encode(picture(), made, output(file_format, level), by=Means(created=WHEN)).data
+    return writer.encode(picture(), made, output(file_format, level), by=WriteContext(created=WHEN)).data
 
 
 def enlarged(source: bytes, file_format: str = "jpeg", level: str = "full", **edit: object) -> Marked:
     told = upscaled.describe(source, replace(EDIT, **edit))
-    return writer.encode(picture(size=LARGE), told, output(file_format, level), by=Means(created=WHEN))
+    return writer.encode(picture(size=LARGE), told, output(file_format, level), by=WriteContext(created=WHEN))
 
 
 def facts(*given: object, **options: object) -> Facts:

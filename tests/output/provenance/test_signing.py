@@ -22,7 +22,7 @@ from signers import COMPOSITE, FORMATS, SYNTHETIC, edit, identity, picture, pixe
 
 from imggen.errors import EXIT_MACHINE, ImggenError, MachineError, RequestError
 from imggen.output.provenance import keys, signing
-from imggen.output.provenance.signing import Ingredient, Parent
+from imggen.output.provenance.signing import Parent, SignedIngredient
 
 
 @pytest.fixture(scope="module")
@@ -261,14 +261,14 @@ class TestParents:
         assert found.state == "trusted"
         assert found.actions == ("c2pa.opened", "c2pa.edited")
         assert found.source_type == COMPOSITE
-        assert found.ingredients == (Ingredient(title="in.png", relationship="parentOf", state="trusted"),)
+        assert found.ingredients == (SignedIngredient(title="in.png", relationship="parentOf", state="trusted"),)
         assert [each["title"] for each in manifests(child)] == ["apple.png", "apple.png"]
 
     def test_parent_without_a_manifest_is_named_all_the_same(self, ours):
         parent = Parent(data=picture("webp"), format="webp", title="photo.webp")
         found = signing.read(signing.sign(picture("png"), "png", edit(parent), ours[0]), "png")
         assert found.state == "valid"
-        assert found.ingredients == (Ingredient(title="photo.webp", relationship="parentOf", state="unsigned"),)
+        assert found.ingredients == (SignedIngredient(title="photo.webp", relationship="parentOf", state="unsigned"),)
 
     def test_strangers_parent_is_valid_until_its_root_is_trusted(self, ours):
         other, root = identity("Stranger Ltd")
@@ -338,13 +338,13 @@ class TestParents:
         child = signing.sign(picture("png"), "png", edit(parent), ours[0])
         found = signing.read(child, "png", [ours[1]])
         assert found.state == "trusted"
-        assert found.ingredients == (Ingredient(title="in", relationship="parentOf", state="invalid"),)
+        assert found.ingredients == (SignedIngredient(title="in", relationship="parentOf", state="invalid"),)
         assert hashlib.sha256(damaged).hexdigest() in json.dumps(manifests(child))
 
     def test_parent_that_only_other_readers_take_is_named_all_the_same(self, ours):
         parent = Parent(data=picture("avif") + b"trailing", format="avif", title="in.avif")
         found = signing.read(signing.sign(picture("png"), "png", edit(parent), ours[0]), "png")
-        assert found.ingredients == (Ingredient(title="in.avif", relationship="parentOf", state="unsigned"),)
+        assert found.ingredients == (SignedIngredient(title="in.avif", relationship="parentOf", state="unsigned"),)
 
     def test_edit_of_a_picture_that_says_no_source_type_says_none(self, ours):
         parent = Parent(data=picture("png"), format="png", title="in.png")

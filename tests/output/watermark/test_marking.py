@@ -9,7 +9,7 @@ from textures import textured
 from imggen.errors import PictureError, RequestError
 from imggen.output.metadata import metadata, upscaled
 from imggen.output.watermark import marking, watermark
-from imggen.output.watermark.marking import Wish
+from imggen.output.watermark.marking import MarkRequest
 from imggen.plan.schema.marking import MarkingPlan
 from imggen.plan.schema.recipe import SCHEMA
 
@@ -18,7 +18,7 @@ PICTURE = textured()
 
 
 def marked(image=PICTURE, told=APPLE, *, key=None, where=None, **plan):
-    return marking.apply(image, told, Wish(plan=MarkingPlan(**plan), key=key, where=where))
+    return marking.apply(image, told, MarkRequest(plan=MarkingPlan(**plan), key=key, where=where))
 
 
 def test_mark_is_the_beginning_of_the_name_and_the_recipe_says_that_it_is_there():
@@ -91,7 +91,7 @@ def test_label_that_does_not_fit_is_refused_before_anything_is_written():
 
 
 def test_enlarged_photo_is_marked_only_on_request():
-    photo = upscaled.Enlargement(edit=replace(ENLARGED, engine="lanczos", width=PICTURE.width, height=PICTURE.height))
+    photo = upscaled.Upscaled(edit=replace(ENLARGED, engine="lanczos", width=PICTURE.width, height=PICTURE.height))
     assert marked(told=photo).particulars.unmarked == "no model drew what it shows"
     made = marked(told=photo, watermark="on")
     assert watermark.detect(made.image).identity == made.particulars.watermark

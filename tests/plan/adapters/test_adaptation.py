@@ -11,7 +11,7 @@ from recipes import APPLE
 from imggen.errors import ModelError, RequestError
 from imggen.plan.adapters import adaptation, autoencoder, lora
 from imggen.plan.models import catalog
-from imggen.plan.schema.adapter import Adapter, AdapterFacts, Asked
+from imggen.plan.schema.adapter import Adapter, AdapterFacts, AdapterRequest
 from imggen.plan.schema.request import GenerateRequest
 from tests.plan.conftest import flux, stable_diffusion, stable_diffusion_xl
 
@@ -115,7 +115,7 @@ def test_another_hash_is_told_and_the_same_is_not():
 
 
 def facts(kind="lora", **changes):
-    values = {"asked": Asked(kind=kind, option=f"--{kind}", reference="it.safetensors"), "sha256": "ab" * 32}
+    values = {"asked": AdapterRequest(kind=kind, option=f"--{kind}", reference="it.safetensors"), "sha256": "ab" * 32}
     return AdapterFacts(**(values | {"files": (Path("it.safetensors"),), "reference": "it.safetensors"} | changes))
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from imggen.errors import ModelError
-from imggen.plan.adapters.ip_adapter_layouts import FLUX, SD3, UNET, Need, examine
+from imggen.plan.adapters.ip_adapter_layouts import FLUX, SD3, UNET, EncoderNeed, examine
 
 DEV = {"num_layers": 19, "num_attention_heads": 24, "attention_head_dim": 128, "joint_attention_dim": 4096}
 LARGE = {"num_layers": 38, "num_attention_heads": 38, "attention_head_dim": 64, "dual_attention_layers": []}
@@ -64,9 +64,9 @@ def of_instantx():
 @pytest.mark.parametrize(
     ("shapes", "layout", "config", "need"),
     [
-        (of_xlabs(4), FLUX, DEV, Need(setting="projection_dim", size=768)),
-        (of_xlabs(16), FLUX, DEV, Need(setting="projection_dim", size=768)),
-        (of_instantx(), SD3, LARGE, Need(setting="hidden_size", size=1152)),
+        (of_xlabs(4), FLUX, DEV, EncoderNeed(setting="projection_dim", size=768)),
+        (of_xlabs(16), FLUX, DEV, EncoderNeed(setting="projection_dim", size=768)),
+        (of_instantx(), SD3, LARGE, EncoderNeed(setting="hidden_size", size=1152)),
     ],
     ids=["flux-ip-adapter", "flux-ip-adapter-v2", "SD3.5-Large-IP-Adapter"],
 )

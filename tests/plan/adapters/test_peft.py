@@ -6,11 +6,11 @@ from peft import LoraConfig
 
 from imggen.errors import ModelError
 from imggen.plan.adapters import peft
-from imggen.plan.schema.adapter import AdapterFacts, Asked
+from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
 
 
 def facts(text):
-    asked = Asked(kind="lora", option="--lora", reference="it.safetensors")
+    asked = AdapterRequest(kind="lora", option="--lora", reference="it.safetensors")
     return AdapterFacts(
         asked=asked,
         reference="it.safetensors",

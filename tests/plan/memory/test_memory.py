@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from imggen.errors import MachineError, RequestError
 from imggen.plan.memory import estimates, memory
 from imggen.plan.models import catalog
-from imggen.plan.schema.adapter import AdapterFacts, Asked
+from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
 from imggen.plan.schema.request import GenerateRequest
 from tests.plan.conftest import GIB, flux, laptop, stable_diffusion, stable_diffusion_xl, with_cuda, with_mps
 
@@ -85,7 +85,7 @@ def test_quantised_weights_are_smaller_and_only_the_denoisers(mode, share):
 
 @pytest.mark.parametrize(("kind", "counted"), [("lora", 16_000), ("vae", 0)])
 def test_adapters_are_counted_unless_they_replace_something(kind, counted):
-    asked = Asked(kind=kind, option=f"--{kind}", reference="a")
+    asked = AdapterRequest(kind=kind, option=f"--{kind}", reference="a")
     facts = {"files": (Path("a"),), "sha256": "0" * 64, "reference": "a", "weight_bytes": 32_000}
     added = AdapterFacts(asked=asked, stored_dtype="float32", **facts)
     plain = job(dtype="bfloat16")
@@ -236,7 +236,7 @@ def test_weights_that_cannot_be_quantised_are_refused(quantize, machine, device,
 
 
 def test_a_lora_is_not_added_to_weights_of_four_bits():
-    asked = Asked(kind="lora", option="--lora", reference="a")
+    asked = AdapterRequest(kind="lora", option="--lora", reference="a")
     added = AdapterFacts(asked=asked, files=(Path("a"),), sha256="0" * 64, reference="a")
     with pytest.raises(RequestError, match="a LoRA is not added"):
         choose(replace(job(machine=with_cuda(), device="cuda", dtype="bfloat16"), adapters=(added,)), quantize="nf4")

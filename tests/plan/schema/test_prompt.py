@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from imggen.errors import RequestError
 from imggen.plan.schema import prompt
-from imggen.plan.schema.prompt import Piece
+from imggen.plan.schema.prompt import PromptPart
 
 MARKED = st.text(alphabet="ab (:1.3)[]\\{}|<>_BREAK\n", max_size=40)
 UNMARKED = st.text().filter(lambda text: not set(text) & set("()[]\\") and "BREAK" not in text)
@@ -78,8 +78,8 @@ def test_weights_of_one_are_no_weights():
 
 def test_break_parts_a_prompt_and_takes_the_spaces_around():
     assert prompt.parts("a red apple BREAK\n a (moon:1.2)") == (
-        (Piece(text="a red apple"),),
-        (Piece(text="a "), Piece(text="moon", weight=1.2)),
+        (PromptPart(text="a red apple"),),
+        (PromptPart(text="a "), PromptPart(text="moon", weight=1.2)),
     )
     assert len(prompt.parts("a BREAKFAST, \\BREAK")) == 1
     assert prompt.words("a BREAK b") == "a b"

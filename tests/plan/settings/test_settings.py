@@ -74,7 +74,7 @@ def test_an_empty_model_is_refused_where_it_was_typed():
 
 
 def test_an_empty_variable_says_nothing():
-    assert settings.from_environment({"IMGGEN_STEPS": "", "IMGGEN_PRESET": ""}) == settings.Layer(
+    assert settings.from_environment({"IMGGEN_STEPS": "", "IMGGEN_PRESET": ""}) == settings.SettingsLayer(
         request=GenerateRequest()
     )
 
@@ -90,7 +90,7 @@ def test_a_misspelt_variable_is_noted_with_the_nearest():
 
 
 def test_the_config_is_read_where_there_is_one(tmp_path):
-    assert settings.from_config(tmp_path) == settings.Layer(request=GenerateRequest())
+    assert settings.from_config(tmp_path) == settings.SettingsLayer(request=GenerateRequest())
     (tmp_path / "config.toml").write_text('preset = "icon"\nsteps = 3\nseed = 7\nguidance = 2\n', encoding="utf-8")
     found = settings.from_config(tmp_path)
     assert (found.preset, found.request.steps, found.request.seed, found.request.guidance) == ("icon", 3, "7", 2.0)

@@ -10,7 +10,7 @@ import pytest
 from imggen.errors import MachineError, ModelError, RequestError
 from imggen.plan.schema.request import GenerateRequest
 from imggen.plan.upscaling import resolve, upscalers
-from imggen.plan.upscaling.plans import Enlarger, Refused, Source, Surroundings, UpscaleRequest
+from imggen.plan.upscaling.plans import Enlarger, Refused, Surroundings, UpscaleRequest, UpscaleSource
 from tests.plan.conftest import GIB, laptop, stable_diffusion, with_cuda
 
 NETWORKS = Enlarger(engine="network", reference="builtin")
@@ -18,7 +18,7 @@ LANCZOS = Enlarger(engine="lanczos", reference="lanczos")
 
 
 def source(name="small.png", width=100, height=80, *, number=1, file_format="png"):
-    return Source(number=number, name=name, width=width, height=height, format=file_format)
+    return UpscaleSource(number=number, name=name, width=width, height=height, format=file_format)
 
 
 def plan(*sources, enlarger=NETWORKS, machine=None, folder=False, **said):

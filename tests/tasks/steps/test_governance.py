@@ -13,7 +13,7 @@ from imggen.engine.pipeline import loader
 from imggen.errors import CheckError, ImggenError, RequestError
 from imggen.output import writer
 from imggen.output.governance import audit
-from imggen.output.governance.means import Means
+from imggen.output.governance.means import WriteContext
 from imggen.output.metadata import metadata
 from imggen.output.provenance import keys, signing
 from imggen.output.provenance.keys import Draft
@@ -296,7 +296,7 @@ def test_manifest_and_watermark_of_a_given_picture_are_kept_or_the_task_is_refus
     plan = OutputPlan(
         template="x", format="png", quality=100, if_exists="overwrite", metadata="none", marking=MarkingPlan(sign="on")
     )
-    writer.write(textured(), APPLE, plan, Path("given.png"), by=Means(identity=signer))
+    writer.write(textured(), APPLE, plan, Path("given.png"), by=WriteContext(identity=signer))
     rules = policy("[inputs]\nkeep_provenance = true\n" + LOG)
     ask = UpscaleRequest(files=("given.png",), scale="2", model="lanczos", output="big.png", policy=rules)
     for changes, lost in (

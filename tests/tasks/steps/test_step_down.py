@@ -120,7 +120,7 @@ def test_an_accelerator_that_is_full_gets_one_part_and_then_one_layer_at_a_time(
     held = step_down.Descent(
         plan,
         GenerateRequest(),
-        step_down.Means(
+        step_down.StepDownHooks(
             load=lambda decided, report: load(here(decided), on_event=report),
             enter=lambda pipeline, decided, report: partial(
                 sampler.draw, pipeline, here(decided), entrance=methods.WORDS_ALONE, on_event=report

@@ -14,7 +14,7 @@ from imggen.errors import RequestError
 from imggen.plan.training import recipe
 from imggen.tasks.train import Trained, train
 from imggen.training.objectives import upscaler
-from imggen.training.progress import Step
+from imggen.training.progress import TrainingStep
 
 PRESET = Path(__file__).parents[3] / "presets" / "train" / "builtin-upscaler-x2.toml"
 
@@ -37,7 +37,7 @@ def tiny_plan(emoji_font):
 def test_a_stopped_and_continued_run_ends_with_the_same_bytes(tiny_plan, tmp_path):
     list(train(tiny_plan, tmp_path / "whole"))
     for fact in train(tiny_plan, tmp_path / "parts"):
-        if isinstance(fact, Step) and fact.pictures == 20:
+        if isinstance(fact, TrainingStep) and fact.pictures == 20:
             break
     *_, last = train(tiny_plan, tmp_path / "parts")
     assert last == Trained(model=tmp_path / "parts" / "model.safetensors")
@@ -66,7 +66,7 @@ def test_another_recipe_does_not_touch_the_run(tiny_plan, tmp_path):
 
 def test_training_brings_the_loss_down(tiny_plan, tmp_path):
     plan = replace(tiny_plan, training=replace(tiny_plan.training, pictures=400, learning_rate=3e-3))
-    losses = [fact.loss for fact in train(plan, tmp_path) if isinstance(fact, Step)]
+    losses = [fact.loss for fact in train(plan, tmp_path) if isinstance(fact, TrainingStep)]
     assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
 
 
