@@ -3,9 +3,9 @@
     python tests/benchmarks/measure_code.py            # this checkout
     python tests/benchmarks/measure_code.py DIR --json # another one, as JSON
 
-A *floor* of a folder is a step of the longest chain of imports among the modules in it. An *arrow up* is an import from a
-lower layer to a higher one, at the top of a file or inside a function. A *line of code* is no blank line, no comment and
-no docstring.
+A *floor* of a folder is a step of the longest chain of imports among the modules in it. An *arrow up* is an import
+from a lower layer to a higher one, at the top of a file or inside a function. A *line of code* is no blank line, no
+comment and no docstring.
 """
 
 import argparse
