@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from imggen.plan.models.families import refusals
+from imggen.plan.models.families.bases import transformer
 from imggen.plan.schema.family import Family, Reference
 
 # Without a negative prompt its pipelines drop the guidance; this is the one that its authors pass for none.
@@ -37,7 +38,7 @@ _QWEN_21_LOOKS = Reference(
 )
 
 ROWS: Final[tuple[Family, ...]] = (
-    Family(
+    transformer(
         name="qwen-image",
         title="Qwen-Image",
         base="Qwen/Qwen-Image",
@@ -47,79 +48,49 @@ ROWS: Final[tuple[Family, ...]] = (
             "image-to-image": "QwenImageImg2ImgPipeline",
             "inpaint": "QwenImageInpaintPipeline",
         },
-        denoiser="transformer",
         native_pixels=1328,
-        patch=2,
-        min_size=256,
-        max_size=2048,
         steps=50,
         guidance=4.0,
         guidance_argument="true_cfg_scale",
         max_tokens=512,
         counts_chat=False,
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        mixing_refusal=refusals.OWN_LENGTHS,
         extra_arguments=_QWEN_ARGUMENTS,
         vae_class="AutoencoderKLQwenImage",
     ),
-    Family(
+    transformer(
         name="qwen-image-edit",
         title="Qwen-Image-Edit",
         base="Qwen/Qwen-Image-Edit",
         licence="apache-2.0",
         # diffusers' QwenImageEditInpaintPipeline makes pictures of about a million pixels, whatever it is asked for.
         pipelines={"image-to-image": "QwenImageEditPipeline"},
-        denoiser="transformer",
-        native_pixels=1024,
-        patch=2,
-        min_size=256,
-        max_size=2048,
         steps=50,
         guidance=4.0,
         guidance_argument="true_cfg_scale",
         max_tokens=512,
         counts_chat=False,
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
         adapter_refusal=refusals.LOOKS_ITSELF,
-        mixing_refusal=refusals.OWN_LENGTHS,
         reference=_QWEN_LOOKS_AT_ONE,
         extra_arguments=_QWEN_ARGUMENTS,
         vae_class="AutoencoderKLQwenImage",
     ),
-    Family(
+    transformer(
         name="qwen-image-edit-plus",
         title="Qwen-Image-Edit 2509 and later",
         base="Qwen/Qwen-Image-Edit-2509",
         licence="apache-2.0",
         pipelines={"image-to-image": "QwenImageEditPlusPipeline", "style": "QwenImageEditPlusPipeline"},
-        denoiser="transformer",
-        native_pixels=1024,
-        patch=2,
-        min_size=256,
-        max_size=2048,
         steps=40,
         guidance=4.0,
         guidance_argument="true_cfg_scale",
         max_tokens=512,
         counts_chat=False,
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
         adapter_refusal=refusals.LOOKS_ITSELF,
-        mixing_refusal=refusals.OWN_LENGTHS,
         reference=_QWEN_LOOKS,
         extra_arguments=_QWEN_ARGUMENTS,
         vae_class="AutoencoderKLQwenImage",
     ),
-    Family(
+    transformer(
         name="qwen-image-2.1",
         title="Qwen-Image 2.1",
         base="Qwen/Qwen-Image-2.1",
@@ -129,12 +100,10 @@ ROWS: Final[tuple[Family, ...]] = (
             "image-to-image": "QwenImage21Pipeline",
             "style": "QwenImage21Pipeline",
         },
-        denoiser="transformer",
         native_pixels=2048,
         patch=1,
         # Of what its encoder sees of a picture one token stands for four of the denoiser's.
         block=2,
-        min_size=256,
         max_size=2752,
         steps=40,
         # Its Turbo is distilled to the steps that it lists.
@@ -144,12 +113,7 @@ ROWS: Final[tuple[Family, ...]] = (
         guidance_argument="true_cfg_scale",
         max_tokens=1024,
         reads_whole=("text-to-image", "image-to-image", "style", "blend"),
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
         adapter_refusal=refusals.LOOKS_ITSELF,
-        mixing_refusal=refusals.OWN_LENGTHS,
         reference=_QWEN_21_LOOKS,
         keeps_context=True,
         extra_arguments={"negative_prompt": " "},

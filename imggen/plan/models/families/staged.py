@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from imggen.plan.models.families import refusals
+from imggen.plan.models.families.bases import unet
 from imggen.plan.schema.family import Family, Stages
 
 _KANDINSKY_PRIOR: Final = "kandinsky-community/kandinsky-2-2-prior"
@@ -96,7 +97,7 @@ ROWS: Final[tuple[Family, ...]] = (
         vae_scale=4,
         extra_arguments={"num_inference_steps": 12, "decoder_guidance_scale": 0.0},
     ),
-    Family(
+    unet(
         name="kandinsky22",
         title="Kandinsky 2.2",
         base="kandinsky-community/kandinsky-2-2-decoder",
@@ -117,26 +118,20 @@ ROWS: Final[tuple[Family, ...]] = (
         ),
         # Of a given picture diffusers 0.42.1 makes `preprocess(image, width, height)`, which takes the height first.
         swaps_edges=("image-to-image",),
-        denoiser="unet",
         native_pixels=512,
-        patch=1,
         block=8,
         min_size=64,
         max_size=2048,
         steps=50,
         guidance=4.0,
-        max_tokens=77,
-        half_dtypes=("bfloat16", "float16"),
-        mps_dtype="float16",
         own_sampler=True,
-        channels_last=True,
         size_key=None,
         adapter_refusal=_READS_NO_TEXT,
         breeding_refusal=_TWO_NOISES,
         vae_class="VQModel",
         extra_arguments=_KANDINSKY_ARGUMENTS,
     ),
-    Family(
+    unet(
         name="kandinsky22-inpaint",
         title="Kandinsky 2.2 Inpaint",
         base="kandinsky-community/kandinsky-2-2-decoder-inpaint",
@@ -151,19 +146,13 @@ ROWS: Final[tuple[Family, ...]] = (
         ),
         inpaint_channels=(9,),
         from_noise=("inpaint",),
-        denoiser="unet",
         native_pixels=512,
-        patch=1,
         block=8,
         min_size=64,
         max_size=2048,
         steps=50,
         guidance=4.0,
-        max_tokens=77,
-        half_dtypes=("bfloat16", "float16"),
-        mps_dtype="float16",
         own_sampler=True,
-        channels_last=True,
         size_key=None,
         adapter_refusal=_READS_NO_TEXT,
         breeding_refusal=_TWO_NOISES,
