@@ -1,6 +1,7 @@
 """Families that diffusers serves by one pipeline, for words and for pictures that are looked at."""
 
 import math
+from dataclasses import replace
 from typing import Final
 
 from imggen.plan.models.families import refusals
@@ -35,9 +36,6 @@ _LONGCAT_SIZES: Final = tuple(
         key=_squareness,
     )
 )
-_LONGCAT_LOOKS: Final = Reference(
-    tasks=("image-to-image",), words={}, min_size=512, max_ratio=4, max_pixels=1024 * 1088
-)
 
 # diffusers' buckets for it, upright.
 _JOYIMAGE_UPRIGHT: Final = (
@@ -52,88 +50,71 @@ _JOYIMAGE_UPRIGHT: Final = (
     *((512, height) for height in (1792, 1856, 1920, 1984, 2048)),
 )
 _JOYIMAGE_SIZES: Final = tuple(dict.fromkeys(each for w, h in _JOYIMAGE_UPRIGHT for each in ((w, h), (h, w))))
-_JOYIMAGE_LOOKS: Final = Reference(
-    tasks=("image-to-image",), words={}, min_size=512, max_ratio=4, max_pixels=2048 * 2048
+
+_DREAMLITE = unet(
+    name="dreamlite",
+    title="DreamLite",
+    # What diffusers reads is on a branch of that name.
+    base="carlofkl/DreamLite-base@diffusers",
+    licence="cc-by-nc-4.0",
+    pipelines={"text-to-image": "DreamLitePipeline", "image-to-image": "DreamLitePipeline"},
+    native_pixels=1024,
+    # Its U-Net halves the latents twice.
+    block=4,
+    min_size=256,
+    max_size=2048,
+    steps=28,
+    guidance=3.5,
+    image_guidance=1.5,
+    passes=3,
+    max_tokens=200,
+    counts_chat=False,
+    reads_whole=("image-to-image",),
+    half_dtypes=("bfloat16",),
+    mps_dtype="bfloat16",
+    slicing_refusal="its heads share keys, which diffusers' slices do not know",
+    tile_refusal="it draws a picture beside the one that it looks at, so edges cannot meet",
+    adapter_refusal=refusals.NO_ADAPTERS,
+    mixing_refusal=refusals.OWN_LENGTHS,
+    breeding_refusal="it reads all prompts in one call, which has no place for others",
+    # Its pipelines read what they look at in 512 pixels an edge, and draw beside it in its own size.
+    reference=Reference(tasks=("image-to-image",), words={}, min_size=64, max_ratio=8, max_pixels=2048 * 2048),
+    extra_arguments={"max_sequence_length": 200},
+    vae_class="AutoencoderTiny",
+    channels_last=False,
 )
-# It fits each picture by itself to one of the same buckets, whatever it draws.
-_JOYIMAGE_PLUS_LOOKS: Final = Reference(
-    tasks=("image-to-image", "style"),
-    words={"style": "the first image in the style of the second image"},
-    min_size=64,
-    max_ratio=8,
-    min_pixels=_MILLION,
-    max_pixels=_MILLION,
-    argument="images",
+_LONGCAT_IMAGE_EDIT = transformer(
+    name="longcat-image-edit",
+    title="LongCat-Image-Edit",
+    base="meituan-longcat/LongCat-Image-Edit",
+    licence="apache-2.0",
+    pipelines={"image-to-image": "LongCatImageEditPipeline"},
+    sizes=_LONGCAT_SIZES,
+    sized_by_image=("image-to-image",),
+    min_size=512,
+    steps=50,
+    guidance=4.5,
+    max_tokens=512,
+    counts_chat=False,
+    cuts_prompts=False,
+    reference=Reference(tasks=("image-to-image",), words={}, min_size=512, max_ratio=4, max_pixels=1024 * 1088),
 )
-# Its pipelines read what they look at in 512 pixels an edge, and draw beside it in its own size.
-_DREAMLITE_LOOKS: Final = Reference(
-    tasks=("image-to-image",), words={}, min_size=64, max_ratio=8, max_pixels=2048 * 2048
-)
-_DREAMLITE_SLICES: Final = "its heads share keys, which diffusers' slices do not know"
-_DREAMLITE_TILES: Final = "it draws a picture beside the one that it looks at, so edges cannot meet"
-_DREAMLITE_WORDS: Final = "it reads all prompts in one call, which has no place for others"
 
 ROWS: Final[tuple[Family, ...]] = (
-    unet(
-        name="dreamlite",
-        title="DreamLite",
-        # What diffusers reads is on a branch of that name.
-        base="carlofkl/DreamLite-base@diffusers",
-        licence="cc-by-nc-4.0",
-        pipelines={"text-to-image": "DreamLitePipeline", "image-to-image": "DreamLitePipeline"},
-        native_pixels=1024,
-        # Its U-Net halves the latents twice.
-        block=4,
-        min_size=256,
-        max_size=2048,
-        steps=28,
-        guidance=3.5,
-        image_guidance=1.5,
-        passes=3,
-        max_tokens=200,
-        counts_chat=False,
-        reads_whole=("image-to-image",),
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
-        slicing_refusal=_DREAMLITE_SLICES,
-        tile_refusal=_DREAMLITE_TILES,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        mixing_refusal=refusals.OWN_LENGTHS,
-        breeding_refusal=_DREAMLITE_WORDS,
-        reference=_DREAMLITE_LOOKS,
-        extra_arguments={"max_sequence_length": 200},
-        vae_class="AutoencoderTiny",
-        channels_last=False,
-    ),
-    unet(
+    _DREAMLITE,
+    replace(
+        _DREAMLITE,
         name="dreamlite-mobile",
         title="DreamLite Mobile",
         base="carlofkl/DreamLite-mobile@diffusers",
-        licence="cc-by-nc-4.0",
         pipelines={"text-to-image": "DreamLiteMobilePipeline", "image-to-image": "DreamLiteMobilePipeline"},
-        native_pixels=1024,
-        block=4,
-        min_size=256,
-        max_size=2048,
         steps=4,
         guidance=1.0,
         guidance_argument=None,
         guidance_refusal="it is distilled to four steps without guidance",
-        max_tokens=200,
-        counts_chat=False,
-        reads_whole=("image-to-image",),
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
         negative_refusal=refusals.ONE_PASS,
-        slicing_refusal=_DREAMLITE_SLICES,
-        tile_refusal=_DREAMLITE_TILES,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        mixing_refusal=refusals.OWN_LENGTHS,
-        breeding_refusal=_DREAMLITE_WORDS,
-        reference=_DREAMLITE_LOOKS,
-        extra_arguments={"max_sequence_length": 200},
-        vae_class="AutoencoderTiny",
-        channels_last=False,
+        passes=2,
+        image_guidance=None,
     ),
     transformer(
         name="glm-image",
@@ -167,7 +148,7 @@ ROWS: Final[tuple[Family, ...]] = (
         max_tokens=2048,
         counts_chat=False,
         reads_whole=("image-to-image",),
-        reference=_JOYIMAGE_LOOKS,
+        reference=Reference(tasks=("image-to-image",), words={}, min_size=512, max_ratio=4, max_pixels=2048 * 2048),
         vae_class="AutoencoderKLWan",
     ),
     transformer(
@@ -182,41 +163,27 @@ ROWS: Final[tuple[Family, ...]] = (
         max_tokens=4096,
         reads_whole=("image-to-image", "style"),
         adapter_refusal=refusals.LOOKS_ITSELF,
-        reference=_JOYIMAGE_PLUS_LOOKS,
+        # It fits each picture by itself to one of the same buckets, whatever it draws.
+        reference=Reference(
+            tasks=("image-to-image", "style"),
+            words={"style": "the first image in the style of the second image"},
+            min_size=64,
+            max_ratio=8,
+            min_pixels=_MILLION,
+            max_pixels=_MILLION,
+            argument="images",
+        ),
         vae_class="AutoencoderKLWan",
     ),
-    transformer(
+    replace(
+        _LONGCAT_IMAGE_EDIT,
         name="longcat-image-edit-turbo",
         title="LongCat-Image-Edit Turbo",
         base="meituan-longcat/LongCat-Image-Edit-Turbo",
-        licence="apache-2.0",
-        pipelines={"image-to-image": "LongCatImageEditPipeline"},
         # Its scheduler shifts by the same, however large a picture is.
         when={"base_shift": 1.15},
-        sizes=_LONGCAT_SIZES,
-        sized_by_image=("image-to-image",),
-        min_size=512,
         steps=8,
         guidance=1.0,
-        max_tokens=512,
-        counts_chat=False,
-        cuts_prompts=False,
-        reference=_LONGCAT_LOOKS,
     ),
-    transformer(
-        name="longcat-image-edit",
-        title="LongCat-Image-Edit",
-        base="meituan-longcat/LongCat-Image-Edit",
-        licence="apache-2.0",
-        pipelines={"image-to-image": "LongCatImageEditPipeline"},
-        sizes=_LONGCAT_SIZES,
-        sized_by_image=("image-to-image",),
-        min_size=512,
-        steps=50,
-        guidance=4.5,
-        max_tokens=512,
-        counts_chat=False,
-        cuts_prompts=False,
-        reference=_LONGCAT_LOOKS,
-    ),
+    _LONGCAT_IMAGE_EDIT,
 )

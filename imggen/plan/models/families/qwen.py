@@ -1,6 +1,7 @@
 """The families of Qwen-Image."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from imggen.plan.models.families import refusals
@@ -9,32 +10,31 @@ from imggen.plan.schema.family import Family, Reference
 
 # Without a negative prompt its pipelines drop the guidance; this is the one that its authors pass for none.
 _QWEN_ARGUMENTS: Mapping[str, object] = {"max_sequence_length": 512, "negative_prompt": " "}
-# Both are looked at in as many pixels, however large they are: diffusers' pipelines of Qwen-Image-Edit.
-_QWEN_LOOKS_AT_ONE = Reference(
-    tasks=("image-to-image",),
-    words={},
-    min_size=64,
-    max_ratio=20,
-    min_pixels=1024 * 1024,
-    max_pixels=1024 * 1024,
-)
-_QWEN_LOOKS = Reference(
-    tasks=("image-to-image", "style"),
-    words={"style": "Picture 1 in the style of Picture 2"},
-    min_size=64,
-    max_ratio=20,
-    min_pixels=1024 * 1024,
-    max_pixels=1024 * 1024,
-)
-# It reads pictures with their transparency, each in a million pixels; what it calls them is in diffusers' template.
-_QWEN_21_LOOKS = Reference(
-    tasks=("image-to-image", "style"),
-    words={"style": "<image1> in the style of <image2>"},
-    min_size=64,
-    max_ratio=20,
-    min_pixels=1024 * 1024,
-    max_pixels=1024 * 1024,
-    transparent=True,
+
+_QWEN_IMAGE_EDIT = transformer(
+    name="qwen-image-edit",
+    title="Qwen-Image-Edit",
+    base="Qwen/Qwen-Image-Edit",
+    licence="apache-2.0",
+    # diffusers' QwenImageEditInpaintPipeline makes pictures of about a million pixels, whatever it is asked for.
+    pipelines={"image-to-image": "QwenImageEditPipeline"},
+    steps=50,
+    guidance=4.0,
+    guidance_argument="true_cfg_scale",
+    max_tokens=512,
+    counts_chat=False,
+    adapter_refusal=refusals.LOOKS_ITSELF,
+    # Both are looked at in as many pixels, however large they are: diffusers' pipelines of Qwen-Image-Edit.
+    reference=Reference(
+        tasks=("image-to-image",),
+        words={},
+        min_size=64,
+        max_ratio=20,
+        min_pixels=1024 * 1024,
+        max_pixels=1024 * 1024,
+    ),
+    extra_arguments=_QWEN_ARGUMENTS,
+    vae_class="AutoencoderKLQwenImage",
 )
 
 ROWS: Final[tuple[Family, ...]] = (
@@ -57,38 +57,22 @@ ROWS: Final[tuple[Family, ...]] = (
         extra_arguments=_QWEN_ARGUMENTS,
         vae_class="AutoencoderKLQwenImage",
     ),
-    transformer(
-        name="qwen-image-edit",
-        title="Qwen-Image-Edit",
-        base="Qwen/Qwen-Image-Edit",
-        licence="apache-2.0",
-        # diffusers' QwenImageEditInpaintPipeline makes pictures of about a million pixels, whatever it is asked for.
-        pipelines={"image-to-image": "QwenImageEditPipeline"},
-        steps=50,
-        guidance=4.0,
-        guidance_argument="true_cfg_scale",
-        max_tokens=512,
-        counts_chat=False,
-        adapter_refusal=refusals.LOOKS_ITSELF,
-        reference=_QWEN_LOOKS_AT_ONE,
-        extra_arguments=_QWEN_ARGUMENTS,
-        vae_class="AutoencoderKLQwenImage",
-    ),
-    transformer(
+    _QWEN_IMAGE_EDIT,
+    replace(
+        _QWEN_IMAGE_EDIT,
         name="qwen-image-edit-plus",
         title="Qwen-Image-Edit 2509 and later",
         base="Qwen/Qwen-Image-Edit-2509",
-        licence="apache-2.0",
         pipelines={"image-to-image": "QwenImageEditPlusPipeline", "style": "QwenImageEditPlusPipeline"},
         steps=40,
-        guidance=4.0,
-        guidance_argument="true_cfg_scale",
-        max_tokens=512,
-        counts_chat=False,
-        adapter_refusal=refusals.LOOKS_ITSELF,
-        reference=_QWEN_LOOKS,
-        extra_arguments=_QWEN_ARGUMENTS,
-        vae_class="AutoencoderKLQwenImage",
+        reference=Reference(
+            tasks=("image-to-image", "style"),
+            words={"style": "Picture 1 in the style of Picture 2"},
+            min_size=64,
+            max_ratio=20,
+            min_pixels=1024 * 1024,
+            max_pixels=1024 * 1024,
+        ),
     ),
     transformer(
         name="qwen-image-2.1",
@@ -114,7 +98,17 @@ ROWS: Final[tuple[Family, ...]] = (
         max_tokens=1024,
         reads_whole=("text-to-image", "image-to-image", "style", "blend"),
         adapter_refusal=refusals.LOOKS_ITSELF,
-        reference=_QWEN_21_LOOKS,
+        # It reads pictures with their transparency, each in a million pixels; what it calls them is in diffusers'
+        # template.
+        reference=Reference(
+            tasks=("image-to-image", "style"),
+            words={"style": "<image1> in the style of <image2>"},
+            min_size=64,
+            max_ratio=20,
+            min_pixels=1024 * 1024,
+            max_pixels=1024 * 1024,
+            transparent=True,
+        ),
         keeps_context=True,
         extra_arguments={"negative_prompt": " "},
         vae_class="AutoencoderKLQwenImage21",

@@ -1,31 +1,15 @@
 """Families whose denoiser is a transformer that draws from words."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from imggen.plan.models.families import refusals
 from imggen.plan.models.families.bases import transformer
 from imggen.plan.schema.family import Family, Reference
-from imggen.plan.schema.request import Task
 
 # The size that was asked for, not the nearest of a list; and the words that were asked for, not cleaned of what looks
 # like markup.
 _PIXART_ARGUMENTS: dict[str, object] = {"use_resolution_binning": False, "clean_caption": False}
-_Z_IMAGE: Mapping[Task, str] = {
-    "text-to-image": "ZImagePipeline",
-    "image-to-image": "ZImageImg2ImgPipeline",
-    "inpaint": "ZImageInpaintPipeline",
-}
-_Z_IMAGE_OMNI_LOOKS: Final = Reference(
-    tasks=("image-to-image", "style"),
-    words={"style": "the first image in the style of the second image"},
-    min_size=64,
-    max_ratio=8,
-    max_pixels=2048 * 2048,
-)
-_FOUR_ENCODERS = "it reads them with four encoders at once"
-# Its pipeline scales every other size to about a million pixels; these come out as they are.
-_HIDREAM_SIZES: Final = ((1024, 1024), (768, 1360), (1360, 768), (880, 1168), (1168, 880), (832, 1248), (1248, 832))
 # Its pipeline makes pictures of these only, and takes the likest for any other.
 _KANDINSKY_SIZES: Final = (
     (1024, 1024),
@@ -36,7 +20,85 @@ _KANDINSKY_SIZES: Final = (
     (896, 1152),
     (1152, 896),
 )
-_PRX: Mapping[Task, str] = {"text-to-image": "PRXPipeline"}
+
+_HIDREAM = transformer(
+    name="hidream",
+    title="HiDream-I1",
+    base="HiDream-ai/HiDream-I1-Full",
+    licence="mit",
+    pipelines={"text-to-image": "HiDreamImagePipeline"},
+    # Its pipeline scales every other size to about a million pixels; these come out as they are.
+    sizes=((1024, 1024), (768, 1360), (1360, 768), (880, 1168), (1168, 880), (832, 1248), (1248, 832)),
+    size_key=None,
+    steps=50,
+    guidance=5.0,
+    max_tokens=128,
+    counts_chat=False,
+    own_sampler=True,
+    mixing_refusal="it reads them with four encoders at once",
+    extra_arguments={"max_sequence_length": 128},
+)
+_PIXART_SIGMA = transformer(
+    name="pixart-sigma",
+    title="PixArt-Sigma",
+    base="PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+    licence="openrail++",
+    pipelines={"text-to-image": "PixArtSigmaPipeline"},
+    max_tokens=300,
+    extra_arguments=_PIXART_ARGUMENTS | {"max_sequence_length": 300},
+    steps=20,
+    guidance=4.5,
+    half_dtypes=("bfloat16", "float16"),
+)
+_KREA2 = transformer(
+    name="krea2",
+    title="Krea 2",
+    base="krea/Krea-2-Raw",
+    pipelines={"text-to-image": "Krea2Pipeline"},
+    steps=28,
+    guidance=4.5,
+    # It goes on from the prompt's picture, away from the negative one's, so a little of it is already some.
+    steers_above=0.0,
+    max_tokens=512,
+    counts_chat=False,
+    vae_class="AutoencoderKLQwenImage",
+    extra_arguments={"max_sequence_length": 512},
+)
+_PRX = transformer(
+    name="prx",
+    title="PRX",
+    base="Photoroom/prx-512-t2i-sft",
+    licence="apache-2.0",
+    pipelines={"text-to-image": "PRXPipeline"},
+    native_pixels=512,
+    size_key=None,
+    # There are models for 256, 512 and 1024 pixels, and some that were distilled, which no config tells.
+    size_option="default_sample_size",
+    steps=28,
+    guidance=5.0,
+    least_guidance=1.0,
+    max_tokens=256,
+    loads_adapters=False,
+    # The size that was asked for, not the nearest that it was trained on.
+    extra_arguments={"use_resolution_binning": False},
+)
+_Z_IMAGE = transformer(
+    name="z-image",
+    title="Z-Image",
+    base="Tongyi-MAI/Z-Image",
+    licence="apache-2.0",
+    pipelines={
+        "text-to-image": "ZImagePipeline",
+        "image-to-image": "ZImageImg2ImgPipeline",
+        "inpaint": "ZImageInpaintPipeline",
+    },
+    steps=50,
+    guidance=4.0,
+    # It goes from the prompt's picture away from the negative one's, so a little of it is already some.
+    steers_above=0.0,
+    max_tokens=512,
+    extra_arguments={"max_sequence_length": 512},
+)
 
 ROWS: Final[tuple[Family, ...]] = (
     transformer(
@@ -59,40 +121,17 @@ ROWS: Final[tuple[Family, ...]] = (
         adapter_refusal=None,
         mixing_refusal=None,
     ),
-    transformer(
+    replace(
+        _HIDREAM,
         name="hidream-distilled",
         title="HiDream-I1 Dev and Fast",
         base="HiDream-ai/HiDream-I1-Dev",
-        licence="mit",
-        pipelines={"text-to-image": "HiDreamImagePipeline"},
         when={"scheduler._class_name": "FlowMatchLCMScheduler"},
-        sizes=_HIDREAM_SIZES,
-        size_key=None,
         # Of Fast, 16 are enough; its configs are those of Dev.
         steps=28,
         guidance=0.0,
-        max_tokens=128,
-        counts_chat=False,
-        own_sampler=True,
-        mixing_refusal=_FOUR_ENCODERS,
-        extra_arguments={"max_sequence_length": 128},
     ),
-    transformer(
-        name="hidream",
-        title="HiDream-I1",
-        base="HiDream-ai/HiDream-I1-Full",
-        licence="mit",
-        pipelines={"text-to-image": "HiDreamImagePipeline"},
-        sizes=_HIDREAM_SIZES,
-        size_key=None,
-        steps=50,
-        guidance=5.0,
-        max_tokens=128,
-        counts_chat=False,
-        own_sampler=True,
-        mixing_refusal=_FOUR_ENCODERS,
-        extra_arguments={"max_sequence_length": 128},
-    ),
+    _HIDREAM,
     transformer(
         name="hunyuan-image-distilled",
         title="HunyuanImage 2.1 distilled",
@@ -130,29 +169,15 @@ ROWS: Final[tuple[Family, ...]] = (
         vae_class="AutoencoderKLHunyuanImage",
         vae_scale=32,
     ),
-    transformer(
-        name="pixart-sigma",
-        title="PixArt-Sigma",
-        base="PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
-        licence="openrail++",
-        pipelines={"text-to-image": "PixArtSigmaPipeline"},
-        max_tokens=300,
-        extra_arguments=_PIXART_ARGUMENTS | {"max_sequence_length": 300},
-        steps=20,
-        guidance=4.5,
-        half_dtypes=("bfloat16", "float16"),
-    ),
-    transformer(
+    _PIXART_SIGMA,
+    replace(
+        _PIXART_SIGMA,
         name="pixart-alpha",
         title="PixArt-Alpha",
         base="PixArt-alpha/PixArt-XL-2-1024-MS",
-        licence="openrail++",
         pipelines={"text-to-image": "PixArtAlphaPipeline"},
         max_tokens=120,
         extra_arguments=_PIXART_ARGUMENTS | {"max_sequence_length": 120},
-        steps=20,
-        guidance=4.5,
-        half_dtypes=("bfloat16", "float16"),
     ),
     transformer(
         name="sana",
@@ -388,35 +413,21 @@ ROWS: Final[tuple[Family, ...]] = (
         # The words that were asked for, not those that its encoder would make of them.
         extra_arguments={"enable_prompt_rewrite": False},
     ),
-    transformer(
+    replace(
+        _KREA2,
         name="krea2-turbo",
         title="Krea 2 Turbo",
-        pipelines={"text-to-image": "Krea2Pipeline"},
         when={"is_distilled": True},
         steps=8,
         guidance=0.0,
         guidance_argument=None,
         guidance_refusal="it is distilled to a few steps without guidance",
-        max_tokens=512,
-        counts_chat=False,
-        vae_class="AutoencoderKLQwenImage",
         negative_refusal=refusals.ONE_PASS,
         extra_arguments={"max_sequence_length": 512, "guidance_scale": 0.0},
+        base=None,
+        steers_above=1.0,
     ),
-    transformer(
-        name="krea2",
-        title="Krea 2",
-        base="krea/Krea-2-Raw",
-        pipelines={"text-to-image": "Krea2Pipeline"},
-        steps=28,
-        guidance=4.5,
-        # It goes on from the prompt's picture, away from the negative one's, so a little of it is already some.
-        steers_above=0.0,
-        max_tokens=512,
-        counts_chat=False,
-        vae_class="AutoencoderKLQwenImage",
-        extra_arguments={"max_sequence_length": 512},
-    ),
+    _KREA2,
     transformer(
         name="auraflow",
         title="AuraFlow",
@@ -451,75 +462,36 @@ ROWS: Final[tuple[Family, ...]] = (
         adapter_refusal=None,
         mixing_refusal=None,
     ),
-    transformer(
+    replace(
+        _PRX,
         name="prx-dc-ae",
         title="PRX with DC-AE",
         base="Photoroom/prx-512-t2i-dc-ae-sft",
-        licence="apache-2.0",
-        pipelines=_PRX,
         when={"vae._class_name": "AutoencoderDC"},
-        native_pixels=512,
-        size_key=None,
-        size_option="default_sample_size",
         patch=1,
         max_size=1024,
-        steps=28,
-        guidance=5.0,
-        least_guidance=1.0,
-        max_tokens=256,
         vae_class="AutoencoderDC",
         vae_scale=32,
-        loads_adapters=False,
-        extra_arguments={"use_resolution_binning": False},
     ),
-    transformer(
-        name="prx",
-        title="PRX",
-        base="Photoroom/prx-512-t2i-sft",
-        licence="apache-2.0",
-        pipelines=_PRX,
-        native_pixels=512,
-        size_key=None,
-        # There are models for 256, 512 and 1024 pixels, and some that were distilled, which no config tells.
-        size_option="default_sample_size",
-        steps=28,
-        guidance=5.0,
-        least_guidance=1.0,
-        max_tokens=256,
-        loads_adapters=False,
-        # The size that was asked for, not the nearest that it was trained on.
-        extra_arguments={"use_resolution_binning": False},
-    ),
-    transformer(
+    _PRX,
+    replace(
+        _Z_IMAGE,
         name="z-image-turbo",
         title="Z-Image Turbo",
         base="Tongyi-MAI/Z-Image-Turbo",
-        licence="apache-2.0",
-        pipelines=_Z_IMAGE,
         # Its configs differ from those of the model that it was distilled from by this number alone.
         when={"shift": 3.0},
         steps=9,
         guidance=0.0,
         guidance_argument=None,
         guidance_refusal="it is distilled to a few steps without guidance",
-        max_tokens=512,
         negative_refusal=refusals.ONE_PASS,
         extra_arguments={"max_sequence_length": 512, "guidance_scale": 0.0},
+        steers_above=1.0,
     ),
-    transformer(
-        name="z-image",
-        title="Z-Image",
-        base="Tongyi-MAI/Z-Image",
-        licence="apache-2.0",
-        pipelines=_Z_IMAGE,
-        steps=50,
-        guidance=4.0,
-        # It goes from the prompt's picture away from the negative one's, so a little of it is already some.
-        steers_above=0.0,
-        max_tokens=512,
-        extra_arguments={"max_sequence_length": 512},
-    ),
-    transformer(
+    _Z_IMAGE,
+    replace(
+        _Z_IMAGE,
         name="z-image-omni",
         title="Z-Image Omni",
         # Nobody has published its weights yet, as far as is known.
@@ -528,12 +500,16 @@ ROWS: Final[tuple[Family, ...]] = (
             "image-to-image": "ZImageOmniPipeline",
             "style": "ZImageOmniPipeline",
         },
-        steps=50,
         guidance=5.0,
-        steers_above=0.0,
-        max_tokens=512,
         adapter_refusal=refusals.LOOKS_ITSELF,
-        reference=_Z_IMAGE_OMNI_LOOKS,
-        extra_arguments={"max_sequence_length": 512},
+        reference=Reference(
+            tasks=("image-to-image", "style"),
+            words={"style": "the first image in the style of the second image"},
+            min_size=64,
+            max_ratio=8,
+            max_pixels=2048 * 2048,
+        ),
+        base=None,
+        licence=None,
     ),
 )

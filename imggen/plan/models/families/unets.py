@@ -1,65 +1,76 @@
 """Families whose denoiser is a U-Net: Stable Diffusion and its kin."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from imggen.plan.models.families import refusals
 from imggen.plan.models.families.bases import unet
 from imggen.plan.schema.family import Family, Reference
-from imggen.plan.schema.request import Task
 
-_SD: Mapping[Task, str] = {
-    "text-to-image": "StableDiffusionPipeline",
-    "image-to-image": "StableDiffusionImg2ImgPipeline",
-    "inpaint": "StableDiffusionInpaintPipeline",
-}
-_SDXL: Mapping[Task, str] = {
-    "text-to-image": "StableDiffusionXLPipeline",
-    "image-to-image": "StableDiffusionXLImg2ImgPipeline",
-    "inpaint": "StableDiffusionXLInpaintPipeline",
-}
 # How InstructPix2Pix edits (arXiv 2211.09800): the picture's latents stand beside those that are drawn.
 _EDITS = Reference(tasks=("image-to-image",), words={}, min_size=64, max_ratio=20, max_pixels=4096 * 4096)
 _NO_ADAPTERS_OF_EDITORS: Final = "no IP-Adapter was made for models that edit pictures by an instruction"
 
+_SD = unet(
+    name="sd",
+    title="Stable Diffusion 1.x and 2.x",
+    base="stable-diffusion-v1-5/stable-diffusion-v1-5",
+    licence="creativeml-openrail-m",
+    pipelines={
+        "text-to-image": "StableDiffusionPipeline",
+        "image-to-image": "StableDiffusionImg2ImgPipeline",
+        "inpaint": "StableDiffusionInpaintPipeline",
+    },
+    sized_by_image=("image-to-image",),
+    inpaint_channels=(4, 9),
+    native_pixels=512,
+    min_size=64,
+    max_size=2048,
+    steps=30,
+    guidance=7.5,
+    clip="last",
+    distilled_key="time_cond_proj_dim",
+)
+_SDXL = unet(
+    name="sdxl",
+    title="Stable Diffusion XL",
+    base="stabilityai/stable-diffusion-xl-base-1.0",
+    licence="openrail++",
+    pipelines={
+        "text-to-image": "StableDiffusionXLPipeline",
+        "image-to-image": "StableDiffusionXLImg2ImgPipeline",
+        "inpaint": "StableDiffusionXLInpaintPipeline",
+    },
+    sized_by_image=("image-to-image",),
+    inpaint_channels=(4, 9),
+    native_pixels=1024,
+    min_size=256,
+    max_size=4096,
+    steps=30,
+    guidance=5.0,
+    clip="penultimate",
+    distilled_key="time_cond_proj_dim",
+    force_upcast_vae=True,
+    # SDXL pipelines put an invisible watermark of their own where the package for it is installed.
+    initial={"add_watermarker": False},
+)
+
 ROWS: Final[tuple[Family, ...]] = (
-    unet(
+    replace(
+        _SD,
         name="sd-turbo",
         title="Stable Diffusion Turbo",
         base="stabilityai/sd-turbo",
         licence="sai-nc-community",
-        pipelines=_SD,
         when={
             "scheduler._class_name": "EulerDiscreteScheduler",
             "scheduler.timestep_spacing": "trailing",
             "scheduler.prediction_type": "epsilon",
         },
-        sized_by_image=("image-to-image",),
-        inpaint_channels=(4, 9),
-        native_pixels=512,
-        min_size=64,
-        max_size=2048,
         steps=4,
         guidance=0.0,
-        distilled_key="time_cond_proj_dim",
-        clip="last",
     ),
-    unet(
-        name="sd",
-        title="Stable Diffusion 1.x and 2.x",
-        base="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        licence="creativeml-openrail-m",
-        pipelines=_SD,
-        sized_by_image=("image-to-image",),
-        inpaint_channels=(4, 9),
-        native_pixels=512,
-        min_size=64,
-        max_size=2048,
-        steps=30,
-        guidance=7.5,
-        clip="last",
-        distilled_key="time_cond_proj_dim",
-    ),
+    _SD,
     unet(
         name="sd-instruct-pix2pix",
         title="InstructPix2Pix",
@@ -98,45 +109,19 @@ ROWS: Final[tuple[Family, ...]] = (
         own_sampler=True,
         negative_refusal=refusals.ONE_PASS,
     ),
-    unet(
+    replace(
+        _SDXL,
         name="sdxl-turbo",
         title="Stable Diffusion XL Turbo",
         base="stabilityai/sdxl-turbo",
         licence="sai-nc-community",
-        pipelines=_SDXL,
         # So published; of what was merged from it or distilled otherwise, no config tells.
         when={"scheduler._class_name": "EulerAncestralDiscreteScheduler", "scheduler.timestep_spacing": "trailing"},
-        sized_by_image=("image-to-image",),
-        inpaint_channels=(4, 9),
         native_pixels=512,
-        min_size=256,
-        max_size=4096,
         steps=4,
         guidance=0.0,
-        distilled_key="time_cond_proj_dim",
-        force_upcast_vae=True,
-        clip="penultimate",
-        initial={"add_watermarker": False},
     ),
-    unet(
-        name="sdxl",
-        title="Stable Diffusion XL",
-        base="stabilityai/stable-diffusion-xl-base-1.0",
-        licence="openrail++",
-        pipelines=_SDXL,
-        sized_by_image=("image-to-image",),
-        inpaint_channels=(4, 9),
-        native_pixels=1024,
-        min_size=256,
-        max_size=4096,
-        steps=30,
-        guidance=5.0,
-        clip="penultimate",
-        distilled_key="time_cond_proj_dim",
-        force_upcast_vae=True,
-        # SDXL pipelines put an invisible watermark of their own where the package for it is installed.
-        initial={"add_watermarker": False},
-    ),
+    _SDXL,
     unet(
         name="sdxl-instruct-pix2pix",
         title="InstructPix2Pix for Stable Diffusion XL",
