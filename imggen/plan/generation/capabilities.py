@@ -143,7 +143,7 @@ def described(family: Family) -> dict[str, object]:
         "dtypes": ["float32", *family.half_dtypes],
         "tiles": memory.decodes_in_tiles(family.vae_class),
         "lora": takes_lora(family),
-        "controlnet": controlnets.of(family) is not None,
+        "controlnet": family.controls is not None,
         "ip_adapter": family.name in ip_adapters.FAMILIES,
     }
 

@@ -67,6 +67,46 @@ class Captions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Controls:
+    """How a family follows control pictures."""
+
+    network: str | None
+    """The class of its ControlNets; None where the denoiser reads the picture itself, beside its latents.
+
+    Such a model takes no ControlNet, and always needs a control picture.
+    """
+    pipelines: Mapping[Task, str]
+    """The diffusers class that follows control pictures, by task."""
+    fits: tuple[str, ...] = ()
+    """The keys that a ControlNet's config and the denoiser's must agree on."""
+    published: Mapping[str, str] = field(default_factory=dict)
+    """The ControlNet that people usually take, by kind of picture: its id on the hub."""
+    published_for: Mapping[str, object] = field(default_factory=dict)
+    """What the denoiser's config says of the models that the published ones are for."""
+    image_arguments: Mapping[Task, str] = field(default_factory=dict)
+    """The argument that takes the control picture, where it is not `control_image`."""
+    from_noise: tuple[Task, ...] = ()
+    """The tasks that start from noise with a ControlNet, although they do not without one."""
+    own_steps: bool = False
+    """Whether the pipelines pass timesteps of their own, which only the model's own scheduler accepts."""
+    repaints_by: str | None = None
+    """The key of a ControlNet's config for its input channels.
+
+    Set where those for inpainting read the mask and the masked picture beside the control picture, and others do not.
+    """
+    repainting: str | None = None
+    """The class that inpaints with a ControlNet that sees the masked picture alone; published ones are `inpaint`."""
+    several: bool = False
+    """Whether it takes more than one ControlNet at a time."""
+    depth: tuple[str, ...] = ()
+    """The keys that the configs of several ControlNets must agree on."""
+
+    def image_argument(self, task: Task) -> str:
+        """Return the argument that takes the control picture in the pipeline for `task`."""
+        return self.image_arguments.get(task, "control_image")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """A model family, one row of the catalog: what it is, and how it differs from what most families do.
 
@@ -197,6 +237,11 @@ class Family:
     """The argument for the mask where one repaints."""
     inpaint_channels: tuple[int, ...] = ()
     """The denoiser's input channels that the inpainting pipeline takes, () for any."""
+
+    controls: Controls | None = None
+    """How it follows control pictures, None where it does not."""
+    control_refusal: str | None = None
+    """Why it follows none although there are ControlNets for it."""
 
     negative_refusal: str | None = None
     """Why it takes no negative prompt."""

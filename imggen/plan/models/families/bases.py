@@ -1,9 +1,16 @@
 """What rows of one kind of denoiser share: each row says only what is its own."""
 
 from functools import partial
+from typing import Final
 
 from imggen.plan.models.families import refusals
 from imggen.plan.schema.family import Family
+
+HEADS: Final = ("attention_head_dim", "num_attention_heads")
+"""The keys of a config that say how wide a transformer is."""
+
+UNION_KINDS: Final = ("canny", "softedge", "depth", "pose")
+"""The kinds of picture that a ControlNet for several kinds follows."""
 
 transformer = partial(
     Family,

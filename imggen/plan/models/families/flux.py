@@ -1,12 +1,31 @@
 """The families of FLUX."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 from imggen.plan.models.families import refusals
-from imggen.plan.models.families.bases import transformer
-from imggen.plan.schema.family import Family, Reference
+from imggen.plan.models.families.bases import HEADS, UNION_KINDS, transformer
+from imggen.plan.schema.family import Controls, Family, Reference
+from imggen.plan.schema.request import Task
 
+_FLUX_CONTROL: Final[Mapping[Task, str]] = {
+    "text-to-image": "FluxControlPipeline",
+    "image-to-image": "FluxControlImg2ImgPipeline",
+    "inpaint": "FluxControlInpaintPipeline",
+}
+_FLUX_CONTROLS: Final = Controls(
+    network="FluxControlNetModel",
+    pipelines={
+        "text-to-image": "FluxControlNetPipeline",
+        "image-to-image": "FluxControlNetImg2ImgPipeline",
+        "inpaint": "FluxControlNetInpaintPipeline",
+    },
+    fits=("in_channels", *HEADS, "joint_attention_dim", "pooled_projection_dim", "axes_dims_rope"),
+    own_steps=True,
+    several=True,
+    depth=("num_layers", "num_single_layers", "conditioning_embedding_channels"),
+)
 _FLUX = transformer(
     name="flux",
     title="FLUX.1",
@@ -23,6 +42,9 @@ _FLUX = transformer(
     half_dtypes=("bfloat16", "float16"),
     negative_refusal=refusals.ONE_PASS,
     hands_over_mu=True,
+    controls=replace(
+        _FLUX_CONTROLS, published=dict.fromkeys(UNION_KINDS, "Shakker-Labs/FLUX.1-dev-ControlNet-Union-Pro-2.0")
+    ),
     extra_arguments={"max_sequence_length": 512},
     adapter_refusal=None,
     mixing_refusal=None,
@@ -67,6 +89,7 @@ ROWS: Final[tuple[Family, ...]] = (
         base="black-forest-labs/FLUX.1-schnell",
         licence="apache-2.0",
         when={"guidance_embeds": False},
+        controls=_FLUX_CONTROLS,
         steps=4,
         guidance=0.0,
         guidance_argument=None,
@@ -81,6 +104,7 @@ ROWS: Final[tuple[Family, ...]] = (
         title="FLUX.1 Fill",
         base="black-forest-labs/FLUX.1-Fill-dev",
         pipelines={"inpaint": "FluxFillPipeline"},
+        controls=None,
         steps=50,
         guidance=30.0,
         # ComfyUI too keeps this one out of float16.
@@ -93,11 +117,8 @@ ROWS: Final[tuple[Family, ...]] = (
         name="flux-control",
         title="FLUX.1 Canny and Depth",
         base="black-forest-labs/FLUX.1-Canny-dev",
-        pipelines={
-            "text-to-image": "FluxControlPipeline",
-            "image-to-image": "FluxControlImg2ImgPipeline",
-            "inpaint": "FluxControlInpaintPipeline",
-        },
+        pipelines=_FLUX_CONTROL,
+        controls=Controls(network=None, pipelines=_FLUX_CONTROL),
         # Those of Canny; its authors take 30 steps and a guidance of 10 for Depth, and no config tells the two apart.
         steps=50,
         guidance=30.0,
@@ -115,6 +136,7 @@ ROWS: Final[tuple[Family, ...]] = (
             "image-to-image": "FluxKontextPipeline",
             "inpaint": "FluxKontextInpaintPipeline",
         },
+        controls=None,
         min_size=64,
         guidance=2.5,
         adapter_refusal=refusals.LOOKS_ITSELF,

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Final
 
 from imggen.plan.models.families import refusals
-from imggen.plan.models.families.bases import transformer
-from imggen.plan.schema.family import Family, Reference
+from imggen.plan.models.families.bases import HEADS, UNION_KINDS, transformer
+from imggen.plan.schema.family import Controls, Family, Reference
 
 # Without a negative prompt its pipelines drop the guidance; this is the one that its authors pass for none.
 _QWEN_ARGUMENTS: Mapping[str, object] = {"max_sequence_length": 512, "negative_prompt": " "}
@@ -54,6 +54,16 @@ ROWS: Final[tuple[Family, ...]] = (
         guidance_argument="true_cfg_scale",
         max_tokens=512,
         counts_chat=False,
+        controls=Controls(
+            network="QwenImageControlNetModel",
+            pipelines={"text-to-image": "QwenImageControlNetPipeline"},
+            repainting="QwenImageControlNetInpaintPipeline",
+            fits=("in_channels", *HEADS, "joint_attention_dim", "axes_dims_rope"),
+            published={
+                **dict.fromkeys(UNION_KINDS, "InstantX/Qwen-Image-ControlNet-Union"),
+                "inpaint": "InstantX/Qwen-Image-ControlNet-Inpainting",
+            },
+        ),
         extra_arguments=_QWEN_ARGUMENTS,
         vae_class="AutoencoderKLQwenImage",
     ),

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Final
 
 from imggen.plan.models.families import refusals
-from imggen.plan.models.families.bases import transformer
-from imggen.plan.schema.family import Family, Reference
+from imggen.plan.models.families.bases import HEADS, UNION_KINDS, transformer
+from imggen.plan.schema.family import Controls, Family, Reference
 
 # The size that was asked for, not the nearest of a list; and the words that were asked for, not cleaned of what looks
 # like markup.
@@ -82,6 +82,13 @@ _PRX = transformer(
     # The size that was asked for, not the nearest that it was trained on.
     extra_arguments={"use_resolution_binning": False},
 )
+_Z_IMAGE_CONTROLS: Final = Controls(
+    network="ZImageControlNetModel",
+    pipelines={"text-to-image": "ZImageControlNetPipeline", "inpaint": "ZImageControlNetInpaintPipeline"},
+    fits=("dim", "n_heads", "n_kv_heads", "all_patch_size", "all_f_patch_size"),
+    from_noise=("inpaint",),
+    repaints_by="control_in_dim",
+)
 _Z_IMAGE = transformer(
     name="z-image",
     title="Z-Image",
@@ -97,6 +104,7 @@ _Z_IMAGE = transformer(
     # It goes from the prompt's picture away from the negative one's, so a little of it is already some.
     steers_above=0.0,
     max_tokens=512,
+    controls=_Z_IMAGE_CONTROLS,
     extra_arguments={"max_sequence_length": 512},
 )
 
@@ -118,6 +126,22 @@ ROWS: Final[tuple[Family, ...]] = (
         half_dtypes=("bfloat16", "float16"),
         mps_dtype="float16",
         extra_arguments={"max_sequence_length": 256},
+        controls=Controls(
+            network="SD3ControlNetModel",
+            pipelines={"text-to-image": "StableDiffusion3ControlNetPipeline"},
+            repainting="StableDiffusion3ControlNetInpaintingPipeline",
+            fits=("in_channels", *HEADS, "joint_attention_dim", "pooled_projection_dim", "patch_size"),
+            several=True,
+            depth=("num_layers", "force_zeros_for_pooled_projection"),
+            published={
+                "canny": "InstantX/SD3-Controlnet-Canny",
+                "pose": "InstantX/SD3-Controlnet-Pose",
+                "tile": "InstantX/SD3-Controlnet-Tile",
+                "inpaint": "alimama-creative/SD3-Controlnet-Inpainting",
+            },
+            # They were made for the first version, of which 3.5 medium has the width too.
+            published_for={"num_attention_heads": 24, "qk_norm": None},
+        ),
         adapter_refusal=None,
         mixing_refusal=None,
     ),
@@ -192,6 +216,11 @@ ROWS: Final[tuple[Family, ...]] = (
         max_tokens=300,
         # Its text encoder and its autoencoder overflow in float16.
         half_dtypes=("bfloat16",),
+        controls=Controls(
+            network="SanaControlNetModel",
+            pipelines={"text-to-image": "SanaControlNetPipeline"},
+            fits=("in_channels", *HEADS, "cross_attention_head_dim", "num_cross_attention_heads", "caption_channels"),
+        ),
         extra_arguments={"max_sequence_length": 300, "use_resolution_binning": False},
         vae_class="AutoencoderDC",
         vae_scale=32,
@@ -362,6 +391,17 @@ ROWS: Final[tuple[Family, ...]] = (
         guidance=5.0,
         max_tokens=256,
         half_dtypes=("bfloat16", "float16"),
+        controls=Controls(
+            network="HunyuanDiT2DControlNetModel",
+            pipelines={"text-to-image": "HunyuanDiTControlNetPipeline"},
+            fits=("in_channels", *HEADS, "hidden_size", "cross_attention_dim", "cross_attention_dim_t5", "text_len"),
+            several=True,
+            depth=("transformer_num_layers",),
+            published={
+                "canny": "Tencent-Hunyuan/HunyuanDiT-v1.2-ControlNet-Diffusers-Canny",
+                "depth": "Tencent-Hunyuan/HunyuanDiT-v1.2-ControlNet-Diffusers-Depth",
+            },
+        ),
         mixing_refusal="it reads each prompt with two encoders, one after the other",
         extra_arguments={"use_resolution_binning": False},
     ),
@@ -481,6 +521,10 @@ ROWS: Final[tuple[Family, ...]] = (
         base="Tongyi-MAI/Z-Image-Turbo",
         # Its configs differ from those of the model that it was distilled from by this number alone.
         when={"shift": 3.0},
+        # Its authors publish a single file; this is the same in diffusers' layout, whose config diffusers points to.
+        controls=replace(
+            _Z_IMAGE_CONTROLS, published=dict.fromkeys(UNION_KINDS, "hlky/Z-Image-Turbo-Fun-Controlnet-Union-2.1")
+        ),
         steps=9,
         guidance=0.0,
         guidance_argument=None,
@@ -500,6 +544,7 @@ ROWS: Final[tuple[Family, ...]] = (
             "image-to-image": "ZImageOmniPipeline",
             "style": "ZImageOmniPipeline",
         },
+        controls=None,
         guidance=5.0,
         adapter_refusal=refusals.LOOKS_ITSELF,
         reference=Reference(

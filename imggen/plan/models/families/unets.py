@@ -5,11 +5,43 @@ from typing import Final
 
 from imggen.plan.models.families import refusals
 from imggen.plan.models.families.bases import unet
-from imggen.plan.schema.family import Family, Reference
+from imggen.plan.schema.family import Controls, Family, Reference
 
 # How InstructPix2Pix edits (arXiv 2211.09800): the picture's latents stand beside those that are drawn.
 _EDITS = Reference(tasks=("image-to-image",), words={}, min_size=64, max_ratio=20, max_pixels=4096 * 4096)
 _NO_ADAPTERS_OF_EDITORS: Final = "no IP-Adapter was made for models that edit pictures by an instruction"
+
+_UNET_FITS: Final = (
+    "cross_attention_dim",
+    "block_out_channels",
+    "layers_per_block",
+    "addition_embed_type",
+    "projection_class_embeddings_input_dim",
+)
+_SD_CONTROLS: Final = Controls(
+    network="ControlNetModel",
+    pipelines={
+        "text-to-image": "StableDiffusionControlNetPipeline",
+        "image-to-image": "StableDiffusionControlNetImg2ImgPipeline",
+        "inpaint": "StableDiffusionControlNetInpaintPipeline",
+    },
+    fits=_UNET_FITS,
+    image_arguments={"text-to-image": "image"},
+    several=True,
+    # ControlNet 1.1 for Stable Diffusion 1.5: github.com/lllyasviel/ControlNet-v1-1-nightly
+    published={
+        "canny": "lllyasviel/control_v11p_sd15_canny",
+        "depth": "lllyasviel/control_v11f1p_sd15_depth",
+        "pose": "lllyasviel/control_v11p_sd15_openpose",
+        "scribble": "lllyasviel/control_v11p_sd15_scribble",
+        "lineart": "lllyasviel/control_v11p_sd15_lineart",
+        "softedge": "lllyasviel/control_v11p_sd15_softedge",
+        "tile": "lllyasviel/control_v11f1e_sd15_tile",
+        "normal": "lllyasviel/control_v11p_sd15_normalbae",
+        "seg": "lllyasviel/control_v11p_sd15_seg",
+    },
+    published_for={"cross_attention_dim": 768},
+)
 
 _SD = unet(
     name="sd",
@@ -30,6 +62,7 @@ _SD = unet(
     guidance=7.5,
     clip="last",
     distilled_key="time_cond_proj_dim",
+    controls=_SD_CONTROLS,
 )
 _SDXL = unet(
     name="sdxl",
@@ -51,6 +84,25 @@ _SDXL = unet(
     clip="penultimate",
     distilled_key="time_cond_proj_dim",
     force_upcast_vae=True,
+    controls=Controls(
+        network="ControlNetModel",
+        pipelines={
+            "text-to-image": "StableDiffusionXLControlNetPipeline",
+            "image-to-image": "StableDiffusionXLControlNetImg2ImgPipeline",
+            "inpaint": "StableDiffusionXLControlNetInpaintPipeline",
+        },
+        fits=_UNET_FITS,
+        image_arguments={"text-to-image": "image"},
+        several=True,
+        published={
+            "canny": "diffusers/controlnet-canny-sdxl-1.0",
+            "depth": "diffusers/controlnet-depth-sdxl-1.0",
+            "pose": "xinsir/controlnet-openpose-sdxl-1.0",
+            "scribble": "xinsir/controlnet-scribble-sdxl-1.0",
+            "tile": "xinsir/controlnet-tile-sdxl-1.0",
+        },
+        published_for={"cross_attention_dim": 2048},
+    ),
     # SDXL pipelines put an invisible watermark of their own where the package for it is installed.
     initial={"add_watermarker": False},
 )
@@ -69,6 +121,8 @@ ROWS: Final[tuple[Family, ...]] = (
         },
         steps=4,
         guidance=0.0,
+        # It comes of the second version, for which there is no usual set.
+        controls=replace(_SD_CONTROLS, published={}),
     ),
     _SD,
     unet(
@@ -107,6 +161,8 @@ ROWS: Final[tuple[Family, ...]] = (
         guidance=8.5,
         clip="last",
         own_sampler=True,
+        # The pipeline that starts from a picture knows no model that was taught its guidance.
+        controls=replace(_SD_CONTROLS, pipelines={"text-to-image": "StableDiffusionControlNetPipeline"}),
         negative_refusal=refusals.ONE_PASS,
     ),
     replace(
@@ -156,6 +212,7 @@ ROWS: Final[tuple[Family, ...]] = (
         guidance=5.0,
         max_tokens=256,
         counts_chat=False,
+        control_refusal="diffusers has no pipeline for those that its authors published",
         force_upcast_vae=True,
         extra_arguments={"max_sequence_length": 256},
     ),
