@@ -17,7 +17,6 @@ from imggen.engine.pipeline import loader
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.host import environment
 from imggen.output.metadata import metadata
-from imggen.plan.adapters import ip_adapters
 from imggen.plan.models import catalog
 from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate
@@ -331,5 +330,7 @@ def test_a_family_without_adapters_is_refused_without_its_weights_being_read(tin
 
 
 def test_the_usual_weights_are_looked_for_on_the_hub(tiny_models):
-    with pytest.raises(ModelError, match=f"--ip-adapter {ip_adapters.FAMILIES['sd'].usual}: it is not on this machine"):
+    with pytest.raises(
+        ModelError, match=f"--ip-adapter {catalog.named('sd').ip_adapters.usual}: it is not on this machine"
+    ):
         generate.plan(request(model=str(tiny_models("sd")), ip_adapter="ref.png", offline=True, output="x.png"))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from imggen.errors import RequestError
-from imggen.plan.adapters import controlnets, ip_adapters
+from imggen.plan.adapters import controlnets
 from imggen.plan.case import Case
 from imggen.plan.generation import approach
 from imggen.plan.memory import memory
@@ -144,7 +144,7 @@ def described(family: Family) -> dict[str, object]:
         "tiles": memory.decodes_in_tiles(family.vae_class),
         "lora": takes_lora(family),
         "controlnet": family.controls is not None,
-        "ip_adapter": family.name in ip_adapters.FAMILIES,
+        "ip_adapter": family.ip_adapters is not None,
     }
 
 

@@ -107,6 +107,18 @@ class Controls:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IpAdapters:
+    """How a family takes IP-Adapters."""
+
+    layout: Literal["unet", "flux", "sd3"]
+    """How they are built, as `plan/adapters/ip_adapters` names it."""
+    usual: str | None = None
+    """The weights that people usually take: a file on the hub."""
+    usual_for: Mapping[str, object] = field(default_factory=dict)
+    """What the denoiser's config says of the models that the usual weights are for."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """A model family, one row of the catalog: what it is, and how it differs from what most families do.
 
@@ -242,6 +254,8 @@ class Family:
     """How it follows control pictures, None where it does not."""
     control_refusal: str | None = None
     """Why it follows none although there are ControlNets for it."""
+    ip_adapters: IpAdapters | None = None
+    """How it takes IP-Adapters, None where it does not."""
 
     negative_refusal: str | None = None
     """Why it takes no negative prompt."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from imggen.plan.models.families import refusals
 from imggen.plan.models.families.bases import HEADS, UNION_KINDS, transformer
-from imggen.plan.schema.family import Controls, Family, Reference
+from imggen.plan.schema.family import Controls, Family, IpAdapters, Reference
 from imggen.plan.schema.request import Task
 
 _FLUX_CONTROL: Final[Mapping[Task, str]] = {
@@ -45,6 +45,7 @@ _FLUX = transformer(
     controls=replace(
         _FLUX_CONTROLS, published=dict.fromkeys(UNION_KINDS, "Shakker-Labs/FLUX.1-dev-ControlNet-Union-Pro-2.0")
     ),
+    ip_adapters=IpAdapters(layout="flux", usual="XLabs-AI/flux-ip-adapter/ip_adapter.safetensors"),
     extra_arguments={"max_sequence_length": 512},
     adapter_refusal=None,
     mixing_refusal=None,
@@ -90,6 +91,7 @@ ROWS: Final[tuple[Family, ...]] = (
         licence="apache-2.0",
         when={"guidance_embeds": False},
         controls=_FLUX_CONTROLS,
+        ip_adapters=IpAdapters(layout="flux"),
         steps=4,
         guidance=0.0,
         guidance_argument=None,
@@ -110,6 +112,7 @@ ROWS: Final[tuple[Family, ...]] = (
         # ComfyUI too keeps this one out of float16.
         half_dtypes=("bfloat16",),
         hands_over_mu=False,
+        ip_adapters=None,
         adapter_refusal=refusals.NO_ADAPTERS,
     ),
     replace(
@@ -124,6 +127,7 @@ ROWS: Final[tuple[Family, ...]] = (
         guidance=30.0,
         # Its pipelines hand over steps of their own, which only the models' own scheduler takes.
         hands_over_mu=False,
+        ip_adapters=None,
         adapter_refusal=refusals.NO_ADAPTERS,
     ),
     replace(
@@ -139,6 +143,7 @@ ROWS: Final[tuple[Family, ...]] = (
         controls=None,
         min_size=64,
         guidance=2.5,
+        ip_adapters=None,
         adapter_refusal=refusals.LOOKS_ITSELF,
         # Kontext sees a picture at its own size, as the picture that it draws has it.
         reference=Reference(tasks=("image-to-image",), words={}, min_size=64, max_ratio=20, max_pixels=2048 * 2048),

@@ -5,7 +5,7 @@ from typing import Final
 
 from imggen.plan.models.families import refusals
 from imggen.plan.models.families.bases import HEADS, UNION_KINDS, transformer
-from imggen.plan.schema.family import Controls, Family, Reference
+from imggen.plan.schema.family import Controls, Family, IpAdapters, Reference
 
 # The size that was asked for, not the nearest of a list; and the words that were asked for, not cleaned of what looks
 # like markup.
@@ -141,6 +141,13 @@ ROWS: Final[tuple[Family, ...]] = (
             },
             # They were made for the first version, of which 3.5 medium has the width too.
             published_for={"num_attention_heads": 24, "qk_norm": None},
+        ),
+        ip_adapters=IpAdapters(
+            layout="sd3",
+            # At a revision that has more than pickles.
+            usual="InstantX/SD3.5-Large-IP-Adapter@f1f54ca369ae759f9278ae9c87d46def9f133c78/ip-adapter.safetensors",
+            # 3.5 large.
+            usual_for={"num_layers": 38, "num_attention_heads": 38},
         ),
         adapter_refusal=None,
         mixing_refusal=None,
@@ -496,6 +503,7 @@ ROWS: Final[tuple[Family, ...]] = (
         },
         steps=35,
         guidance=5.0,
+        ip_adapters=IpAdapters(layout="flux"),
         max_tokens=512,
         half_dtypes=("bfloat16", "float16"),
         extra_arguments={"max_sequence_length": 512},

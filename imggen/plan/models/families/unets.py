@@ -5,7 +5,7 @@ from typing import Final
 
 from imggen.plan.models.families import refusals
 from imggen.plan.models.families.bases import unet
-from imggen.plan.schema.family import Controls, Family, Reference
+from imggen.plan.schema.family import Controls, Family, IpAdapters, Reference
 
 # How InstructPix2Pix edits (arXiv 2211.09800): the picture's latents stand beside those that are drawn.
 _EDITS = Reference(tasks=("image-to-image",), words={}, min_size=64, max_ratio=20, max_pixels=4096 * 4096)
@@ -43,6 +43,8 @@ _SD_CONTROLS: Final = Controls(
     published_for={"cross_attention_dim": 768},
 )
 
+# Those of the paper's authors (arXiv 2308.06721).
+_SD_IP_ADAPTERS: Final = IpAdapters(layout="unet", usual="h94/IP-Adapter/models/ip-adapter_sd15.safetensors")
 _SD = unet(
     name="sd",
     title="Stable Diffusion 1.x and 2.x",
@@ -63,6 +65,7 @@ _SD = unet(
     clip="last",
     distilled_key="time_cond_proj_dim",
     controls=_SD_CONTROLS,
+    ip_adapters=_SD_IP_ADAPTERS,
 )
 _SDXL = unet(
     name="sdxl",
@@ -103,6 +106,7 @@ _SDXL = unet(
         },
         published_for={"cross_attention_dim": 2048},
     ),
+    ip_adapters=IpAdapters(layout="unet", usual="h94/IP-Adapter/sdxl_models/ip-adapter_sdxl_vit-h.safetensors"),
     # SDXL pipelines put an invisible watermark of their own where the package for it is installed.
     initial={"add_watermarker": False},
 )
@@ -123,6 +127,7 @@ ROWS: Final[tuple[Family, ...]] = (
         guidance=0.0,
         # It comes of the second version, for which there is no usual set.
         controls=replace(_SD_CONTROLS, published={}),
+        ip_adapters=IpAdapters(layout="unet"),
     ),
     _SD,
     unet(
@@ -163,6 +168,7 @@ ROWS: Final[tuple[Family, ...]] = (
         own_sampler=True,
         # The pipeline that starts from a picture knows no model that was taught its guidance.
         controls=replace(_SD_CONTROLS, pipelines={"text-to-image": "StableDiffusionControlNetPipeline"}),
+        ip_adapters=_SD_IP_ADAPTERS,
         negative_refusal=refusals.ONE_PASS,
     ),
     replace(
@@ -213,6 +219,10 @@ ROWS: Final[tuple[Family, ...]] = (
         max_tokens=256,
         counts_chat=False,
         control_refusal="diffusers has no pipeline for those that its authors published",
+        # That of diffusers' documentation, at a revision that has more than pickles.
+        ip_adapters=IpAdapters(
+            layout="unet", usual="Kwai-Kolors/Kolors-IP-Adapter-Plus@refs/pr/4/ip_adapter_plus_general.safetensors"
+        ),
         force_upcast_vae=True,
         extra_arguments={"max_sequence_length": 256},
     ),
