@@ -256,6 +256,10 @@ class Family:
     """Why it follows none although there are ControlNets for it."""
     ip_adapters: IpAdapters | None = None
     """How it takes IP-Adapters, None where it does not."""
+    lora_layers: str | None = None
+    """What `plan/adapters/lora` calls the layers that its LoRAs change; None where their names are told by nothing."""
+    reads_lokr: bool = False
+    """Whether diffusers converts LoKrs for it."""
 
     negative_refusal: str | None = None
     """Why it takes no negative prompt."""

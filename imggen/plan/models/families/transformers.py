@@ -33,6 +33,7 @@ _HIDREAM = transformer(
     steps=50,
     guidance=5.0,
     max_tokens=128,
+    lora_layers="hidream",
     counts_chat=False,
     own_sampler=True,
     mixing_refusal="it reads them with four encoders at once",
@@ -45,6 +46,7 @@ _PIXART_SIGMA = transformer(
     licence="openrail++",
     pipelines={"text-to-image": "PixArtSigmaPipeline"},
     max_tokens=300,
+    lora_layers="pixart",
     extra_arguments=_PIXART_ARGUMENTS | {"max_sequence_length": 300},
     steps=20,
     guidance=4.5,
@@ -57,6 +59,7 @@ _KREA2 = transformer(
     pipelines={"text-to-image": "Krea2Pipeline"},
     steps=28,
     guidance=4.5,
+    lora_layers="krea2",
     # It goes on from the prompt's picture, away from the negative one's, so a little of it is already some.
     steers_above=0.0,
     max_tokens=512,
@@ -101,6 +104,8 @@ _Z_IMAGE = transformer(
     },
     steps=50,
     guidance=4.0,
+    lora_layers="z-image",
+    reads_lokr=True,
     # It goes from the prompt's picture away from the negative one's, so a little of it is already some.
     steers_above=0.0,
     max_tokens=512,
@@ -123,6 +128,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=28,
         guidance=7.0,
         max_tokens=77 + 256,
+        lora_layers="sd3",
         half_dtypes=("bfloat16", "float16"),
         mps_dtype="float16",
         extra_arguments={"max_sequence_length": 256},
@@ -221,6 +227,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=20,
         guidance=4.5,
         max_tokens=300,
+        lora_layers="sana",
         # Its text encoder and its autoencoder overflow in float16.
         half_dtypes=("bfloat16",),
         controls=Controls(
@@ -242,6 +249,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=2,
         guidance=4.5,
         max_tokens=300,
+        lora_layers="sana",
         vae_class="AutoencoderDC",
         vae_scale=32,
         own_sampler=True,
@@ -263,6 +271,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=50,
         guidance=3.5,
         max_tokens=1024,
+        lora_layers="cogview4",
         # It hands over the steps' numbers besides, which other schedulers take for themselves.
         own_sampler=True,
         extra_arguments={"max_sequence_length": 1024},
@@ -331,6 +340,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=50,
         guidance=4.0,
         max_tokens=2048,
+        lora_layers="ernie-image",
         counts_chat=False,
         vae_class="AutoencoderKLFlux2",
         # The words that were asked for, not those that its enhancer would make of them.
@@ -364,6 +374,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=50,
         guidance=3.5,
         max_tokens=512,
+        lora_layers="kandinsky5",
         counts_chat=False,
         extra_arguments={"max_sequence_length": 512},
     ),
@@ -380,6 +391,7 @@ ROWS: Final[tuple[Family, ...]] = (
         max_size=1408,
         steps=50,
         guidance=3.5,
+        lora_layers="kandinsky5",
         # Of 1024 tokens, what the picture leaves. Where its pipeline cuts off words, it cuts off the picture's place
         # too, and breaks.
         max_tokens=680,
@@ -421,6 +433,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=30,
         guidance=4.0,
         max_tokens=256,
+        lora_layers="lumina2",
         extra_arguments={"max_sequence_length": 256},
     ),
     transformer(
@@ -487,6 +500,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=50,
         guidance=3.5,
         max_tokens=256,
+        lora_layers="auraflow",
         half_dtypes=("bfloat16", "float16"),
         force_upcast_vae=True,
         extra_arguments={"max_sequence_length": 256},
@@ -503,6 +517,7 @@ ROWS: Final[tuple[Family, ...]] = (
         },
         steps=35,
         guidance=5.0,
+        lora_layers="flux",
         ip_adapters=IpAdapters(layout="flux"),
         max_tokens=512,
         half_dtypes=("bfloat16", "float16"),
