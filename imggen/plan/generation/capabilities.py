@@ -8,7 +8,7 @@ from imggen.errors import RequestError
 from imggen.plan.adapters import controlnets, lora
 from imggen.plan.case import Case
 from imggen.plan.generation import approach
-from imggen.plan.memory import memory
+from imggen.plan.models import autoencoders
 from imggen.plan.models.families.refusals import ONE_PASS
 from imggen.plan.models.record import ModelRecord
 from imggen.plan.schema.change import Method
@@ -134,7 +134,7 @@ def described(family: Family) -> dict[str, object]:
         "negative_prompt": family.negative_refusal is None,
         "max_tokens": family.max_tokens,
         "dtypes": ["float32", *family.half_dtypes],
-        "tiles": memory.decodes_in_tiles(family.vae_class),
+        "tiles": autoencoders.kind(family.vae_class).tiles,
         "lora": lora.takes_lora(family),
         "controlnet": family.controls is not None,
         "ip_adapter": family.ip_adapters is not None,

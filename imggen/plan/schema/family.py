@@ -284,5 +284,9 @@ class Family:
     """That one's pixels per latent along an edge."""
     force_upcast_vae: bool = False
     """Whether the pipelines decode in float32 where the model is in float16."""
+    step_copies: float = 28.0
+    """How many copies of a transformer's activations a step holds; the default is what FLUX.1's takes."""
+    cross_attends: bool = False
+    """Whether a transformer reads the prompt by cross-attention: its tokens do not stand among the picture's."""
     channels_last: bool = False
     """Whether its convolutions run faster with the channels innermost."""
