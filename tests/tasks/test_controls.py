@@ -20,7 +20,6 @@ from imggen.engine.sampling import methods, sampler
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.host import environment
 from imggen.output.metadata import metadata
-from imggen.plan.adapters import controlnets
 from imggen.plan.models import catalog, samplers
 from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate, preprocess
@@ -90,6 +89,13 @@ def request(**said):
 
 def make(**said):
     return list(generate.generate(request(**said)))
+
+
+def publish(monkeypatch, **published):
+    """Make the networks those that people usually take for Stable Diffusion 1.x, by kind of picture."""
+    controls = replace(catalog.named("sd").controls, published=published, published_for={})
+    rows = tuple(replace(row, controls=controls) if row.name == "sd" else row for row in catalog.FAMILIES)
+    monkeypatch.setattr(catalog, "FAMILIES", rows)
 
 
 def pixels(path):
@@ -264,7 +270,7 @@ def test_a_network_that_sees_the_holes_repaints_as_a_plain_diffusers_script_does
     said |= {"strength": None, "steps": 1}
     wanted = (f"{network}:0.8",)
     plan = generate.plan(request(**said, control=wanted, output="x.png"))
-    assert (plan.pipeline, plan.change.strength) == (controlnets.CONTROLS[family].repainting, None)
+    assert (plan.pipeline, plan.change.strength) == (catalog.named(family).controls.repainting, None)
     (made,) = make(**said, control=wanted, output="out.png")
     shown = {"control_image": "photo.png", "control_mask": "mask.png"}
     np.testing.assert_array_equal(pixels("out.png"), plainly(plan, [network], shown))
@@ -511,8 +517,7 @@ def test_edges_of_a_photograph_are_made_before_they_are_followed(tiny_models, co
         generate.plan(request(**said, preprocess=True, control=(f"{control('sd')}:photo.png",), output="x.png"))
     with Image.open("photo.png") as photo:
         Image.fromarray(cv2.Canny(np.asarray(photo.convert("RGB")), 100, 200)).save("lines.png")
-    usual = replace(controlnets.CONTROLS["sd"], published={"canny": control("sd")}, published_for={})
-    monkeypatch.setitem(controlnets.CONTROLS, "sd", usual)
+    publish(monkeypatch, canny=control("sd"))
     (made,) = make(**said, preprocess=True, control=("canny:photo.png",), output="made.png")
     make(**said, control=("canny:lines.png",), output="given.png")
     np.testing.assert_array_equal(pixels("made.png"), pixels("given.png"))
@@ -524,8 +529,7 @@ def test_depths_in_a_photograph_are_measured_and_the_recipe_measures_them_again(
 ):
     weights = str(tiny_controls.save_depth(tmp_path / "depth-net"))
     said = {"model": str(tiny_models("sd")), "steps": 2, "size": "64x64", "depth_weights": weights}
-    usual = replace(controlnets.CONTROLS["sd"], published={"depth": control("sd")}, published_for={})
-    monkeypatch.setitem(controlnets.CONTROLS, "sd", usual)
+    publish(monkeypatch, depth=control("sd"))
     wanted = ("depth:photo.png:0.8",)
     plan = generate.plan(request(**said, preprocess=True, control=wanted, output="x.png"))
     assert [each.asked.kind for each in plan.adapters] == ["controlnet", "depth"]

@@ -17,7 +17,7 @@ from imggen.engine.pipeline import loader
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.host import environment
 from imggen.output.metadata import metadata
-from imggen.plan.adapters import controlnets, ip_adapters
+from imggen.plan.models import catalog
 from imggen.plan.schema.request import GenerateRequest
 from imggen.tasks import generate
 from tests import tiny_adapters, tiny_controls, tiny_loras, tiny_models
@@ -87,7 +87,7 @@ def plainly(plan, place, *, scale, beside=(), eye=CLIPVisionModelWithProjection)
         loaded = diffusers.DiffusionPipeline.from_pretrained(plan.model.folder, dtype=torch.float32)
         options = {"requires_safety_checker": False} if plan.family == "sd" else dict(plan.initial)
         if "control" in beside:
-            network = getattr(diffusers, controlnets.CONTROLS[plan.family].network)
+            network = getattr(diffusers, catalog.named(plan.family).controls.network)
             options["controlnet"] = network.from_pretrained(place / "control")
         encoder = eye.from_pretrained(place / "adapter" / "image_encoder").eval()
         parts = loaded.components | {"image_encoder": encoder}
@@ -330,5 +330,7 @@ def test_a_family_without_adapters_is_refused_without_its_weights_being_read(tin
 
 
 def test_the_usual_weights_are_looked_for_on_the_hub(tiny_models):
-    with pytest.raises(ModelError, match=f"--ip-adapter {ip_adapters.FAMILIES['sd'].usual}: it is not on this machine"):
+    with pytest.raises(
+        ModelError, match=f"--ip-adapter {catalog.named('sd').ip_adapters.usual}: it is not on this machine"
+    ):
         generate.plan(request(model=str(tiny_models("sd")), ip_adapter="ref.png", offline=True, output="x.png"))

@@ -255,7 +255,7 @@ def _adapt(pipeline: Any, plan: GeneratePlan, added: tuple[loras.Ready, ...] | N
     embeddings.add(pipeline, plan)
     shown = next((adapter for adapter in plan.adapters if adapter.asked.kind == "ip-adapter"), None)
     if shown is not None:
-        layout = ip_adapters.FAMILIES[plan.family].layout
+        layout = ip_adapters.layout(catalog.named(plan.family))
         dtype = TORCH_DTYPES[plan.dtype]
         ip_adapter.load_ip_adapter(pipeline, shown, layout, dtype=dtype, allow_pickle=plan.allow_pickle)
 

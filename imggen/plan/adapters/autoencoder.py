@@ -6,15 +6,11 @@ from typing import Final
 
 from imggen.errors import ModelError, RequestError
 from imggen.plan.case import Case
-from imggen.plan.models import catalog
+from imggen.plan.models import autoencoders, catalog
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.request import ModelFacts
 
-# They decode the latents of one kind, each its own way.
-_KIN: Final = frozenset(("AutoencoderKL", "AutoencoderTiny", "AsymmetricAutoencoderKL"))
 _CHANNELS: Final = ("latent_channels", "z_dim")
-# One that was trained to be small scales its latents itself.
-_UNSCALED: Final = "AutoencoderTiny"
 ORIGINAL: Final = ("first_stage_model.", "encoder.down.", "decoder.up.", "encoder.mid.block_1.")
 
 
@@ -38,7 +34,8 @@ def check(facts: AdapterFacts, case: Case, model: ModelFacts) -> None:
         return
     own, new = model.configs.get("vae", {}), facts.config
     classes = (model.components["vae"][1], str(new.get("_class_name")))
-    if classes[0] != classes[1] and not set(classes) <= _KIN:
+    kinds = tuple(map(autoencoders.kind, classes))
+    if classes[0] != classes[1] and not all(kind.exchangeable for kind in kinds):
         raise _other(facts, model, f"it is {_article(classes[1])}, and the model's is {_article(classes[0])}")
     channels = [_first(config, _CHANNELS) for config in (own, new)]
     if None not in channels and channels[0] != channels[1]:
@@ -46,7 +43,7 @@ def check(facts: AdapterFacts, case: Case, model: ModelFacts) -> None:
     scales = [catalog.vae_scale(each) for each in (model, case.facts)]
     if scales[0] != scales[1]:
         raise _other(facts, model, f"it has {scales[1]} pixels to a latent, and the model's {scales[0]}")
-    if _UNSCALED not in classes:
+    if not any(kind.scales_latents for kind in kinds):
         _check_scaling(facts, model, own, new)
 
 

@@ -1,14 +1,13 @@
-"""ControlNets by family: which pipelines follow a picture, what must fit, and which ones people usually take."""
+"""ControlNets: which of them the pictures go to, and whether they fit the model and each other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Final
 
 from imggen.errors import ModelError
 from imggen.plan.case import Case
 from imggen.plan.models import catalog
 from imggen.plan.schema.adapter import AdapterFacts
-from imggen.plan.schema.family import Family
+from imggen.plan.schema.family import Controls, Family
 from imggen.plan.schema.request import ModelFacts, Task
 
 INPAINT: Final = "inpaint"
@@ -17,188 +16,6 @@ INPAINT: Final = "inpaint"
 REPAINTED: Final = ("control_image", "control_mask")
 """What their pipelines call that picture, and its mask."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Controls:
-    """How a family follows control pictures.
-
-    `network` is the class of its ControlNets, None where the denoiser reads the picture itself, beside its latents:
-    such a model takes no ControlNet, and draws nothing without a picture. `pipelines` maps a task to the diffusers
-    class that follows pictures; they go into `image_arguments` of the task, elsewhere into `control_image`.
-    `from_noise` are the tasks that start from noise there, although they do not elsewhere. `own_steps` says that the
-    pipelines hand over steps of their own, which only the model's own scheduler takes. `repaints_by` is the key of
-    a ControlNet's config that says how many channels it reads, where those that repaint read the mask and what it
-    leaves beside the picture, and others do not. `repainting` is the class that repaints by a ControlNet which follows
-    no picture but the one that is repainted, whose holes it sees; such are `published` as `inpaint`. `several` says
-    that it takes more than one at a time, whose `depth` in layers must then be the same. `fits` are the keys of a
-    ControlNet's config that say the same as those of the denoiser's. `published` maps a kind of picture to the
-    ControlNet that people usually take for it, by its id on the hub; these are for models whose denoiser's config says
-    what `published_for` does.
-    """
-
-    network: str | None
-    pipelines: Mapping[Task, str]
-    fits: tuple[str, ...] = ()
-    published: Mapping[str, str] = field(default_factory=dict)
-    published_for: Mapping[str, object] = field(default_factory=dict)
-    image_arguments: Mapping[Task, str] = field(default_factory=dict)
-    from_noise: tuple[Task, ...] = ()
-    own_steps: bool = False
-    repaints_by: str | None = None
-    repainting: str | None = None
-    several: bool = False
-    depth: tuple[str, ...] = ()
-
-    def image_argument(self, task: Task) -> str:
-        """Return the argument that takes the picture in the pipeline for `task`."""
-        return self.image_arguments.get(task, "control_image")
-
-
-_UNET_FITS: Final = (
-    "cross_attention_dim",
-    "block_out_channels",
-    "layers_per_block",
-    "addition_embed_type",
-    "projection_class_embeddings_input_dim",
-)
-_HEADS: Final = ("attention_head_dim", "num_attention_heads")
-_FLUX: Final = Controls(
-    network="FluxControlNetModel",
-    pipelines={
-        "text-to-image": "FluxControlNetPipeline",
-        "image-to-image": "FluxControlNetImg2ImgPipeline",
-        "inpaint": "FluxControlNetInpaintPipeline",
-    },
-    fits=("in_channels", *_HEADS, "joint_attention_dim", "pooled_projection_dim", "axes_dims_rope"),
-    own_steps=True,
-    several=True,
-    depth=("num_layers", "num_single_layers", "conditioning_embedding_channels"),
-)
-_FLUX_DEV_UNION: Final = "Shakker-Labs/FLUX.1-dev-ControlNet-Union-Pro-2.0"
-_QWEN_UNION: Final = "InstantX/Qwen-Image-ControlNet-Union"
-# The authors publish a single file; this is the same in diffusers' layout, whose config diffusers itself points to.
-_Z_IMAGE_UNION: Final = "hlky/Z-Image-Turbo-Fun-Controlnet-Union-2.1"
-_KINDS_OF_UNIONS: Final = ("canny", "softedge", "depth", "pose")
-
-_SD: Final = Controls(
-    network="ControlNetModel",
-    pipelines={
-        "text-to-image": "StableDiffusionControlNetPipeline",
-        "image-to-image": "StableDiffusionControlNetImg2ImgPipeline",
-        "inpaint": "StableDiffusionControlNetInpaintPipeline",
-    },
-    fits=_UNET_FITS,
-    image_arguments={"text-to-image": "image"},
-    several=True,
-    # ControlNet 1.1 for Stable Diffusion 1.5: github.com/lllyasviel/ControlNet-v1-1-nightly
-    published={
-        "canny": "lllyasviel/control_v11p_sd15_canny",
-        "depth": "lllyasviel/control_v11f1p_sd15_depth",
-        "pose": "lllyasviel/control_v11p_sd15_openpose",
-        "scribble": "lllyasviel/control_v11p_sd15_scribble",
-        "lineart": "lllyasviel/control_v11p_sd15_lineart",
-        "softedge": "lllyasviel/control_v11p_sd15_softedge",
-        "tile": "lllyasviel/control_v11f1e_sd15_tile",
-        "normal": "lllyasviel/control_v11p_sd15_normalbae",
-        "seg": "lllyasviel/control_v11p_sd15_seg",
-    },
-    published_for={"cross_attention_dim": 768},
-)
-_SDXL: Final = Controls(
-    network="ControlNetModel",
-    pipelines={
-        "text-to-image": "StableDiffusionXLControlNetPipeline",
-        "image-to-image": "StableDiffusionXLControlNetImg2ImgPipeline",
-        "inpaint": "StableDiffusionXLControlNetInpaintPipeline",
-    },
-    fits=_UNET_FITS,
-    image_arguments={"text-to-image": "image"},
-    several=True,
-    published={
-        "canny": "diffusers/controlnet-canny-sdxl-1.0",
-        "depth": "diffusers/controlnet-depth-sdxl-1.0",
-        "pose": "xinsir/controlnet-openpose-sdxl-1.0",
-        "scribble": "xinsir/controlnet-scribble-sdxl-1.0",
-        "tile": "xinsir/controlnet-tile-sdxl-1.0",
-    },
-    published_for={"cross_attention_dim": 2048},
-)
-
-_Z_IMAGE: Final = Controls(
-    network="ZImageControlNetModel",
-    pipelines={"text-to-image": "ZImageControlNetPipeline", "inpaint": "ZImageControlNetInpaintPipeline"},
-    fits=("dim", "n_heads", "n_kv_heads", "all_patch_size", "all_f_patch_size"),
-    from_noise=("inpaint",),
-    repaints_by="control_in_dim",
-)
-
-CONTROLS: Final[Mapping[str, Controls]] = {
-    "sd": _SD,
-    # Its other pipeline knows no model that was taught its guidance, so that it starts from no picture with control.
-    "lcm": replace(_SD, pipelines={"text-to-image": "StableDiffusionControlNetPipeline"}),
-    # It comes of the second version, for which there is no usual set.
-    "sd-turbo": replace(_SD, published={}),
-    "sdxl": _SDXL,
-    "sdxl-turbo": _SDXL,
-    "sd3": Controls(
-        network="SD3ControlNetModel",
-        pipelines={"text-to-image": "StableDiffusion3ControlNetPipeline"},
-        repainting="StableDiffusion3ControlNetInpaintingPipeline",
-        fits=("in_channels", *_HEADS, "joint_attention_dim", "pooled_projection_dim", "patch_size"),
-        several=True,
-        depth=("num_layers", "force_zeros_for_pooled_projection"),
-        published={
-            "canny": "InstantX/SD3-Controlnet-Canny",
-            "pose": "InstantX/SD3-Controlnet-Pose",
-            "tile": "InstantX/SD3-Controlnet-Tile",
-            INPAINT: "alimama-creative/SD3-Controlnet-Inpainting",
-        },
-        # They were made for the first version, of which 3.5 medium has the width too.
-        published_for={"num_attention_heads": 24, "qk_norm": None},
-    ),
-    "flux": replace(_FLUX, published=dict.fromkeys(_KINDS_OF_UNIONS, _FLUX_DEV_UNION)),
-    "flux-schnell": _FLUX,
-    "flux-control": Controls(
-        network=None,
-        pipelines={
-            "text-to-image": "FluxControlPipeline",
-            "image-to-image": "FluxControlImg2ImgPipeline",
-            "inpaint": "FluxControlInpaintPipeline",
-        },
-    ),
-    "qwen-image": Controls(
-        network="QwenImageControlNetModel",
-        pipelines={"text-to-image": "QwenImageControlNetPipeline"},
-        repainting="QwenImageControlNetInpaintPipeline",
-        fits=("in_channels", *_HEADS, "joint_attention_dim", "axes_dims_rope"),
-        published=dict.fromkeys(_KINDS_OF_UNIONS, _QWEN_UNION) | {INPAINT: "InstantX/Qwen-Image-ControlNet-Inpainting"},
-    ),
-    "z-image-turbo": replace(_Z_IMAGE, published=dict.fromkeys(_KINDS_OF_UNIONS, _Z_IMAGE_UNION)),
-    "z-image": _Z_IMAGE,
-    "hunyuan-dit": Controls(
-        network="HunyuanDiT2DControlNetModel",
-        pipelines={"text-to-image": "HunyuanDiTControlNetPipeline"},
-        fits=("in_channels", *_HEADS, "hidden_size", "cross_attention_dim", "cross_attention_dim_t5", "text_len"),
-        several=True,
-        depth=("transformer_num_layers",),
-        published={
-            "canny": "Tencent-Hunyuan/HunyuanDiT-v1.2-ControlNet-Diffusers-Canny",
-            "depth": "Tencent-Hunyuan/HunyuanDiT-v1.2-ControlNet-Diffusers-Depth",
-        },
-    ),
-    "sana": Controls(
-        network="SanaControlNetModel",
-        pipelines={"text-to-image": "SanaControlNetPipeline"},
-        fits=("in_channels", *_HEADS, "cross_attention_head_dim", "num_cross_attention_heads", "caption_channels"),
-    ),
-}
-"""The families that follow control pictures, by name; no other does."""
-
-REFUSALS: Final[Mapping[str, str]] = {
-    "kolors": "diffusers has no pipeline for those that its authors published",
-}
-"""Why a family has none, where there are ControlNets for it."""
-
 TASKS: Final[tuple[Task, ...]] = ("text-to-image", "image-to-image", "inpaint", "outpaint")
 """The tasks in which pictures may stand beside the words."""
 
@@ -206,15 +23,9 @@ TASKS: Final[tuple[Task, ...]] = ("text-to-image", "image-to-image", "inpaint", 
 _NUMBERED: Final = ("num_mode", "num_control_type")
 
 
-def of(family: Family) -> Controls | None:
-    """Return how `family` follows control pictures, None where it does not."""
-    return CONTROLS.get(family.name)
-
-
 def is_built_in(family: Family) -> bool:
-    """Return whether the family's models read a control picture themselves, and draw nothing without one."""
-    controls = of(family)
-    return controls is not None and controls.network is None
+    """Return whether the family's models read a control picture themselves, and always need one."""
+    return family.controls is not None and family.controls.network is None
 
 
 def among(case: Case) -> tuple[AdapterFacts, ...]:
@@ -238,7 +49,7 @@ def check(case: Case) -> None:
 
     Only configs are compared: a network's class, its widths and how it reads words.
     """
-    controls, found = of(case.family), among(case)
+    controls, found = case.family.controls, among(case)
     if controls is None:
         return
     denoiser = case.facts.configs.get(case.family.denoiser, {})

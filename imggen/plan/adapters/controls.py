@@ -10,8 +10,9 @@ from typing import Final
 from imggen.errors import RequestError
 from imggen.plan.adapters import controlnets
 from imggen.plan.adapters.controlnets import INPAINT
+from imggen.plan.models import catalog
 from imggen.plan.schema.adapter import AdapterRequest
-from imggen.plan.schema.family import Family
+from imggen.plan.schema.family import Controls, Family
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.request import GenerateRequest, ModelFacts
@@ -169,12 +170,12 @@ def asked(request: GenerateRequest, family: Family, facts: ModelFacts) -> tuple[
 
     Raise RequestError where the family has none, or no usual one of a kind that is meant, or takes one at a time.
     """
-    controls, taken = of(request), controlnets.of(family)
+    controls, taken = of(request), family.controls
     if not controls:
         return ()
     if taken is None:
-        known = ", ".join(controlnets.CONTROLS)
-        reason = controlnets.REFUSALS.get(family.name)
+        known = ", ".join(row.name for row in catalog.FAMILIES if row.controls)
+        reason = family.control_refusal
         raise RequestError(
             f"{OPTION}: imggen knows no ControlNets for {family.title}" + (f"; {reason}" if reason else ""),
             hint=f"leave {OPTION} out, or a --model of one of these families: {known}",
@@ -201,9 +202,7 @@ def asked(request: GenerateRequest, family: Family, facts: ModelFacts) -> tuple[
     )
 
 
-def _check_task(
-    request: GenerateRequest, controls: tuple[Control, ...], taken: controlnets.Controls, family: Family
-) -> None:
+def _check_task(request: GenerateRequest, controls: tuple[Control, ...], taken: Controls, family: Family) -> None:
     """Raise RequestError where the family's pipelines for the task do not follow what is asked for."""
     alone = next((control for control in controls if not control.image), None)
     if alone is not None and taken.repainting is None:
@@ -285,7 +284,7 @@ def marked(request: GenerateRequest, family: Family, given: tuple[Given, ...]) -
 
 def _reference(control: Control, family: Family, facts: ModelFacts) -> str:
     if control.name == INPAINT and control.image:
-        taken = controlnets.of(family)
+        taken = family.controls
         alone = f" {OPTION} {INPAINT}" if taken and taken.repainting else ""
         raise RequestError(
             f"{OPTION} {control.name}: {_NO_INPAINT}", hint=f'imggen inpaint PICTURE "..." --mask MASK{alone}'
@@ -305,7 +304,7 @@ def _reference(control: Control, family: Family, facts: ModelFacts) -> str:
 
 def _published(family: Family, facts: ModelFacts) -> tuple[Mapping[str, str], str | None]:
     """Return the usual ControlNets for the model, and why the family's are none for it."""
-    controls, denoiser = controlnets.of(family), facts.configs.get(family.denoiser, {})
+    controls, denoiser = family.controls, facts.configs.get(family.denoiser, {})
     if controls is None:
         return {}, None
     for key, value in controls.published_for.items():

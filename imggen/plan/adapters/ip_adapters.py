@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from imggen.errors import RequestError
@@ -11,7 +10,7 @@ from imggen.plan.adapters.ip_adapter_layouts import FLUX, SD3, UNET, Config, Lay
 from imggen.plan.case import COMMAND_LINE
 from imggen.plan.models.families import refusals
 from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
-from imggen.plan.schema.family import Family
+from imggen.plan.schema.family import Family, IpAdapters
 from imggen.plan.schema.request import GenerateRequest, Task
 
 OPTION: Final = "--ip-adapter"
@@ -22,42 +21,7 @@ STRONGEST: Final = 4.0
 Exists = Callable[[str], bool]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Taking:
-    """How a family takes IP-Adapters: their `layout`, and the weights that people usually take, if there are such.
-
-    Those are for models whose denoiser's config says what `usual_for` does.
-    """
-
-    layout: Layout
-    usual: str | None = None
-    usual_for: Config = field(default_factory=dict)
-
-
-# The paper's authors published these (arXiv 2308.06721).
-_SD: Final = Taking(layout=UNET, usual="h94/IP-Adapter/models/ip-adapter_sd15.safetensors")
-_SDXL: Final = Taking(layout=UNET, usual="h94/IP-Adapter/sdxl_models/ip-adapter_sdxl_vit-h.safetensors")
-FAMILIES: Final[Mapping[str, Taking]] = {
-    "sd": _SD,
-    "sd-turbo": Taking(layout=UNET),
-    "lcm": _SD,
-    "sdxl": _SDXL,
-    "sdxl-turbo": _SDXL,
-    # The others are those of diffusers' documentation, two of them at revisions that have more than pickles.
-    "kolors": Taking(
-        layout=UNET, usual="Kwai-Kolors/Kolors-IP-Adapter-Plus@refs/pr/4/ip_adapter_plus_general.safetensors"
-    ),
-    "flux": Taking(layout=FLUX, usual="XLabs-AI/flux-ip-adapter/ip_adapter.safetensors"),
-    "flux-schnell": Taking(layout=FLUX),
-    "chroma": Taking(layout=FLUX),
-    "sd3": Taking(
-        layout=SD3,
-        usual="InstantX/SD3.5-Large-IP-Adapter@f1f54ca369ae759f9278ae9c87d46def9f133c78/ip-adapter.safetensors",
-        # 3.5 large.
-        usual_for={"num_layers": 38, "num_attention_heads": 38},
-    ),
-}
-"""The families that take IP-Adapters."""
+_LAYOUTS: Final[Mapping[str, Layout]] = {"unet": UNET, "flux": FLUX, "sd3": SD3}
 
 
 def of(adapters: tuple[AdapterFacts, ...]) -> AdapterFacts | None:
@@ -129,7 +93,7 @@ def asked(
     )
 
 
-def _usual(taking: Taking, family: Family, config: Config, shown: str) -> str:
+def _usual(taking: IpAdapters, family: Family, config: Config, shown: str) -> str:
     hint = f"{WEIGHTS} FILE, or ORGANISATION/NAME/FILE of the hub"
     if taking.usual is None:
         raise RequestError(f"{OPTION} {shown}: imggen knows no usual weights for {family.title}", hint=hint)
@@ -160,11 +124,15 @@ def _is_typed(request: GenerateRequest, name: str = "ip_adapter_weights") -> boo
     return request.origin.get(name, COMMAND_LINE) == COMMAND_LINE
 
 
-def check_family(family: Family, option: str) -> Taking:
+def layout(family: Family) -> Layout:
+    """Return how the IP-Adapters for `family` are built; raise RequestError where it takes none."""
+    return _LAYOUTS[check_family(family, OPTION).layout]
+
+
+def check_family(family: Family, option: str) -> IpAdapters:
     """Return how `family` takes IP-Adapters; raise RequestError where it takes none."""
-    taking = FAMILIES.get(family.name)
-    if taking is not None:
-        return taking
+    if family.ip_adapters is not None:
+        return family.ip_adapters
     reason = family.adapter_refusal or refusals.NO_ADAPTERS
     shown = () if family.reference is None else family.reference.tasks
     hint = " or ".join(f"imggen {_LOOKING[each]}" for each in shown) or f"leave {option} out"

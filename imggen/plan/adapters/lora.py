@@ -11,8 +11,7 @@ from typing import Final, Literal
 
 from imggen.errors import ModelError, RequestError
 from imggen.plan.adapters import peft
-from imggen.plan.generation import capabilities
-from imggen.plan.models import prequantized
+from imggen.plan.models import prequantized, signature
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.family import Family
 from imggen.plan.schema.request import ModelFacts
@@ -59,8 +58,6 @@ _FOREIGN: Final[dict[str, str]] = {
     "mid": "one whose convolutions are taken apart in three",
     "dora": "a DoRA in kohya's format",
 }
-# Where diffusers 0.42 has a converter for them.
-_READS_LOKR: Final = ("flux2", "z-image")
 # What PEFT can put into its config that changes how the matrices are multiplied.
 _UNREAD: Final = ("use_rslora", "use_dora", "alpha_pattern")
 _MOST_SHOWN: Final = 3
@@ -108,20 +105,20 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class _Sign:
-    """Names of layers that tell what a LoRA was made for, and the families of the catalogue that are that."""
+    """Names of layers that tell what a LoRA was made for, and the `lora_layers` of the families that are that."""
 
     title: str
-    families: tuple[str, ...]
+    made_for: tuple[str, ...]
     pattern: re.Pattern[str]
 
 
-def _sign(title: str, families: tuple[str, ...], pattern: str) -> _Sign:
-    return _Sign(title=title, families=families, pattern=re.compile(pattern))
+def _sign(title: str, made_for: tuple[str, ...], pattern: str) -> _Sign:
+    return _Sign(title=title, made_for=made_for, pattern=re.compile(pattern))
 
 
 _UNET: Final = r"^(?:down_blocks|up_blocks|mid_block|input_blocks|middle_block|output_blocks)_"
-_FIRST: Final = ("sd", "lcm")
-_ANY_FLUX: Final = ("flux", "flux-schnell", "flux-kontext", "flux-fill", "flux2", "chroma")
+_FIRST: Final = ("sd",)
+_ANY_FLUX: Final = ("flux", "flux2")
 # The first that matches tells; names are flat. Facts of the models' own code in diffusers 0.42 and of kohya's trainers.
 _SIGNS: Final = (
     _sign("Stable Diffusion XL", ("sdxl", "kolors"), rf"{_UNET}.*transformer_blocks_[1-9]"),
@@ -212,6 +209,14 @@ def _modern(component: str, module: str, old: bool) -> str:  # noqa: FBT001 - on
     return f"{inner}.{named}" if inner else named
 
 
+def takes_lora(family: Family) -> bool:
+    """Return whether a pipeline of the family can load LoRAs, as the installed diffusers says."""
+    if not family.loads_adapters:
+        return False
+    signatures = filter(None, map(signature.read, family.pipelines.values()))
+    return any(base.endswith("LoraLoaderMixin") for pipeline in signatures for base in pipeline.bases)
+
+
 def check(facts: AdapterFacts, model: ModelFacts, family: Family) -> None:
     """Raise ModelError where the header says that this is no LoRA, or none for the model; RequestError where the
     model's pipeline takes none.
@@ -251,7 +256,7 @@ def is_told(model: ModelFacts) -> bool:
 
 
 def _check_takes(facts: AdapterFacts, family: Family) -> None:
-    if not capabilities.takes_lora(family):
+    if not takes_lora(family):
         raise RequestError(
             f"--lora {facts.asked.reference}: diffusers adds no LoRA to {family.title}", hint="leave --lora out"
         )
@@ -263,7 +268,7 @@ def check_kind(facts: AdapterFacts, layers: tuple[LoraLayer, ...], family: Famil
     if not layers or not any(part in layer.shapes for layer in layers for part in (*_PAIR, *_FOREIGN)):
         raise ModelError(f"--lora {facts.asked.reference}: {_nothing(facts, name)}", hint=_guess(facts))
     kinds = {part for each in layers for part in each.shapes}
-    foreign = next((kind for kind in _FOREIGN if kind in kinds and not _is_read(kind, family)), None)
+    foreign = next((kind for kind in _FOREIGN if kind in kinds and not (kind == "lokr" and family.reads_lokr)), None)
     if foreign is not None:
         raise ModelError(
             f"--lora {facts.asked.reference} is {_FOREIGN[foreign]}, which diffusers does not add to {family.title}",
@@ -302,14 +307,6 @@ def _guess(facts: AdapterFacts) -> str | None:
     if any(each.startswith(("model.diffusion_model.", "first_stage_model.")) for each in names):
         return f"-m {reference}"
     return None
-
-
-def _is_read(kind: str, family: Family) -> bool:
-    return kind == "lokr" and _is_one_of(family.name, _READS_LOKR)
-
-
-def _is_one_of(family: str, names: Iterable[str]) -> bool:
-    return any(family == name or family.startswith(f"{name}-") for name in names)
 
 
 def slots(model: ModelFacts, family: Family) -> Slots:
@@ -357,11 +354,11 @@ def _refuse_other(facts: AdapterFacts, model: ModelFacts, family: Family, layers
     found = made_for(layers)
     if found is None:
         return
-    title, families = found
+    title, layers_of = found
     own = title_of(model, family)
     width = _width(model)
     another = width in _BY_WIDTH and title in {each for each, _ in _BY_WIDTH.values()} and title != own
-    if _is_one_of(family.name, families) and not another:
+    if family.lora_layers in layers_of and not another:
         return
     raise ModelError(
         f"{facts.asked.reference} is a LoRA for {title}; {model.reference} is {own}",
@@ -381,7 +378,7 @@ def _width(model: ModelFacts) -> int | None:
 
 
 def made_for(layers: Iterable[LoraLayer]) -> tuple[str, tuple[str, ...]] | None:
-    """Return what the LoRA was made for and which families that is, None where its layers do not tell."""
+    """Return what the LoRA was made for and the `lora_layers` of such families, None where its layers do not tell."""
     listed = list(layers)
     inner = [each for each in listed if each.component == DENOISER]
     found = next((sign for sign in _SIGNS if any(sign.pattern.search(each.flat) for each in inner)), None)
@@ -395,8 +392,8 @@ def made_for(layers: Iterable[LoraLayer]) -> tuple[str, tuple[str, ...]] | None:
             for each in inner
             if re.search(r"attn2_to_[kv]$", each.flat) and len(each.shapes.get("down", ())) > 1
         }
-        return next((_BY_WIDTH[width] for width in widths if width in _BY_WIDTH), (found.title, found.families))
-    return found.title, found.families
+        return next((_BY_WIDTH[width] for width in widths if width in _BY_WIDTH), (found.title, found.made_for))
+    return found.title, found.made_for
 
 
 def unfit(facts: AdapterFacts, model: ModelFacts, layers: tuple[LoraLayer, ...], fit: Fit) -> ModelError:

@@ -72,7 +72,7 @@ def choose(case: Case, size: Size, steps: int) -> Approach:
 
 def _controlled(case: Case, approach: Approach) -> Approach:
     """Return the approach by the pipeline that follows control pictures, where there are any."""
-    taken = controlnets.of(case.family)
+    taken = case.family.controls
     if controlnets.is_built_in(case.family):
         _check_picture(case)
     elif taken is None or not controlnets.among(case):

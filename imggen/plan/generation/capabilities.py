@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from imggen.errors import RequestError
-from imggen.plan.adapters import controlnets, ip_adapters
+from imggen.plan.adapters import controlnets, lora
 from imggen.plan.case import Case
 from imggen.plan.generation import approach
-from imggen.plan.memory import memory
-from imggen.plan.models import signature
+from imggen.plan.models import autoencoders
 from imggen.plan.models.families.refusals import ONE_PASS
 from imggen.plan.models.record import ModelRecord
 from imggen.plan.schema.change import Method
@@ -114,12 +113,6 @@ def guidance(family: Family) -> Literal["true", "distilled", "none"]:
     return "distilled" if family.negative_refusal == ONE_PASS else "true"
 
 
-def takes_lora(family: Family) -> bool:
-    """Return whether a pipeline of the family can load LoRAs, as the installed diffusers says."""
-    read = [each for name in family.pipelines.values() if (each := signature.read(name)) is not None]
-    return family.loads_adapters and any(base.endswith("LoraLoaderMixin") for each in read for base in each.bases)
-
-
 def described(family: Family) -> dict[str, object]:
     """Return what people want to know of a family, as values that JSON can hold; sizes are in pixels."""
     return {
@@ -141,10 +134,10 @@ def described(family: Family) -> dict[str, object]:
         "negative_prompt": family.negative_refusal is None,
         "max_tokens": family.max_tokens,
         "dtypes": ["float32", *family.half_dtypes],
-        "tiles": memory.decodes_in_tiles(family.vae_class),
-        "lora": takes_lora(family),
-        "controlnet": controlnets.of(family) is not None,
-        "ip_adapter": family.name in ip_adapters.FAMILIES,
+        "tiles": autoencoders.kind(family.vae_class).tiles,
+        "lora": lora.takes_lora(family),
+        "controlnet": family.controls is not None,
+        "ip_adapter": family.ip_adapters is not None,
     }
 
 

@@ -206,7 +206,7 @@ def _size(case: Case, taken: sizes.Limits) -> sizes.Size:
 
 
 def _check_sampler(case: Case, way: Approach, steered: Steering) -> None:
-    followed = controlnets.of(case.family) if controlnets.among(case) else None
+    followed = case.family.controls if controlnets.among(case) else None
     if followed is not None and followed.own_steps and steered.sampler not in samplers.names("flow_own"):
         raise RequestError(
             f"--sampler {steered.sampler}: with {case.family.title} it cannot follow a control picture",

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from imggen.plan.memory.dtypes import BYTES
-from imggen.plan.models import catalog
+from imggen.plan.models import autoencoders, catalog
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.family import AUTOENCODERS, Family
 from imggen.plan.schema.machine import Device, Dtype, Machine
-from imggen.plan.schema.request import ModelFacts, Quantize
+from imggen.plan.schema.request import PRIOR, ModelFacts, Quantize
 
 GIB: Final = 2**30
 MIB: Final = 2**20
@@ -41,34 +41,13 @@ _WIDENING: Final = 0.4
 _LAYER: Final = 1 / 32
 
 # All of these are numbers of copies, of the activations that the widest layer reads, at the precision of the run.
-# An autoencoder's, per pixel and channel of its last level; less where convolutions are turned to channels-last.
+# An AutoencoderKL's, per pixel and channel of its last level; less where convolutions are turned to channels-last.
 _DECODE_COPIES: Final[dict[bool, float]] = {False: 9.8, True: 6.9}
-# The same of autoencoders of other kinds, with what there is whatever the size: Sana's, which makes 32 pixels of each
-# latent, and Qwen-Image's, which are ones for films.
-_OTHER_DECODERS: Final[dict[str, tuple[float, int]]] = {
-    "AutoencoderDC": (6.0, 50 * MIB),
-    "AutoencoderKLQwenImage": (17.2, 150 * MIB),
-    # Built as the one before; not measured.
-    "AutoencoderKLWan": (17.2, 150 * MIB),
-    "AutoencoderKLQwenImage21": (24.5, 240 * MIB),
-    # Measured at 512 and 768 pixels, in copies of 128 channels, which it does not have.
-    "PaellaVQModel": (2.7, 430 * MIB),
-}
 # A U-Net's, per latent and channel of its first level, by whether that level has attention.
 _UNET_COPIES: Final[dict[bool, float]] = {False: 34.5, True: 48.8}
-# A transformer's, per token and channel, by its class: what a block holds at a time.
-_TRANSFORMER_COPIES: Final[dict[str, float]] = {
-    "FluxTransformer2DModel": 28.0,
-    "SD3Transformer2DModel": 22.0,
-    "PixArtTransformer2DModel": 15.0,
-}
 # That of Stable Cascade's decoder, per position and channel of its first level, and what there is whatever the size:
 # measured at 512 and 768 pixels, without most blocks of its coarser levels. The prior, a tenth as fine, takes less.
 _CASCADE_COPIES: Final = (14.5, 160 * MIB)
-_CASCADES: Final = ("StableCascadeUNet", "WuerstchenPrior")
-_OTHER_COPIES: Final = 28.0
-# Families whose prompts are looked at, and do not stand among the tokens of the picture.
-_LOOKED_AT: Final = ("PixArtTransformer2DModel", "SanaTransformer2DModel")
 # Whatever the size: copies of the widest convolutions' weights, which the processor's library puts in an order of its
 # own, and what the C library holds back.
 _UNET_LEAST: Final = 145 * MIB
@@ -233,13 +212,12 @@ def denoising(job: Job) -> int:
         values = rows * columns * _first(config.get("block_out_channels"), 320) * job.passes
         copies = _UNET_COPIES[_first_attention(config) == 0]
         return max(_UNET_LEAST, int(values * BYTES[job.dtype] * copies) + _UNET_SCRATCH)
-    if _denoiser(job) in _CASCADES:
+    if job.family.denoiser == f"{PRIOR}prior":
         return _cascade(job)
     heads = _whole(config.get("num_attention_heads"), 24) * _whole(config.get("attention_head_dim"), 128)
     hidden = _whole(config.get("hidden_size"), heads)
     values = _tokens(job) * hidden * job.passes
-    copies = _TRANSFORMER_COPIES.get(_denoiser(job), _OTHER_COPIES)
-    return int(values * BYTES[job.dtype] * copies) + _context(job, hidden)
+    return int(values * BYTES[job.dtype] * job.family.step_copies) + _context(job, hidden)
 
 
 def _cascade(job: Job) -> int:
@@ -271,9 +249,9 @@ def decoding(job: Job, width: int, height: int) -> int:
     channels = _first(vae.get("block_out_channels") or vae.get("decoder_block_out_channels"), 128)
     bytes_each = 4 if job.family.force_upcast_vae and job.dtype == "float16" else BYTES[job.dtype]
     values = width * height * channels * bytes_each
-    other = _OTHER_DECODERS.get(catalog.autoencoder_class(job.facts) or "")
-    if other is not None:
-        return int(values * other[0]) + other[1]
+    kind = autoencoders.kind(catalog.autoencoder_class(job.facts))
+    if kind.decode_copies is not None:
+        return int(values * kind.decode_copies) + kind.decode_mib * MIB
     scratch = _TURNED_SCRATCH[_is_deep(job)] if job.channels_last else _DECODE_SCRATCH
     return int(values * _DECODE_COPIES[job.channels_last]) + scratch
 
@@ -296,12 +274,8 @@ def _tokens(job: Job) -> int:
     """Return how many tokens a transformer sees: of the picture, of those that it looks at, and of the prompt."""
     rows, columns = _latents(job)
     others = sum(job.seen) // catalog.vae_scale(job.facts) ** 2
-    words = 0 if _denoiser(job) in _LOOKED_AT else job.family.max_tokens
+    words = 0 if job.family.cross_attends else job.family.max_tokens
     return (rows * columns + others) // job.family.patch**2 + words
-
-
-def _denoiser(job: Job) -> str:
-    return job.facts.components.get(job.family.denoiser, ("", ""))[1]
 
 
 def _first_attention(config: dict[str, object]) -> int:

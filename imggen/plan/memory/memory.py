@@ -12,7 +12,7 @@ from typing import Final, Literal
 from imggen.errors import MachineError, RequestError
 from imggen.plan.memory import dtypes, estimates
 from imggen.plan.memory.estimates import GIB, MIB, Job, MemoryEstimate, text
-from imggen.plan.models import catalog, prequantized
+from imggen.plan.models import autoencoders, catalog, prequantized
 from imggen.plan.schema.machine import Device
 from imggen.plan.schema.progress import Stage
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Lever, MemoryNeed, ModelFacts, Offloaded, Quantize
@@ -44,8 +44,6 @@ _MEANING: Final[dict[Offloaded, str]] = {
     "disk": "one layer on it at a time, read from the disk",
     "sequential": "one layer on it at a time, very slow",
 }
-_TILING_VAES: Final = ("AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderKLQwenImage21", "AutoencoderTiny")
-_UNSLICED: Final = ("VQModel", "PaellaVQModel", "AsymmetricAutoencoderKL")
 _PIXELS: Final = "it draws pixels itself, so there is nothing to decode"
 _LOSSY: Final = "loses some of the model's precision, so the picture is another one than without"
 
@@ -86,11 +84,6 @@ class _Attention:
     mode: Literal["chunked", "diffusers", "off"]
     chunk_bytes: int
     reason: str
-
-
-def decodes_in_tiles(vae: str | None) -> bool:
-    """Return whether autoencoders of the class `vae`, None for no autoencoder, can decode a picture in tiles."""
-    return vae in _TILING_VAES
 
 
 def choose(request: GenerateRequest, job: Job) -> Levers:
@@ -225,7 +218,7 @@ def _recorded_tile(tile: int, job: Job) -> int:
 
 def can_tile(facts: ModelFacts) -> bool:
     """Return whether the model's autoencoder decodes in tiles."""
-    return decodes_in_tiles(_vae(facts))
+    return autoencoders.kind(catalog.autoencoder_class(facts)).tiles
 
 
 def _vae(facts: ModelFacts) -> str:
@@ -338,7 +331,7 @@ def _version(number: str) -> tuple[int, ...]:
 
 def _slices(facts: ModelFacts) -> bool:
     """Return whether the model's autoencoder can be told to decode pictures one after the other."""
-    return catalog.autoencoder(facts) is not None and _vae(facts) not in _UNSLICED
+    return catalog.autoencoder(facts) is not None and autoencoders.kind(_vae(facts)).slices
 
 
 def _slicing_reason(job: Job) -> str:

@@ -67,6 +67,58 @@ class Captions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Controls:
+    """How a family follows control pictures."""
+
+    network: str | None
+    """The class of its ControlNets; None where the denoiser reads the picture itself, beside its latents.
+
+    Such a model takes no ControlNet, and always needs a control picture.
+    """
+    pipelines: Mapping[Task, str]
+    """The diffusers class that follows control pictures, by task."""
+    fits: tuple[str, ...] = ()
+    """The keys that a ControlNet's config and the denoiser's must agree on."""
+    published: Mapping[str, str] = field(default_factory=dict)
+    """The ControlNet that people usually take, by kind of picture: its id on the hub."""
+    published_for: Mapping[str, object] = field(default_factory=dict)
+    """What the denoiser's config says of the models that the published ones are for."""
+    image_arguments: Mapping[Task, str] = field(default_factory=dict)
+    """The argument that takes the control picture, where it is not `control_image`."""
+    from_noise: tuple[Task, ...] = ()
+    """The tasks that start from noise with a ControlNet, although they do not without one."""
+    own_steps: bool = False
+    """Whether the pipelines pass timesteps of their own, which only the model's own scheduler accepts."""
+    repaints_by: str | None = None
+    """The key of a ControlNet's config for its input channels.
+
+    Set where those for inpainting read the mask and the masked picture beside the control picture, and others do not.
+    """
+    repainting: str | None = None
+    """The class that inpaints with a ControlNet that sees the masked picture alone; published ones are `inpaint`."""
+    several: bool = False
+    """Whether it takes more than one ControlNet at a time."""
+    depth: tuple[str, ...] = ()
+    """The keys that the configs of several ControlNets must agree on."""
+
+    def image_argument(self, task: Task) -> str:
+        """Return the argument that takes the control picture in the pipeline for `task`."""
+        return self.image_arguments.get(task, "control_image")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IpAdapters:
+    """How a family takes IP-Adapters."""
+
+    layout: Literal["unet", "flux", "sd3"]
+    """How they are built, as `plan/adapters/ip_adapters` names it."""
+    usual: str | None = None
+    """The weights that people usually take: a file on the hub."""
+    usual_for: Mapping[str, object] = field(default_factory=dict)
+    """What the denoiser's config says of the models that the usual weights are for."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """A model family, one row of the catalog: what it is, and how it differs from what most families do.
 
@@ -198,6 +250,17 @@ class Family:
     inpaint_channels: tuple[int, ...] = ()
     """The denoiser's input channels that the inpainting pipeline takes, () for any."""
 
+    controls: Controls | None = None
+    """How it follows control pictures, None where it does not."""
+    control_refusal: str | None = None
+    """Why it follows none although there are ControlNets for it."""
+    ip_adapters: IpAdapters | None = None
+    """How it takes IP-Adapters, None where it does not."""
+    lora_layers: str | None = None
+    """What `plan/adapters/lora` calls the layers that its LoRAs change; None where their names are told by nothing."""
+    reads_lokr: bool = False
+    """Whether diffusers converts LoKrs for it."""
+
     negative_refusal: str | None = None
     """Why it takes no negative prompt."""
     slicing_refusal: str | None = None
@@ -221,5 +284,9 @@ class Family:
     """That one's pixels per latent along an edge."""
     force_upcast_vae: bool = False
     """Whether the pipelines decode in float32 where the model is in float16."""
+    step_copies: float = 28.0
+    """How many copies of a transformer's activations a step holds; the default is what FLUX.1's takes."""
+    cross_attends: bool = False
+    """Whether a transformer reads the prompt by cross-attention: its tokens do not stand among the picture's."""
     channels_last: bool = False
     """Whether its convolutions run faster with the channels innermost."""

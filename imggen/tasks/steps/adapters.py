@@ -57,7 +57,7 @@ def _beside(
     config = facts.configs.get(family.denoiser, {})
     shown = ip_adapters.asked(request, family, config)
     if shown is not None:
-        worn = ip_adapter_files.AdapterTarget(layout=ip_adapters.FAMILIES[family.name].layout, config=config)
+        worn = ip_adapter_files.AdapterTarget(layout=ip_adapters.layout(family), config=config)
         yield ip_adapter_files.find(_allowed(shown, terms), worn, terms=terms, on_event=on_event)
 
 

@@ -144,12 +144,13 @@ def test_the_usual_networks_of_one_version_are_none_for_another_and_not_fetched(
 
 def test_the_documents_name_every_usual_network():
     told = (Path(__file__).parents[3] / "docs" / "adapters.md").read_text(encoding="utf-8")
-    for row in controlnets.CONTROLS.values():
+    for row in filter(None, (family.controls for family in catalog.FAMILIES)):
         assert [each for each in row.published.values() if f"`{each}`" not in told] == []
 
 
 def test_the_table_names_families_kinds_and_places_on_the_hub():
-    for name, row in controlnets.CONTROLS.items():
-        assert row.pipelines.keys() <= catalog.named(name).pipelines.keys()
+    for family in (family for family in catalog.FAMILIES if family.controls):
+        row = family.controls
+        assert row.pipelines.keys() <= family.pipelines.keys()
         assert set(row.published) <= {*controls.KINDS, *([controlnets.INPAINT] if row.repainting else [])}
         assert all(len(each.split("/")) == 2 for each in row.published.values())

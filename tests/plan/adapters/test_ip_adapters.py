@@ -22,7 +22,7 @@ def asked(task="text-to-image", family=SD, *, there=(), **said):
 
 def test_a_picture_is_shown_by_the_familys_usual_weights_unless_others_are_named():
     usual = asked(ip_adapter="ref.png:0.5")
-    assert (usual.reference, usual.image, usual.scale) == (ip_adapters.FAMILIES["sd"].usual, "ref.png", 0.5)
+    assert (usual.reference, usual.image, usual.scale) == (SD.ip_adapters.usual, "ref.png", 0.5)
     named = asked(ip_adapter="ref.png", ip_adapter_weights="./plus.safetensors:0.7")
     assert (named.reference, named.image, named.scale) == ("./plus.safetensors", "ref.png", 0.7)
     assert asked(ip_adapter="ref.png").scale == 1.0
@@ -44,11 +44,9 @@ def test_style_shows_its_own_picture(text, kept):
     assert asked("style", like="s.png") is None
 
 
-@pytest.mark.parametrize("family", ip_adapters.FAMILIES)
+@pytest.mark.parametrize("family", [row.name for row in catalog.FAMILIES if row.ip_adapters and row.ip_adapters.usual])
 def test_usual_weights_are_one_file_of_the_hub(family):
-    usual = ip_adapters.FAMILIES[family].usual
-    if usual is None:
-        return
+    usual = catalog.named(family).ip_adapters.usual
     repository, revision, file = adaptation.split_hub(usual)
     assert adaptation.with_revision(f"{repository}/{file}", revision) == usual
     assert "/" not in file.removeprefix("models/").removeprefix("sdxl_models/")
@@ -58,7 +56,7 @@ def test_weights_for_one_size_of_a_family_are_no_others():
     large = {"num_layers": 38, "num_attention_heads": 38}
     sd3 = catalog.named("sd3")
     found = ip_adapters.asked(GenerateRequest(ip_adapter="ref.png"), sd3, large)
-    assert found.reference == ip_adapters.FAMILIES["sd3"].usual
+    assert found.reference == sd3.ip_adapters.usual
     with pytest.raises(RequestError, match="are for models of num_layers 38, num_attention_heads 38") as caught:
         ip_adapters.asked(GenerateRequest(ip_adapter="ref.png"), sd3, {"num_layers": 24, "num_attention_heads": 24})
     assert caught.value.hint.startswith("--ip-adapter-weights FILE")

@@ -3,6 +3,7 @@
 from typing import Final
 
 from imggen.plan.models.families import refusals
+from imggen.plan.models.families.bases import transformer
 from imggen.plan.schema.family import Captions, Family, Reference
 
 # The numbers are those of diffusers' pipelines: FIBO Edit looks at a million pixels at most, FIBO 2 at as many of each
@@ -23,32 +24,22 @@ _LOOKS_AT_SEVERAL = Reference(
 )
 
 ROWS: Final[tuple[Family, ...]] = (
-    Family(
+    transformer(
         name="fibo",
         title="BRIA FIBO",
         base="briaai/FIBO",
         pipelines={"text-to-image": "BriaFiboPipeline"},
         captions=Captions(trained=True),
-        denoiser="transformer",
-        native_pixels=1024,
         patch=1,
-        min_size=256,
-        max_size=2048,
         steps=50,
         guidance=5.0,
         max_tokens=3000,
         counts_chat=False,
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
         vae_class="AutoencoderKLWan",
         vae_scale=16,
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        mixing_refusal=refusals.OWN_LENGTHS,
         extra_arguments={"max_sequence_length": 3000},
     ),
-    Family(
+    transformer(
         name="fibo-edit",
         title="BRIA FIBO Edit",
         base="briaai/Fibo-Edit-1.5-base",
@@ -60,28 +51,19 @@ ROWS: Final[tuple[Family, ...]] = (
         mask_argument="mask",
         from_noise=("inpaint",),
         captions=Captions(trained=True, key="edit_instruction", only=True),
-        denoiser="transformer",
-        native_pixels=1024,
         patch=1,
-        min_size=256,
-        max_size=2048,
         # No config tells its Turbo, which wants 4 of them and a guidance of 1.
         steps=30,
         guidance=5.0,
         max_tokens=3000,
         counts_chat=False,
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
         vae_class="AutoencoderKLWan",
         vae_scale=16,
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
         adapter_refusal=refusals.LOOKS_ITSELF,
-        mixing_refusal=refusals.OWN_LENGTHS,
         reference=_LOOKS,
         extra_arguments={"max_sequence_length": 3000},
     ),
-    Family(
+    transformer(
         name="fibo2",
         title="BRIA FIBO 2",
         base="briaai/Fibo-2.0-dev",
@@ -95,22 +77,12 @@ ROWS: Final[tuple[Family, ...]] = (
         from_noise=("inpaint",),
         # A short description will do where there is no caption, and an instruction alone where a picture is edited.
         captions=Captions(key="edit_instruction"),
-        denoiser="transformer",
-        native_pixels=1024,
-        patch=2,
-        min_size=256,
-        max_size=2048,
         steps=30,
         guidance=5.0,
         max_tokens=4096,
         counts_chat=False,
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
         vae_class="AutoencoderKLFlux2",
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
         adapter_refusal=refusals.LOOKS_ITSELF,
-        mixing_refusal=refusals.OWN_LENGTHS,
         reference=_LOOKS_AT_SEVERAL,
     ),
 )

@@ -1,9 +1,11 @@
 """Families that diffusers serves by one pipeline, for words and for pictures that are looked at."""
 
 import math
+from dataclasses import replace
 from typing import Final
 
 from imggen.plan.models.families import refusals
+from imggen.plan.models.families.bases import transformer, unet
 from imggen.plan.schema.family import Family, Reference
 
 _MILLION: Final = 1024 * 1024
@@ -34,9 +36,6 @@ _LONGCAT_SIZES: Final = tuple(
         key=_squareness,
     )
 )
-_LONGCAT_LOOKS: Final = Reference(
-    tasks=("image-to-image",), words={}, min_size=512, max_ratio=4, max_pixels=1024 * 1088
-)
 
 # diffusers' buckets for it, upright.
 _JOYIMAGE_UPRIGHT: Final = (
@@ -51,224 +50,140 @@ _JOYIMAGE_UPRIGHT: Final = (
     *((512, height) for height in (1792, 1856, 1920, 1984, 2048)),
 )
 _JOYIMAGE_SIZES: Final = tuple(dict.fromkeys(each for w, h in _JOYIMAGE_UPRIGHT for each in ((w, h), (h, w))))
-_JOYIMAGE_LOOKS: Final = Reference(
-    tasks=("image-to-image",), words={}, min_size=512, max_ratio=4, max_pixels=2048 * 2048
+
+_DREAMLITE = unet(
+    name="dreamlite",
+    title="DreamLite",
+    # What diffusers reads is on a branch of that name.
+    base="carlofkl/DreamLite-base@diffusers",
+    licence="cc-by-nc-4.0",
+    pipelines={"text-to-image": "DreamLitePipeline", "image-to-image": "DreamLitePipeline"},
+    native_pixels=1024,
+    # Its U-Net halves the latents twice.
+    block=4,
+    min_size=256,
+    max_size=2048,
+    steps=28,
+    guidance=3.5,
+    image_guidance=1.5,
+    passes=3,
+    max_tokens=200,
+    counts_chat=False,
+    reads_whole=("image-to-image",),
+    half_dtypes=("bfloat16",),
+    mps_dtype="bfloat16",
+    slicing_refusal="its heads share keys, which diffusers' slices do not know",
+    tile_refusal="it draws a picture beside the one that it looks at, so edges cannot meet",
+    adapter_refusal=refusals.NO_ADAPTERS,
+    mixing_refusal=refusals.OWN_LENGTHS,
+    breeding_refusal="it reads all prompts in one call, which has no place for others",
+    # Its pipelines read what they look at in 512 pixels an edge, and draw beside it in its own size.
+    reference=Reference(tasks=("image-to-image",), words={}, min_size=64, max_ratio=8, max_pixels=2048 * 2048),
+    extra_arguments={"max_sequence_length": 200},
+    vae_class="AutoencoderTiny",
+    channels_last=False,
 )
-# It fits each picture by itself to one of the same buckets, whatever it draws.
-_JOYIMAGE_PLUS_LOOKS: Final = Reference(
-    tasks=("image-to-image", "style"),
-    words={"style": "the first image in the style of the second image"},
-    min_size=64,
-    max_ratio=8,
-    min_pixels=_MILLION,
-    max_pixels=_MILLION,
-    argument="images",
+_LONGCAT_IMAGE_EDIT = transformer(
+    name="longcat-image-edit",
+    title="LongCat-Image-Edit",
+    base="meituan-longcat/LongCat-Image-Edit",
+    licence="apache-2.0",
+    pipelines={"image-to-image": "LongCatImageEditPipeline"},
+    sizes=_LONGCAT_SIZES,
+    sized_by_image=("image-to-image",),
+    min_size=512,
+    steps=50,
+    guidance=4.5,
+    max_tokens=512,
+    counts_chat=False,
+    cuts_prompts=False,
+    reference=Reference(tasks=("image-to-image",), words={}, min_size=512, max_ratio=4, max_pixels=1024 * 1088),
 )
-# Its pipelines read what they look at in 512 pixels an edge, and draw beside it in its own size.
-_DREAMLITE_LOOKS: Final = Reference(
-    tasks=("image-to-image",), words={}, min_size=64, max_ratio=8, max_pixels=2048 * 2048
-)
-_DREAMLITE_SLICES: Final = "its heads share keys, which diffusers' slices do not know"
-_DREAMLITE_TILES: Final = "it draws a picture beside the one that it looks at, so edges cannot meet"
-_DREAMLITE_WORDS: Final = "it reads all prompts in one call, which has no place for others"
 
 ROWS: Final[tuple[Family, ...]] = (
-    Family(
-        name="dreamlite",
-        title="DreamLite",
-        # What diffusers reads is on a branch of that name.
-        base="carlofkl/DreamLite-base@diffusers",
-        licence="cc-by-nc-4.0",
-        pipelines={"text-to-image": "DreamLitePipeline", "image-to-image": "DreamLitePipeline"},
-        denoiser="unet",
-        native_pixels=1024,
-        patch=1,
-        # Its U-Net halves the latents twice.
-        block=4,
-        min_size=256,
-        max_size=2048,
-        steps=28,
-        guidance=3.5,
-        image_guidance=1.5,
-        passes=3,
-        max_tokens=200,
-        counts_chat=False,
-        reads_whole=("image-to-image",),
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
-        slicing_refusal=_DREAMLITE_SLICES,
-        tile_refusal=_DREAMLITE_TILES,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        mixing_refusal=refusals.OWN_LENGTHS,
-        breeding_refusal=_DREAMLITE_WORDS,
-        reference=_DREAMLITE_LOOKS,
-        extra_arguments={"max_sequence_length": 200},
-        vae_class="AutoencoderTiny",
-    ),
-    Family(
+    _DREAMLITE,
+    replace(
+        _DREAMLITE,
         name="dreamlite-mobile",
         title="DreamLite Mobile",
         base="carlofkl/DreamLite-mobile@diffusers",
-        licence="cc-by-nc-4.0",
         pipelines={"text-to-image": "DreamLiteMobilePipeline", "image-to-image": "DreamLiteMobilePipeline"},
-        denoiser="unet",
-        native_pixels=1024,
-        patch=1,
-        block=4,
-        min_size=256,
-        max_size=2048,
         steps=4,
         guidance=1.0,
         guidance_argument=None,
         guidance_refusal="it is distilled to four steps without guidance",
-        max_tokens=200,
-        counts_chat=False,
-        reads_whole=("image-to-image",),
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
         negative_refusal=refusals.ONE_PASS,
-        slicing_refusal=_DREAMLITE_SLICES,
-        tile_refusal=_DREAMLITE_TILES,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        mixing_refusal=refusals.OWN_LENGTHS,
-        breeding_refusal=_DREAMLITE_WORDS,
-        reference=_DREAMLITE_LOOKS,
-        extra_arguments={"max_sequence_length": 200},
-        vae_class="AutoencoderTiny",
+        passes=2,
+        image_guidance=None,
     ),
-    Family(
+    transformer(
         name="glm-image",
         title="GLM-Image",
         base="zai-org/GLM-Image",
         licence="mit",
         # It could look at pictures too, but diffusers 0.42 reads what transformers 5 makes of them in another shape.
         pipelines={"text-to-image": "GlmImagePipeline"},
-        denoiser="transformer",
-        native_pixels=1024,
-        patch=2,
         # What its first model writes stands for 32 pixels an edge.
         block=2,
-        min_size=256,
-        max_size=2048,
         steps=50,
         guidance=1.5,
         # As much is read of what stands in quotes, and all of the rest.
         max_tokens=2048,
         reads_whole=("text-to-image",),
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
         # It hands over the steps' numbers besides, which other schedulers take for themselves.
         own_sampler=True,
         negative_refusal="it steers away from having no words, and its pipeline takes no others",
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        mixing_refusal=refusals.OWN_LENGTHS,
         breeding_refusal="its first model writes what shall be drawn, by the seed and the words, which cannot be mixed",
     ),
-    Family(
+    transformer(
         name="joyimage-edit",
         title="JoyAI-Image-Edit",
         base="jdopensource/JoyAI-Image-Edit-Diffusers",
         licence="apache-2.0",
         pipelines={"text-to-image": "JoyImageEditPipeline", "image-to-image": "JoyImageEditPipeline"},
         sizes=_JOYIMAGE_SIZES,
-        denoiser="transformer",
-        native_pixels=1024,
-        patch=2,
         min_size=512,
-        max_size=2048,
         steps=40,
         guidance=4.0,
         max_tokens=2048,
         counts_chat=False,
         reads_whole=("image-to-image",),
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        mixing_refusal=refusals.OWN_LENGTHS,
-        reference=_JOYIMAGE_LOOKS,
+        reference=Reference(tasks=("image-to-image",), words={}, min_size=512, max_ratio=4, max_pixels=2048 * 2048),
         vae_class="AutoencoderKLWan",
     ),
-    Family(
+    transformer(
         name="joyimage-edit-plus",
         title="JoyAI-Image-Edit Plus",
         base="jdopensource/JoyAI-Image-Edit-Plus-Diffusers",
         licence="apache-2.0",
         # Its pipeline would draw without a picture too, for which nobody says that the model was made.
         pipelines={"image-to-image": "JoyImageEditPlusPipeline", "style": "JoyImageEditPlusPipeline"},
-        denoiser="transformer",
-        native_pixels=1024,
-        patch=2,
-        min_size=256,
-        max_size=2048,
         steps=30,
         guidance=4.0,
         max_tokens=4096,
         reads_whole=("image-to-image", "style"),
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
         adapter_refusal=refusals.LOOKS_ITSELF,
-        mixing_refusal=refusals.OWN_LENGTHS,
-        reference=_JOYIMAGE_PLUS_LOOKS,
+        # It fits each picture by itself to one of the same buckets, whatever it draws.
+        reference=Reference(
+            tasks=("image-to-image", "style"),
+            words={"style": "the first image in the style of the second image"},
+            min_size=64,
+            max_ratio=8,
+            min_pixels=_MILLION,
+            max_pixels=_MILLION,
+            argument="images",
+        ),
         vae_class="AutoencoderKLWan",
     ),
-    Family(
+    replace(
+        _LONGCAT_IMAGE_EDIT,
         name="longcat-image-edit-turbo",
         title="LongCat-Image-Edit Turbo",
         base="meituan-longcat/LongCat-Image-Edit-Turbo",
-        licence="apache-2.0",
-        pipelines={"image-to-image": "LongCatImageEditPipeline"},
         # Its scheduler shifts by the same, however large a picture is.
         when={"base_shift": 1.15},
-        denoiser="transformer",
-        native_pixels=1024,
-        sizes=_LONGCAT_SIZES,
-        sized_by_image=("image-to-image",),
-        patch=2,
-        min_size=512,
-        max_size=2048,
         steps=8,
         guidance=1.0,
-        max_tokens=512,
-        counts_chat=False,
-        cuts_prompts=False,
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        mixing_refusal=refusals.OWN_LENGTHS,
-        reference=_LONGCAT_LOOKS,
     ),
-    Family(
-        name="longcat-image-edit",
-        title="LongCat-Image-Edit",
-        base="meituan-longcat/LongCat-Image-Edit",
-        licence="apache-2.0",
-        pipelines={"image-to-image": "LongCatImageEditPipeline"},
-        denoiser="transformer",
-        native_pixels=1024,
-        sizes=_LONGCAT_SIZES,
-        sized_by_image=("image-to-image",),
-        patch=2,
-        min_size=512,
-        max_size=2048,
-        steps=50,
-        guidance=4.5,
-        max_tokens=512,
-        counts_chat=False,
-        cuts_prompts=False,
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        mixing_refusal=refusals.OWN_LENGTHS,
-        reference=_LONGCAT_LOOKS,
-    ),
+    _LONGCAT_IMAGE_EDIT,
 )

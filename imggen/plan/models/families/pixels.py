@@ -3,6 +3,7 @@
 from typing import Final
 
 from imggen.plan.models.families import refusals
+from imggen.plan.models.families.bases import transformer, unet
 from imggen.plan.schema.family import Family
 
 # The pipelines that start from a picture make its shorter edge 64 pixels, and the other one a multiple of 8.
@@ -13,35 +14,25 @@ _IF_SIZES: Final = (
 )
 
 ROWS: Final[tuple[Family, ...]] = (
-    Family(
+    transformer(
         name="prx-pixel",
         title="PRX Pixel",
         base="Photoroom/prxpixel-t2i",
         licence="apache-2.0",
         pipelines={"text-to-image": "PRXPixelPipeline"},
-        denoiser="transformer",
-        native_pixels=1024,
         size_key=None,
         size_option="default_sample_size",
         patch=16,
-        min_size=256,
-        max_size=2048,
         steps=28,
         guidance=5.0,
         least_guidance=1.0,
         max_tokens=256,
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
         vae_class=None,
         vae_scale=1,
-        slicing_refusal=refusals.NO_SLICES,
-        tile_refusal=refusals.NO_TILES,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        mixing_refusal=refusals.OWN_LENGTHS,
         # The size that was asked for, not the nearest that it was trained on.
         extra_arguments={"use_resolution_binning": False},
     ),
-    Family(
+    transformer(
         name="amused",
         title="aMUSEd",
         base="amused/amused-512",
@@ -52,9 +43,7 @@ ROWS: Final[tuple[Family, ...]] = (
             # diffusers 0.42's AmusedInpaintPipeline fits the mask to multiples of 256 pixels, whatever the picture's.
         },
         sized_by_image=("image-to-image",),
-        denoiser="transformer",
         native_pixels=512,
-        patch=2,
         min_size=128,
         max_size=1024,
         steps=12,
@@ -67,13 +56,12 @@ ROWS: Final[tuple[Family, ...]] = (
         steps_left_out=1,
         vae_class="VQModel",
         vae_scale=16,
-        slicing_refusal=refusals.NO_SLICES,
         tile_refusal="its denoiser is no U-Net, whose edges alone can be made to meet",
-        adapter_refusal=refusals.NO_ADAPTERS,
         blending_refusal="it draws tokens, which no noise is laid over",
         breeding_refusal="aMUSEd begins with masked tokens, so there is no noise to mix",
+        mixing_refusal=None,
     ),
-    Family(
+    unet(
         name="deepfloyd-if",
         # Its later stages enlarge what this one draws, and are models of their own.
         title="DeepFloyd IF, stage I",
@@ -86,16 +74,11 @@ ROWS: Final[tuple[Family, ...]] = (
         },
         sized_by_image=("image-to-image", "inpaint"),
         sizes=_IF_SIZES,
-        denoiser="unet",
         native_pixels=64,
-        patch=1,
         min_size=64,
         max_size=128,
         steps=100,
         guidance=7.0,
-        max_tokens=77,
-        half_dtypes=("bfloat16", "float16"),
-        mps_dtype="float16",
         # Its U-Net says beside the noise how much of it there is, which other samplers make nothing of.
         own_sampler=True,
         vae_class=None,
@@ -105,5 +88,6 @@ ROWS: Final[tuple[Family, ...]] = (
         breeding_refusal="the noise that DeepFloyd IF begins with cannot be replaced",
         # The words that were asked for, not cleaned of what looks like markup.
         extra_arguments={"clean_caption": False},
+        channels_last=False,
     ),
 )

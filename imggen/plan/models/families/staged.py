@@ -1,65 +1,99 @@
 """Families that draw in two stages, a prior and a decoder, which are published apart."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from imggen.plan.models.families import refusals
+from imggen.plan.models.families.bases import unet
 from imggen.plan.schema.family import Family, Stages
 
 _KANDINSKY_PRIOR: Final = "kandinsky-community/kandinsky-2-2-prior"
 _KANDINSKY_STEPS: Final = "the decoder's, which draws the picture; the prior makes 25"
 _KANDINSKY_ALIKE: Final = (("prior.embedding_dim", "unet.encoder_hid_dim"),)
-_KANDINSKY_ARGUMENTS: Final[Mapping[str, object]] = {"prior_num_inference_steps": 25, "prior_guidance_scale": 4.0}
-_NOT_SLICED: Final = "its denoisers are none of those that diffusers slices"
-_COARSE: Final = "its first stage is too coarse for edges that meet"
-_READS_NO_TEXT: Final = "its U-Net reads embeddings of pictures, no words"
 _TWO_NOISES: Final = "it draws noise twice, for what the words stand for and for the picture, and mixes neither"
 
-ROWS: Final[tuple[Family, ...]] = (
-    Family(
-        name="stable-cascade",
-        title="Stable Cascade",
-        base="stabilityai/stable-cascade",
-        licence="stable-cascade-nc-community",
-        pipelines={"text-to-image": "StableCascadeCombinedPipeline"},
-        stages=Stages(
-            decoders={"StableCascadeDecoderPipeline": "StableCascadeCombinedPipeline"},
-            prior="StableCascadePriorPipeline",
-            usual="stabilityai/stable-cascade-prior",
-            other_steps="the prior's, which composes the picture; the decoder makes 10",
-            unused=("image_encoder", "feature_extractor"),
-            alike=(
-                ("prior.out_channels", "decoder.effnet_in_channels"),
-                ("prior.clip_text_pooled_in_channels", "decoder.clip_text_pooled_in_channels"),
-            ),
+_STABLE_CASCADE = Family(
+    name="stable-cascade",
+    title="Stable Cascade",
+    base="stabilityai/stable-cascade",
+    licence="stable-cascade-nc-community",
+    pipelines={"text-to-image": "StableCascadeCombinedPipeline"},
+    stages=Stages(
+        decoders={"StableCascadeDecoderPipeline": "StableCascadeCombinedPipeline"},
+        prior="StableCascadePriorPipeline",
+        usual="stabilityai/stable-cascade-prior",
+        other_steps="the prior's, which composes the picture; the decoder makes 10",
+        unused=("image_encoder", "feature_extractor"),
+        alike=(
+            ("prior.out_channels", "decoder.effnet_in_channels"),
+            ("prior.clip_text_pooled_in_channels", "decoder.clip_text_pooled_in_channels"),
         ),
-        # The larger of its two denoisers.
-        denoiser="prior_prior",
-        native_pixels=1024,
-        # 42.67 pixels to a latent of the prior, 10.67 latents of the decoder to that one, and 4 pixels to these: it
-        # comes out even at every 128.
-        patch=1,
-        block=32,
-        min_size=256,
-        max_size=2048,
-        steps=20,
-        steps_argument="prior_num_inference_steps",
-        guidance=4.0,
-        guidance_argument="prior_guidance_scale",
-        max_tokens=77,
-        half_dtypes=("bfloat16",),
-        mps_dtype="bfloat16",
-        own_sampler=True,
-        size_key=None,
-        slicing_refusal=_NOT_SLICED,
-        tile_refusal=_COARSE,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        breeding_refusal=_TWO_NOISES,
-        vae_class="PaellaVQModel",
-        vae_scale=4,
-        extra_arguments={"num_inference_steps": 10, "decoder_guidance_scale": 0.0},
     ),
-    Family(
+    # The larger of its two denoisers.
+    denoiser="prior_prior",
+    native_pixels=1024,
+    # 42.67 pixels to a latent of the prior, 10.67 latents of the decoder to that one, and 4 pixels to these: it
+    # comes out even at every 128.
+    patch=1,
+    block=32,
+    min_size=256,
+    max_size=2048,
+    steps=20,
+    steps_argument="prior_num_inference_steps",
+    guidance=4.0,
+    guidance_argument="prior_guidance_scale",
+    max_tokens=77,
+    half_dtypes=("bfloat16",),
+    mps_dtype="bfloat16",
+    own_sampler=True,
+    size_key=None,
+    slicing_refusal="its denoisers are none of those that diffusers slices",
+    tile_refusal="its first stage is too coarse for edges that meet",
+    adapter_refusal=refusals.NO_ADAPTERS,
+    breeding_refusal=_TWO_NOISES,
+    vae_class="PaellaVQModel",
+    vae_scale=4,
+    extra_arguments={"num_inference_steps": 10, "decoder_guidance_scale": 0.0},
+)
+_KANDINSKY22 = unet(
+    name="kandinsky22",
+    title="Kandinsky 2.2",
+    base="kandinsky-community/kandinsky-2-2-decoder",
+    licence="apache-2.0",
+    pipelines={
+        "text-to-image": "KandinskyV22CombinedPipeline",
+        "image-to-image": "KandinskyV22Img2ImgCombinedPipeline",
+    },
+    stages=Stages(
+        decoders={
+            "KandinskyV22Pipeline": "KandinskyV22CombinedPipeline",
+            "KandinskyV22Img2ImgPipeline": "KandinskyV22Img2ImgCombinedPipeline",
+        },
+        prior="KandinskyV22PriorPipeline",
+        usual=_KANDINSKY_PRIOR,
+        other_steps=_KANDINSKY_STEPS,
+        alike=_KANDINSKY_ALIKE,
+    ),
+    # Of a given picture diffusers 0.42.1 makes `preprocess(image, width, height)`, which takes the height first.
+    swaps_edges=("image-to-image",),
+    native_pixels=512,
+    block=8,
+    min_size=64,
+    max_size=2048,
+    steps=50,
+    guidance=4.0,
+    own_sampler=True,
+    size_key=None,
+    adapter_refusal="its U-Net reads embeddings of pictures, no words",
+    breeding_refusal=_TWO_NOISES,
+    vae_class="VQModel",
+    extra_arguments={"prior_num_inference_steps": 25, "prior_guidance_scale": 4.0},
+)
+
+ROWS: Final[tuple[Family, ...]] = (
+    _STABLE_CASCADE,
+    replace(
+        _STABLE_CASCADE,
         name="wuerstchen",
         title="Würstchen",
         base="warp-ai/wuerstchen",
@@ -72,75 +106,19 @@ ROWS: Final[tuple[Family, ...]] = (
             other_steps="the prior's, which composes the picture; the decoder makes 12",
             alike=(("prior.c_in", "decoder.effnet_embd"),),
         ),
-        denoiser="prior_prior",
-        native_pixels=1024,
         # As in Stable Cascade, which it came before.
         patch=1,
-        block=32,
-        min_size=256,
-        max_size=2048,
         steps=60,
-        steps_argument="prior_num_inference_steps",
-        guidance=4.0,
-        guidance_argument="prior_guidance_scale",
-        max_tokens=77,
         half_dtypes=("bfloat16", "float16"),
         mps_dtype="float16",
-        own_sampler=True,
-        size_key=None,
-        slicing_refusal=_NOT_SLICED,
-        tile_refusal=_COARSE,
-        adapter_refusal=refusals.NO_ADAPTERS,
-        breeding_refusal=_TWO_NOISES,
-        vae_class="PaellaVQModel",
-        vae_scale=4,
         extra_arguments={"num_inference_steps": 12, "decoder_guidance_scale": 0.0},
     ),
-    Family(
-        name="kandinsky22",
-        title="Kandinsky 2.2",
-        base="kandinsky-community/kandinsky-2-2-decoder",
-        licence="apache-2.0",
-        pipelines={
-            "text-to-image": "KandinskyV22CombinedPipeline",
-            "image-to-image": "KandinskyV22Img2ImgCombinedPipeline",
-        },
-        stages=Stages(
-            decoders={
-                "KandinskyV22Pipeline": "KandinskyV22CombinedPipeline",
-                "KandinskyV22Img2ImgPipeline": "KandinskyV22Img2ImgCombinedPipeline",
-            },
-            prior="KandinskyV22PriorPipeline",
-            usual=_KANDINSKY_PRIOR,
-            other_steps=_KANDINSKY_STEPS,
-            alike=_KANDINSKY_ALIKE,
-        ),
-        # Of a given picture diffusers 0.42.1 makes `preprocess(image, width, height)`, which takes the height first.
-        swaps_edges=("image-to-image",),
-        denoiser="unet",
-        native_pixels=512,
-        patch=1,
-        block=8,
-        min_size=64,
-        max_size=2048,
-        steps=50,
-        guidance=4.0,
-        max_tokens=77,
-        half_dtypes=("bfloat16", "float16"),
-        mps_dtype="float16",
-        own_sampler=True,
-        channels_last=True,
-        size_key=None,
-        adapter_refusal=_READS_NO_TEXT,
-        breeding_refusal=_TWO_NOISES,
-        vae_class="VQModel",
-        extra_arguments=_KANDINSKY_ARGUMENTS,
-    ),
-    Family(
+    _KANDINSKY22,
+    replace(
+        _KANDINSKY22,
         name="kandinsky22-inpaint",
         title="Kandinsky 2.2 Inpaint",
         base="kandinsky-community/kandinsky-2-2-decoder-inpaint",
-        licence="apache-2.0",
         pipelines={"inpaint": "KandinskyV22InpaintCombinedPipeline"},
         stages=Stages(
             decoders={"KandinskyV22InpaintPipeline": "KandinskyV22InpaintCombinedPipeline"},
@@ -151,23 +129,6 @@ ROWS: Final[tuple[Family, ...]] = (
         ),
         inpaint_channels=(9,),
         from_noise=("inpaint",),
-        denoiser="unet",
-        native_pixels=512,
-        patch=1,
-        block=8,
-        min_size=64,
-        max_size=2048,
-        steps=50,
-        guidance=4.0,
-        max_tokens=77,
-        half_dtypes=("bfloat16", "float16"),
-        mps_dtype="float16",
-        own_sampler=True,
-        channels_last=True,
-        size_key=None,
-        adapter_refusal=_READS_NO_TEXT,
-        breeding_refusal=_TWO_NOISES,
-        vae_class="VQModel",
-        extra_arguments=_KANDINSKY_ARGUMENTS,
+        swaps_edges=(),
     ),
 )
