@@ -5,7 +5,6 @@ Governance, not DRM: whoever owns the machine can leave the policy out. What it 
 
 import hashlib
 import re
-import tomllib
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import Final, Literal, get_args
 from imggen.errors import RequestError
 from imggen.plan.policy import safe_regex, text_folding
 from imggen.plan.policy.text_folding import Look, Word
-from imggen.plan.schema import strict
+from imggen.plan.schema import strict, toml
 from imggen.plan.schema.marking import Mining, PromptRecord, Signing, Watermarking
 from imggen.plan.schema.request import Metadata
 from imggen.plan.schema.strict import KeyPath, Limit
@@ -29,7 +28,6 @@ SCHEMA: Final = 1
 LONGEST_PROMPT: Final = 20_000
 PATTERN: Final = "re:"
 
-_MAX_CHARACTERS: Final = 1 << 20
 # One character can stand for up to 18 in its plain form, and a rule reads the plain form.
 _GROWTH: Final = 2
 _HASH: Final = "sha256:"
@@ -39,7 +37,6 @@ _SHA256: Final = re.compile("[0-9a-f]{12,64}")
 _REVISION: Final = re.compile("[0-9a-f]{7,64}")
 _STRICTNESS: Final[tuple[Record, ...]] = get_args(Record)
 _LIMITS: Final = {
-    "schema": Limit(least=1),
     "max_length": Limit(least=1, most=LONGEST_PROMPT),
     "visible_label": Limit(pattern=r"\S(.{0,38}\S)?", called="a text of 1 to 40 characters"),
     "user_variable": Limit(pattern="[A-Za-z_][A-Za-z0-9_]*", called="the name of an environment variable"),
@@ -150,9 +147,9 @@ def parse(text: str, *, subject: str) -> Policy:
     `subject` is how messages call it, such as `the policy company.toml`. Unknown keys, other types, rules that can
     never match and patterns that could take too long are refused.
     """
-    values = _load(text, subject)
+    values = toml.parse(text, subject=subject)
     place = KeyPath(subject=subject, limits=_LIMITS)
-    _check_schema(values, place)
+    strict.check_schema(values, place, SCHEMA)
     policy: Policy = strict.build(Policy, values, place)
     _check_prompt_rules(policy, place.member("prompt"))
     _check_model_rules(policy, place.member("models"))
@@ -329,25 +326,6 @@ _REMEDIES: Final[dict[str, str]] = {
     "infotext": "--metadata full",
     "iptc": "--metadata full",
 }
-
-
-def _load(text: str, subject: str) -> dict[str, object]:
-    if len(text) > _MAX_CHARACTERS:
-        raise RequestError(f"{subject} has {len(text):,} characters; at most {_MAX_CHARACTERS:,} are read")
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise RequestError(f"{subject} is no TOML: {error}") from error
-
-
-def _check_schema(values: Mapping[str, object], place: KeyPath) -> None:
-    schema = values.get("schema")
-    if schema is None:
-        raise RequestError(f"{place} has no schema number", hint=f"schema = {SCHEMA}")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise RequestError(
-            f"{place} has schema {schema}; this imggen reads up to {SCHEMA}", hint="pip install --upgrade imggen"
-        )
 
 
 def _check_prompt_rules(policy: Policy, place: KeyPath) -> None:
