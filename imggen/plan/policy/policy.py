@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import accumulate
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from imggen.errors import RequestError
 from imggen.plan.policy import safe_regex, text_folding
@@ -144,8 +144,8 @@ class ModelIdentity:
 def parse(text: str, *, subject: str) -> Policy:
     """Return the policy in the TOML `text`; raise RequestError that names the place of what is wrong in it.
 
-    `subject` is how messages call it, such as `the policy company.toml`. Unknown keys, other types, rules that can
-    never match and patterns that could take too long are refused.
+    `subject` is how messages call it, such as `the policy company.toml`. Unknown keys, other types and rules that can
+    never match are refused.
     """
     values = toml.parse(text, subject=subject)
     place = KeyPath(subject=subject, limits=_LIMITS)
@@ -166,7 +166,8 @@ def check_prompt(policy: Policy, prompt: str, negative_prompt: str = "") -> Refu
     """Return why the prompt is refused, None where it is not.
 
     Denied terms are looked for in the prompt alone, since the negative prompt asks not to show something; the greatest
-    length holds for both. A denied match that lies inside an allowed one does not count.
+    length holds for both. A denied match that lies inside an allowed one does not count. A pattern that takes too long
+    over the prompt refuses it.
     """
     most = policy.prompt.max_length
     for name, text in (("prompt", prompt), ("negative prompt", negative_prompt)):
@@ -182,7 +183,10 @@ def check_prompt(policy: Policy, prompt: str, negative_prompt: str = "") -> Refu
             message=f"the prompt is longer than {_GROWTH * LONGEST_PROMPT:,} characters in plain letters",
             hint="shorten the prompt",
         )
-    return next(_denials(policy.prompt, prompt), None)
+    try:
+        return next(_denials(policy.prompt, prompt), None)
+    except safe_regex.UnfinishedError as error:
+        return _unfinished(policy.prompt, error.source)
 
 
 def needs_hash(policy: Policy) -> bool:
@@ -375,7 +379,7 @@ def _check_rest(policy: Policy, place: KeyPath) -> None:
 class _Rule:
     """A pattern, or the words of a term."""
 
-    pattern: re.Pattern[str] | None = None
+    pattern: Any = None
     words: tuple[str, ...] = ()
     symbols: bool = False
 
@@ -392,7 +396,7 @@ def _rule(written: str) -> _Rule:
     return _Rule(words=words, symbols=symbols)
 
 
-def _pattern(source: str) -> re.Pattern[str]:
+def _pattern(source: str) -> Any:
     """Return the compiled pattern; raise RequestError where it holds a character that no folded prompt can have."""
     for each in source:
         folded = text_folding.fold(each) or " "
@@ -425,7 +429,7 @@ class _Read:
     def spans(self, rule: _Rule) -> Iterator[tuple[int, int]]:
         """Yield from where to where the rule matches, in the look's text."""
         if rule.pattern is not None:
-            yield from (each.span() for each in rule.pattern.finditer(self.look.text))
+            yield from safe_regex.spans(rule.pattern, self.look.text)
             return
         words, places = self._words(symbols=rule.symbols)
         for first in places.get(rule.words[0], ()):
@@ -481,6 +485,17 @@ def _is_term(written: str) -> bool:
 def _denied(number: int, found: str) -> Refusal:
     shown = found if len(found) <= 60 else found[:57] + "..."
     return Refusal(rule=f"prompt.deny[{number}]", message=f"the prompt holds {shown!r}, which the policy denies")
+
+
+def _unfinished(rules: PromptRules, source: str) -> Refusal:
+    """Return that the pattern, a denied or an allowed one, could not be looked for to the end of the prompt."""
+    written = PATTERN + source
+    name = "deny" if written in rules.deny else "allow"
+    return Refusal(
+        rule=f"prompt.{name}[{getattr(rules, name).index(written)}]",
+        message=f"the pattern {source!r} takes more than {safe_regex.SECONDS:g} s over this prompt, which is refused",
+        hint="shorten the prompt, or write the pattern without repeats inside repeats",
+    )
 
 
 def _fits(entry: str, model: ModelIdentity) -> bool:
