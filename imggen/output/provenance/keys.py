@@ -26,8 +26,7 @@ from imggen.errors import ImggenError, MachineError, RequestError
 from imggen.output import files
 from imggen.output.files import WriteTarget
 from imggen.output.provenance import certificates
-from imggen.plan.schema import strict
-from imggen.plan.settings import settings
+from imggen.plan.schema import strict, toml
 
 VARIABLE: Final = "IMGGEN_KEYS"
 SCHEMA: Final = 1
@@ -421,13 +420,10 @@ def _record(place: Path) -> _Record:
     path = own_folder(place) / _IDENTITY
     if not _exists(path):
         raise _incomplete(path)
-    table = settings.read(path)
-    schema = table.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise RequestError(
-            f"{path} has schema {schema}; this imggen reads up to {SCHEMA}", hint="pip install --upgrade imggen"
-        )
-    return strict.build(_Record, table, strict.KeyPath(subject=str(path), limits={}))
+    table = toml.read(path)
+    where = strict.KeyPath(subject=str(path), limits={})
+    strict.check_schema(table, where, SCHEMA)
+    return strict.build(_Record, table, where)
 
 
 def _read_own(place: Path, name: str) -> bytes:

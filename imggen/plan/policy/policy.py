@@ -5,19 +5,18 @@ Governance, not DRM: whoever owns the machine can leave the policy out. What it 
 
 import hashlib
 import re
-import tomllib
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import accumulate
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from imggen.errors import RequestError
 from imggen.plan.policy import safe_regex, text_folding
 from imggen.plan.policy.text_folding import Look, Word
-from imggen.plan.schema import strict
+from imggen.plan.schema import strict, toml
 from imggen.plan.schema.marking import Mining, PromptRecord, Signing, Watermarking
 from imggen.plan.schema.request import Metadata
 from imggen.plan.schema.strict import KeyPath, Limit
@@ -29,7 +28,6 @@ SCHEMA: Final = 1
 LONGEST_PROMPT: Final = 20_000
 PATTERN: Final = "re:"
 
-_MAX_CHARACTERS: Final = 1 << 20
 # One character can stand for up to 18 in its plain form, and a rule reads the plain form.
 _GROWTH: Final = 2
 _HASH: Final = "sha256:"
@@ -39,7 +37,6 @@ _SHA256: Final = re.compile("[0-9a-f]{12,64}")
 _REVISION: Final = re.compile("[0-9a-f]{7,64}")
 _STRICTNESS: Final[tuple[Record, ...]] = get_args(Record)
 _LIMITS: Final = {
-    "schema": Limit(least=1),
     "max_length": Limit(least=1, most=LONGEST_PROMPT),
     "visible_label": Limit(pattern=r"\S(.{0,38}\S)?", called="a text of 1 to 40 characters"),
     "user_variable": Limit(pattern="[A-Za-z_][A-Za-z0-9_]*", called="the name of an environment variable"),
@@ -147,12 +144,12 @@ class ModelIdentity:
 def parse(text: str, *, subject: str) -> Policy:
     """Return the policy in the TOML `text`; raise RequestError that names the place of what is wrong in it.
 
-    `subject` is how messages call it, such as `the policy company.toml`. Unknown keys, other types, rules that can
-    never match and patterns that could take too long are refused.
+    `subject` is how messages call it, such as `the policy company.toml`. Unknown keys, other types and rules that can
+    never match are refused.
     """
-    values = _load(text, subject)
+    values = toml.parse(text, subject=subject)
     place = KeyPath(subject=subject, limits=_LIMITS)
-    _check_schema(values, place)
+    strict.check_schema(values, place, SCHEMA)
     policy: Policy = strict.build(Policy, values, place)
     _check_prompt_rules(policy, place.member("prompt"))
     _check_model_rules(policy, place.member("models"))
@@ -169,7 +166,8 @@ def check_prompt(policy: Policy, prompt: str, negative_prompt: str = "") -> Refu
     """Return why the prompt is refused, None where it is not.
 
     Denied terms are looked for in the prompt alone, since the negative prompt asks not to show something; the greatest
-    length holds for both. A denied match that lies inside an allowed one does not count.
+    length holds for both. A denied match that lies inside an allowed one does not count. A pattern that takes too long
+    over the prompt refuses it.
     """
     most = policy.prompt.max_length
     for name, text in (("prompt", prompt), ("negative prompt", negative_prompt)):
@@ -185,7 +183,10 @@ def check_prompt(policy: Policy, prompt: str, negative_prompt: str = "") -> Refu
             message=f"the prompt is longer than {_GROWTH * LONGEST_PROMPT:,} characters in plain letters",
             hint="shorten the prompt",
         )
-    return next(_denials(policy.prompt, prompt), None)
+    try:
+        return next(_denials(policy.prompt, prompt), None)
+    except safe_regex.UnfinishedError as error:
+        return _unfinished(policy.prompt, error.source)
 
 
 def needs_hash(policy: Policy) -> bool:
@@ -331,25 +332,6 @@ _REMEDIES: Final[dict[str, str]] = {
 }
 
 
-def _load(text: str, subject: str) -> dict[str, object]:
-    if len(text) > _MAX_CHARACTERS:
-        raise RequestError(f"{subject} has {len(text):,} characters; at most {_MAX_CHARACTERS:,} are read")
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise RequestError(f"{subject} is no TOML: {error}") from error
-
-
-def _check_schema(values: Mapping[str, object], place: KeyPath) -> None:
-    schema = values.get("schema")
-    if schema is None:
-        raise RequestError(f"{place} has no schema number", hint=f"schema = {SCHEMA}")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise RequestError(
-            f"{place} has schema {schema}; this imggen reads up to {SCHEMA}", hint="pip install --upgrade imggen"
-        )
-
-
 def _check_prompt_rules(policy: Policy, place: KeyPath) -> None:
     for name in ("deny", "allow"):
         for number, written in enumerate(getattr(policy.prompt, name)):
@@ -397,7 +379,7 @@ def _check_rest(policy: Policy, place: KeyPath) -> None:
 class _Rule:
     """A pattern, or the words of a term."""
 
-    pattern: re.Pattern[str] | None = None
+    pattern: Any = None
     words: tuple[str, ...] = ()
     symbols: bool = False
 
@@ -414,7 +396,7 @@ def _rule(written: str) -> _Rule:
     return _Rule(words=words, symbols=symbols)
 
 
-def _pattern(source: str) -> re.Pattern[str]:
+def _pattern(source: str) -> Any:
     """Return the compiled pattern; raise RequestError where it holds a character that no folded prompt can have."""
     for each in source:
         folded = text_folding.fold(each) or " "
@@ -447,7 +429,7 @@ class _Read:
     def spans(self, rule: _Rule) -> Iterator[tuple[int, int]]:
         """Yield from where to where the rule matches, in the look's text."""
         if rule.pattern is not None:
-            yield from (each.span() for each in rule.pattern.finditer(self.look.text))
+            yield from safe_regex.spans(rule.pattern, self.look.text)
             return
         words, places = self._words(symbols=rule.symbols)
         for first in places.get(rule.words[0], ()):
@@ -503,6 +485,17 @@ def _is_term(written: str) -> bool:
 def _denied(number: int, found: str) -> Refusal:
     shown = found if len(found) <= 60 else found[:57] + "..."
     return Refusal(rule=f"prompt.deny[{number}]", message=f"the prompt holds {shown!r}, which the policy denies")
+
+
+def _unfinished(rules: PromptRules, source: str) -> Refusal:
+    """Return that the pattern, a denied or an allowed one, could not be looked for to the end of the prompt."""
+    written = PATTERN + source
+    name = "deny" if written in rules.deny else "allow"
+    return Refusal(
+        rule=f"prompt.{name}[{getattr(rules, name).index(written)}]",
+        message=f"the pattern {source!r} takes more than {safe_regex.SECONDS:g} s over this prompt, which is refused",
+        hint="shorten the prompt, or write the pattern without repeats inside repeats",
+    )
 
 
 def _fits(entry: str, model: ModelIdentity) -> bool:

@@ -247,15 +247,7 @@ def _check_lineage(values: dict[str, object], place: KeyPath) -> None:
 
 
 def _check_schema(values: dict[str, object], place: KeyPath) -> None:
-    schema = values.get("schema")
-    if schema is None:
-        raise RequestError(f"{place} has no schema number")
-    if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
-        raise RequestError(f"{place.member('schema')} is {schema!r}, not a number from 1 up")
-    if schema > SCHEMA:
-        raise RequestError(
-            f"{place} has schema {schema}; this imggen reads up to {SCHEMA}", hint="pip install --upgrade imggen"
-        )
+    schema = strict.check_schema(values, place, SCHEMA)
     for since, names in _SINCE.items():
         newer = next((name for name in names if name in values), None)
         if schema < since and newer:

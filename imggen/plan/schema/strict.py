@@ -1,4 +1,4 @@
-"""JSON held against a dataclass's annotations: nothing unknown, nothing missing, nothing of another kind or range."""
+"""JSON or TOML held against a dataclass: nothing unknown, nothing missing, nothing of another kind or range."""
 
 import math
 import re
@@ -20,12 +20,13 @@ _CALLED: dict[object, str] = {str: "text", int: "a whole number", float: "a numb
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What a value must be beyond its type: at least, at most, or, for a text, all of it matched by a pattern.
+    """What a value must be beyond its type: at least, above, at most, or, for a text, all of it matched by a pattern.
 
     `longest` is how many characters a text may have.
     """
 
     least: float | None = None
+    above: float | None = None
     most: float | None = None
     longest: int | None = None
     pattern: str | None = None
@@ -59,6 +60,23 @@ class KeyPath:
         """What holds here; for one value of several, what holds for all of them unless it has its own."""
         name = self.path.rpartition(".")[2]
         return self.limits.get(name) or self.limits.get(name.partition("[")[0]) or Limit()
+
+
+def check_schema(values: Mapping[str, object], place: KeyPath, newest: int) -> int:
+    """Return the object's schema number; raise RequestError where it is none from 1 to `newest`.
+
+    It is looked at first, so that a newer imggen's file is called newer, not wrong.
+    """
+    schema = values.get("schema")
+    if schema is None:
+        raise RequestError(f"{place} has no schema number; the newest is {newest}")
+    if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
+        raise RequestError(f"{place.member('schema')} is {_shortened(schema)}, not a whole number from 1 up")
+    if schema > newest:
+        raise RequestError(
+            f"{place} has schema {schema}; this imggen reads up to {newest}", hint="pip install --upgrade imggen"
+        )
+    return schema
 
 
 def build(kind: type[_Kind], values: Mapping[str, object], place: KeyPath) -> _Kind:
@@ -138,6 +156,8 @@ def _check_limit(place: KeyPath, value: object, limit: Limit) -> None:
         return
     if limit.least is not None and value < limit.least:
         raise RequestError(f"{place} is {value}; the least is {limit.least}")
+    if limit.above is not None and value <= limit.above:
+        raise RequestError(f"{place} is {value}, not above {limit.above}")
     if limit.most is not None and value > limit.most:
         raise RequestError(f"{place} is {value}; the most is {limit.most}")
 
@@ -158,7 +178,7 @@ def _check_keys(place: KeyPath, values: Mapping[str, object], known: Mapping[str
         near = nearest(unknown[0], known)
         raise RequestError(
             f"{place} has an unknown key {_shortened(unknown[0])}",
-            hint=f"the nearest known key is {near[0]}" if near else None,
+            hint=f"the nearest known key is {near[0]}" if near else f"known keys: {', '.join(known)}",
         )
     missing = sorted(name for name, required in known.items() if required and name not in values)
     if missing:

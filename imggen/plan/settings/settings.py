@@ -1,7 +1,6 @@
 """Layers of a request: command line, environment, preset and config, each checked, the higher one over the lower."""
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePath
@@ -9,6 +8,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from imggen.errors import RequestError
 from imggen.plan.case import COMMAND_LINE
+from imggen.plan.schema import toml
 from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.request import GenerateRequest
 from imggen.plan.settings import naming
@@ -19,7 +19,6 @@ SEPARATOR: Final = ";"
 """Between the values of a variable that has several: neither a path nor a scale is likely to hold one."""
 CONFIG_NAME: Final = "config.toml"
 
-_MAX_BYTES: Final = 1 << 20
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("0", "false", "no", "off")
 # Fields that only a person at the command line, a recipe or imggen itself fills.
@@ -93,7 +92,7 @@ def from_file(path: Path, origin: str, *, extra: tuple[str, ...] = ()) -> tuple[
     Raise RequestError that names the file for what is no TOML, for an unknown key (with the nearest known one) and for
     a value that its field cannot have.
     """
-    table = read(path)
+    table = toml.read(path)
     known = (*names(), *extra)
     for key in table:
         if key not in known:
@@ -112,18 +111,6 @@ def from_config(folder: Path) -> SettingsLayer:
         return SettingsLayer(request=GenerateRequest())
     request, texts = from_file(path, f"config {path}", extra=("preset",))
     return SettingsLayer(request=request, preset=texts.get("preset"))
-
-
-def read(path: Path) -> dict[str, object]:
-    """Return the table in the TOML file `path`; raise RequestError for one that cannot be read."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise RequestError(f"{path} is larger than 1 MiB, which no settings file is")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(f"{path} is no TOML: {error}") from error
 
 
 def layer(above: GenerateRequest, below: GenerateRequest) -> GenerateRequest:

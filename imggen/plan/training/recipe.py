@@ -1,22 +1,39 @@
 """Training recipes: TOML -> a plan without blanks."""
 
-import dataclasses
-import difflib
 import hashlib
 import json
-import math
-import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Final, Literal, get_args
 
 from imggen.errors import RequestError
+from imggen.plan.schema import strict, toml
+from imggen.plan.schema.strict import KeyPath, Limit
+
+Kernel = Literal["box", "bilinear", "hamming", "bicubic", "lanczos"]
+Optimizer = Literal["adamw", "muon"]
+Precision = Literal["bf16", "no"]
 
 SCHEMA = 1
-KERNELS = ("box", "bilinear", "hamming", "bicubic", "lanczos")
+KERNELS: Final[tuple[Kernel, ...]] = get_args(Kernel)
 """What pictures may be made small with: Pillow's resampling filters."""
 FREE = ("pictures", "cooldown", "checkpoint_every", "sample_every")
 """What of a stage may change while it is continued: how long it takes and how often it is saved."""
+
+_COUNT: Final = Limit(least=1)
+_AMOUNT: Final = Limit(least=0)
+_SHARE: Final = Limit(least=0, most=1)
+_LIMITS: Final[Mapping[str, Limit]] = {
+    **dict.fromkeys(("pictures", "batch_size", "checkpoint_every", "sample_every"), _COUNT),
+    **dict.fromkeys(("features", "convolutions", "heads", "head_width", "layers", "channels"), _COUNT),
+    **dict.fromkeys(("warmup", "weight_decay", "blur", "cached_pictures"), _AMOUNT),
+    **dict.fromkeys(("cooldown", "ema", "caption_dropout", "clean", "decoded"), _SHARE),
+    "learning_rate": Limit(above=0),
+    "max_tokens": Limit(least=3),
+    "quality": Limit(least=1, most=100),
+    "scale": Limit(least=2, most=4),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +89,7 @@ class StagePlan:
     pictures: int
     batch_size: int
     learning_rate: float
-    optimizer: str
+    optimizer: Optimizer
     weight_decay: float
     warmup: int
     cooldown: float
@@ -98,7 +115,7 @@ class TrainPlan:
     schema: int
     name: str
     seed: int
-    precision: str
+    precision: Precision
     data: DataPlan
     autoencoder: AutoencoderPlan
     autoencoder_training: StagePlan
@@ -156,10 +173,10 @@ class DegradationPlan:
     generated pictures look like.
     """
 
-    kernels: tuple[str, ...]
+    kernels: tuple[Kernel, ...]
     clean: float
     blur: float
-    quality: tuple[int, ...]
+    quality: tuple[int, int]
     decoded: float
 
 
@@ -170,7 +187,7 @@ class UpscalerTrainPlan:
     schema: int
     name: str
     seed: int
-    precision: str
+    precision: Precision
     data: CropPlan
     upscaler: UpscalerPlan
     degradation: DegradationPlan
@@ -198,141 +215,66 @@ def read(path: Path) -> Plan:
 
     A recipe with a table `[upscaler]` trains a network that enlarges, any other one a diffusion model.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"cannot read the training recipe {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} is not a training recipe in TOML: {error}") from error
-    kind: type[Plan] = UpscalerTrainPlan if "upscaler" in values else TrainPlan
-    plan: Plan = _build(kind, values, where=str(path))
-    _check_run(plan, path)
-    if isinstance(plan, UpscalerTrainPlan):
-        _check_upscaler(plan, str(path))
-    else:
-        _check(plan, path)
+    values = toml.read(path)
+    place = KeyPath(subject=str(path), limits=_LIMITS)
+    strict.check_schema(values, place, SCHEMA)
+    if "upscaler" in values:
+        upscaler = strict.build(UpscalerTrainPlan, values, place)
+        _check_upscaler(upscaler, place)
+        return upscaler
+    plan = strict.build(TrainPlan, values, place)
+    _check_networks(plan, place)
+    _check_training(plan, place)
     return plan
 
 
-def _build(kind: type, values: dict[str, Any], *, where: str) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    for key in values:
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            raise RequestError(
-                f"{where}: unknown key {key!r}",
-                hint=f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(fields)}",
-            )
-    hints = get_type_hints(kind)
-    arguments = {}
-    for name, each in fields.items():
-        if name in values:
-            arguments[name] = _convert(hints[name], values[name], where=f"{where}: {name}")
-        elif each.default is dataclasses.MISSING:
-            raise RequestError(f"{where}: the key {name!r} is missing")
-    return kind(**arguments)
-
-
-def _convert(kind: Any, value: Any, *, where: str) -> Any:
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, dict):
-            raise RequestError(f"{where} is {value!r}, but must be a table")
-        return _build(kind, value, where=where)
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list):
-            raise RequestError(f"{where} is {value!r}, but must be a list")
-        return tuple(_convert(get_args(kind)[0], each, where=where) for each in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is float and not math.isfinite(value if isinstance(value, float) else 0.0):
-        raise RequestError(f"{where} is {value!r}, but must be a finite number")
-    if type(value) is kind:
-        return value
-    raise RequestError(f"{where} is {value!r}, but must be of type {kind.__name__}")
-
-
-def _check_run(plan: Plan, path: Path) -> None:
-    if plan.schema != SCHEMA:
-        raise RequestError(f"{path}: schema {plan.schema} is unknown", hint=f"this version reads schema {SCHEMA}")
-    if plan.precision not in ("bf16", "no"):
-        raise RequestError(f"{path}: precision {plan.precision!r} is unknown", hint="use 'bf16' or 'no'")
-
-
-def _check_upscaler(plan: UpscalerTrainPlan, where: str) -> None:
-    _check_stage(plan.training, f"{where}: training")
-    if plan.training.cached_pictures or plan.training.caption_dropout:
-        raise RequestError(f"{where}: training of an upscaler has neither cached_pictures nor caption_dropout")
-    shape = plan.upscaler
-    if shape.features < 1 or shape.convolutions < 1 or not 2 <= shape.scale <= 4:
-        raise RequestError(f"{where}: upscaler needs features and convolutions above 0, and a scale from 2 to 4")
-    if not plan.data.sizes or not 0 < plan.data.crop <= min(plan.data.sizes) or plan.data.crop % shape.scale:
+def _check_upscaler(plan: UpscalerTrainPlan, place: KeyPath) -> None:
+    """Raise RequestError where values that fit by themselves do not fit each other."""
+    _check_unused(plan.training, place.member("training"))
+    crop, scale = plan.data.crop, plan.upscaler.scale
+    if not plan.data.sizes or not 0 < crop <= min(plan.data.sizes) or crop % scale:
         raise RequestError(
-            f"{where}: data.crop {plan.data.crop} must be a multiple of the scale {shape.scale}, and at most the least "
-            "of data.sizes"
+            f"{place.member('data').member('crop')} is {crop}; it must be a multiple of the scale {scale}, and at most "
+            "the least of data.sizes"
         )
-    _check_degradation(plan.degradation, f"{where}: degradation")
+    degradation, worn = plan.degradation, place.member("degradation")
+    if not degradation.kernels:
+        raise RequestError(f"{worn.member('kernels')} is empty", hint=f"one or more of: {', '.join(KERNELS)}")
+    if degradation.quality[0] > degradation.quality[1]:
+        raise RequestError(f"{worn.member('quality')} is {list(degradation.quality)}: the lowest comes first")
 
 
-def _check_degradation(plan: DegradationPlan, where: str) -> None:
-    strange = [kernel for kernel in plan.kernels if kernel not in KERNELS]
-    if strange or not plan.kernels:
-        raise RequestError(
-            f"{where}.kernels holds {strange[0]!r}" if strange else f"{where}.kernels is empty",
-            hint=f"one or more of: {', '.join(KERNELS)}",
-        )
-    if not 0 <= plan.clean <= 1 or not 0 <= plan.decoded <= 1 or plan.blur < 0:
-        raise RequestError(
-            f"{where}: clean ({plan.clean}) and decoded ({plan.decoded}) must be from 0 to 1, blur ({plan.blur}) not "
-            "below 0"
-        )
-    if len(plan.quality) != 2 or not 1 <= plan.quality[0] <= plan.quality[1] <= 100:
-        raise RequestError(f"{where}.quality is {list(plan.quality)}, but must be the lowest and the highest, 1 to 100")
-
-
-def _check(plan: TrainPlan, path: Path) -> None:
-    _check_networks(plan, str(path))
-    for name, stage in (("autoencoder", plan.autoencoder_training), ("diffusion", plan.diffusion_training)):
-        _check_stage(stage, f"{path}: {name}_training")
-    if plan.autoencoder_training.cached_pictures or plan.autoencoder_training.caption_dropout:
-        raise RequestError(f"{path}: autoencoder_training has neither cached_pictures nor caption_dropout")
+def _check_training(plan: TrainPlan, place: KeyPath) -> None:
+    _check_unused(plan.autoencoder_training, place.member("autoencoder_training"))
     if plan.diffusion_training.cached_pictures < 1:
-        raise RequestError(f"{path}: diffusion_training.cached_pictures must be above 0")
+        raise RequestError(f"{place.member('diffusion_training').member('cached_pictures')} must be above 0")
 
 
-def _check_networks(plan: TrainPlan, where: str) -> None:
+def _check_unused(stage: StagePlan, place: KeyPath) -> None:
+    for name in ("cached_pictures", "caption_dropout"):
+        if getattr(stage, name):
+            raise RequestError(f"{place.member(name)} is for the training of a diffusion model", hint="leave it out")
+
+
+def _check_networks(plan: TrainPlan, place: KeyPath) -> None:
+    """Raise RequestError where the networks cannot be built, or do not fit each other."""
     stages = len(plan.autoencoder.encoder_blocks)
     if not stages or len(plan.autoencoder.decoder_blocks) != stages:
-        raise RequestError(f"{where}: encoder_blocks and decoder_blocks are empty or differ in length")
-    if not plan.unet.channels or len(plan.unet.cross_attention) != len(plan.unet.channels):
-        raise RequestError(f"{where}: unet.cross_attention and unet.channels are empty or differ in length")
-    edge = 2 ** (stages - 1) * 2 ** (len(plan.unet.channels) - 1)
+        raise RequestError(f"{place}: encoder_blocks and decoder_blocks are empty or differ in length")
+    channels, heads, group = plan.unet.channels, plan.unet.head_width, 32
+    if not channels or len(plan.unet.cross_attention) != len(channels):
+        raise RequestError(f"{place}: unet.cross_attention and unet.channels are empty or differ in length")
+    edge = 2 ** (stages - 1) * 2 ** (len(channels) - 1)
     if plan.data.size < edge or plan.data.size % edge:
-        raise RequestError(f"{where}: data.size {plan.data.size} is not a multiple of {edge}")
-    heads, group = plan.unet.head_width, 32
-    for channels in plan.unet.channels:
-        if heads < 1 or channels < 1 or channels % group or channels % heads:
-            raise RequestError(
-                f"{where}: unet.channels holds {channels}, which is no multiple of {group} and of head_width {heads}"
-            )
+        raise RequestError(f"{place.member('data').member('size')} is {plan.data.size}, not a multiple of {edge}")
+    misfit = next((width for width in channels if width % group or width % heads), None)
+    if misfit is not None:
+        raise RequestError(
+            f"{place.member('unet').member('channels')} holds {misfit}, not a multiple of {group} and of head_width "
+            f"{heads}"
+        )
     text = plan.text_encoder
-    if text.heads < 1 or text.width % text.heads or text.max_tokens < 3 or text.layers < 1:
+    if text.width < 1 or text.width % text.heads:
         raise RequestError(
-            f"{where}: text_encoder needs a layer, at least 3 tokens, and a width ({text.width}) that is a multiple of "
-            f"its heads ({text.heads})"
+            f"{place.member('text_encoder').member('width')} is {text.width}, not a multiple of its heads, {text.heads}"
         )
-
-
-def _check_stage(stage: StagePlan, where: str) -> None:
-    if stage.optimizer not in ("adamw", "muon"):
-        raise RequestError(f"{where}.optimizer {stage.optimizer!r} is unknown", hint="use 'adamw' or 'muon'")
-    positive = ("pictures", "batch_size", "learning_rate", "checkpoint_every", "sample_every")
-    for name in positive:
-        if getattr(stage, name) <= 0:
-            raise RequestError(f"{where}.{name} is {getattr(stage, name)}, but must be above 0")
-    if stage.warmup < 0 or stage.weight_decay < 0:
-        raise RequestError(
-            f"{where}: warmup ({stage.warmup}) and weight_decay ({stage.weight_decay}) cannot be below 0"
-        )
-    for name in ("cooldown", "ema", "caption_dropout"):
-        if not 0 <= getattr(stage, name) <= 1:
-            raise RequestError(f"{where}.{name} is {getattr(stage, name)}, but must be from 0 to 1")

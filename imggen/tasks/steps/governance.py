@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from imggen.errors import RequestError
 from imggen.inputs import pictures
-from imggen.output import files, writer
+from imggen.output import writer
 from imggen.output.formats import container
 from imggen.output.governance import audit
 from imggen.output.governance.audit import AuditEntry
@@ -24,6 +24,7 @@ from imggen.plan.case import COMMAND_LINE
 from imggen.plan.generation import words
 from imggen.plan.policy import policy as policies
 from imggen.plan.policy.policy import ModelIdentity, Policy, Refusal
+from imggen.plan.schema import toml
 from imggen.plan.schema.adapter import AdapterFacts, ImageEncoder
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.marking import Signing
@@ -33,7 +34,6 @@ from imggen.store import lookup, paths
 
 VARIABLE: Final = "IMGGEN_POLICY"
 
-_MAX_BYTES: Final = 1 << 20
 # Rules that ask for more than a name; `folder:` is for what is on this machine already.
 _BY_FACTS: Final = re.compile("^sha256:|^license:|@")
 _BY_HASH: Final = re.compile("^sha256:")
@@ -156,15 +156,9 @@ def _same(one: str, other: str) -> bool:
 
 
 def _text(path: Path) -> str:
-    data = files.read(path) if path.exists() else None
-    if data is None:
+    if not path.exists():
         raise RequestError(f"there is no policy {path}", hint="see presets/policy/example.toml")
-    if len(data) > _MAX_BYTES:
-        raise RequestError(f"the policy {path} has {len(data):,} bytes, which no policy has")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise RequestError(f"the policy {path} is no UTF-8: {error}") from error
+    return toml.text(path, subject=f"the policy {path}")
 
 
 def govern(request: Request, governed: Governance) -> Request:

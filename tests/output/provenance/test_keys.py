@@ -242,7 +242,7 @@ class TestLoading:
             ("schema = 1\norganisation = 'A'\ncreated = ''\nextra = 1", "unknown key 'extra'"),
             ("schema = 1\norganisation = 3\ncreated = ''", "organisation is 3"),
             ("schema = 1", "lacks"),
-            ("schema = ", "no TOML"),
+            ("schema = ", "not valid TOML"),
         ],
     )
     def test_identity_that_is_not_as_written_is_refused(self, tmp_path, text, message):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from imggen.errors import RequestError
 from imggen.plan.policy import policy as policies
+from imggen.plan.policy import safe_regex
 from imggen.plan.policy.policy import ModelIdentity, Policy
 from imggen.plan.settings import preset
 
@@ -54,7 +55,8 @@ def test_a_policy_that_says_nothing_refuses_nothing():
         ("[prompt]\ndenny = []", "the policy p.toml's prompt has an unknown key 'denny'", "deny"),
         ("[prompt]\ndeny = 'apple'", "prompt.deny is 'apple', not a list", None),
         ("[prompt]\ndeny = [1]", r"prompt.deny\[0\] is 1, not text", None),
-        ("[prompt]\ndeny = ['a', 're:a*']", r"prompt.deny\[1\]: .* without end", "{0,20}"),
+        ("[prompt]\ndeny = ['a', 're:a*']", r"prompt.deny\[1\]: .* every text", "letter"),
+        ("[prompt]\ndeny = ['a', 're:(a']", r"prompt.deny\[1\]: .* not a valid one", None),
         ("[prompt]\ndeny = ['...']", r"prompt.deny\[0\]: the term '...' has no word", "re:"),
         ("[prompt]\nallow = ['re:Straße']", r"prompt.allow\[0\]: .* 'ß'", "ss"),
         ("[prompt]\nallow = ['re:a\tb']", r"prompt.allow\[0\]: ", "space"),
@@ -74,7 +76,7 @@ def test_a_policy_that_says_nothing_refuses_nothing():
         ("[audit]\nuser = 'a'\nuser_variable = 'B'", "both user and user_variable", "leave one"),
         ("[audit]\nuser_variable = '$B'", "the name of an environment variable", None),
         ("[audit]\nlog = ' '", "audit.log is empty", None),
-        ("[prompt", "no TOML", None),
+        ("[prompt", "not valid TOML", None),
         ("name = 2020-01-01", "name is datetime.date", None),
     ],
 )
@@ -90,7 +92,7 @@ def test_the_schema_number_comes_first():
     with pytest.raises(RequestError, match="schema 2; this imggen reads up to 1") as caught:
         policies.parse("schema = 2\nnew = 1", subject="the policy")
     assert "upgrade" in caught.value.hint
-    with pytest.raises(RequestError, match="not a whole number"):
+    with pytest.raises(RequestError, match="schema is True, not a whole number"):
         policies.parse("schema = true", subject="the policy")
 
 
@@ -101,7 +103,7 @@ def test_any_text_is_a_policy_or_a_request_error(text):
 
 
 def test_too_long_a_policy_is_not_read():
-    with pytest.raises(RequestError, match="at most"):
+    with pytest.raises(RequestError, match="it is larger than 1 MiB"):
         policies.parse("#" * (1 << 20) + "\n", subject="it")
 
 
@@ -226,6 +228,17 @@ def test_what_lies_inside_an_allowed_match_does_not_count():
     assert refuses(rules("pate", allow=("pâté",)), "pâté or pate") == "prompt.deny[0]"
     assert refuses(rules("パン", allow=("パンダ",)), "パンダ") is None
     assert refuses(rules("apple pie", allow=("apple",)), "an apple pie") == "prompt.deny[0]"
+
+
+@pytest.mark.parametrize(
+    ("deny", "allow", "rule"), [(("pear", "re:(a+)+b"), (), "deny[1]"), (("a",), ("re:(a+)+b",), "allow[0]")]
+)
+def test_a_pattern_that_takes_too_long_refuses_the_prompt(monkeypatch, deny, allow, rule):
+    monkeypatch.setattr(safe_regex, "SECONDS", 0.2)
+    refusal = policies.check_prompt(rules(*deny, allow=allow), "a" * 5_000)
+    assert refusal.rule == f"prompt.{rule}"
+    assert "'(a+)+b' takes more than 0.2 s" in refusal.message
+    assert policies.check_prompt(rules(*deny, allow=allow), "plum") is None
 
 
 @given(st.text(), st.lists(st.sampled_from(["apple", "(apple:1.2)", "pear", "red", "a-b", "é"])), st.text())

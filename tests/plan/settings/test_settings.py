@@ -112,7 +112,7 @@ def test_the_config_is_read_where_there_is_one(tmp_path):
         ("offline = 1", "offline is 1, not true or false", None),
         ("format = 'jpg'", "format is 'jpg', not one of", "the nearest is 'jpeg'"),
         ("preset = 3", "preset is 3, not text", None),
-        ("steps = ", "is no TOML", None),
+        ("steps = ", "is not valid TOML", None),
         ("[steps]\na = 1", "steps is {'a': 1}, not a whole number", None),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_config_with_a_mistake_is_refused_by_file_and_key(tmp_path, text, mess
 
 def test_what_is_no_text_file_is_no_config(tmp_path):
     (tmp_path / "config.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RequestError, match="is no TOML"):
+    with pytest.raises(RequestError, match="is not UTF-8 text"):
         settings.from_config(tmp_path)
 
 

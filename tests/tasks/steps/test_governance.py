@@ -206,7 +206,7 @@ def test_variable_names_a_policy_that_no_option_replaces(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "match"), [("schema = 1\n[promt]", "promt"), ("schema = 9", "schema 9"), ("not toml", "no TOML")]
+    ("text", "match"), [("schema = 1\n[promt]", "promt"), ("schema = 9", "schema 9"), ("not toml", "not valid TOML")]
 )
 def test_policy_that_cannot_be_read_stops_everything(text, match):
     Path("policy.toml").write_text(text)
