@@ -1,6 +1,6 @@
-"""Draw the README's contact sheets, all or those named, by the command line and the built-in model.
+"""Draw the contact sheets of the README and docs/, all or those named, by the command line and the built-in model.
 
-    python tests/benchmarks/contact_sheets.py [img2img inpaint ...] [--into docs]
+    python tests/benchmarks/contact_sheets.py [tour img2img ...] [--into docs]
 
 A caption is the line that was run, a label what was added to it. Seeds are 1 and up, in order; nothing is left out.
 """
@@ -186,8 +186,53 @@ def upscale(studio: Studio) -> Iterator[Row]:
         yield Row(caption=line, cells=tuple((label, _middle(each, 192)) for label, each in made))
 
 
+def tour(studio: Studio) -> Iterator[Row]:
+    sketch().save(studio.folder / "sketch.png")
+    strokes(STROKES["warm"]).save(studio.folder / "warm.png")
+    subjects = {
+        "apple": "a red apple on a teal background",
+        "moon": "a yellow moon on a navy background",
+        "cat": "a cat on a pink background",
+        "rocket": "a rocket on a black background",
+        "penguin": "a penguin on a lime background",
+        "heart": "a purple heart on a white background",
+    }
+    drawn = [
+        (f"{name}, {prompt.split()[-2]}", studio.made(f'generate "{prompt}" --seed 1', f"{name}.png"))
+        for name, prompt in subjects.items()
+    ]
+    yield Row(caption='generate "a THING on a COLOUR background" --seed 1', cells=tuple(drawn))
+    studio.run('generate "a lemon on a navy background" --seed 1 -o lemon.png')
+    studio.run('generate "a house on a lime background" --seed 1 -o house.png')
+    apple = f'img2img sketch.png "{subjects["apple"]}" --strength 0.6 --seed 1'
+    dog = 'inpaint cat.png "a dog on a pink background" --mask-box 4,16,120,104 --seed 1'
+    yield Row(
+        caption="img2img, inpaint, blend: the input, then the result",
+        cells=(
+            studio.given("sketch.png"),
+            ("img2img sketch.png", studio.made(apple, "redrawn.png")),
+            studio.given("cat.png"),
+            ("inpaint cat.png", studio.made(dog, "dog.png")),
+            studio.given("lemon.png"),
+            ("blend with the apple", studio.made("blend apple.png lemon.png --seed 1", "child.png")),
+        ),
+    )
+    wide = 'outpaint house.png "a lime background" --pad 0,64 --seed 1'
+    dots = studio.made('generate "a blue and white dotted background" --tile xy --seed 1', "dots.png")
+    yield Row(
+        caption="outpaint, style, generate --tile",
+        cells=(
+            studio.given("house.png"),
+            ("outpaint house.png --pad 0,64", studio.made(wide, "wide.png")),
+            studio.given("warm.png"),
+            ("style house.png", studio.made('style house.png "a house" --like warm.png --seed 1', "styled.png")),
+            ("--tile xy, four of it", _repeated(dots, 2, 2)),
+        ),
+    )
+
+
 SHEETS: dict[str, Callable[[Studio], Iterator[Row]]] = {
-    each.__name__: each for each in (img2img, inpaint, outpaint, blend, style, tile, upscale)
+    each.__name__: each for each in (tour, img2img, inpaint, outpaint, blend, style, tile, upscale)
 }
 
 STROKES = {

@@ -1,4 +1,4 @@
-"""Draw the README's ten pictures: `python tests/benchmarks/draw_ten.py docs/ten.png`, from the checkout's root."""
+"""Draw the ten pictures of docs/: `python tests/benchmarks/draw_ten.py docs/ten.png`, from the checkout's root."""
 
 import subprocess
 import sys

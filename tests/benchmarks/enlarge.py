@@ -113,7 +113,7 @@ def main() -> None:
     for scale in (2, 4):
         parser.add_argument(f"--x{scale}", type=Path, default=ROOT / f"imggen/builtin/upscale/x{scale}.safetensors")
     asked = parser.parse_args()
-    print("| pictures | made small by | scale | bicubic | Lanczos | built-in |\n|---|---|---|---|---|---|")
+    print("| pictures | reduced by | scale | bicubic | Lanczos | built-in |\n|---|---|---|---|---|---|")
     for scale in (2, 4):
         ways = {
             "bicubic": by_kernel(Image.Resampling.BICUBIC, scale),

@@ -359,7 +359,7 @@ def main() -> None:
         total += executed
         found += findings
         print(text, flush=True)
-    print(f"| in all | {total:,} | | {found} | |")
+    print(f"| total | {total:,} | | {found} | |")
     sys.exit(found > 0)
 
 

@@ -21,7 +21,7 @@ from killing import Bench, Found  # noqa: E402 - found by the line above
 
 WAYS = {"write": "over a picture", "embed": "metadata in place", "new": "a new picture"}
 HEAD = (
-    "| writer | killed | times | old file | new file | anything else | new, not yet logged | torn log line, noted "
+    "| writer | killed at | times | old file | new file | anything else | new, not yet logged | torn log line, noted "
     "| temporary files left | most at once |"
 )
 

@@ -252,7 +252,7 @@ def report(title: str, trials: list[Trial]) -> None:
     if not trials:
         return
     print(f"\n### {title}\n")
-    head = ("kind", "pictures", "PSNR, least", "PNG growth, most", *ATTACKS)
+    head = ("kind", "pictures", "PSNR, worst", "PNG growth, worst", *ATTACKS)
     print("|", " | ".join(head), "|\n|" + "---|" * len(head))
     kinds = defaultdict(list)
     for trial in trials:
