@@ -22,8 +22,8 @@ from imggen.output.provenance import certificates, keys, signing
 from imggen.output.provenance.signing import Validation
 from imggen.output.watermark import watermark
 from imggen.output.watermark.watermark import Detection
+from imggen.plan.schema import formats
 from imggen.plan.schema import recipe as recipes
-from imggen.plan.settings import naming
 from imggen.store import paths
 from imggen.tasks.steps import given
 
@@ -173,7 +173,7 @@ def expand(patterns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _within(folder: Path) -> list[str]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in naming.SUFFIXES and path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in formats.SUFFIXES and path.is_file())
     if not found:
         raise RequestError(f"there is no picture in the folder {folder}")
     return [str(each) for each in found]
@@ -214,7 +214,7 @@ def _verified(name: str, data: bytes, means: _Means) -> Verified:
 
 
 def _facts(data: bytes, name: str) -> tuple[Facts | None, tuple[str, ...]]:
-    if not any(each.matches(data) for each in container.CONTAINERS):
+    if container.format_of(data) is None:
         return None, ("metadata is not read from a file of this kind; only its pixels were looked at",)
     with files.blaming(Path(name)):
         facts = metadata.read(data)

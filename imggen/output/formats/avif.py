@@ -9,6 +9,9 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
 
 from imggen.errors import RequestError
 from imggen.output.formats import heif, isobmff, spans
@@ -16,6 +19,7 @@ from imggen.output.formats.carriers import MAX_TEXT_BYTES, Carriers, Changes, Pi
 from imggen.output.formats.heif import CHUNK_PLACES, FULL_HEADER, IN_FILE, IN_META, XMP_TYPE, File, Item, Meta
 from imggen.output.formats.isobmff import Box, Cursor
 from imggen.output.formats.spans import Span
+from imggen.plan.schema.formats import FULL_COLOUR_QUALITY
 
 _BRANDS = frozenset((b"avif", b"avis"))
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
@@ -40,6 +44,13 @@ def is_avif(data: bytes) -> bool:
 def is_heic(data: bytes) -> bool:
     """Return whether the file begins as another picture in the same frame does, HEIC most of all."""
     return not is_avif(data) and bool(_brands(data) & _HEIC_BRANDS)
+
+
+def options(_image: Image.Image, quality: int) -> dict[str, Any]:
+    """Return what Pillow is told when it encodes the picture."""
+    subsampling = "4:4:4" if quality >= FULL_COLOUR_QUALITY else "4:2:0"
+    # How many threads there are would change the bytes.
+    return {"quality": quality, "subsampling": subsampling, "max_threads": 1, "autotiling": False}
 
 
 def read(data: bytes) -> Picture:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from imggen.errors import RequestError
-from imggen.plan.schema.request import ImageFormat
+from imggen.plan.schema.formats import ImageFormat
 
 Droppable = Literal["comments", "captions", "manifest"]
 

@@ -5,9 +5,13 @@ import re
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
 
 from imggen.errors import RequestError
 from imggen.output.formats.carriers import MAX_PARTS, Carriers, Changes, Droppable, Picture, check_size
+from imggen.plan.schema.formats import FULL_COLOUR_QUALITY
 
 SIGNATURE = b"\xff\xd8\xff"
 EXIF_PREFIX = b"Exif\0\0"
@@ -17,6 +21,7 @@ MAX_PAYLOAD = 65_533
 MAX_EXIF_BYTES = MAX_PAYLOAD - len(EXIF_PREFIX)
 MAX_XMP_BYTES = MAX_PAYLOAD - len(XMP_PREFIX)
 
+_TWO_PASS_PIXELS = 1 << 24
 _SOI, _EOI, _SOS, _COM, _TEM = 0xD8, 0xD9, 0xDA, 0xFE, 0x01
 _APP0, _APP1, _APP2, _APP11, _APP13, _APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE
 _CAPTIONS = b"8BIM\x04\x04"
@@ -42,6 +47,21 @@ class _Segment:
 
     def begins(self, data: bytes, prefix: bytes) -> bool:
         return data.startswith(prefix, self.payload_start, self.end)
+
+
+def is_jpeg(data: bytes) -> bool:
+    """Return whether the file begins as a JPEG does."""
+    return data.startswith(SIGNATURE)
+
+
+def options(image: Image.Image, quality: int) -> dict[str, Any]:
+    """Return what Pillow is told when it encodes the picture."""
+    return {
+        "quality": quality,
+        "subsampling": 0 if quality >= FULL_COLOUR_QUALITY else 2,
+        # The best codes take a second pass, for which libjpeg holds six bytes per pixel; they save some hundredths.
+        "optimize": image.width * image.height <= _TWO_PASS_PIXELS,
+    }
 
 
 def read(data: bytes) -> Picture:

@@ -5,6 +5,9 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
 
 from imggen.errors import RequestError
 from imggen.output.formats.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes, Picture, check_size
@@ -31,6 +34,16 @@ class _PngChunk:
 
     def payload(self, data: bytes) -> bytes:
         return data[self.start + 8 : self.start + 8 + self.length]
+
+
+def is_png(data: bytes) -> bool:
+    """Return whether the file begins as a PNG does."""
+    return data.startswith(SIGNATURE)
+
+
+def options(_image: Image.Image, _quality: int) -> dict[str, Any]:
+    """Return what Pillow is told when it encodes the picture: nothing, for the best of all qualities."""
+    return {}
 
 
 def read(data: bytes) -> Picture:

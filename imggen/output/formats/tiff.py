@@ -10,6 +10,9 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from dataclasses import replace as altered
+from typing import Any
+
+from PIL import Image
 
 from imggen.errors import RequestError
 from imggen.output.formats import exif, ifd, spans
@@ -18,6 +21,7 @@ from imggen.output.formats.ifd import IfdEntry
 from imggen.output.formats.spans import Span
 
 _BIG = (b"II+\0", b"MM\0+")
+_PREDICTOR, _DIFFERENCES = 317, 2
 _WIDTH, _HEIGHT, _ORIENTATION = 0x0100, 0x0101, 0x0112
 _XMP, _CAPTIONS, _PHOTOSHOP, _MANIFEST = 0x02BC, 0x83BB, 0x8649, 0xCD41
 _EXIF, _GPS, _CHILDREN = 0x8769, 0x8825, 0x014A
@@ -90,6 +94,15 @@ class _Told:
 def is_tiff(data: bytes) -> bool:
     """Return whether the file begins as a TIFF does, large ones included."""
     return ifd.order(data) is not None or data[:4] in _BIG
+
+
+def options(image: Image.Image, _quality: int) -> dict[str, Any]:
+    """Return what Pillow is told when it encodes the picture."""
+    told: dict[str, Any] = {"compression": "tiff_adobe_deflate"}
+    if image.mode not in ("1", "P"):
+        # Differences of neighbours take less room; there are none between bits or a palette's numbers.
+        told["tiffinfo"] = {_PREDICTOR: _DIFFERENCES}
+    return told
 
 
 def read(data: bytes) -> Picture:

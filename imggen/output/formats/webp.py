@@ -4,6 +4,9 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
 
 from imggen.errors import RequestError
 from imggen.output.formats.carriers import MAX_PARTS, Carriers, Changes, Picture, check_size
@@ -12,7 +15,7 @@ _ANIMATION, _XMP, _EXIF, _ALPHA = 0x02, 0x04, 0x08, 0x10
 _PIXEL_CHUNKS = frozenset((b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"))
 _EXIF_PREFIX = b"Exif\0\0"
 _MAX_RIFF = 0xFFFFFFFF - 1
-_MAX_CANVAS = 1 << 24
+_LOSSLESS_QUALITY = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,14 @@ class _RiffChunk:
 def is_webp(data: bytes) -> bool:
     """Return whether the file begins as a WebP does."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
+def options(_image: Image.Image, quality: int) -> dict[str, Any]:
+    """Return what Pillow is told when it encodes the picture."""
+    if quality == _LOSSLESS_QUALITY:
+        # Pillow's quality is the effort here; exact keeps the colours of transparent pixels.
+        return {"lossless": True, "exact": True, "quality": 80}
+    return {"quality": quality, "method": 4}
 
 
 def read(data: bytes) -> Picture:

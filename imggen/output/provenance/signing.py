@@ -20,7 +20,7 @@ from imggen.errors import ImggenError, MachineError
 from imggen.output.formats import container
 from imggen.output.provenance import certificates, keys
 from imggen.output.provenance.keys import Identity
-from imggen.plan.schema.request import ImageFormat
+from imggen.plan.schema.formats import FORMATS, ImageFormat
 
 Action = Literal["created", "edited", "edited.metadata", "enhanced", "resized", "resized.proportional"]
 Mining = Literal["notAllowed", "allowed", "constrained"]
@@ -31,13 +31,6 @@ IngredientState = Literal["trusted", "valid", "invalid", "unsigned"]
 # What the SDK says of these is no validation status of the C2PA specification.
 UNREADABLE: Final = "imggen.manifest.unreadable"
 
-_MIMES: Final[Mapping[str, str]] = {
-    "png": "image/png",
-    "jpeg": "image/jpeg",
-    "webp": "image/webp",
-    "avif": "image/avif",
-    "tiff": "image/tiff",
-}
 _GENERATION: Final = "dev.imggen.generation"
 _UNREADABLE_PARENTS: Final = "unreadable_parents"
 _MINING: Final = ("cawg.training-mining", "c2pa.training-mining")
@@ -167,7 +160,7 @@ def sign(data: bytes, file_format: ImageFormat, statement: Statement, identity: 
             _signer(sdk, identity, signature) as signer,
             _builder(sdk, context, statement) as builder,
         ):
-            builder.sign(signer, _MIMES[file_format], io.BytesIO(data), signed)
+            builder.sign(signer, FORMATS[file_format].mime_type, io.BytesIO(data), signed)
     except sdk.C2paError as error:
         if signature.failure is not None:
             raise signature.failure from None
@@ -188,7 +181,7 @@ def read(data: bytes, file_format: ImageFormat, roots: Sequence[bytes] = ()) -> 
     try:
         with (
             sdk.Context.from_dict(_settings(anchors)) as context,
-            sdk.Reader(_MIMES[file_format], io.BytesIO(data), context=context) as reader,
+            sdk.Reader(FORMATS[file_format].mime_type, io.BytesIO(data), context=context) as reader,
         ):
             store, details = json.loads(reader.json()), json.loads(reader.crjson())
     except (sdk.C2paError, ValueError, RecursionError) as error:
@@ -269,7 +262,7 @@ def _builder(sdk: Any, context: Any, statement: Statement) -> Any:
     unreadable = frozenset(at for at, each in enumerate(statement.parents) if not _is_readable(sdk, context, each))
     builder = sdk.Builder(_manifest(statement, unreadable), context)
     for at, each in enumerate(statement.parents):
-        mime = "application/octet-stream" if at in unreadable else _MIMES[each.format]
+        mime = "application/octet-stream" if at in unreadable else FORMATS[each.format].mime_type
         builder.add_ingredient(_named(each, at), mime, io.BytesIO(each.data))
     return builder
 
@@ -281,7 +274,7 @@ def _is_readable(sdk: Any, context: Any, parent: Parent) -> bool:
     """
     with sdk.Builder("{}", context) as trial:
         try:
-            trial.add_ingredient(_named(parent, 0), _MIMES[parent.format], io.BytesIO(parent.data))
+            trial.add_ingredient(_named(parent, 0), FORMATS[parent.format].mime_type, io.BytesIO(parent.data))
         except sdk.C2paError:
             return False
     return True
