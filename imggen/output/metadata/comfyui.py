@@ -58,13 +58,14 @@ def settings(graph: Graph) -> dict[str, Scalar]:
     for key in _upstream(graph, sampler) if sampler else ():
         inputs = _inputs(graph, key)
         for name, sources in _NAMES.items():
-            value = next((inputs[source] for source in sources if _is_scalar(inputs.get(source))), None)
+            value = next((inputs[source] for source in sources if is_scalar(inputs.get(source))), None)
             if isinstance(value, str | int | float):
                 found.setdefault(name, value)
     return found
 
 
-def _is_scalar(value: object) -> bool:
+def is_scalar(value: object) -> bool:
+    """Return whether the value is one that settings hold: a text or a finite number."""
     return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 

@@ -6,17 +6,11 @@ from collections.abc import Iterator, Mapping
 from imggen.errors import RequestError
 from imggen.output.formats import exif, xmp
 from imggen.output.formats.carriers import Changes, Droppable
-from imggen.output.metadata import infotext, metadata
+from imggen.output.metadata import dialects, infotext, metadata
 from imggen.output.metadata.metadata import Facts, Metadata
 
-# Where programs keep words (see `dialects`), besides the infotext and imggen's own recipe.
-_TEXTS = frozenset(
-    (
-        *("prompt", "workflow", "Prompt", "original_prompt", "negative_prompt", "Negative Prompt", "Comment", "Dream"),
-        *("invokeai_metadata", "invokeai_workflow", "invokeai_graph", "sd-metadata", "imggen"),
-    )
-)
-_PROPERTIES = (metadata.PROMPT, metadata.RECIPE, "exif:UserComment", "sdcpp:parameters")
+_PROPERTIES = dialects.PROPERTIES | {metadata.PROMPT}
+# Where ComfyUI keeps its graph, and cameras their own words.
 _TAGS = ("Make", "Model", "ImageDescription")
 _GRAPH = re.compile(r"(prompt|workflow):", re.ASCII)
 _SHORTEST_WORDS = 4
@@ -35,7 +29,7 @@ def of_prompt(facts: Facts) -> Metadata:
     kept = _settings(found.infotext) if found is not None and found.infotext else None
     said = [name for name, value in facts.xmp.items() if name in _PROPERTIES or _holds(value, words)]
     tags = [name for name in _TAGS if _is_graph(facts.exif.get(name)) or _holds(facts.exif.get(name), words)]
-    texts = [name for name, text in facts.picture.carriers.texts if name in _TEXTS or _holds(text, words)]
+    texts = [name for name, text in facts.picture.carriers.texts if name in dialects.TEXTS or _holds(text, words)]
     comment = {} if kept or "UserComment" not in facts.exif else {"UserComment": None}
     return Metadata(
         infotext=kept,
