@@ -228,8 +228,8 @@ def _stripped(data: bytes, facts: Facts) -> Marked:
 
 
 def _embed(marked: Marked, told: tuple[Metadata, ...]) -> Marked:
-    for each in told:
-        more = metadata.embed(marked.data, each)
+    for addition in told:
+        more = metadata.embed(marked.data, addition)
         marks = tuple(dict.fromkeys((*marked.marks, *more.marks)))
         marked = Marked(data=more.data, marks=marks, notes=(*marked.notes, *more.notes))
     return marked

@@ -59,14 +59,14 @@ def read(data: bytes) -> Picture:
         format="png",
         width=width,
         height=height,
-        animated=any(each.name == b"acTL" for each in chunks),
+        animated=any(chunk.name == b"acTL" for chunk in chunks),
         image_sha256=_image_hash(data, chunks),
         carriers=Carriers(
             exif=exifs[0] if exifs else None,
             xmp=packets[0].encode() if packets else None,
-            texts=tuple(each for each in texts if each[0] != XMP_KEYWORD),
+            texts=tuple(text for text in texts if text[0] != XMP_KEYWORD),
         ),
-        signed=any(each.name == _MANIFEST for each in chunks),
+        signed=any(chunk.name == _MANIFEST for chunk in chunks),
         notes=tuple(_repeats(exifs=len(exifs), keywords=[keyword for keyword, _ in texts])),
     )
 
@@ -85,7 +85,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
         SIGNATURE,
         view[chunks[0].start : chunks[0].end],
         *new,
-        *(view[each.start : each.end] for each in kept),
+        *(view[chunk.start : chunk.end] for chunk in kept),
     ]
     return b"".join([*parts, view[chunks[-1].end :]])
 

@@ -47,18 +47,18 @@ def read(data: bytes) -> Picture:
     chunks = _split(data)
     width, height = _canvas(chunks)
     exifs = [bytes(chunk.payload) for chunk in chunks if chunk.name == b"EXIF"]
-    packets = [bytes(each.payload) for each in chunks if each.name == b"XMP "]
+    packets = [bytes(chunk.payload) for chunk in chunks if chunk.name == b"XMP "]
     found = (("Exif", len(exifs)), ("XMP", len(packets)))
     return Picture(
         format="webp",
         width=width,
         height=height,
-        animated=any(each.name == b"ANMF" for each in chunks),
+        animated=any(chunk.name == b"ANMF" for chunk in chunks),
         image_sha256=_image_hash(chunks),
         carriers=Carriers(
             exif=exifs[0].removeprefix(_EXIF_PREFIX) if exifs else None, xmp=packets[0] if packets else None
         ),
-        signed=any(each.name == b"C2PA" for each in chunks),
+        signed=any(chunk.name == b"C2PA" for chunk in chunks),
         notes=tuple(f"the WebP has {count} {what} chunks; the first is read" for what, count in found if count > 1),
     )
 
@@ -74,9 +74,9 @@ def replace(data: bytes, changes: Changes) -> bytes:
         return data
     new = {b"EXIF": changes.exif, b"XMP ": changes.xmp}
     gone |= {b"VP8X"} | {name for name, payload in new.items() if payload is not None}
-    kept = [each for each in chunks if each.name not in gone]
+    kept = [chunk for chunk in chunks if chunk.name not in gone]
     kept += [_RiffChunk(name=name, payload=payload) for name, payload in new.items() if payload]
-    body = [piece for each in [_header(chunks, kept), *kept] for piece in each.framed()]
+    body = [piece for chunk in [_header(chunks, kept), *kept] for piece in chunk.framed()]
     size = sum(len(piece) for piece in body) + 4
     if size > _MAX_RIFF:
         raise RequestError("the WebP would be larger than the 4 GiB that its header can tell")
@@ -146,7 +146,7 @@ def _header(chunks: list[_RiffChunk], kept: Iterable[_RiffChunk]) -> _RiffChunk:
     else:
         flags = _ALPHA if _has_alpha(first) else 0
         rest = b"\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    names = {each.name for each in kept}
+    names = {chunk.name for chunk in kept}
     flags &= ~(_EXIF | _XMP)
     flags |= (_EXIF if b"EXIF" in names else 0) | (_XMP if b"XMP " in names else 0)
     return _RiffChunk(name=b"VP8X", payload=bytes([flags]) + rest)

@@ -92,7 +92,7 @@ def _bounded(clues: Clues) -> tuple[Clues, tuple[str, ...]]:
     bounded = Clues(
         texts={name: text for name, text in clues.texts.items() if name in UNREAD or room.takes(name, text)},
         tags={name: tag for name, tag in clues.tags.items() if room.takes(name, tag)},
-        properties={name: each for name, each in clues.properties.items() if room.takes(name, each)},
+        properties={name: value for name, value in clues.properties.items() if room.takes(name, value)},
         comments=tuple(comment for comment in clues.comments if room.takes("comment", comment)),
     )
     return bounded, tuple(room.refused)
@@ -144,7 +144,11 @@ def _from_values(dialect: str, values: Mapping[str, object]) -> ReadMetadata:
     for key in _SIZES:
         pair = _PAIR.fullmatch(str(plain.get(key, ""))[:_MAX_NUMBER])
         if pair:
-            plain = {"width": pair[1], "height": pair[2], **{name: each for name, each in plain.items() if name != key}}
+            plain = {
+                "width": pair[1],
+                "height": pair[2],
+                **{name: value for name, value in plain.items() if name != key},
+            }
     return ReadMetadata(
         dialect=dialect,
         prompt=_first_text(values, _PROMPTS),
@@ -157,7 +161,7 @@ def _translated(plain: Mapping[str, object]) -> dict[str, Scalar]:
     found: dict[str, Scalar] = {}
     used = set()
     for name, sources in _NAMES.items():
-        source = next((each for each in sources if plain.get(each) not in (None, "")), None)
+        source = next((source for source in sources if plain.get(source) not in (None, "")), None)
         value = None if source is None else _typed(name, plain[source])
         if source is not None and value is not None:
             found[name] = value
@@ -303,9 +307,9 @@ def _infotext(clues: Clues) -> ReadMetadata | None:
 def _civitai_model(resources: str) -> str:
     """Return the checkpoint among Civitai's resources, by the best name that it has there."""
     found = json.loads(resources) if resources else []
-    for each in found if isinstance(found, list) else ():
-        if isinstance(each, dict) and each.get("type") == "checkpoint":
-            named = (each.get(key) for key in ("modelName", "air", "modelVersionId"))
+    for resource in found if isinstance(found, list) else ():
+        if isinstance(resource, dict) and resource.get("type") == "checkpoint":
+            named = (resource.get(key) for key in ("modelName", "air", "modelVersionId"))
             return next((str(value) for value in named if comfyui.is_scalar(value) and value), "")
     return ""
 
@@ -327,7 +331,7 @@ def _comfyui(clues: Clues) -> ReadMetadata | None:
     tagged = (clues.tag(name) for name in ("Model", "Make", "ImageDescription", "UserComment"))
     places = (
         clues.texts.get("prompt", ""),
-        *(re.sub(r"\Aprompt: ?", "", each, flags=re.IGNORECASE) for each in tagged),
+        *(re.sub(r"\Aprompt: ?", "", text, flags=re.IGNORECASE) for text in tagged),
     )
     graph = next(filter(None, map(comfyui.parse, filter(None, places))), None)
     if graph is None:

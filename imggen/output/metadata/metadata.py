@@ -212,7 +212,7 @@ def source_type(recipe: Recipe) -> str:
         for ingredient in recipe.ingredients
         if ingredient.role in _BASES or _is_copied(ingredient, copying=copying)
     ]
-    return GENERATED if all(is_generated(each.source_type) for each in shown) else COMPOSITE
+    return GENERATED if all(is_generated(ingredient.source_type) for ingredient in shown) else COMPOSITE
 
 
 def _is_copied(ingredient: Ingredient, *, copying: bool) -> bool:
@@ -227,10 +227,10 @@ def is_generated(stated: object) -> bool:
 def _origin(recipe: Recipe) -> dict[str, xmp.Value]:
     """Return what names the pictures that went in: the one that was changed, and all of them where there are others."""
     bases = [ingredient for ingredient in recipe.ingredients if ingredient.role in _BASES]
-    named = [each for each in recipe.ingredients if each.role != "mask"]
+    named = [ingredient for ingredient in recipe.ingredients if ingredient.role != "mask"]
     derived: dict[str, xmp.Value] = {DERIVED: _reference(bases[0])} if len(bases) == 1 else {}
     return derived | (
-        {INGREDIENTS: tuple(_reference(each) for each in named)} if named != bases or len(bases) > 1 else {}
+        {INGREDIENTS: tuple(_reference(ingredient) for ingredient in named)} if named != bases or len(bases) > 1 else {}
     )
 
 

@@ -84,7 +84,7 @@ def _words(facts: Facts) -> tuple[str, ...]:
     found = facts.found
     stated = facts.xmp.get(metadata.PROMPT)
     texts = [stated if isinstance(stated, str) else "", *((found.prompt, found.negative_prompt) if found else ())]
-    return tuple(each for each in dict.fromkeys(texts) if len(each.strip()) >= _SHORTEST_WORDS)
+    return tuple(text for text in dict.fromkeys(texts) if len(text.strip()) >= _SHORTEST_WORDS)
 
 
 def _settings(text: str) -> str | None:
@@ -103,17 +103,17 @@ def _holds(value: object, words: tuple[str, ...]) -> bool:
 
 def _comments(facts: Facts, words: tuple[str, ...]) -> frozenset[Droppable]:
     comments = (comment.decode(errors="replace") for comment in facts.picture.carriers.comments)
-    return frozenset(("comments",)) if any(_holds(each, words) for each in comments) else frozenset()
+    return frozenset(("comments",)) if any(_holds(comment, words) for comment in comments) else frozenset()
 
 
 def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        yield from (each for each in value.values() if isinstance(each, str))
+        yield from (text for text in value.values() if isinstance(text, str))
     elif isinstance(value, tuple):
-        for each in value:
-            yield from _texts(each)
+        for item in value:
+            yield from _texts(item)
 
 
 def _history(facts: Facts, words: tuple[str, ...]) -> dict[str, xmp.Value | None]:
@@ -121,7 +121,7 @@ def _history(facts: Facts, words: tuple[str, ...]) -> dict[str, xmp.Value | None
     steps = facts.xmp.get(metadata.HISTORY)
     if not isinstance(steps, tuple) or not any(_told(step) or _holds(step, words) for step in steps):
         return {}
-    kept = tuple(_without_words(each) if isinstance(each, Mapping) else each for each in steps)
+    kept = tuple(_without_words(step) if isinstance(step, Mapping) else step for step in steps)
     return {metadata.HISTORY: kept}
 
 

@@ -175,7 +175,7 @@ def _replaced(made: Upscaled, picture: Picture, guid: str) -> dict[str, xmp.Valu
         "tiff:Orientation": "1",
     }
     told: dict[str, xmp.Value | None] = dict.fromkeys(_STALE)
-    told |= {each: value for each, value in (sizes | dict.fromkeys(_IDENTITIES, guid)).items() if each in stated}
+    told |= {name: value for name, value in (sizes | dict.fromkeys(_IDENTITIES, guid)).items() if name in stated}
     told[metadata.IDENTITY] = guid
     if extended is not None:
         told[metadata.RECIPE] = extended.to_json()
@@ -291,7 +291,7 @@ def _minimal(made: Upscaled, created: datetime, picture: Picture, _: Particulars
     public = [field for field in fields.FIELDS if field.name in _PUBLIC]
     words = _worded(source, public) if source else {}
     kept = (metadata.SYSTEM, metadata.SYSTEM_VERSION, metadata.CREATED) if _said(source, metadata.SYSTEM) else ()
-    tags = {each.exif: words[each.property] for each in public if each.exif and each.property in words}
+    tags = {field.exif: words[field.property] for field in public if field.exif and field.property in words}
     resolution, dropped = _density(made, None, picture)
     return Metadata(
         properties={
@@ -312,11 +312,11 @@ def _minimal(made: Upscaled, created: datetime, picture: Picture, _: Particulars
 def _worded(source: Facts, wanted: list[Field]) -> dict[str, xmp.Value]:
     """Return the properties of those fields that the source has, in its XMP or in an older place."""
     found: dict[str, xmp.Value] = {}
-    for each in wanted:
-        older = source.exif.get(each.exif or "") or source.picture.carriers.text(each.text or "")
+    for field in wanted:
+        older = source.exif.get(field.exif or "") or source.picture.carriers.text(field.text or "")
         value = (
-            source.xmp.get(each.property) or fields.assign([(each.name, str(older or ""))]).properties[each.property]
+            source.xmp.get(field.property) or fields.assign([(field.name, str(older or ""))]).properties[field.property]
         )
         if value:
-            found.setdefault(each.property, value)
+            found.setdefault(field.property, value)
     return found
