@@ -5,10 +5,12 @@ from typing import Annotated
 import typer
 
 from imggen.cli import suggestions
+from imggen.plan.schema import formats
 from imggen.plan.schema.change import Axes, Fit
+from imggen.plan.schema.formats import FORMATS, ImageFormat
 from imggen.plan.schema.marking import Mining, PromptRecord, Signing, Watermarking
 from imggen.plan.schema.prompt import Syntax
-from imggen.plan.schema.request import AttentionSlicing, IfExists, ImageFormat, Metadata, Offload, Quantize, VaeTiling
+from imggen.plan.schema.request import AttentionSlicing, IfExists, Metadata, Offload, Quantize, VaeTiling
 
 PICTURE = "Picture"
 GIVEN = "Given pictures"
@@ -340,8 +342,9 @@ Format = Annotated[
     ImageFormat | None,
     typer.Option("--format", help="By the name of the file when left out.", rich_help_panel=FILES),
 ]
+_LOSSY = formats.either((name for name, written in FORMATS.items() if not written.lossless), "and")
 Quality = Annotated[
-    int | None, typer.Option("--quality", metavar="1-100", help="For jpeg, webp and avif.", rich_help_panel=FILES)
+    int | None, typer.Option("--quality", metavar="1-100", help=f"For {_LOSSY}.", rich_help_panel=FILES)
 ]
 Exists = Annotated[
     IfExists | None,

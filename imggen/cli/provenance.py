@@ -11,6 +11,7 @@ import typer
 
 from imggen.cli import console, options
 from imggen.errors import RequestError
+from imggen.plan.schema import formats
 from imggen.plan.schema.marking import Signing
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 CHECKS = "Checks"
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="PNG, JPEG, WebP, AVIF or TIFF files.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help=f"{formats.TITLES} files.")]
 Source = Annotated[
     Path | None,
     typer.Option("--from", metavar="FILE", help="A picture whose record is copied.", rich_help_panel="Record"),

@@ -9,7 +9,7 @@ import typer
 
 from imggen.cli import options, suggestions
 from imggen.plan.schema.change import Fit
-from imggen.plan.schema.request import ImageFormat
+from imggen.plan.schema.formats import ImageFormat
 
 SIZE = "Size"
 ENGINE = "Engine"

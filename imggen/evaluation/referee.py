@@ -106,13 +106,13 @@ def accuracy(network: nn.Module, *, pictures: int) -> float:
 
 def save(network: nn.Module, path: Path) -> None:
     """Write the weights as float16 safetensors."""
-    save_file({name: each.detach().half().contiguous() for name, each in network.state_dict().items()}, path)
+    save_file({name: tensor.detach().half().contiguous() for name, tensor in network.state_dict().items()}, path)
 
 
 def load(path: Path) -> nn.Module:
     """Return the referee whose weights are in `path`, ready to judge."""
     network = build()
-    network.load_state_dict({name: each.float() for name, each in load_file(path).items()})
+    network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
     return network.eval()
 
 

@@ -93,7 +93,7 @@ def _cgroups(root: Path) -> list[Path]:
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, group = [*line.split(":", 2), "", "", ""][:3]
         base = root / "sys/fs/cgroup" / controllers if controllers else root / "sys/fs/cgroup"
-        names = [each for each in group.strip().split("/") if each not in ("", "..")]
+        names = [part for part in group.strip().split("/") if part not in ("", "..")]
         places += [base.joinpath(*names[:depth]) for depth in range(len(names) + 1)]
     return list(dict.fromkeys(places))
 
@@ -114,21 +114,21 @@ def _cgroup_memory(root: Path) -> tuple[int, int]:
             if limit.isdigit() and int(limit) < NO_LIMIT_BYTES:
                 used = int(_read(place / used_name).strip() or 0)
                 limits.append((int(limit), max(0, used - _cached(place / "memory.stat", prefix))))
-    return min(limits, key=lambda each: each[0] - each[1])
+    return min(limits, key=lambda limit: limit[0] - limit[1])
 
 
 def _cached(path: Path, prefix: str) -> int:
     """Return the bytes of files that count as used, yet that the kernel gives up before anything else."""
     text = _read(path)
     found = (re.search(rf"^{prefix}{name} (\d+)$", text, re.MULTILINE) for name in ("inactive_file", "active_file"))
-    return sum(int(each.group(1)) for each in found if each)
+    return sum(int(match.group(1)) for match in found if match)
 
 
 def _cgroup_cores(root: Path) -> float | None:
     quotas = []
     for place in [*_cgroups(root), root / "sys/fs/cgroup/cpu"]:
         words = _read(place / "cpu.max").split() or [
-            _read(place / f"cpu.cfs_{each}_us").strip() for each in ("quota", "period")
+            _read(place / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")
         ]
         if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
             quotas.append(int(words[0]) / int(words[1]))

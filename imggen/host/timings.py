@@ -63,9 +63,9 @@ class Stopwatch:
         if not self._pictures:
             return None
         count = len(self._pictures)
-        seconds = {each: round(value, 4) for each, value in self._seconds.items()}
+        seconds = {stage: round(value, 4) for stage, value in self._seconds.items()}
         steps_of_both = seconds.get("prior", 0.0) + seconds.get("denoise", 0.0)
-        rest = sum(value for each, value in seconds.items() if each not in ("download", "load", "prior", "denoise"))
+        rest = sum(value for stage, value in seconds.items() if stage not in ("download", "load", "prior", "denoise"))
         return Taken(
             load_seconds=seconds.get("load", 0.0),
             step_seconds=steps_of_both / count / max(1, steps),
@@ -141,7 +141,7 @@ def _taken(entry: object) -> Taken | None:
     # Anything odd in the file counts as forgotten.
     if not isinstance(entry, dict) or entry.keys() != Taken.__dataclass_fields__.keys():
         return None
-    numbers = [entry[each] for each in ("load_seconds", "step_seconds", "rest_seconds")]
+    numbers = [entry[name] for name in ("load_seconds", "step_seconds", "rest_seconds")]
     if not all(isinstance(number, float | int) for number in numbers) or not isinstance(entry["when"], str):
         return None
     return Taken(**entry)

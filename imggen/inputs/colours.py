@@ -54,7 +54,7 @@ def _eight_bits(image: Image.Image, raw: str, notes: list[str]) -> Image.Image:
 
 def _scaled(key: Any, raw: str) -> Any:
     if isinstance(key, tuple):
-        return tuple(each >> 8 for each in key)
+        return tuple(level >> 8 for level in key)
     return key * {"L;2": 85, "L;4": 17}.get(raw, 1) if isinstance(key, int) else key
 
 
@@ -164,4 +164,4 @@ def _first_line(error: Exception) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(each for each in text.partition("\n")[0] if each.isprintable()).strip()[:80]
+    return "".join(letter for letter in text.partition("\n")[0] if letter.isprintable()).strip()[:80]

@@ -6,31 +6,22 @@ from typing import Final
 
 from imggen.errors import RequestError
 
-NAMES: Final = {
-    "PNG": "PNG",
-    "JPEG": "JPEG",
-    "WEBP": "WebP",
-    "GIF": "GIF",
-    "BMP": "BMP",
-    "TIFF": "TIFF",
-    "AVIF": "AVIF",
-    "PPM": "PPM",
-}
-"""The formats that are read, as Pillow calls them and as people do."""
-
 _LOOKED_AT = 1 << 12
 # What may stand before a document's first element: possessive, so that a stranger's bytes are read once and not again.
 _PROLOGUE = rb"\s*+(?>(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE\s++svg\b[^\[>]*+(?:\[.*?\]\s*+)?>)\s*+)*+"
 _READ = {
-    "PNG": rb"\x89PNG\r\n\x1a\n",
-    "JPEG": rb"\xff\xd8\xff",
-    "WEBP": rb"RIFF.{4}WEBP",
-    "GIF": rb"GIF8[79]a",
-    "BMP": rb"BM",
-    "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "AVIF": rb".{4}ftyp(.{4}){0,12}?avi[fs]",
-    "PPM": rb"P[1-6f]\s+[#0-9]",
+    "PNG": ("PNG", rb"\x89PNG\r\n\x1a\n"),
+    "JPEG": ("JPEG", rb"\xff\xd8\xff"),
+    "WEBP": ("WebP", rb"RIFF.{4}WEBP"),
+    "GIF": ("GIF", rb"GIF8[79]a"),
+    "BMP": ("BMP", rb"BM"),
+    "TIFF": ("TIFF", rb"II[*+]\0|MM\0[*+]"),
+    "AVIF": ("AVIF", rb".{4}ftyp(.{4}){0,12}?avi[fs]"),
+    "PPM": ("PPM", rb"P[1-6f]\s+[#0-9]"),
 }
+NAMES: Final = {kind: title for kind, (title, _) in _READ.items()}
+"""The formats that are read, as Pillow calls them and as people do."""
+_SIGNATURES = {kind: signature for kind, (_, signature) in _READ.items()}
 _CONVERTIBLE = {
     "a HEIC picture": rb".{4}ftyp(hei|hev|mif1|msf1)",
     "a JPEG XL picture": rb"\xff\x0a|\0\0\0\x0cJXL ",
@@ -59,7 +50,7 @@ def find(data: bytes, name: str) -> str:
     `name` is the file's as typed, `-` for standard input.
     """
     start = data[:_LOOKED_AT].removeprefix(b"\xef\xbb\xbf")
-    known = _first(_READ, start)
+    known = _first(_SIGNATURES, start)
     if known:
         return known
     convertible = _first(_CONVERTIBLE, start)

@@ -66,7 +66,7 @@ def decode(data: bytes, *, name: str, frame: int | None = None) -> Decoded:
     shown, notes = kinds.shown(name), list[str]()
     with _explained(kind, shown, notes), _opened(data, kind, frame, notes) as opened:
         image = _decoded(opened, notes)
-    return Decoded(image=image, notes=tuple(f"{shown}: {each}" for each in dict.fromkeys(notes)))
+    return Decoded(image=image, notes=tuple(f"{shown}: {note}" for note in dict.fromkeys(notes)))
 
 
 def measure(data: bytes, *, name: str, frame: int | None = None) -> Measured:
@@ -108,7 +108,7 @@ def _explained(kind: str, shown: str, notes: list[str]) -> Iterator[None]:
                 f"{shown} begins as a {kinds.NAMES[kind]} file and cannot be read: {_reason(error)}",
                 hint="the file is damaged or cut short; fetch it again",
             ) from error
-    notes.extend(str(each.message).strip() for each in heard)
+    notes.extend(str(warning.message).strip() for warning in heard)
 
 
 @contextmanager
@@ -159,11 +159,11 @@ def _choose_frame(opened: Image.Image, frame: int | None, notes: list[str]) -> N
 
 def _raw_mode(opened: Image.Image) -> str:
     """Return how the file stores its samples, with `;16` in it where they have more than 8 bits; may be empty."""
-    arguments = [_arguments(each) for each in getattr(opened, "tile", ())[:1]]
+    arguments = [_arguments(tile) for tile in getattr(opened, "tile", ())[:1]]
     found = arguments[0] if arguments else ()
-    raw = next((each for each in found if isinstance(each, str)), "")
+    raw = next((argument for argument in found if isinstance(argument, str)), "")
     # Of a PPM, the number that stands for white.
-    is_deep = opened.format == "PPM" and any(isinstance(each, int) and each > 255 for each in found)
+    is_deep = opened.format == "PPM" and any(isinstance(argument, int) and argument > 255 for argument in found)
     return f"{raw};16" if is_deep and ";" not in raw else raw
 
 

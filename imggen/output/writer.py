@@ -21,6 +21,7 @@ from imggen.output import files
 from imggen.output.files import WriteTarget
 from imggen.output.formats import container, encoder
 from imggen.output.formats.carriers import Picture
+from imggen.output.formats.container import CONTAINERS
 from imggen.output.governance import checker, means
 from imggen.output.governance.means import WriteContext
 from imggen.output.metadata import metadata, upscaled
@@ -33,12 +34,13 @@ from imggen.output.watermark import label, marking
 from imggen.output.watermark.marking import MarkedPixels, Told
 from imggen.plan.policy import policy
 from imggen.plan.policy.policy import Refusal
+from imggen.plan.schema.formats import FORMATS
 from imggen.plan.schema.recipe import Recipe
 from imggen.plan.schema.request import Metadata as Level
 from imggen.plan.schema.request import OutputPlan
 
 _ATTEMPTS: Final = 100
-_JPEG_TEXT_BYTES: Final = 60_000
+_MAX_TEXT_BYTES: Final = 60_000
 _UNNAMED: Final = "picture"
 
 
@@ -102,8 +104,8 @@ def check(
         label.check(size, output.marking.label)
     if alpha:
         encoder.check_alpha(output.format)
-    if output.format == "jpeg" and output.metadata == "full":
-        _check_text(text)
+    if CONTAINERS[output.format].max_xmp_bytes is not None and output.metadata == "full":
+        _check_text(text, FORMATS[output.format].title)
     settled: list[Path | None] = []
     taken: set[Path] = set()
     for path in paths:
@@ -287,11 +289,11 @@ def _kept(path: Path) -> Written:
     )
 
 
-def _check_text(text: str) -> None:
+def _check_text(text: str, title: str) -> None:
     # The recipe stands in the XMP as JSON, where a letter beyond ASCII takes six bytes and a bracket is escaped.
     size_bytes = len(html.escape(json.dumps(text), quote=False))
-    if size_bytes > _JPEG_TEXT_BYTES:
+    if size_bytes > _MAX_TEXT_BYTES:
         raise RequestError(
-            f"the prompt takes {size_bytes:,} bytes, more than a JPEG's metadata holds",
+            f"the prompt takes {size_bytes:,} bytes, more than a {title}'s metadata holds",
             hint="--format png, or --metadata minimal",
         )

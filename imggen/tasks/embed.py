@@ -21,8 +21,9 @@ from imggen.output.provenance import claims, signing
 from imggen.output.provenance.keys import Identity
 from imggen.plan.policy import policy as policies
 from imggen.plan.policy.policy import Policy, Refusal
+from imggen.plan.schema.formats import FORMATS, ImageFormat
 from imggen.plan.schema.marking import Signing
-from imggen.plan.schema.request import IfExists, ImageFormat
+from imggen.plan.schema.request import IfExists
 from imggen.plan.settings import naming
 from imggen.tasks.inspect import raise_together
 from imggen.tasks.steps import governance
@@ -227,8 +228,8 @@ def _stripped(data: bytes, facts: Facts) -> Marked:
 
 
 def _embed(marked: Marked, told: tuple[Metadata, ...]) -> Marked:
-    for each in told:
-        more = metadata.embed(marked.data, each)
+    for addition in told:
+        more = metadata.embed(marked.data, addition)
         marks = tuple(dict.fromkeys((*marked.marks, *more.marks)))
         marked = Marked(data=more.data, marks=marks, notes=(*marked.notes, *more.notes))
     return marked
@@ -329,10 +330,9 @@ def _destination(request: EmbedRequest, target: Path) -> Path | None:
 def _check_format(path: Path, held: ImageFormat, target: Path) -> None:
     named = naming.format_of(path.name)
     if named and named != held:
-        suffix = next(suffix for suffix, kind in naming.SUFFIXES.items() if kind == held)
         raise RequestError(
             f"{path} is the name of a {named} file and {target} is {held}, which is not converted",
-            hint=f"-o {path.with_suffix(suffix)}",
+            hint=f"-o {path.with_suffix(FORMATS[held].suffix)}",
         )
 
 

@@ -9,8 +9,8 @@ from imggen.errors import ImggenError, RequestError
 from imggen.output import files
 from imggen.output.formats import xmp
 from imggen.output.metadata import infotext, metadata
+from imggen.plan.schema.formats import ImageFormat
 from imggen.plan.schema.recipe import Recipe
-from imggen.plan.schema.request import ImageFormat
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -186,7 +186,7 @@ def _secrets(place: Path) -> dict[str, object]:
 
 def _trusted(place: Path) -> dict[str, object]:
     named = tuple((name, keys.fingerprint(key)) for name, key in keys.trusted_watermark_keys(place))
-    found = tuple(certificates.read(each, "a trusted root")[0] for each in keys.trusted_roots(place))
+    found = tuple(certificates.read(root, "a trusted root")[0] for root in keys.trusted_roots(place))
     return {"trusted": found, "watermark_keys": named}
 
 
@@ -194,8 +194,8 @@ def _notes(shown: Shown) -> Iterator[str]:
     """Yield a note for every certificate that ends soon, and every trusted one that ended."""
     if shown.certificate is not None and not _is_over(shown.certificate):
         yield from _ending(shown.certificate, "the certificate")
-    for each in shown.trusted:
-        yield from _ending(each, f"the trusted root {each.sha256[:16]}")
+    for root in shown.trusted:
+        yield from _ending(root, f"the trusted root {root.sha256[:16]}")
 
 
 def _ended(shown: Shown) -> Iterator[Problem]:
@@ -212,7 +212,7 @@ def _is_over(found: Certificate) -> bool:
 
 def _unless_told(error: ImggenError, told: list[Problem]) -> list[Problem]:
     """Return the error as a problem, none where the same command is what another one already asks for."""
-    if error.hint is not None and any(each.hint == error.hint for each in told):
+    if error.hint is not None and any(problem.hint == error.hint for problem in told):
         return []
     return [Problem(message=error.message, hint=error.hint)]
 

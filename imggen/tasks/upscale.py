@@ -25,10 +25,11 @@ from imggen.plan.models import prequantized
 from imggen.plan.policy import policy
 from imggen.plan.policy.policy import ModelIdentity
 from imggen.plan.schema.change import Edit
+from imggen.plan.schema.formats import FORMATS, ImageFormat
 from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.progress import Progress, ignore
-from imggen.plan.schema.request import ImageFormat, ModelFacts
+from imggen.plan.schema.request import ModelFacts
 from imggen.plan.settings import naming
 from imggen.plan.upscaling import resolve as planning
 from imggen.plan.upscaling import upscalers
@@ -48,13 +49,8 @@ from imggen.tasks.steps.engines import Draw, Load, Report
 from imggen.tasks.steps.governance import Governance
 
 _BUILTIN_LICENSE: Final = "apache-2.0"
-_FORMATS: dict[str, ImageFormat] = {
-    "PNG": "png",
-    "JPEG": "jpeg",
-    "WEBP": "webp",
-    "AVIF": "avif",
-    "TIFF": "tiff",
-}
+# The formats by their names in Pillow.
+_FORMATS: Final[dict[str, ImageFormat]] = {name.upper(): name for name in FORMATS}
 
 
 @dataclass(frozen=True, kw_only=True)

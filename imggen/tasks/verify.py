@@ -22,8 +22,8 @@ from imggen.output.provenance import certificates, keys, signing
 from imggen.output.provenance.signing import Validation
 from imggen.output.watermark import watermark
 from imggen.output.watermark.watermark import Detection
+from imggen.plan.schema import formats
 from imggen.plan.schema import recipe as recipes
-from imggen.plan.settings import naming
 from imggen.store import paths
 from imggen.tasks.steps import given
 
@@ -46,8 +46,8 @@ _TC260_FIELDS: Final = (
 _LONGEST_LABEL: Final = 10_000
 _LONGEST_NAME: Final = 80
 _SYNTHETIC: Final = frozenset(
-    metadata.SOURCE_TYPES + each
-    for each in (
+    metadata.SOURCE_TYPES + term
+    for term in (
         *("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic"),
         *("algorithmicMedia", "algorithmicallyEnhanced"),
     )
@@ -100,11 +100,11 @@ class Verified:
     @property
     def verdict(self) -> str:
         """Return what it comes to, in words."""
-        broken = [each.name for each in self.broken]
+        broken = [report.name for report in self.broken]
         if broken == ["log"]:
             return "the log that it was looked up in does not hold"
         if broken:
-            return f"not as it was made: {', '.join(each for each in broken if each != 'log')}"
+            return f"not as it was made: {', '.join(name for name in broken if name != 'log')}"
         if self.missing:
             return f"lacks {', '.join(self.missing)}"
         if not self.is_marked:
@@ -173,16 +173,16 @@ def expand(patterns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _within(folder: Path) -> list[str]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in naming.SUFFIXES and path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in formats.SUFFIXES and path.is_file())
     if not found:
         raise RequestError(f"there is no picture in the folder {folder}")
-    return [str(each) for each in found]
+    return [str(path) for path in found]
 
 
 def require(text: str) -> tuple[Requirable, ...]:
     """Return the marks that `text` lists between commas; raise RequestError for one that is none."""
     known = get_args(Requirable)
-    names = [each.strip().lower() for each in text.split(",") if each.strip()]
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
     strange = next((name for name in names if name not in known), None)
     if strange is not None or not names:
         what = f"{strange!r} is no mark" if strange else "no mark is named"
@@ -209,12 +209,12 @@ def _verified(name: str, data: bytes, means: _Means) -> Verified:
         mark,
         *([_logged(means.log, means.log_problem, sha256, mark)] if means.log else []),
     )
-    missing = tuple(each for each in means.require if not _is_there(each, layers, facts))
+    missing = tuple(mark for mark in means.require if not _is_there(mark, layers, facts))
     return Verified(path=name, sha256=sha256, layers=layers, missing=missing, notes=notes)
 
 
 def _facts(data: bytes, name: str) -> tuple[Facts | None, tuple[str, ...]]:
-    if not any(each.matches(data) for each in container.CONTAINERS):
+    if container.format_of(data) is None:
         return None, ("metadata is not read from a file of this kind; only its pixels were looked at",)
     with files.blaming(Path(name)):
         facts = metadata.read(data)
@@ -249,7 +249,7 @@ def _judged(found: Validation) -> MarkReport:
     declared = f"; declares {_term(found.source_type)}" if found.source_type else ""
     if found.ingredients:
         declared += f"; made from {_counted(len(found.ingredients))}"
-    if any(each.state == "invalid" for each in found.ingredients):
+    if any(ingredient.state == "invalid" for ingredient in found.ingredients):
         declared += ", and of one the signature did not hold"
     if found.mining is not None and found.mining != "allowed":
         declared += "; asks not to be trained on"
@@ -318,7 +318,7 @@ def _system(facts: Facts) -> dict[str, object]:
         "watermark": metadata.WATERMARK,
         "label": metadata.LABEL,
     }
-    return {name: facts.xmp[each] for name, each in named.items() if each in facts.xmp}
+    return {name: facts.xmp[source] for name, source in named.items() if source in facts.xmp}
 
 
 def _by(told: Mapping[str, object]) -> str:
@@ -371,7 +371,7 @@ def _tc260(facts: Facts, tail: str) -> MarkReport | None:
         values = None
     if not isinstance(values, dict):
         return MarkReport(name="tc260", strength="none", words="a TC260 label that cannot be read")
-    told = {name: each for name in _TC260_FIELDS if isinstance(each := values.get(name), str)}
+    told = {name: text for name in _TC260_FIELDS if isinstance(text := values.get(name), str)}
     meaning = _TC260_LABELS.get(told.get("Label", ""), "says nothing known")
     producer = f" by {_quoted(told['ContentProducer'])}" if told.get("ContentProducer") else ""
     return MarkReport(name="tc260", strength="weak", words=f"labelled: {meaning}{producer}; {tail}", facts=told)
@@ -426,11 +426,11 @@ def _recorded(facts: Facts | None) -> str | None:
 def _known(facts: Facts | None, recorded: str) -> frozenset[str]:
     """Return the ids that the pixels may carry: the recorded one, and those of what the picture was made from."""
     stated = (facts.xmp.get(name) for name in (metadata.DERIVED, metadata.INGREDIENTS)) if facts else ()
-    references = [each for value in stated for each in (value if isinstance(value, tuple) else (value,))]
+    references = [reference for value in stated for reference in (value if isinstance(value, tuple) else (value,))]
     named = [reference.get("stRef:documentID", "") for reference in references if isinstance(reference, Mapping)]
     recipe = facts.found.recipe if facts and facts.found else None
-    named += [each.guid or "" for _, each in recipes.ancestors(recipe)] if recipe else []
-    return frozenset((recorded, *(each.removeprefix("urn:uuid:").replace("-", "")[:12] for each in named)))
+    named += [ancestor.guid or "" for _, ancestor in recipes.ancestors(recipe)] if recipe else []
+    return frozenset((recorded, *(guid.removeprefix("urn:uuid:").replace("-", "")[:12] for guid in named)))
 
 
 def _log_problem(log: Path | None) -> str | None:
@@ -476,24 +476,28 @@ def _is_there(name: Requirable, layers: Sequence[MarkReport], facts: Facts | Non
 
 
 def _raise_for(seen: Sequence[Verified | Unreadable]) -> None:
-    bad = [each for each in seen if isinstance(each, Verified) and (each.broken or each.missing)]
-    bad = [each for each in bad if each.broken or not each.is_unchecked or set(each.missing) - {"c2pa", "trusted"}]
+    bad = [result for result in seen if isinstance(result, Verified) and (result.broken or result.missing)]
+    bad = [
+        result
+        for result in bad
+        if result.broken or not result.is_unchecked or set(result.missing) - {"c2pa", "trusted"}
+    ]
     if bad:
-        raise CheckError(_listed([f"{each.path}: {each.verdict}" for each in bad], seen))
-    if any(isinstance(each, Verified) and each.is_unchecked for each in seen):
+        raise CheckError(_listed([f"{result.path}: {result.verdict}" for result in bad], seen))
+    if any(isinstance(result, Verified) and result.is_unchecked for result in seen):
         raise MachineError("a signature was not checked: the package c2pa-python is missing", hint=_EXTRA)
-    unread = [each for each in seen if isinstance(each, Unreadable)]
+    unread = [result for result in seen if isinstance(result, Unreadable)]
     if unread:
-        named = [_blamed(each) for each in unread]
+        named = [_blamed(result) for result in unread]
         raise RequestError(_listed(named, seen), hint=unread[0].error.hint)
-    bare = [each for each in seen if isinstance(each, Verified) and not each.is_marked]
+    bare = [result for result in seen if isinstance(result, Verified) and not result.is_marked]
     if bare:
-        raise ImggenError(_listed([f"{each.path}: {each.verdict}" for each in bare], seen))
+        raise ImggenError(_listed([f"{result.path}: {result.verdict}" for result in bare], seen))
 
 
-def _blamed(each: Unreadable) -> str:
-    message = each.error.message
-    return message if each.path in message else f"{each.path}: {message}"
+def _blamed(result: Unreadable) -> str:
+    message = result.error.message
+    return message if result.path in message else f"{result.path}: {message}"
 
 
 def _listed(lines: Sequence[str], seen: Sequence[object]) -> str:

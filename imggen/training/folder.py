@@ -42,7 +42,7 @@ def write(folder: Path, plan: TrainPlan, parts: Parts) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    new, old = (folder.with_name(f"{folder.name}.{each}") for each in ("partial", "old"))
+    new, old = (folder.with_name(f"{folder.name}.{suffix}") for suffix in ("partial", "old"))
     if old.exists() and not folder.exists():
         # an earlier run was stopped between the two renames below
         old.rename(folder)

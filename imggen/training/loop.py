@@ -121,9 +121,9 @@ def run(objective: Objective, plan: StagePlan, place: StageFolder) -> Iterator[T
 def digest(module: nn.Module) -> str:
     """Return the SHA-256 of a module's weights, by name and value."""
     found = hashlib.sha256()
-    for name, each in sorted(module.state_dict().items()):
+    for name, tensor in sorted(module.state_dict().items()):
         found.update(name.encode())
-        found.update(each.detach().cpu().contiguous().numpy().tobytes())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
 
 

@@ -43,8 +43,8 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for each in (*self._plain, *self._matrices, *self._views):
-            each.grad = None
+        for parameter in (*self._plain, *self._matrices, *self._views):
+            parameter.grad = None
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Return the state of every part, in order."""
@@ -61,12 +61,12 @@ def build(module: nn.Module, stage: StagePlan) -> Optimizer:
 
     Embedding tables, biases, norms, and the first and last layers' small kernels stay with AdamW.
     """
-    trainable = [(name, each) for name, each in module.named_parameters() if each.requires_grad]
+    trainable = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     if stage.optimizer == "adamw":
-        return Optimizer([each for _, each in trainable], [], stage)
-    chosen = {name for name, each in trainable if each.ndim >= 2 and not _is_edge(name)}
-    plain = [each for name, each in trainable if name not in chosen]
-    return Optimizer(plain, [each for name, each in trainable if name in chosen], stage)
+        return Optimizer([parameter for _, parameter in trainable], [], stage)
+    chosen = {name for name, parameter in trainable if parameter.ndim >= 2 and not _is_edge(name)}
+    plain = [parameter for name, parameter in trainable if name not in chosen]
+    return Optimizer(plain, [parameter for name, parameter in trainable if name in chosen], stage)
 
 
 def _is_edge(name: str) -> bool:

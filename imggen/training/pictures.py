@@ -40,6 +40,6 @@ def save_sheet(pictures: Tensor, path: Path, columns: int) -> None:
     pixels = pictures.float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
     height, width = pixels.shape[1:3]
     sheet = Image.new("RGB", (columns * width, -(-len(pixels) // columns) * height))
-    for index, each in enumerate(pixels):
-        sheet.paste(Image.fromarray(each), (index % columns * width, index // columns * height))
+    for index, picture in enumerate(pixels):
+        sheet.paste(Image.fromarray(picture), (index % columns * width, index // columns * height))
     sheet.save(path)

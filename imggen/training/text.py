@@ -53,7 +53,13 @@ def build_tokenizer(max_tokens: int) -> CLIPTokenizer:
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = _merges(words())
-    tokens = [*alphabet, *(f"{each}{WORD_END}" for each in alphabet), *("".join(merge) for merge in merges), START, END]
+    tokens = [
+        *alphabet,
+        *(f"{letter}{WORD_END}" for letter in alphabet),
+        *("".join(merge) for merge in merges),
+        START,
+        END,
+    ]
     unique = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=unique, merges=merges, model_max_length=max_tokens)
 

@@ -199,11 +199,7 @@ def log(data: bytes) -> None:
 
 
 def signature(data: bytes) -> None:
-    try:
-        kind = container.find(data).format
-    except FAULTY:
-        kind = "jpeg"
-    signing.read(data, kind)
+    signing.read(data, container.format_of(data) or "jpeg")
 
 
 def decoded(data: bytes) -> str:

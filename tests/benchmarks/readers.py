@@ -21,7 +21,7 @@ from imggen.output.governance.means import WriteContext
 from imggen.output.metadata import infotext, metadata
 from imggen.output.provenance import keys, signing
 from imggen.output.provenance.keys import Draft
-from imggen.plan.generation.destination import QUALITIES
+from imggen.plan.schema.formats import FORMATS
 from imggen.plan.schema.recipe import Recipe
 from imggen.plan.schema.request import OutputPlan
 
@@ -37,7 +37,6 @@ PROMPTS = {
     "begins with a brace": '{"prompt": "a red apple"}',
 }
 NEGATIVE = "blurry, low quality"
-FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "avif": ".avif", "tiff": ".tif"}
 WANTED = ("prompt", "negative", "seed", "steps", "model")
 
 SD_PARSERS = """
@@ -113,12 +112,12 @@ def made(folder, identity=None):
     image = Image.effect_mandelbrot((256, 192), (-2, -1.2, 1, 1.2), 60).convert("RGB")
     files = {file_format: [] for file_format in FORMATS}
     for number, prompt in enumerate(PROMPTS.values()):
-        for file_format, suffix in FORMATS.items():
-            path = folder / f"{number}{suffix}"
+        for file_format, written in FORMATS.items():
+            path = folder / f"{number}{written.suffix}"
             output = OutputPlan(
                 template=str(path),
                 format=file_format,
-                quality=QUALITIES[file_format],
+                quality=written.quality,
                 if_exists="auto",
                 metadata="full",
             )

@@ -87,7 +87,7 @@ class Painter:
             raise MachineError(f"{self._path} has no glyph for {name}", hint="install a newer Noto Color Emoji")
         glyph = canvas.crop(box)
         scale = edge / max(glyph.size)
-        width, height = (max(1, round(each * scale)) for each in glyph.size)
+        width, height = (max(1, round(edge * scale)) for edge in glyph.size)
         return glyph.convert("RGBa").resize((width, height), Image.Resampling.LANCZOS).convert("RGBA")
 
     def _scale_shape(self, name: str, edge: int) -> Image.Image:

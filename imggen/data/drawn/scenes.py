@@ -201,7 +201,7 @@ _PHRASINGS = (
 
 def _join(random: Random, phrase: str, background: Background) -> str:
     usable = [phrasing for phrasing in _PHRASINGS if background.kind == "plain" or "background}" in phrasing[0]]
-    (template,) = random.choices([each[0] for each in usable], weights=[each[1] for each in usable])
+    (template,) = random.choices([phrasing[0] for phrasing in usable], weights=[phrasing[1] for phrasing in usable])
     where = _describe_background(background)
     return template.format(
         subject=phrase,

@@ -9,6 +9,9 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
 
 from imggen.errors import RequestError
 from imggen.output.formats import heif, isobmff, spans
@@ -16,6 +19,7 @@ from imggen.output.formats.carriers import MAX_TEXT_BYTES, Carriers, Changes, Pi
 from imggen.output.formats.heif import CHUNK_PLACES, FULL_HEADER, IN_FILE, IN_META, XMP_TYPE, File, Item, Meta
 from imggen.output.formats.isobmff import Box, Cursor
 from imggen.output.formats.spans import Span
+from imggen.plan.schema.formats import FULL_COLOUR_QUALITY
 
 _BRANDS = frozenset((b"avif", b"avis"))
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
@@ -40,6 +44,13 @@ def is_avif(data: bytes) -> bool:
 def is_heic(data: bytes) -> bool:
     """Return whether the file begins as another picture in the same frame does, HEIC most of all."""
     return not is_avif(data) and bool(_brands(data) & _HEIC_BRANDS)
+
+
+def options(_image: Image.Image, quality: int) -> dict[str, Any]:
+    """Return what Pillow is told when it encodes the picture."""
+    subsampling = "4:4:4" if quality >= FULL_COLOUR_QUALITY else "4:2:0"
+    # How many threads there are would change the bytes.
+    return {"quality": quality, "subsampling": subsampling, "max_threads": 1, "autotiling": False}
 
 
 def read(data: bytes) -> Picture:
@@ -72,7 +83,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
     new = {"exif": changes.exif, "xmp": changes.xmp}
     if "manifest" in changes.dropped:
         data = _unsigned(data)
-    if all(each is None for each in new.values()):
+    if all(block is None for block in new.values()):
         return data
     file = heif.parse(data)
     _check_movable(file)
@@ -84,7 +95,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
         if block is not None:
             told |= {role: b"\0\0\0\0" + block if role == "exif" else block} if block else {}
             gone += held
-        elif tail and any(_is_within(each, tail) for each in held):
+        elif tail and any(_is_within(item, tail) for item in held):
             told[role] = _content(data, held[0])
             gone += held
     return _rewritten(file, told, gone, tail)
@@ -134,7 +145,7 @@ def _property(meta: Meta, index: int) -> Box | None:
 def _of_primary(meta: Meta, told: list[Item]) -> list[Item]:
     """Return the items with those that describe the picture itself at the front."""
     describing = {source for kind, source, targets in meta.references if kind == b"cdsc" and meta.primary in targets}
-    return sorted(told, key=lambda each: each.number not in describing)
+    return sorted(told, key=lambda item: item.number not in describing)
 
 
 def _content(data: bytes, item: Item) -> bytes:
@@ -210,13 +221,13 @@ def _check_movable(file: File) -> None:
     odd = [box for box in file.boxes if box.name not in _MOVABLE]
     if file.movie is not None:
         inner = isobmff.inside(file.data, file.movie)
-        odd += [each for each in inner if each.name in (b"mvex", b"meta")]
-        for track in (each for each in inner if each.name == b"trak"):
-            odd += [each for each in isobmff.inside(file.data, track) if each.name == b"meta"]
+        odd += [box for box in inner if box.name in (b"mvex", b"meta")]
+        for track in (box for box in inner if box.name == b"trak"):
+            odd += [box for box in isobmff.inside(file.data, track) if box.name == b"meta"]
     odd += [table for track in file.tracks for table in track.tables if table.name == b"saio"]
     if odd:
         raise RequestError(f"the AVIF has a box {odd[0].shown}, which may tell of places that a change would move")
-    starts = [each.start for each in file.boxes]
+    starts = [box.start for box in file.boxes]
     for start, end in _spans_but(file, ()):
         home = file.boxes[bisect_right(starts, start) - 1]
         if start < end and (start < home.body or end > home.end or home is file.movie):
@@ -229,13 +240,13 @@ def _tail(file: File) -> Box | None:
     if last.name != b"mdat":
         return None
     within = [item for item in file.meta.items.values() if item.role and _is_within(item, last)]
-    told = sorted(span for each in within for span in each.spans)
+    told = sorted(span for item in within for span in item.spans)
     reached = last.body
     for start, end in told:
         if start != reached:
             return None
         reached = end
-    others = _spans_but(file, {each.number for each in within})
+    others = _spans_but(file, {item.number for item in within})
     if not told or reached != last.end or any(end > last.body for _, end in others):
         return None
     return last
@@ -264,18 +275,18 @@ class _MetadataEdit:
 
 def _rewritten(file: File, told: Mapping[str, bytes], gone: Iterable[Item], tail: Box | None) -> bytes:
     gone = list(gone)
-    numbers = {each.number for each in gone}
-    data = _blanked(file, [each for each in gone if tail is None or not _is_within(each, tail)], numbers)
+    numbers = {item.number for item in gone}
+    data = _blanked(file, [item for item in gone if tail is None or not _is_within(item, tail)], numbers)
     kept = tuple(item for number, item in sorted(file.meta.items.items()) if number not in numbers)
     told_of = (number for _, source, targets in file.meta.references if source not in numbers for number in targets)
-    first = max((*(each.number for each in kept), *told_of, 0)) + 1
+    first = max((*(item.number for item in kept), *told_of, 0)) + 1
     if first + len(told) > _WIDEST_NUMBER:
         raise RequestError(f"the AVIF has an item {first - 1}, so that no number is left for metadata")
     named = {role: first + at for at, role in enumerate(told)}
     edit = _MetadataEdit(file=file, data=data, kept=kept, told=told, numbers=named)
     growth = len(_new_meta(edit, growth=0, place=0)) - (file.meta.box.end - file.meta.box.start)
     end = (tail.start if tail else len(data)) + growth
-    pieces = [piece for each in file.boxes if each is not tail for piece in _piece(edit, each, growth, end)]
+    pieces = [piece for box in file.boxes if box is not tail for piece in _piece(edit, box, growth, end)]
     return b"".join([*pieces, *([isobmff.frame(b"mdat", *told.values())] if told else [])])
 
 
@@ -293,12 +304,12 @@ def _piece(edit: _MetadataEdit, box: Box, growth: int, end: int) -> Iterator[byt
 
 
 def _blanked(file: File, gone: Iterable[Item], numbers: Iterable[int]) -> bytes:
-    blanks = [span for each in gone for span in each.spans if span[0] < span[1]]
+    blanks = [span for item in gone for span in item.spans if span[0] < span[1]]
     if not blanks:
         return file.data
     held = spans.hold(_spans_but(file, numbers))
     idat = file.meta.child(b"idat")
-    homes = [each for each in (*file.boxes, idat) if each is not None and each.name in (b"mdat", b"idat")]
+    homes = [box for box in (*file.boxes, idat) if box is not None and box.name in (b"mdat", b"idat")]
     data = bytearray(file.data)
     for start, end in blanks:
         if held.touches((start, end)):
@@ -318,21 +329,21 @@ def _new_meta(edit: _MetadataEdit, *, growth: int, place: int) -> bytes:
         b"iref": _new_references(edit),
     }
     body = [edit.data[meta.box.body : meta.box.body + FULL_HEADER]]
-    for each in meta.children:
-        body.append(new.get(each.name) or each.whole(edit.data))
-        if each.name == b"iinf" and meta.child(b"iref") is None:
+    for child in meta.children:
+        body.append(new.get(child.name) or child.whole(edit.data))
+        if child.name == b"iinf" and meta.child(b"iref") is None:
             body.append(new[b"iref"])
     return isobmff.frame(b"meta", *body)
 
 
 def _new_names(edit: _MetadataEdit) -> bytes:
     box = edit.file.meta.names
-    staying = {each.number for each in edit.kept}
+    staying = {item.number for item in edit.kept}
     cursor = Cursor(edit.file.data, box)
     version, flags = cursor.full()
     cursor.number(4 if version else 2)
     pairs = zip(cursor.boxes(), heif.named(edit.file.data, box), strict=True)
-    rows = [each.whole(edit.file.data) for each, item in pairs if item.number in staying]
+    rows = [entry.whole(edit.file.data) for entry, item in pairs if item.number in staying]
     for role, number in edit.numbers.items():
         kind = b"Exif\0" if role == "exif" else b"mime\0" + XMP_TYPE + b"\0"
         rows.append(isobmff.frame(b"infe", struct.pack(">IHH", 2 << 24, number, 0), kind))
@@ -342,16 +353,16 @@ def _new_names(edit: _MetadataEdit) -> bytes:
 
 def _new_places(edit: _MetadataEdit, growth: int, place: int) -> bytes:
     idat = edit.file.meta.child(b"idat")
-    version = 1 if any(each.method for each in edit.kept) else 0
+    version = 1 if any(item.method for item in edit.kept) else 0
     rows = []
-    for each in edit.kept:
-        base = idat.body if each.method == IN_META and idat else None
+    for item in edit.kept:
+        base = idat.body if item.method == IN_META and idat else None
         pieces = [
             (start - base if base is not None else _moved(edit.file, start, end, growth), end - start)
-            for start, end in each.spans
+            for start, end in item.spans
         ]
         if pieces:
-            rows.append(_location(each.number, each.method if version else None, pieces))
+            rows.append(_location(item.number, item.method if version else None, pieces))
     for role, number in edit.numbers.items():
         rows.append(_location(number, IN_FILE if version else None, [(place, len(edit.told[role]))]))
         place += len(edit.told[role])
@@ -377,7 +388,7 @@ def _new_references(edit: _MetadataEdit) -> bytes:
     box = meta.child(b"iref")
     version = edit.file.data[box.body] if box else 0
     code = "I" if version else "H"
-    gone = meta.items.keys() - {each.number for each in edit.kept}
+    gone = meta.items.keys() - {item.number for item in edit.kept}
     rows = [
         (kind, source, tuple(target for target in targets if target not in gone))
         for kind, source, targets in meta.references

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from imggen.errors import RequestError
-from imggen.plan.schema.request import ImageFormat
+from imggen.plan.schema.formats import ImageFormat
 
 Droppable = Literal["comments", "captions", "manifest"]
 
@@ -70,7 +70,7 @@ class Changes:
 
 def check_text(carriers: Carriers) -> None:
     """Raise RequestError where the blocks take more bytes than are read; a PNG's texts are bounded as they are read."""
-    size_bytes = sum(len(each) for each in (carriers.exif, carriers.xmp, *carriers.comments) if each)
+    size_bytes = sum(len(block) for block in (carriers.exif, carriers.xmp, *carriers.comments) if block)
     if size_bytes > MAX_TEXT_BYTES:
         raise RequestError(f"the metadata has {size_bytes:,} bytes; at most {MAX_TEXT_BYTES:,} are read")
 

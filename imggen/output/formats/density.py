@@ -41,7 +41,7 @@ def _jfif(data: bytes) -> Density | None:
     per_inch = _PER_INCH.get(found[1]) if found else None
     if found is None or per_inch is None:
         return None
-    return _whole(*(int.from_bytes(found[each]) * per_inch for each in (2, 3)))
+    return _whole(*(int.from_bytes(found[group]) * per_inch for group in (2, 3)))
 
 
 def _phys(data: bytes) -> Density | None:

@@ -87,7 +87,7 @@ def _values(parsed: _Block) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for entries, tags in ((parsed.main, _MAIN_TAGS), (parsed.exif, _EXIF_TAGS)):
         for name, tag in tags.items():
-            entry = next((each for each in entries if each.tag == tag), None)
+            entry = next((entry for entry in entries if entry.tag == tag), None)
             value = _value(parsed, entry) if entry else None
             if value is not None:
                 found[name] = value
@@ -108,8 +108,8 @@ def merge(block: bytes | None, fields: Mapping[str, Value | None]) -> bytes:
     main = _edited(old, old.main, _MAIN_TAGS | _DENSITY_TAGS, fields)
     exif = _edited(old, old.exif, _REMOVABLE, fields)
     if not old.main:
-        present = {each.tag for each in main}
-        main = [*(each for each in _required_main(old.order) if each.tag not in present), *main]
+        present = {entry.tag for entry in main}
+        main = [*(entry for entry in _required_main(old.order) if entry.tag not in present), *main]
     if exif and not old.exif:
         exif = [*_required_exif(), *exif]
     return _written(old, main, exif)
@@ -127,7 +127,7 @@ def density(block: bytes) -> tuple[int, int] | None:
     Exif's 72 stands for what is not known, but is returned as it is.
     """
     parsed = _parse(block)
-    held = {each.tag: each for each in parsed.main}
+    held = {entry.tag: entry for entry in parsed.main}
     unit = _value(parsed, held[_RESOLUTION_UNIT]) if _RESOLUTION_UNIT in held else _INCH
     per_inch = {_INCH: 1.0, _CENTIMETRE: 2.54}.get(unit if isinstance(unit, int) else 0, 0.0)
     x, y = (round(_ratio(parsed, held.get(tag)) * per_inch) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
@@ -148,7 +148,7 @@ def resized(block: bytes, width: int, height: int) -> bytes:
     place. Raises RequestError where the block is damaged.
     """
     parsed = _parse(block)
-    note = next((each for each in parsed.exif if each.tag == _MAKER_NOTE), None)
+    note = next((entry for entry in parsed.exif if entry.tag == _MAKER_NOTE), None)
     shows = note is not None and _JPEG in _raw(parsed, note)
     spans = list(_thumbnails(parsed))
     if note is not None and shows:
@@ -163,7 +163,7 @@ def resized(block: bytes, width: int, height: int) -> bytes:
 
 def has_note(block: bytes) -> bool:
     """Return whether the block has a maker's note, whose own places hold only where it is; RequestError if damaged."""
-    return any(each.tag == _MAKER_NOTE for each in _parse(block).exif)
+    return any(entry.tag == _MAKER_NOTE for entry in _parse(block).exif)
 
 
 def _thumbnails(parsed: _Block) -> Iterator[tuple[int, int]]:
@@ -252,7 +252,7 @@ def _written(old: _Block, main: list[IfdEntry], exif: list[IfdEntry]) -> bytes:
 
 def _without_leaving(old: _Block, new: Iterable[IfdEntry]) -> bytes:
     """Return the block with zeros for the values that are written elsewhere or taken away, where nothing else is."""
-    kept = {(each.tag, each.slot) for each in new if each.payload is None}
+    kept = {(entry.tag, entry.slot) for entry in new if entry.payload is None}
     staying: list[Span] = [(0, HEADER_BYTES)]
     leaving: list[Span] = []
     for entries, at in ((old.main, old.at), (old.exif, old.exif_at), (old.others, old.next)):
@@ -275,12 +275,14 @@ def _held(old: _Block, entry: IfdEntry) -> Span:
 
 def _is_ours_from(old: _Block, at: int) -> bool:
     # Whether what stands behind `at` is what `_written` put there, and nothing that any other entry points to.
-    staying = [each for each in (*old.main, *old.exif) if each.tag not in _MOVABLE]
+    staying = [entry for entry in (*old.main, *old.exif) if entry.tag not in _MOVABLE]
     if old.next >= at or (old.exif and old.exif_at < at):
         return False
-    if any(_end(old, each) > at for each in (*staying, *old.others)):
+    if any(_end(old, entry) > at for entry in (*staying, *old.others)):
         return False
-    moved = sum(each.size_bytes + (each.size_bytes & 1) for each in (*old.main, *old.exif) if _is_behind(old, each, at))
+    moved = sum(
+        entry.size_bytes + (entry.size_bytes & 1) for entry in (*old.main, *old.exif) if _is_behind(old, entry, at)
+    )
     directories = 6 * (1 + bool(old.exif)) + ENTRY_BYTES * (len(old.main) + len(old.exif))
     return not old.main or len(old.data) == at + directories + moved
 
@@ -301,7 +303,7 @@ def _parse(block: bytes) -> _Block:
         raise RequestError("the Exif block has no TIFF header")
     at = struct.unpack_from(order + "I", block, 4)[0]
     main, following = ifd.read(block, order, at)
-    pointer = next((each.slot for each in main if each.tag == _EXIF_POINTER), None)
+    pointer = next((entry.slot for entry in main if entry.tag == _EXIF_POINTER), None)
     exif_at = struct.unpack(order + "I", pointer)[0] if pointer else 0
     exif = ifd.read(block, order, exif_at)[0] if pointer else ()
     others = ifd.read(block, order, following)[0] if following else ()

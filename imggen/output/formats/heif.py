@@ -56,7 +56,7 @@ class Meta:
 
     def child(self, name: bytes) -> Box | None:
         """Return the box of that name in the `meta` box."""
-        return next((each for each in self.children if each.name == name), None)
+        return next((child for child in self.children if child.name == name), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +82,10 @@ class File:
 def parse(data: bytes) -> File:
     """Return what the file holds; raise RequestError where it is damaged or too large to be honest."""
     found = isobmff.split(data, 0, len(data))
-    metas = [each for each in found if each.name == b"meta"]
+    metas = [box for box in found if box.name == b"meta"]
     if len(metas) != 1:
         raise RequestError(f"the AVIF has {len(metas)} meta boxes where it needs one")
-    movie = next((each for each in found if each.name == b"moov"), None)
+    movie = next((box for box in found if box.name == b"moov"), None)
     return File(
         data=data,
         boxes=found,
@@ -125,10 +125,10 @@ def _items(data: bytes, by_name: Mapping[bytes, Box]) -> dict[int, Item]:
     idat = by_name.get(b"idat")
     places = dict(_places(data, by_name[b"iloc"], idat))
     found: dict[int, Item] = {}
-    for each in named(data, by_name[b"iinf"]):
-        if each.number in found:
-            raise RequestError(f"the AVIF has two items {each.number}")
-        found[each.number] = replace(places.get(each.number, each), kind=each.kind, content_type=each.content_type)
+    for item in named(data, by_name[b"iinf"]):
+        if item.number in found:
+            raise RequestError(f"the AVIF has two items {item.number}")
+        found[item.number] = replace(places.get(item.number, item), kind=item.kind, content_type=item.content_type)
     return found | {number: place for number, place in places.items() if number not in found}
 
 
@@ -137,8 +137,8 @@ def named(data: bytes, box: Box) -> Iterator[Item]:
     cursor = Cursor(data, box)
     version, _ = cursor.full()
     cursor.number(4 if version else 2)
-    for each in cursor.boxes():
-        entry = Cursor(data, each)
+    for child in cursor.boxes():
+        entry = Cursor(data, child)
         version, _ = entry.full()
         number = entry.number(4 if version > 2 else 2)
         if version < 2:
@@ -155,7 +155,7 @@ def _places(data: bytes, box: Box, idat: Box | None) -> Iterator[tuple[int, Item
     version, _ = cursor.full()
     sizes = cursor.number(2)
     place, length, base, index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
-    if any(each not in (0, 4, 8) for each in (place, length, base)) or version > 2:
+    if any(size not in (0, 4, 8) for size in (place, length, base)) or version > 2:
         raise RequestError("the AVIF's box 'iloc' is of no known form")
     seen: set[int] = set()
     parts = 0
@@ -196,13 +196,13 @@ def _absolute(
 
 def _properties(data: bytes, box: Box) -> tuple[tuple[Box, ...], dict[int, tuple[int, ...]]]:
     inner = isobmff.inside(data, box)
-    lists = [each for each in inner if each.name == b"ipco"]
+    lists = [child for child in inner if child.name == b"ipco"]
     if len(lists) != 1:
         raise RequestError(f"the AVIF has {len(lists)} lists of properties where it needs one")
     found: dict[int, tuple[int, ...]] = {}
-    for each in inner:
-        if each.name == b"ipma":
-            for number, indices in _associations(data, each):
+    for child in inner:
+        if child.name == b"ipma":
+            for number, indices in _associations(data, child):
                 found[number] = found.get(number, ()) + indices
     return isobmff.inside(data, lists[0]), found
 
@@ -221,11 +221,11 @@ def _references(data: bytes, box: Box) -> Iterator[tuple[bytes, int, tuple[int, 
     cursor = Cursor(data, box)
     version, _ = cursor.full()
     width = 4 if version else 2
-    for each in cursor.boxes():
-        inner = Cursor(data, each)
+    for child in cursor.boxes():
+        inner = Cursor(data, child)
         source = inner.number(width)
         count = inner.number(2)
-        yield each.name, source, tuple(inner.number(width) for _ in range(count))
+        yield child.name, source, tuple(inner.number(width) for _ in range(count))
 
 
 def _tracks(data: bytes, movie: Box) -> Iterator[Track]:
@@ -233,13 +233,13 @@ def _tracks(data: bytes, movie: Box) -> Iterator[Track]:
         if track.name == b"trak":
             tables = isobmff.inside(data, _down(data, track, b"mdia", b"minf", b"stbl"))
             places = tuple(table for table in tables if table.name in CHUNK_PLACES)
-            told = tuple(each for each in tables if each.name not in CHUNK_PLACES)
+            told = tuple(table for table in tables if table.name not in CHUNK_PLACES)
             yield Track(tables=told, places=places, spans=tuple(_chunks(data, told, places)))
 
 
 def _down(data: bytes, box: Box, *names: bytes) -> Box:
     for name in names:
-        inner = next((each for each in isobmff.inside(data, box) if each.name == name), None)
+        inner = next((child for child in isobmff.inside(data, box) if child.name == name), None)
         if inner is None:
             raise RequestError(f"the AVIF has a track without a box {name.decode()!r}")
         box = inner

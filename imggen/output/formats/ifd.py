@@ -81,13 +81,13 @@ def turned(entry: IfdEntry) -> IfdEntry:
 def write(order: str, entries: Iterable[IfdEntry], following: int, values_at: int) -> tuple[bytes, bytes]:
     """Return the table, in the order of its tags, and the values behind it, which begin at the place `values_at`."""
     rows, values = [], bytearray()
-    for each in sorted(entries, key=lambda entry: entry.tag):
-        slot = each.slot
-        if each.payload is not None and len(each.payload) <= SLOT_BYTES:
-            slot = each.payload.ljust(SLOT_BYTES, b"\0")
-        elif each.payload is not None:
+    for entry in sorted(entries, key=lambda entry: entry.tag):
+        slot = entry.slot
+        if entry.payload is not None and len(entry.payload) <= SLOT_BYTES:
+            slot = entry.payload.ljust(SLOT_BYTES, b"\0")
+        elif entry.payload is not None:
             slot = struct.pack(order + "I", values_at + len(values))
-            values += each.payload + b"\0" * (len(each.payload) & 1)
-        rows.append(struct.pack(order + "HHI", each.tag, each.kind, each.count) + slot)
+            values += entry.payload + b"\0" * (len(entry.payload) & 1)
+        rows.append(struct.pack(order + "HHI", entry.tag, entry.kind, entry.count) + slot)
     table = struct.pack(order + "H", len(rows)) + b"".join(rows) + struct.pack(order + "I", following)
     return table, bytes(values)

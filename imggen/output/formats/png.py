@@ -5,6 +5,9 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
 
 from imggen.errors import RequestError
 from imggen.output.formats.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes, Picture, check_size
@@ -33,6 +36,16 @@ class _PngChunk:
         return data[self.start + 8 : self.start + 8 + self.length]
 
 
+def is_png(data: bytes) -> bool:
+    """Return whether the file begins as a PNG does."""
+    return data.startswith(SIGNATURE)
+
+
+def options(_image: Image.Image, _quality: int) -> dict[str, Any]:
+    """Return what Pillow is told when it encodes the picture: nothing, for the best of all qualities."""
+    return {}
+
+
 def read(data: bytes) -> Picture:
     """Return what the file's chunks say; raise RequestError where they are damaged."""
     chunks = _split(data)
@@ -46,14 +59,14 @@ def read(data: bytes) -> Picture:
         format="png",
         width=width,
         height=height,
-        animated=any(each.name == b"acTL" for each in chunks),
+        animated=any(chunk.name == b"acTL" for chunk in chunks),
         image_sha256=_image_hash(data, chunks),
         carriers=Carriers(
             exif=exifs[0] if exifs else None,
             xmp=packets[0].encode() if packets else None,
-            texts=tuple(each for each in texts if each[0] != XMP_KEYWORD),
+            texts=tuple(text for text in texts if text[0] != XMP_KEYWORD),
         ),
-        signed=any(each.name == _MANIFEST for each in chunks),
+        signed=any(chunk.name == _MANIFEST for chunk in chunks),
         notes=tuple(_repeats(exifs=len(exifs), keywords=[keyword for keyword, _ in texts])),
     )
 
@@ -72,7 +85,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
         SIGNATURE,
         view[chunks[0].start : chunks[0].end],
         *new,
-        *(view[each.start : each.end] for each in kept),
+        *(view[chunk.start : chunk.end] for chunk in kept),
     ]
     return b"".join([*parts, view[chunks[-1].end :]])
 

@@ -10,6 +10,9 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from dataclasses import replace as altered
+from typing import Any
+
+from PIL import Image
 
 from imggen.errors import RequestError
 from imggen.output.formats import exif, ifd, spans
@@ -18,6 +21,7 @@ from imggen.output.formats.ifd import IfdEntry
 from imggen.output.formats.spans import Span
 
 _BIG = (b"II+\0", b"MM\0+")
+_PREDICTOR, _DIFFERENCES = 317, 2
 _WIDTH, _HEIGHT, _ORIENTATION = 0x0100, 0x0101, 0x0112
 _XMP, _CAPTIONS, _PHOTOSHOP, _MANIFEST = 0x02BC, 0x83BB, 0x8649, 0xCD41
 _EXIF, _GPS, _CHILDREN = 0x8769, 0x8825, 0x014A
@@ -61,7 +65,7 @@ class _Page:
     following: int
 
     def entry(self, tag: int) -> IfdEntry | None:
-        return next((each for each in self.entries if each.tag == tag), None)
+        return next((entry for entry in self.entries if entry.tag == tag), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,15 @@ class _Told:
 def is_tiff(data: bytes) -> bool:
     """Return whether the file begins as a TIFF does, large ones included."""
     return ifd.order(data) is not None or data[:4] in _BIG
+
+
+def options(image: Image.Image, _quality: int) -> dict[str, Any]:
+    """Return what Pillow is told when it encodes the picture."""
+    told: dict[str, Any] = {"compression": "tiff_adobe_deflate"}
+    if image.mode not in ("1", "P"):
+        # Differences of neighbours take less room; there are none between bits or a palette's numbers.
+        told["tiffinfo"] = {_PREDICTOR: _DIFFERENCES}
+    return told
 
 
 def read(data: bytes) -> Picture:
@@ -124,9 +137,9 @@ def replace(data: bytes, changes: Changes) -> bytes:
 
     Raises RequestError where the Exif of the file or of the change is damaged.
     """
-    dropped = frozenset(tag for each in changes.dropped for tag in _DROPPED.get(each, ()))
+    dropped = frozenset(tag for kind in changes.dropped for tag in _DROPPED.get(kind, ()))
     file = _parse(data)
-    if changes.exif is None and changes.xmp is None and not any(each.tag in dropped for each in file.first.entries):
+    if changes.exif is None and changes.xmp is None and not any(entry.tag in dropped for entry in file.first.entries):
         return data
     _check_values(file)
     held = [span for page in file.pages for span in _spans(file, page)]
@@ -239,7 +252,7 @@ def _image_hash(file: _File) -> str:
     known: dict[Span, bytes] = {}
     budget = _MOST_OVERLAP * len(file.data)
     for page in file.pages:
-        for entry in sorted(page.entries, key=lambda each: each.tag):
+        for entry in sorted(page.entries, key=lambda row: row.tag):
             if entry.tag in _PIXEL_TAGS and not _is_upright(file, entry):
                 _check_value(file, entry)
                 raw = file.raw(entry)
@@ -272,7 +285,7 @@ def _told(file: _File) -> _Told:
     telling = _WORDS | _RESOLUTION | {_ORIENTATION}
     found = _Told(
         main=tuple(entry for entry in file.first.entries if entry.tag in telling),
-        exif=tuple(each for each in _pointed(file, _EXIF) if each.tag not in _STAYING),
+        exif=tuple(entry for entry in _pointed(file, _EXIF) if entry.tag not in _STAYING),
         gps=_pointed(file, _GPS),
     )
     return _in_hand(file.data, file.order, found, "TIFF")
@@ -285,18 +298,18 @@ def _of_block(block: bytes, order: str) -> _Told:
         raise RequestError("the Exif block has no TIFF header")
     main = ifd.read(block, its, ifd.number(its, block[4:8]))[0]
     inner = {
-        each.tag: ifd.read(block, its, ifd.number(its, each.slot))[0] for each in main if each.tag in (_EXIF, _GPS)
+        entry.tag: ifd.read(block, its, ifd.number(its, entry.slot))[0] for entry in main if entry.tag in (_EXIF, _GPS)
     }
     found = _Told(
-        main=tuple(each for each in main if each.tag in _WORDS | _RESOLUTION | {_ORIENTATION}),
-        exif=tuple(each for each in inner.get(_EXIF, ()) if each.tag not in _STAYING | _COMPRESSED_ONLY),
+        main=tuple(entry for entry in main if entry.tag in _WORDS | _RESOLUTION | {_ORIENTATION}),
+        exif=tuple(entry for entry in inner.get(_EXIF, ()) if entry.tag not in _STAYING | _COMPRESSED_ONLY),
         gps=inner.get(_GPS, ()),
     )
     held = _in_hand(block, its, found, "Exif")
     if its != order:
         main, own, gps = (tuple(map(ifd.turned, entries)) for entries in (held.main, held.exif, held.gps))
         held = _Told(main=main, exif=own, gps=gps)
-    return altered(held, exif=tuple(_ordered(each, order) for each in held.exif))
+    return altered(held, exif=tuple(_ordered(entry, order) for entry in held.exif))
 
 
 def _ordered(entry: IfdEntry, order: str) -> IfdEntry:
@@ -310,7 +323,7 @@ def _ordered(entry: IfdEntry, order: str) -> IfdEntry:
 
 
 def _in_hand(data: bytes, order: str, told: _Told, what: str) -> _Told:
-    if sum(each.size_bytes for each in (*told.main, *told.exif, *told.gps)) > MAX_TEXT_BYTES:
+    if sum(entry.size_bytes for entry in (*told.main, *told.exif, *told.gps)) > MAX_TEXT_BYTES:
         raise RequestError(f"the {what} metadata is longer than the {MAX_TEXT_BYTES:,} bytes that are read")
     # A value of a type that nobody knows has no length, so it cannot be carried.
     main, inner, gps = (
@@ -357,23 +370,25 @@ def _changed(file: _File, told: _Told | None, packet: bytes | None, end: int | N
     """Return the first directory with the changes; values behind `end`, where imggen's own stand, are in hand."""
     gone = set(dropped)
     if told is not None:
-        gone |= _WORDS | _POINTERS | {each.tag for each in told.main if each.tag in _RESOLUTION}
-    main = [each for each in _own(file, file.first.entries, end) if each.tag not in gone]
+        gone |= _WORDS | _POINTERS | {entry.tag for entry in told.main if entry.tag in _RESOLUTION}
+    main = [entry for entry in _own(file, file.first.entries, end) if entry.tag not in gone]
     if packet:
         main.append(IfdEntry(tag=_XMP, kind=ifd.BYTE, count=len(packet), payload=packet))
     if told is None:
         return _Told(main=tuple(main))
-    held = {each.tag for each in main}
+    held = {entry.tag for entry in main}
     main += [
-        each for each in told.main if each.tag != _ORIENTATION or (_ORIENTATION not in held and _says_one(file, each))
+        entry
+        for entry in told.main
+        if entry.tag != _ORIENTATION or (_ORIENTATION not in held and _says_one(file, entry))
     ]
-    staying = [each for each in _pointed(file, _EXIF) if each.tag in _STAYING]
+    staying = [entry for entry in _pointed(file, _EXIF) if entry.tag in _STAYING]
     return _Told(main=tuple(main), exif=_with(_VERSIONS, (*told.exif, *staying)), gps=told.gps)
 
 
 def _with(required: tuple[IfdEntry, ...], entries: tuple[IfdEntry, ...]) -> tuple[IfdEntry, ...]:
     present = {entry.tag for entry in entries}
-    return (*entries, *(each for each in required if each.tag not in present)) if entries else ()
+    return (*entries, *(entry for entry in required if entry.tag not in present)) if entries else ()
 
 
 def _says_one(file: _File, entry: IfdEntry) -> bool:
@@ -399,18 +414,18 @@ def _own_end(file: _File, held: Iterable[Span]) -> int | None:
     at = file.first.at
     pointers = {entry.tag: ifd.number(file.order, entry.slot) for entry in file.first.entries if entry.tag in _POINTERS}
     inner = {tag: _pointed(file, tag) for tag, place in pointers.items() if place >= at}
-    entries = (*file.first.entries, *(each for some in inner.values() for each in some))
-    values = [_value_span(file, each) for each in entries]
+    entries = (*file.first.entries, *(entry for some in inner.values() for entry in some))
+    values = [_value_span(file, entry) for entry in entries]
     if sum(end - start for start, end in values if start >= at) > len(file.data) - at:
         return None
     reached = [end for _, end in held] + [end for start, end in values if start < at]
-    reached += [number + 1 for each in entries if each.tag in _LEADING for number in _places(file, each)]
+    reached += [number + 1 for entry in entries if entry.tag in _LEADING for number in _places(file, entry)]
     for page in file.pages[1:]:
-        reached += [page.at + _table_bytes(len(page.entries)), *(_value_span(file, each)[1] for each in page.entries)]
+        reached += [page.at + _table_bytes(len(page.entries)), *(_value_span(file, entry)[1] for entry in page.entries)]
     if max(reached) > at:
         return None
     rebuilt = _Told(
-        main=tuple(_own(file, (each for each in file.first.entries if each.tag not in inner), at)),
+        main=tuple(_own(file, (entry for entry in file.first.entries if entry.tag not in inner), at)),
         exif=tuple(_own(file, inner.get(_EXIF, ()), at)),
         gps=tuple(_own(file, inner.get(_GPS, ()), at)),
     )
@@ -433,11 +448,11 @@ def _blanked(file: _File, held: Iterable[Span], going: frozenset[int], *, tellin
         taken.append((page.at, page.at + _table_bytes(len(page.entries))))
         for entry in page.entries:
             (gone if page is file.first and entry.tag in going else taken).append(_value_span(file, entry))
-    for pointer in (each for each in file.first.entries if each.tag in _POINTERS):
+    for pointer in (entry for entry in file.first.entries if entry.tag in _POINTERS):
         at, inner = ifd.number(file.order, pointer.slot), _pointed(file, pointer.tag)
         taken.append((at, at + _table_bytes(len(inner))))
-        for each in inner:
-            (gone if telling and each.tag not in _STAYING else taken).append(_value_span(file, each))
+        for entry in inner:
+            (gone if telling and entry.tag not in _STAYING else taken).append(_value_span(file, entry))
     return _zeroed(file.data, gone, spans.hold(taken))
 
 

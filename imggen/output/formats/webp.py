@@ -4,6 +4,9 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
 
 from imggen.errors import RequestError
 from imggen.output.formats.carriers import MAX_PARTS, Carriers, Changes, Picture, check_size
@@ -12,7 +15,7 @@ _ANIMATION, _XMP, _EXIF, _ALPHA = 0x02, 0x04, 0x08, 0x10
 _PIXEL_CHUNKS = frozenset((b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"))
 _EXIF_PREFIX = b"Exif\0\0"
 _MAX_RIFF = 0xFFFFFFFF - 1
-_MAX_CANVAS = 1 << 24
+_LOSSLESS_QUALITY = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,23 +34,31 @@ def is_webp(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
+def options(_image: Image.Image, quality: int) -> dict[str, Any]:
+    """Return what Pillow is told when it encodes the picture."""
+    if quality == _LOSSLESS_QUALITY:
+        # Pillow's quality is the effort here; exact keeps the colours of transparent pixels.
+        return {"lossless": True, "exact": True, "quality": 80}
+    return {"quality": quality, "method": 4}
+
+
 def read(data: bytes) -> Picture:
     """Return what the file's chunks say; raise RequestError where they are damaged."""
     chunks = _split(data)
     width, height = _canvas(chunks)
     exifs = [bytes(chunk.payload) for chunk in chunks if chunk.name == b"EXIF"]
-    packets = [bytes(each.payload) for each in chunks if each.name == b"XMP "]
+    packets = [bytes(chunk.payload) for chunk in chunks if chunk.name == b"XMP "]
     found = (("Exif", len(exifs)), ("XMP", len(packets)))
     return Picture(
         format="webp",
         width=width,
         height=height,
-        animated=any(each.name == b"ANMF" for each in chunks),
+        animated=any(chunk.name == b"ANMF" for chunk in chunks),
         image_sha256=_image_hash(chunks),
         carriers=Carriers(
             exif=exifs[0].removeprefix(_EXIF_PREFIX) if exifs else None, xmp=packets[0] if packets else None
         ),
-        signed=any(each.name == b"C2PA" for each in chunks),
+        signed=any(chunk.name == b"C2PA" for chunk in chunks),
         notes=tuple(f"the WebP has {count} {what} chunks; the first is read" for what, count in found if count > 1),
     )
 
@@ -63,9 +74,9 @@ def replace(data: bytes, changes: Changes) -> bytes:
         return data
     new = {b"EXIF": changes.exif, b"XMP ": changes.xmp}
     gone |= {b"VP8X"} | {name for name, payload in new.items() if payload is not None}
-    kept = [each for each in chunks if each.name not in gone]
+    kept = [chunk for chunk in chunks if chunk.name not in gone]
     kept += [_RiffChunk(name=name, payload=payload) for name, payload in new.items() if payload]
-    body = [piece for each in [_header(chunks, kept), *kept] for piece in each.framed()]
+    body = [piece for chunk in [_header(chunks, kept), *kept] for piece in chunk.framed()]
     size = sum(len(piece) for piece in body) + 4
     if size > _MAX_RIFF:
         raise RequestError("the WebP would be larger than the 4 GiB that its header can tell")
@@ -135,7 +146,7 @@ def _header(chunks: list[_RiffChunk], kept: Iterable[_RiffChunk]) -> _RiffChunk:
     else:
         flags = _ALPHA if _has_alpha(first) else 0
         rest = b"\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    names = {each.name for each in kept}
+    names = {chunk.name for chunk in kept}
     flags &= ~(_EXIF | _XMP)
     flags |= (_EXIF if b"EXIF" in names else 0) | (_XMP if b"XMP " in names else 0)
     return _RiffChunk(name=b"VP8X", payload=bytes([flags]) + rest)

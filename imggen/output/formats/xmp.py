@@ -197,7 +197,7 @@ def _value(element: ET.Element) -> Value | None:
         default = next((item for item in items if item.get(_LANG) == "x-default"), items[0] if items else None)
         return None if default is None else default.text or ""
     if container.tag in _LISTS:
-        return tuple(each.text or "" for each in container.findall(_tag("rdf:li")))
+        return tuple(item.text or "" for item in container.findall(_tag("rdf:li")))
     return None
 
 
@@ -213,7 +213,9 @@ def _struct(element: ET.Element, prefixes: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for holder in (element, *element.findall(_tag("rdf:Description"))):
         fields = [(key, value) for key, value in holder.attrib.items() if not key.startswith(_OF_RDF)]
-        fields += [(each.tag, each.text or "") for each in holder if not len(each) and not each.tag.startswith(_OF_RDF)]
+        fields += [
+            (child.tag, child.text or "") for child in holder if not len(child) and not child.tag.startswith(_OF_RDF)
+        ]
         found |= {_name(key, prefixes): value for key, value in fields}
     return found
 
@@ -223,7 +225,7 @@ def _take(rdf: ET.Element, tag: str) -> list[ET.Element]:
     for description in _descriptions(rdf):
         description.attrib.pop(tag, None)
         # Not by `findall`, which reads a path: a stranger's namespace may hold what means something there.
-        for child in [each for each in description if each.tag == tag]:
+        for child in [child for child in description if child.tag == tag]:
             items = child.findall(f"{_tag('rdf:Alt')}/{_tag('rdf:li')}")
             translations += [item for item in items if item.get(_LANG) not in (None, "x-default")]
             description.remove(child)
@@ -231,8 +233,8 @@ def _take(rdf: ET.Element, tag: str) -> list[ET.Element]:
 
 
 def _append(rdf: ET.Element, name: str, item: Struct) -> None:
-    lists = (each.find(_tag(name) + "/*") for each in _descriptions(rdf))
-    held = next((each for each in lists if each is not None and each.tag in _LISTS), None)
+    lists = (description.find(_tag(name) + "/*") for description in _descriptions(rdf))
+    held = next((container for container in lists if container is not None and container.tag in _LISTS), None)
     if held is not None:
         _fill(ET.SubElement(held, _tag("rdf:li")), item)
         return
@@ -244,12 +246,12 @@ def _element(name: str, value: Value, translations: list[ET.Element]) -> ET.Elem
     element = ET.Element(_tag(name))
     kind = CONTAINERS.get(name)
     if kind is None:
-        _fill(element, value if isinstance(value, str | Mapping) else ", ".join(str(each) for each in value))
+        _fill(element, value if isinstance(value, str | Mapping) else ", ".join(str(item) for item in value))
         return element
     container = ET.SubElement(element, _tag(f"rdf:{kind}"))
-    for each in (value,) if isinstance(value, str | Mapping) else value:
+    for part in (value,) if isinstance(value, str | Mapping) else value:
         item = ET.SubElement(container, _tag("rdf:li"), {_LANG: "x-default"} if kind == "Alt" else {})
-        _fill(item, each)
+        _fill(item, part)
     if kind == "Alt":
         container.extend(translations)
     return element
@@ -317,5 +319,5 @@ def _qualified(tag: str, prefixes: Mapping[str, str], chosen: dict[str, str]) ->
         foreign = wanted in NAMESPACES and NAMESPACES[wanted] != uri
         invented = (f"ns{number}" for number in itertools.count(1))
         offered = itertools.chain([] if foreign or not wanted else [wanted], invented)
-        chosen[uri] = next(each for each in offered if each not in chosen.values())
+        chosen[uri] = next(prefix for prefix in offered if prefix not in chosen.values())
     return f"{chosen[uri]}:{local}"

@@ -301,7 +301,7 @@ def _tail(path: Path, descriptor: int) -> _Tail:
             remains = lines[len(lines) - count :]
             _check_remains(path, remains)
             return _Tail(size=size, last=line, remains=b"".join(remains), open=not data.endswith(b"\n"))
-    if begin or not all(_is_begun(each) for each in lines):
+    if begin or not all(_is_begun(line) for line in lines):
         raise RequestError(f"{path} is no audit log", hint="name another file, or move this one away")
     # The very first line was cut off.
     return _Tail(size=size, last=None, remains=data, open=not data.endswith(b"\n"))
@@ -386,7 +386,10 @@ def _values(entry: AuditEntry) -> dict[str, object]:
     values = _said(asdict(entry))
     left_out = len(entry.inputs) - _MOST_INPUTS
     if left_out > 0:
-        values |= {"inputs": [_said(asdict(each)) for each in entry.inputs[:_MOST_INPUTS]], "inputs_left_out": left_out}
+        values |= {
+            "inputs": [_said(asdict(picture)) for picture in entry.inputs[:_MOST_INPUTS]],
+            "inputs_left_out": left_out,
+        }
     return values
 
 
@@ -399,7 +402,7 @@ def _short(name: str, value: object) -> object:
     if isinstance(value, dict):
         return _said(value)
     if isinstance(value, tuple):
-        return [_short(name, each) for each in value]
+        return [_short(name, item) for item in value]
     if isinstance(value, str):
         return _cut(value, _LONGEST.get(name, _LONGEST_TEXT))
     return value
@@ -410,11 +413,11 @@ def _cut(text: str, most: int) -> str:
     if len(json.dumps(text)) <= most:
         return text
     kept, length = [], 0
-    for each in text:
-        length += len(json.dumps(each)) - 2
+    for letter in text:
+        length += len(json.dumps(letter)) - 2
         if length > most - 60:
             break
-        kept.append(each)
+        kept.append(letter)
     return f"{''.join(kept)} [cut here: {len(text)} characters in all]"
 
 

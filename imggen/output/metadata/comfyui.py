@@ -44,9 +44,9 @@ def texts(graph: Graph) -> tuple[str, str]:
     sampler = _sampler(graph)
     if sampler is None:
         return "", ""
-    holder = next((each for each in _upstream(graph, sampler) if "positive" in _inputs(graph, each)), None)
+    holder = next((key for key in _upstream(graph, sampler) if "positive" in _inputs(graph, key)), None)
     if holder is None:
-        return next(filter(None, (_text_of(graph, each) for each in _upstream(graph, sampler))), ""), ""
+        return next(filter(None, (_text_of(graph, key) for key in _upstream(graph, sampler))), ""), ""
     inputs = _inputs(graph, holder)
     return _text(graph, inputs.get("positive")), _text(graph, inputs.get("negative"))
 
@@ -58,13 +58,14 @@ def settings(graph: Graph) -> dict[str, Scalar]:
     for key in _upstream(graph, sampler) if sampler else ():
         inputs = _inputs(graph, key)
         for name, sources in _NAMES.items():
-            value = next((inputs[source] for source in sources if _is_scalar(inputs.get(source))), None)
+            value = next((inputs[source] for source in sources if is_scalar(inputs.get(source))), None)
             if isinstance(value, str | int | float):
                 found.setdefault(name, value)
     return found
 
 
-def _is_scalar(value: object) -> bool:
+def is_scalar(value: object) -> bool:
+    """Return whether the value is one that settings hold: a text or a finite number."""
     return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
@@ -109,7 +110,7 @@ def _text(graph: Graph, value: object) -> str:
     start = _link(graph, value)
     if start is None:
         return ""
-    return next(filter(None, (_text_of(graph, each) for each in _upstream(graph, start))), "")
+    return next(filter(None, (_text_of(graph, key) for key in _upstream(graph, start))), "")
 
 
 def _text_of(graph: Graph, key: str) -> str:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 
 from imggen.errors import RequestError
 from imggen.output.metadata import comfyui, infotext
+from imggen.output.metadata.comfyui import Scalar
 from imggen.plan.schema import recipe
 from imggen.plan.schema.recipe import Recipe
-
-Scalar = str | int | float
 
 MAX_CHARACTERS = 4 << 20
 MAX_INFOTEXT_CHARACTERS = 1 << 20
@@ -61,10 +60,17 @@ class ReadMetadata:
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """One program's way: its name, and how to find what it wrote."""
+    """One program's way: its name, and how to find what it wrote.
+
+    `texts` are the PNG's text chunks in which it keeps words, `properties` the XMP's; `unread` are chunks that repeat
+    the words in a form that is not read, such as an editor's graph, and may be long.
+    """
 
     name: str
     read: Callable[[Clues], ReadMetadata | None]
+    texts: tuple[str, ...] = ()
+    properties: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def read(clues: Clues) -> ReadMetadata | None:
@@ -84,9 +90,9 @@ def passed_over(clues: Clues) -> tuple[str, ...]:
 def _bounded(clues: Clues) -> tuple[Clues, tuple[str, ...]]:
     room = _Room(MAX_CHARACTERS)
     bounded = Clues(
-        texts={name: text for name, text in clues.texts.items() if name in _UNREAD or room.takes(name, text)},
+        texts={name: text for name, text in clues.texts.items() if name in UNREAD or room.takes(name, text)},
         tags={name: tag for name, tag in clues.tags.items() if room.takes(name, tag)},
-        properties={name: each for name, each in clues.properties.items() if room.takes(name, each)},
+        properties={name: value for name, value in clues.properties.items() if room.takes(name, value)},
         comments=tuple(comment for comment in clues.comments if room.takes("comment", comment)),
     )
     return bounded, tuple(room.refused)
@@ -107,10 +113,6 @@ class _Room:
             return False
         self._left -= size
         return True
-
-
-# Long where pictures are honest, and looked into by no dialect.
-_UNREAD = frozenset(("workflow", "invokeai_workflow", "invokeai_graph"))
 
 
 _PROMPTS = ("prompt", "positive_prompt", "Prompt", "c")
@@ -138,11 +140,15 @@ _JSON_SETTINGS = ("Hashes", _RESOURCES, "Civitai metadata")
 
 def _from_values(dialect: str, values: Mapping[str, object]) -> ReadMetadata:
     prompts = (*_PROMPTS, *_NEGATIVES)
-    plain = {key: value for key, value in values.items() if _is_scalar(value) and key not in prompts}
+    plain = {key: value for key, value in values.items() if comfyui.is_scalar(value) and key not in prompts}
     for key in _SIZES:
         pair = _PAIR.fullmatch(str(plain.get(key, ""))[:_MAX_NUMBER])
         if pair:
-            plain = {"width": pair[1], "height": pair[2], **{name: each for name, each in plain.items() if name != key}}
+            plain = {
+                "width": pair[1],
+                "height": pair[2],
+                **{name: value for name, value in plain.items() if name != key},
+            }
     return ReadMetadata(
         dialect=dialect,
         prompt=_first_text(values, _PROMPTS),
@@ -155,7 +161,7 @@ def _translated(plain: Mapping[str, object]) -> dict[str, Scalar]:
     found: dict[str, Scalar] = {}
     used = set()
     for name, sources in _NAMES.items():
-        source = next((each for each in sources if plain.get(each) not in (None, "")), None)
+        source = next((source for source in sources if plain.get(source) not in (None, "")), None)
         value = None if source is None else _typed(name, plain[source])
         if source is not None and value is not None:
             found[name] = value
@@ -175,10 +181,6 @@ def _typed(name: str, value: object) -> Scalar | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _is_scalar(value: object) -> bool:
-    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _first_text(values: Mapping[str, object], keys: Iterable[str]) -> str:
@@ -305,10 +307,10 @@ def _infotext(clues: Clues) -> ReadMetadata | None:
 def _civitai_model(resources: str) -> str:
     """Return the checkpoint among Civitai's resources, by the best name that it has there."""
     found = json.loads(resources) if resources else []
-    for each in found if isinstance(found, list) else ():
-        if isinstance(each, dict) and each.get("type") == "checkpoint":
-            named = (each.get(key) for key in ("modelName", "air", "modelVersionId"))
-            return next((str(value) for value in named if _is_scalar(value) and value), "")
+    for resource in found if isinstance(found, list) else ():
+        if isinstance(resource, dict) and resource.get("type") == "checkpoint":
+            named = (resource.get(key) for key in ("modelName", "air", "modelVersionId"))
+            return next((str(value) for value in named if comfyui.is_scalar(value) and value), "")
     return ""
 
 
@@ -329,7 +331,7 @@ def _comfyui(clues: Clues) -> ReadMetadata | None:
     tagged = (clues.tag(name) for name in ("Model", "Make", "ImageDescription", "UserComment"))
     places = (
         clues.texts.get("prompt", ""),
-        *(re.sub(r"\Aprompt: ?", "", each, flags=re.IGNORECASE) for each in tagged),
+        *(re.sub(r"\Aprompt: ?", "", text, flags=re.IGNORECASE) for text in tagged),
     )
     graph = next(filter(None, map(comfyui.parse, filter(None, places))), None)
     if graph is None:
@@ -428,14 +430,26 @@ def _easy_diffusion(clues: Clues) -> ReadMetadata | None:
 
 
 DIALECTS = (
-    Dialect(name="imggen", read=_imggen),
+    Dialect(name="imggen", read=_imggen, texts=("imggen",), properties=("imggen:Recipe",)),
     Dialect(name="swarmui", read=_swarmui),
-    Dialect(name="fooocus", read=_fooocus),
+    Dialect(name="fooocus", read=_fooocus, texts=("Comment",)),
     Dialect(name="mflux", read=_mflux),
-    Dialect(name="draw things", read=_draw_things),
-    Dialect(name="invokeai", read=_invokeai),
-    Dialect(name="novelai", read=_novelai),
-    Dialect(name="easy diffusion", read=_easy_diffusion),
-    Dialect(name="infotext", read=_infotext),
-    Dialect(name="comfyui", read=_comfyui),
+    Dialect(name="draw things", read=_draw_things, properties=("exif:UserComment",)),
+    Dialect(
+        name="invokeai",
+        read=_invokeai,
+        texts=("invokeai_metadata", "sd-metadata", "Dream"),
+        unread=("invokeai_workflow", "invokeai_graph"),
+    ),
+    Dialect(name="novelai", read=_novelai, texts=("Comment",)),
+    Dialect(
+        name="easy diffusion",
+        read=_easy_diffusion,
+        texts=("prompt", "Prompt", "original_prompt", "negative_prompt", "Negative Prompt"),
+    ),
+    Dialect(name="infotext", read=_infotext, properties=("sdcpp:parameters",)),
+    Dialect(name="comfyui", read=_comfyui, texts=("prompt",), unread=("workflow",)),
 )
+UNREAD = frozenset(name for dialect in DIALECTS for name in dialect.unread)
+TEXTS = UNREAD.union(*(dialect.texts for dialect in DIALECTS))
+PROPERTIES = frozenset(name for dialect in DIALECTS for name in dialect.properties)

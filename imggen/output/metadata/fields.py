@@ -63,9 +63,9 @@ def assign(pairs: Iterable[tuple[str, str]]) -> metadata.Metadata:
     """
     chosen = [(_find(name), value.strip()) for name, value in pairs]
     return metadata.Metadata(
-        properties={each.property: _property(each, value) for each, value in chosen},
-        tags={each.exif: _plain(value) for each, value in chosen if each.exif},
-        texts={each.text: _plain(value) for each, value in chosen if each.text},
+        properties={field.property: _property(field, value) for field, value in chosen},
+        tags={field.exif: _plain(value) for field, value in chosen if field.exif},
+        texts={field.text: _plain(value) for field, value in chosen if field.text},
     )
 
 
@@ -73,7 +73,7 @@ def _find(name: str) -> Field:
     found = next((field for field in FIELDS if field.name == name.strip().casefold()), None)
     if found:
         return found
-    known = [each.name for each in FIELDS]
+    known = [field.name for field in FIELDS]
     near = nearest(name, known)
     raise RequestError(
         f"there is no metadata field {name!r}",
@@ -88,7 +88,7 @@ def _property(chosen: Field, value: str) -> xmp.Value | None:
         return _source_type(value)
     kind = xmp.CONTAINERS.get(chosen.property)
     if kind == "Bag":
-        return tuple(filter(None, (xmp.clean(each).strip() for each in value.split(","))))
+        return tuple(filter(None, (xmp.clean(keyword).strip() for keyword in value.split(","))))
     return (xmp.clean(value),) if kind == "Seq" else xmp.clean(value)
 
 

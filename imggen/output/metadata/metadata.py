@@ -16,10 +16,12 @@ from pathlib import Path
 
 from imggen.errors import ImggenError, RequestError
 from imggen.output import files
-from imggen.output.formats import container, exif, jpeg, xmp
+from imggen.output.formats import container, exif, xmp
 from imggen.output.formats.carriers import Carriers, Changes, Droppable, Picture
+from imggen.output.formats.container import CONTAINERS
 from imggen.output.metadata import dialects, infotext
 from imggen.output.metadata.dialects import Clues, ReadMetadata
+from imggen.plan.schema.formats import FORMATS
 from imggen.plan.schema.marking import Mining, PromptRecord
 from imggen.plan.schema.recipe import Ingredient, Recipe
 from imggen.plan.schema.request import Metadata as Level
@@ -210,7 +212,7 @@ def source_type(recipe: Recipe) -> str:
         for ingredient in recipe.ingredients
         if ingredient.role in _BASES or _is_copied(ingredient, copying=copying)
     ]
-    return GENERATED if all(is_generated(each.source_type) for each in shown) else COMPOSITE
+    return GENERATED if all(is_generated(ingredient.source_type) for ingredient in shown) else COMPOSITE
 
 
 def _is_copied(ingredient: Ingredient, *, copying: bool) -> bool:
@@ -225,10 +227,10 @@ def is_generated(stated: object) -> bool:
 def _origin(recipe: Recipe) -> dict[str, xmp.Value]:
     """Return what names the pictures that went in: the one that was changed, and all of them where there are others."""
     bases = [ingredient for ingredient in recipe.ingredients if ingredient.role in _BASES]
-    named = [each for each in recipe.ingredients if each.role != "mask"]
+    named = [ingredient for ingredient in recipe.ingredients if ingredient.role != "mask"]
     derived: dict[str, xmp.Value] = {DERIVED: _reference(bases[0])} if len(bases) == 1 else {}
     return derived | (
-        {INGREDIENTS: tuple(_reference(each) for each in named)} if named != bases or len(bases) > 1 else {}
+        {INGREDIENTS: tuple(_reference(ingredient) for ingredient in named)} if named != bases or len(bases) > 1 else {}
     )
 
 
@@ -401,7 +403,7 @@ def _properties(picture: Picture, notes: list[str]) -> dict[str, xmp.Value]:
 
 
 def _new_texts(facts: Facts, metadata: Metadata) -> dict[str, str | None]:
-    if facts.picture.format != "png":
+    if not CONTAINERS[facts.picture.format].has_texts:
         return {}
     present = {keyword for keyword, _ in facts.picture.carriers.texts}
     texts = {keyword: text for keyword, text in metadata.texts.items() if keyword in present}
@@ -420,9 +422,11 @@ def _new_xmp(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None
     if old_type and changed.get(SOURCE_TYPE):
         notes.append(f"the digital source type was {old_type}")
     packet = xmp.merge(facts.picture.carriers.xmp, changed, added=metadata.added)
-    if facts.picture.format != "jpeg" or len(packet) <= jpeg.MAX_XMP_BYTES or not changed.get(PROMPT):
+    limit = CONTAINERS[facts.picture.format].max_xmp_bytes
+    if limit is None or len(packet) <= limit or not changed.get(PROMPT):
         return packet
-    notes.append("the prompt in the XMP is shortened, because a JPEG holds 65,533 bytes there; the recipe has it whole")
+    title = FORMATS[facts.picture.format].title
+    notes.append(f"the prompt in the XMP is shortened: a {title} holds {limit:,} bytes there; the recipe has it whole")
     short = str(changed[PROMPT])[:_SHORT_PROMPT] + "…"
     return xmp.merge(facts.picture.carriers.xmp, {**changed, PROMPT: short}, added=metadata.added)
 
@@ -437,9 +441,10 @@ def _new_exif(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | Non
         notes.append(f"the Exif comment was {str(old)[:80]!r}")
     try:
         block = exif.merge(facts.picture.carriers.exif, changed)
-        if facts.picture.format != "jpeg" or len(block) <= jpeg.MAX_EXIF_BYTES:
+        limit = CONTAINERS[facts.picture.format].max_exif_bytes
+        if limit is None or len(block) <= limit:
             return block
-        return _shortened_exif(facts, changed, len(block), notes)
+        return _shortened_exif(facts, changed, len(block) - limit, notes)
     except RequestError as error:
         notes.append(f"{error.message}; it stays as it is, and only the XMP is written")
         return None
@@ -450,8 +455,8 @@ def _exif_changes(facts: Facts, metadata: Metadata) -> dict[str, exif.Value | No
     wanted: dict[str, exif.Value | None] = {**absent, **metadata.tags}
     if metadata.infotext:
         wanted["UserComment"] = metadata.infotext
-    if facts.picture.format == "png":
-        # A PNG has text chunks; its Exif is only kept from telling something else.
+    if CONTAINERS[facts.picture.format].has_texts:
+        # The text chunks say it; the Exif is only kept from saying something else.
         wanted = {name: value for name, value in wanted.items() if name in facts.exif}
     changed = {name: value for name, value in wanted.items() if facts.exif.get(name) != value}
     if facts.picture.carriers.exif is None and any(value is not None for value in changed.values()):
@@ -461,14 +466,15 @@ def _exif_changes(facts: Facts, metadata: Metadata) -> dict[str, exif.Value | No
 
 
 def _shortened_exif(
-    facts: Facts, changed: Mapping[str, exif.Value | None], size_bytes: int, notes: list[str]
+    facts: Facts, changed: Mapping[str, exif.Value | None], excess_bytes: int, notes: list[str]
 ) -> bytes | None:
     head, _, last = str(changed.get("UserComment") or "").rpartition("\n")
     wide = head.encode("utf-16-le", "replace")
-    room = (len(wide) - (size_bytes - jpeg.MAX_EXIF_BYTES)) // 2 * 2 - 4
+    room = (len(wide) - excess_bytes) // 2 * 2 - 4
+    title = FORMATS[facts.picture.format].title
     if room < _SHORTEST_PROMPT_BYTES:
-        raise RequestError(f"the Exif would take {size_bytes:,} bytes and a JPEG holds 65,533")
-    notes.append("the prompt in the Exif comment is shortened, because a JPEG holds 65,533 bytes there")
+        raise RequestError(f"the Exif would have {excess_bytes:,} bytes more than a {title} holds")
+    notes.append(f"the prompt in the Exif comment is shortened to what a {title} holds")
     short = wide[:room].decode("utf-16-le", errors="ignore")
     return exif.merge(facts.picture.carriers.exif, {**changed, "UserComment": f"{short}…\n{last}"})
 

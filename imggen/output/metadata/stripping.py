@@ -6,17 +6,11 @@ from collections.abc import Iterator, Mapping
 from imggen.errors import RequestError
 from imggen.output.formats import exif, xmp
 from imggen.output.formats.carriers import Changes, Droppable
-from imggen.output.metadata import infotext, metadata
+from imggen.output.metadata import dialects, infotext, metadata
 from imggen.output.metadata.metadata import Facts, Metadata
 
-# Where programs keep words (see `dialects`), besides the infotext and imggen's own recipe.
-_TEXTS = frozenset(
-    (
-        *("prompt", "workflow", "Prompt", "original_prompt", "negative_prompt", "Negative Prompt", "Comment", "Dream"),
-        *("invokeai_metadata", "invokeai_workflow", "invokeai_graph", "sd-metadata", "imggen"),
-    )
-)
-_PROPERTIES = (metadata.PROMPT, metadata.RECIPE, "exif:UserComment", "sdcpp:parameters")
+_PROPERTIES = dialects.PROPERTIES | {metadata.PROMPT}
+# Where ComfyUI keeps its graph, and cameras their own words.
 _TAGS = ("Make", "Model", "ImageDescription")
 _GRAPH = re.compile(r"(prompt|workflow):", re.ASCII)
 _SHORTEST_WORDS = 4
@@ -35,7 +29,7 @@ def of_prompt(facts: Facts) -> Metadata:
     kept = _settings(found.infotext) if found is not None and found.infotext else None
     said = [name for name, value in facts.xmp.items() if name in _PROPERTIES or _holds(value, words)]
     tags = [name for name in _TAGS if _is_graph(facts.exif.get(name)) or _holds(facts.exif.get(name), words)]
-    texts = [name for name, text in facts.picture.carriers.texts if name in _TEXTS or _holds(text, words)]
+    texts = [name for name, text in facts.picture.carriers.texts if name in dialects.TEXTS or _holds(text, words)]
     comment = {} if kept or "UserComment" not in facts.exif else {"UserComment": None}
     return Metadata(
         infotext=kept,
@@ -90,7 +84,7 @@ def _words(facts: Facts) -> tuple[str, ...]:
     found = facts.found
     stated = facts.xmp.get(metadata.PROMPT)
     texts = [stated if isinstance(stated, str) else "", *((found.prompt, found.negative_prompt) if found else ())]
-    return tuple(each for each in dict.fromkeys(texts) if len(each.strip()) >= _SHORTEST_WORDS)
+    return tuple(text for text in dict.fromkeys(texts) if len(text.strip()) >= _SHORTEST_WORDS)
 
 
 def _settings(text: str) -> str | None:
@@ -109,17 +103,17 @@ def _holds(value: object, words: tuple[str, ...]) -> bool:
 
 def _comments(facts: Facts, words: tuple[str, ...]) -> frozenset[Droppable]:
     comments = (comment.decode(errors="replace") for comment in facts.picture.carriers.comments)
-    return frozenset(("comments",)) if any(_holds(each, words) for each in comments) else frozenset()
+    return frozenset(("comments",)) if any(_holds(comment, words) for comment in comments) else frozenset()
 
 
 def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        yield from (each for each in value.values() if isinstance(each, str))
+        yield from (text for text in value.values() if isinstance(text, str))
     elif isinstance(value, tuple):
-        for each in value:
-            yield from _texts(each)
+        for item in value:
+            yield from _texts(item)
 
 
 def _history(facts: Facts, words: tuple[str, ...]) -> dict[str, xmp.Value | None]:
@@ -127,7 +121,7 @@ def _history(facts: Facts, words: tuple[str, ...]) -> dict[str, xmp.Value | None
     steps = facts.xmp.get(metadata.HISTORY)
     if not isinstance(steps, tuple) or not any(_told(step) or _holds(step, words) for step in steps):
         return {}
-    kept = tuple(_without_words(each) if isinstance(each, Mapping) else each for each in steps)
+    kept = tuple(_without_words(step) if isinstance(step, Mapping) else step for step in steps)
     return {metadata.HISTORY: kept}
 
 

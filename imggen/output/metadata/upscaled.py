@@ -6,14 +6,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from imggen.errors import RequestError
-from imggen.output.formats import container, density, exif, jpeg, xmp
+from imggen.output.formats import container, density, exif, xmp
 from imggen.output.formats.carriers import Carriers, Picture
+from imggen.output.formats.container import CONTAINERS
 from imggen.output.formats.density import Density
 from imggen.output.metadata import fields, infotext, metadata
 from imggen.output.metadata.fields import Field
 from imggen.output.metadata.metadata import Facts, Metadata, Particulars
-from imggen.plan.schema import recipe
+from imggen.plan.schema import formats, recipe
 from imggen.plan.schema.change import Edit
+from imggen.plan.schema.formats import FORMATS
 from imggen.plan.schema.recipe import Recipe
 from imggen.plan.schema.request import Metadata as Level
 
@@ -48,8 +50,8 @@ class Upscaled:
 
 def describe(data: bytes, edit: Edit) -> Upscaled:
     """Return the enlargement of the picture in the file `data` by `edit`; a file that says nothing sound is a note."""
-    if not any(each.matches(data) for each in container.CONTAINERS):
-        return Upscaled(edit=edit, notes=(f"metadata is carried over from {container.NAMES} only",))
+    if container.format_of(data) is None:
+        return Upscaled(edit=edit, notes=(f"metadata is carried over from {formats.TITLES} only",))
     try:
         source = metadata.read(data)
         return Upscaled(edit=edit, source=source, density=density.read(data, source.picture))
@@ -137,7 +139,7 @@ def _density(
     if made.density is None or density.of_exif(block) == made.density:
         return {}, ()
     x, y = made.density
-    if picture.format == "png":
+    if CONTAINERS[picture.format].has_texts:
         said = x if x == y else f"{x}x{y}"
         return {}, (f"the source's density of {said} pixels per inch is not carried over",)
     return {"XResolution": x, "YResolution": y, "ResolutionUnit": 2}, ()
@@ -173,7 +175,7 @@ def _replaced(made: Upscaled, picture: Picture, guid: str) -> dict[str, xmp.Valu
         "tiff:Orientation": "1",
     }
     told: dict[str, xmp.Value | None] = dict.fromkeys(_STALE)
-    told |= {each: value for each, value in (sizes | dict.fromkeys(_IDENTITIES, guid)).items() if each in stated}
+    told |= {name: value for name, value in (sizes | dict.fromkeys(_IDENTITIES, guid)).items() if name in stated}
     told[metadata.IDENTITY] = guid
     if extended is not None:
         told[metadata.RECIPE] = extended.to_json()
@@ -221,7 +223,7 @@ def _defaults(made: Upscaled, picture: Picture) -> dict[str, xmp.Value]:
     told: dict[str, xmp.Value] = _system(made)
     if source is None or "Software" not in source.exif:
         told[metadata.TOOL] = _tool(made.edit)
-    if source is not None and picture.format != "png":
+    if source is not None and not CONTAINERS[picture.format].has_texts:
         told |= _worded(source, [field for field in fields.FIELDS if source.picture.carriers.text(field.text or "")])
     return told
 
@@ -259,13 +261,15 @@ def _carried(source: Facts, picture: Picture) -> tuple[Carriers, tuple[str, ...]
     except RequestError as error:
         block = None
         notes.append(f"{error.message}; it is not carried over")
-    if block and picture.format == "jpeg" and len(block) > jpeg.MAX_EXIF_BYTES:
-        notes.append(f"the Exif has {len(block):,} bytes, more than a JPEG holds; it is not carried over")
+    kept = CONTAINERS[picture.format]
+    if block and kept.max_exif_bytes is not None and len(block) > kept.max_exif_bytes:
+        title = FORMATS[picture.format].title
+        notes.append(f"the Exif has {len(block):,} bytes, more than a {title} holds; it is not carried over")
         block = None
-    if block and picture.format == "tiff" and exif.has_note(block):
+    if block and kept.moves_exif and exif.has_note(block):
         notes.append("the source's Exif has a maker's note, which holds only where it is; it is not carried over")
     texts = [(key, text) for key, text in held.texts if 0 < len(key) <= _LONGEST_KEYWORD]
-    return Carriers(exif=block, xmp=packet, texts=tuple(texts) if picture.format == "png" else ()), tuple(notes)
+    return Carriers(exif=block, xmp=packet, texts=tuple(texts) if kept.has_texts else ()), tuple(notes)
 
 
 def _left_out(source: Facts, picture: Picture) -> Iterator[str]:
@@ -275,9 +279,9 @@ def _left_out(source: Facts, picture: Picture) -> Iterator[str]:
     if held.captions:
         yield "the source's IPTC-IIM captions, the form before XMP, are not carried over"
     told = ["parameters", "imggen", *(field.text for field in fields.FIELDS if field.text)]
-    lost = dict.fromkeys(key for key, _ in held.texts if key not in told) if picture.format != "png" else {}
-    if lost:
-        yield f"a {picture.format} has no place for the PNG's texts {', '.join(map(repr, lost))}"
+    lost = dict.fromkeys(key for key, _ in held.texts if key not in told)
+    if lost and not CONTAINERS[picture.format].has_texts:
+        yield f"a {FORMATS[picture.format].title} has no place for the PNG's texts {', '.join(map(repr, lost))}"
     if any(not comment.startswith(b"parameters\0") for comment in held.comments):
         yield "the source's JPEG comment is not carried over"
 
@@ -287,7 +291,7 @@ def _minimal(made: Upscaled, created: datetime, picture: Picture, _: Particulars
     public = [field for field in fields.FIELDS if field.name in _PUBLIC]
     words = _worded(source, public) if source else {}
     kept = (metadata.SYSTEM, metadata.SYSTEM_VERSION, metadata.CREATED) if _said(source, metadata.SYSTEM) else ()
-    tags = {each.exif: words[each.property] for each in public if each.exif and each.property in words}
+    tags = {field.exif: words[field.property] for field in public if field.exif and field.property in words}
     resolution, dropped = _density(made, None, picture)
     return Metadata(
         properties={
@@ -308,11 +312,11 @@ def _minimal(made: Upscaled, created: datetime, picture: Picture, _: Particulars
 def _worded(source: Facts, wanted: list[Field]) -> dict[str, xmp.Value]:
     """Return the properties of those fields that the source has, in its XMP or in an older place."""
     found: dict[str, xmp.Value] = {}
-    for each in wanted:
-        older = source.exif.get(each.exif or "") or source.picture.carriers.text(each.text or "")
+    for field in wanted:
+        older = source.exif.get(field.exif or "") or source.picture.carriers.text(field.text or "")
         value = (
-            source.xmp.get(each.property) or fields.assign([(each.name, str(older or ""))]).properties[each.property]
+            source.xmp.get(field.property) or fields.assign([(field.name, str(older or ""))]).properties[field.property]
         )
         if value:
-            found.setdefault(each.property, value)
+            found.setdefault(field.property, value)
     return found

@@ -72,12 +72,12 @@ def read_chain(data: bytes, name: str) -> tuple[bytes, bytes]:
     """
     chain = _parsed(data, name)
     _check_chain(chain, name)
-    return b"".join(_pem(each) for each in chain), _pem(chain[-1])
+    return b"".join(_pem(certificate) for certificate in chain), _pem(chain[-1])
 
 
 def read(data: bytes, name: str) -> tuple[Certificate, ...]:
     """Return what the certificates in `data` (PEM, or one as DER) say; RequestError, with `name`, where it has none."""
-    return tuple(_facts(each) for each in _parsed(data, name))
+    return tuple(_facts(certificate) for certificate in _parsed(data, name))
 
 
 def root_pem(data: bytes, name: str) -> bytes:
@@ -261,8 +261,8 @@ def _parsed(data: bytes, name: str) -> list["x509.Certificate"]:
             warnings.simplefilter("error")
             found = list(x509.load_pem_x509_certificates(data)) if is_pem else [x509.load_der_x509_certificate(data)]
         # Names are parsed when they are first asked for, and only here is a bad one told from a bad file.
-        for each in found:
-            _ = each.subject, each.issuer
+        for certificate in found:
+            _ = certificate.subject, certificate.issuer
     except (ValueError, Warning) as error:
         raise RequestError(f"{name} is no certificate", hint="a certificate as PEM or DER is wanted") from error
     return found
@@ -311,12 +311,14 @@ def _named(name: "x509.Name") -> str:
     """Return the organisation and the common name that a certificate gives, once where they are the same."""
     from cryptography.x509.oid import NameOID
 
-    values = [each.value for oid in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME) for each in _of(name, oid)]
+    values = [
+        attribute.value for oid in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME) for attribute in _of(name, oid)
+    ]
     return ", ".join(dict.fromkeys(values)) or name.rfc4514_string()
 
 
 def _of(name: "x509.Name", oid: Any) -> list[Any]:
-    return [each for each in name.get_attributes_for_oid(oid)[:1] if isinstance(each.value, str)]
+    return [attribute for attribute in name.get_attributes_for_oid(oid)[:1] if isinstance(attribute.value, str)]
 
 
 def _pem(certificate: "x509.Certificate") -> bytes:

@@ -355,7 +355,7 @@ def _set(identity: Identity, root: bytes) -> Iterator[tuple[str, bytes]]:
     lines = [f"schema = {SCHEMA}", f"organisation = {_toml(identity.organisation)}"]
     lines.append(f"created = {_toml(datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%SZ'))}")
     if identity.command:
-        lines.append(f"command = [{', '.join(_toml(each) for each in identity.command)}]")
+        lines.append(f"command = [{', '.join(_toml(word) for word in identity.command)}]")
     yield _IDENTITY, "".join(f"{line}\n" for line in lines).encode()
 
 

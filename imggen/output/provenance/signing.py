@@ -20,7 +20,7 @@ from imggen.errors import ImggenError, MachineError
 from imggen.output.formats import container
 from imggen.output.provenance import certificates, keys
 from imggen.output.provenance.keys import Identity
-from imggen.plan.schema.request import ImageFormat
+from imggen.plan.schema.formats import FORMATS, ImageFormat
 
 Action = Literal["created", "edited", "edited.metadata", "enhanced", "resized", "resized.proportional"]
 Mining = Literal["notAllowed", "allowed", "constrained"]
@@ -31,13 +31,6 @@ IngredientState = Literal["trusted", "valid", "invalid", "unsigned"]
 # What the SDK says of these is no validation status of the C2PA specification.
 UNREADABLE: Final = "imggen.manifest.unreadable"
 
-_MIMES: Final[Mapping[str, str]] = {
-    "png": "image/png",
-    "jpeg": "image/jpeg",
-    "webp": "image/webp",
-    "avif": "image/avif",
-    "tiff": "image/tiff",
-}
 _GENERATION: Final = "dev.imggen.generation"
 _UNREADABLE_PARENTS: Final = "unreadable_parents"
 _MINING: Final = ("cawg.training-mining", "c2pa.training-mining")
@@ -167,7 +160,7 @@ def sign(data: bytes, file_format: ImageFormat, statement: Statement, identity: 
             _signer(sdk, identity, signature) as signer,
             _builder(sdk, context, statement) as builder,
         ):
-            builder.sign(signer, _MIMES[file_format], io.BytesIO(data), signed)
+            builder.sign(signer, FORMATS[file_format].mime_type, io.BytesIO(data), signed)
     except sdk.C2paError as error:
         if signature.failure is not None:
             raise signature.failure from None
@@ -188,7 +181,7 @@ def read(data: bytes, file_format: ImageFormat, roots: Sequence[bytes] = ()) -> 
     try:
         with (
             sdk.Context.from_dict(_settings(anchors)) as context,
-            sdk.Reader(_MIMES[file_format], io.BytesIO(data), context=context) as reader,
+            sdk.Reader(FORMATS[file_format].mime_type, io.BytesIO(data), context=context) as reader,
         ):
             store, details = json.loads(reader.json()), json.loads(reader.crjson())
     except (sdk.C2paError, ValueError, RecursionError) as error:
@@ -266,11 +259,11 @@ def _settings(anchors: Sequence[bytes]) -> dict[str, object]:
 
 def _builder(sdk: Any, context: Any, statement: Statement) -> Any:
     """Return the SDK's builder with all that is said, and the parents."""
-    unreadable = frozenset(at for at, each in enumerate(statement.parents) if not _is_readable(sdk, context, each))
+    unreadable = frozenset(at for at, parent in enumerate(statement.parents) if not _is_readable(sdk, context, parent))
     builder = sdk.Builder(_manifest(statement, unreadable), context)
-    for at, each in enumerate(statement.parents):
-        mime = "application/octet-stream" if at in unreadable else _MIMES[each.format]
-        builder.add_ingredient(_named(each, at), mime, io.BytesIO(each.data))
+    for at, parent in enumerate(statement.parents):
+        mime = "application/octet-stream" if at in unreadable else FORMATS[parent.format].mime_type
+        builder.add_ingredient(_named(parent, at), mime, io.BytesIO(parent.data))
     return builder
 
 
@@ -281,7 +274,7 @@ def _is_readable(sdk: Any, context: Any, parent: Parent) -> bool:
     """
     with sdk.Builder("{}", context) as trial:
         try:
-            trial.add_ingredient(_named(parent, 0), _MIMES[parent.format], io.BytesIO(parent.data))
+            trial.add_ingredient(_named(parent, 0), FORMATS[parent.format].mime_type, io.BytesIO(parent.data))
         except sdk.C2paError:
             return False
     return True
@@ -314,7 +307,9 @@ def _assertions(statement: Statement, unreadable: Collection[int]) -> Iterator[d
 
 def _actions(statement: Statement) -> Iterator[Mapping[str, object]]:
     """Yield what was done, in order: the first must be opened or created (C2PA 2.x, "Actions")."""
-    opened, placed, inputs = (_labels(statement, each) for each in ("parentOf", "componentOf", "inputTo"))
+    opened, placed, inputs = (
+        _labels(statement, relationship) for relationship in ("parentOf", "componentOf", "inputTo")
+    )
     if len(opened) > 1 or bool(opened) is (statement.action == "created"):
         raise ValueError(f"{statement.action} with {len(opened)} parents that it was done to")
     when = statement.when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -331,7 +326,9 @@ def _actions(statement: Statement) -> Iterator[Mapping[str, object]]:
         done["description"] = _clean(statement.description)
     if inputs:
         done["parameters"] = {"ingredientIds": inputs}
-    placing = [{"action": "c2pa.placed", "when": when, "parameters": {"ingredientIds": [each]}} for each in placed]
+    placing = [
+        {"action": "c2pa.placed", "when": when, "parameters": {"ingredientIds": [ingredient]}} for ingredient in placed
+    ]
     if opened:
         yield {"action": "c2pa.opened", "when": when, "parameters": {"ingredientIds": opened}}
         yield from placing
@@ -344,7 +341,7 @@ def _actions(statement: Statement) -> Iterator[Mapping[str, object]]:
 
 
 def _labels(statement: Statement, relationship: Relationship) -> list[str]:
-    return [_label(at) for at, each in enumerate(statement.parents) if each.relationship == relationship]
+    return [_label(at) for at, parent in enumerate(statement.parents) if parent.relationship == relationship]
 
 
 def _label(at: int) -> str:
@@ -429,7 +426,11 @@ def _validation(store: Mapping[str, Any], details: Mapping[str, Any]) -> Validat
     codes = tuple(dict.fromkeys(_codes(store)))
     actions = _acts(manifest)
     said = _assertion(manifest, _GENERATION)
-    lost = {_text(each.get("instance_id")) for each in _tables(said.get(_UNREADABLE_PARENTS)) if each.get("signed")}
+    lost = {
+        _text(ingredient.get("instance_id"))
+        for ingredient in _tables(said.get(_UNREADABLE_PARENTS))
+        if ingredient.get("signed")
+    }
     state = {"Trusted": "trusted", "Valid": "valid"}.get(str(store.get("validation_state")), "invalid")
     return Validation(
         state=state,  # type: ignore[arg-type]  # one of the three above
@@ -440,25 +441,25 @@ def _validation(store: Mapping[str, Any], details: Mapping[str, Any]) -> Validat
         title=_text(manifest.get("title")),
         actions=tuple(name for action in actions if (name := _text(action.get("action")))),
         source_type=_source_type(manifests, manifest),
-        model=_last(_text(_table(each.get("softwareAgent")).get("name")) for each in actions),
-        when=_last(_text(each.get("when")) for each in actions),
+        model=_last(_text(_table(action.get("softwareAgent")).get("name")) for action in actions),
+        when=_last(_text(action.get("when")) for action in actions),
         guid=_text(said.get("guid")),
         watermark_id=_text(said.get("watermark_id")),
         prompt_sha256=_text(said.get("prompt_sha256")),
         mining=_mining(manifest),
-        ingredients=tuple(_ingredient(each, store, lost) for each in _tables(manifest.get("ingredients"))),
+        ingredients=tuple(_ingredient(ingredient, store, lost) for ingredient in _tables(manifest.get("ingredients"))),
     )
 
 
 def _codes(store: Mapping[str, Any]) -> Iterator[str]:
-    for each in _tables(store.get("validation_status")):
-        if code := _text(each.get("code")):
+    for status in _tables(store.get("validation_status")):
+        if code := _text(status.get("code")):
             yield code
 
 
 def _names(active: object, details: Mapping[str, Any]) -> dict[str, str | None]:
     """Return the signer's names and its certificate's number, as the certificate in the file has them."""
-    found = next((each for each in _tables(details.get("manifests")) if each.get("label") == active), {})
+    found = next((manifest for manifest in _tables(details.get("manifests")) if manifest.get("label") == active), {})
     certificate = _table(_table(found.get("signature")).get("certificateInfo"))
     subject, issuer = _table(certificate.get("subject")), _table(certificate.get("issuer"))
     return {
@@ -470,9 +471,9 @@ def _names(active: object, details: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def _generator(manifest: Mapping[str, Any]) -> str | None:
-    for each in _tables(manifest.get("claim_generator_info")):
-        if name := _text(each.get("name")):
-            return f"{name} {_text(each.get('version')) or ''}".strip()
+    for generator in _tables(manifest.get("claim_generator_info")):
+        if name := _text(generator.get("name")):
+            return f"{name} {_text(generator.get('version')) or ''}".strip()
     return _text(manifest.get("claim_generator"))
 
 
@@ -484,7 +485,7 @@ def _acts(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _source_type(manifests: Mapping[str, Any], manifest: Mapping[str, Any]) -> str | None:
     """Return the source type that the manifest's last step gives, or else the nearest one up the line of parents."""
     for _ in range(_DEEPEST):
-        found = _last(_text(each.get("digitalSourceType")) for each in _acts(manifest))
+        found = _last(_text(action.get("digitalSourceType")) for action in _acts(manifest))
         if found is not None:
             return found
         ingredients = _tables(manifest.get("ingredients"))
@@ -523,19 +524,19 @@ def _ingredient_state(told: Mapping[str, Any], store: Mapping[str, Any]) -> Ingr
     failures = {code for result in results for code in _result_codes(result.get("failure"), here)}
     if failures - {_UNTRUSTED}:
         return "invalid"
-    successes = {code for each in results for code in _result_codes(each.get("success"), here)}
+    successes = {code for report in results for code in _result_codes(report.get("success"), here)}
     return "trusted" if _TRUSTED in successes else "valid"
 
 
 def _result_codes(results: object, manifest: str) -> Iterator[str]:
-    for each in _tables(results):
-        code, url = _text(each.get("code")), each.get("url")
+    for status in _tables(results):
+        code, url = _text(status.get("code")), status.get("url")
         if code and isinstance(url, str) and manifest in url:
             yield code
 
 
 def _assertion(manifest: Mapping[str, Any], label: str) -> Mapping[str, Any]:
-    found = (each for each in _tables(manifest.get("assertions")) if each.get("label") == label)
+    found = (assertion for assertion in _tables(manifest.get("assertions")) if assertion.get("label") == label)
     return _table(next(found, {}).get("data"))
 
 
@@ -549,7 +550,7 @@ def _table(value: object) -> Mapping[str, Any]:
 
 
 def _tables(value: object) -> list[Mapping[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return [table for table in value if isinstance(table, dict)] if isinstance(value, list) else []
 
 
 def _text(value: object) -> str | None:

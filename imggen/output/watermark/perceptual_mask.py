@@ -72,11 +72,11 @@ def together(strips: Sequence[Tally]) -> Tally:
     """Return what all strips of a picture hold."""
     return Tally(
         pixels=sum(strip.pixels for strip in strips),
-        plain=sum(each.plain for each in strips),
-        marked=sum(each.marked for each in strips),
-        rough=sum(each.rough for each in strips),
-        squares=np.concatenate([each.squares for each in strips]),
-        rough_squares=np.concatenate([each.rough_squares for each in strips]),
+        plain=sum(strip.plain for strip in strips),
+        marked=sum(strip.marked for strip in strips),
+        rough=sum(strip.rough for strip in strips),
+        squares=np.concatenate([strip.squares for strip in strips]),
+        rough_squares=np.concatenate([strip.rough_squares for strip in strips]),
     )
 
 
@@ -160,7 +160,7 @@ def _view(host: Waves, through: float, keyed: Pattern, signs: Doubles, unit: Dou
     scale *= np.minimum(1, spread_spectrum.OUTLIER / np.maximum(np.abs(held) * scale, 1e-6))
     own = np.concatenate([held.real * scale, held.imag * scale]) * signs
     gain = np.concatenate([scale, scale]) * size * unit
-    totals = [np.bincount(keyed.groups, each).astype(np.float64) for each in (own, gain)]
+    totals = [np.bincount(keyed.groups, values).astype(np.float64) for values in (own, gain)]
     return _GroupView(own=totals[0], gain=totals[1] + 1e-9)
 
 

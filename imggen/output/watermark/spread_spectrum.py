@@ -179,7 +179,7 @@ def deviation(variance: Sums) -> Floats:
 
 def no_tiles(*periods: int) -> Tiles:
     """Return sums of no tiles yet, for `add_tiles` to add to; of all scales' periods where none are named."""
-    return {each: np.zeros((each, each), np.float32) for each in periods or _PERIODS}
+    return {period: np.zeros((period, period), np.float32) for period in periods or _PERIODS}
 
 
 def add_tiles(tiles: Tiles, field: Floats, top: int) -> None:
@@ -199,7 +199,7 @@ def add_tiles(tiles: Tiles, field: Floats, top: int) -> None:
 def waves(tiles: Tiles, scale: Fraction = Fraction(1)) -> Waves:
     """Return the waves of a field from -31 to 31 cycles a tile, both ways, at one scale, from its added tiles."""
     period = (TILE * scale).numerator
-    wide = next(each for each in tiles if each % period == 0)
+    wide = next(tile for tile in tiles if tile % period == 0)
     parts = tiles[wide].astype(np.float64).reshape(wide // period, period, wide // period, period)
     folded: Doubles = parts.sum(axis=(0, 2))
     spectrum = np.fft.rfft2(folded)
@@ -274,7 +274,7 @@ def search(found: Waves, keyed: Pattern, scale: Fraction = Fraction(1)) -> Peak:
 
 def _align(got: Waves, keyed: Pattern, place: int) -> tuple[float, Waves]:
     """Return the height at the tile's corner, found to a quarter of a pixel, and the waves as seen from there."""
-    rows, columns = (each + _STEPS for each in divmod(place, TILE))
+    rows, columns = (coordinate + _STEPS for coordinate in divmod(place, TILE))
     down = np.exp(2j * np.pi / TILE * rows[:, None] * keyed.rows)
     across = np.exp(2j * np.pi / TILE * columns[:, None] * keyed.columns)
     known = slice(keyed.carriers, None)

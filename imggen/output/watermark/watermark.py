@@ -33,7 +33,7 @@ _TRIAL = "0123456789ab"
 _GOOD_Z = 8.5
 
 _MODES = ("L", "RGB", "RGBA")
-_SCALES = tuple(Fraction(each) for each in ("1", "1/2", "3/4", "2/3", "5/8", "5/4", "3/2", "2"))
+_SCALES = tuple(Fraction(scale) for scale in ("1", "1/2", "3/4", "2/3", "5/8", "5/4", "3/2", "2"))
 # What a unit of luminance is in red and green. Blue adds a tenth to luminance and as much as green to an error; left
 # alone, it also shows what green would have been without the mark.
 _RED, _GREEN = 0.689, 1.353
@@ -103,7 +103,7 @@ def detect(image: Image.Image, *, key: bytes = PUBLIC_KEY) -> Detection:
         seen = Detection(present=present, identity=data.hex() if data else None, z=place.z)
         if data:
             return seen
-        best = max(best, seen, key=lambda each: each.z)
+        best = max(best, seen, key=lambda detection: detection.z)
     return best
 
 
@@ -241,7 +241,7 @@ def _scaled(image: Image.Image) -> Iterator[tuple[Fraction, spread_spectrum.Wave
 
 def _colour(image: Image.Image) -> spread_spectrum.Tiles:
     """Return what green holds and blue does not: most of the mark, and little of the picture, whose colours agree."""
-    green, blue = (_tiles(image, partial(_channel, name=each)) for each in "GB")
+    green, blue = (_tiles(image, partial(_channel, name=name)) for name in "GB")
     return {period: green[period] - blue[period] for period in green}
 
 
@@ -282,16 +282,16 @@ def _bits(image: Image.Image) -> float:
     counts = np.zeros((3, 2, 2, _RESTS), np.int64)
     for rows in strips.over(image):
         pixels = np.asarray(strips.cut(image, rows).convert("RGB")).astype(np.int16)
-        counts += np.stack([_counted(each) for each in pixels.transpose(2, 0, 1)])
+        counts += np.stack([_counted(channel) for channel in pixels.transpose(2, 0, 1)])
     sizes = np.abs(np.arange(_RESTS) - 255)
-    told = [min(channel, key=lambda each: int((each.sum(axis=0) * sizes).sum())) for channel in counts]
+    told = [min(channel, key=lambda counted: int((counted.sum(axis=0) * sizes).sum())) for channel in counts]
     return sum(_entropy(alike) + _entropy(rest) for alike, rest in told)
 
 
 def _counted(plane: NDArray[np.int16]) -> NDArray[np.int64]:
     pixels, left, corner, above = plane[1::4, 1:], plane[1::4, :-1], plane[:-1:4, :-1], plane[:-1:4, 1:]
     unlike = ((left != corner) | (corner != above)) * np.int16(_RESTS) + np.int16(255)
-    counts = [np.bincount((pixels - each + unlike).ravel(), minlength=2 * _RESTS) for each in (left, above)]
+    counts = [np.bincount((pixels - neighbour + unlike).ravel(), minlength=2 * _RESTS) for neighbour in (left, above)]
     return np.stack(counts).reshape(2, 2, _RESTS)
 
 

@@ -13,6 +13,7 @@ from imggen.plan.adapters.controlnets import INPAINT
 from imggen.plan.models import catalog
 from imggen.plan.schema.adapter import AdapterRequest
 from imggen.plan.schema.family import Controls, Family
+from imggen.plan.schema.formats import PICTURE_SUFFIXES
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.request import GenerateRequest, ModelFacts
@@ -94,7 +95,7 @@ def parse(written: str, *, alone: bool = False, exists: Exists = os.path.exists)
 
 def _may_be_alone(name: str) -> bool:
     is_kind = OTHER_NAMES.get(name, name) in KINDS
-    return not is_kind and not name.endswith(":") and not name.lower().endswith(_PICTURES)
+    return not is_kind and not name.endswith(":") and not name.lower().endswith(PICTURE_SUFFIXES)
 
 
 def _likeliest(ways: list[tuple[str, str]]) -> tuple[str, str]:
@@ -128,7 +129,7 @@ def _scale(written: str) -> tuple[str, float]:
 def _imageless(written: str, name: str) -> RequestError:
     if name == INPAINT:
         return RequestError(f"{OPTION} {written}: {_NO_INPAINT}", hint='imggen inpaint PICTURE "..." --mask MASK')
-    if name.lower().endswith(_PICTURES):
+    if name.lower().endswith(PICTURE_SUFFIXES):
         return RequestError(
             f"{OPTION} {written} does not say what it is a picture of",
             hint=f"{OPTION} canny:{name}, or another of {', '.join(KINDS[1:])}",
@@ -144,7 +145,6 @@ def _refuse_wordy_scale(written: str, name: str, image: str, exists: Exists) -> 
         raise RequestError(f"{OPTION} {written}: {last!r} is not a scale", hint=f"{OPTION} {name}:{file}:0.8")
 
 
-_PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")
 _EXAMPLES: Final[dict[str, str]] = {"canny": "edges.png", "depth": "depth.png", "pose": "pose.png"}
 _NO_INPAINT: Final = (
     "the picture of an inpainting ControlNet has holes, which no file can hold; imggen inpaint repaints without one"

@@ -2,19 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
 
 from imggen.errors import RequestError
 from imggen.plan.case import ASKED, COMMAND_LINE, Case
 from imggen.plan.generation import words
 from imggen.plan.schema import marking
+from imggen.plan.schema.formats import FORMATS, ImageFormat
 from imggen.plan.schema.given import starts
-from imggen.plan.schema.request import GeneratePlan, ImageFormat, OutputPlan
+from imggen.plan.schema.request import GeneratePlan, OutputPlan
 from imggen.plan.settings import naming
 from imggen.plan.settings.naming import Named, NamedAfter
-
-LOSSLESS: Final[frozenset[ImageFormat]] = frozenset(("png", "tiff"))
-QUALITIES: Final[dict[ImageFormat, int]] = {"png": 100, "jpeg": 95, "webp": 90, "avif": 80, "tiff": 100}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +42,8 @@ def choose(case: Case, pictures: int) -> Destination:
     # A file's name tells the prompt as well as the file does.
     named_by_words = naming.DEFAULT if plan.prompt == "full" else naming.WORDLESS
     usual = "{stem}-{seed}" if starts(case.given) else named_by_words
-    suffix = next(suffix for suffix, kind in naming.SUFFIXES.items() if kind == chosen)
     output = OutputPlan(
-        template=request.output if request.output is not None else usual + suffix,
+        template=request.output if request.output is not None else usual + FORMATS[chosen].suffix,
         format=chosen,
         quality=quality,
         if_exists=request.if_exists or "auto",
@@ -69,18 +65,18 @@ def choose(case: Case, pictures: int) -> Destination:
 def _quality(case: Case, chosen: ImageFormat) -> tuple[int, str]:
     quality = case.request.quality
     if quality is None:
-        return QUALITIES[chosen], f"what suits {chosen}"
+        return FORMATS[chosen].quality, f"what suits {chosen}"
     if not 1 <= quality <= 100:
         raise RequestError(f"--quality {quality} is not in 1 to 100", hint=f"--quality {min(max(quality, 1), 100)}")
     origin = case.why("quality", "")
-    if chosen not in LOSSLESS:
+    if not FORMATS[chosen].lossless:
         return quality, origin
     if origin in (COMMAND_LINE, ASKED):
         raise RequestError(
             f"--quality {quality}: {chosen} is lossless and has no quality",
             hint="leave --quality out, or --format webp",
         )
-    return QUALITIES[chosen], f"{chosen} is lossless; the {quality} of the {origin} is for other formats"
+    return FORMATS[chosen].quality, f"{chosen} is lossless; the {quality} of the {origin} is for other formats"
 
 
 def check_names(plan: GeneratePlan) -> None:

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.change import Axes, Change, Fit
+from imggen.plan.schema.formats import ImageFormat
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.machine import Device, Dtype
 from imggen.plan.schema.marking import MarkingPlan, MarkingRequest
@@ -19,7 +20,6 @@ VaeTiling = Literal["auto", "on", "off"]
 Quantize = Literal["none", "int8", "fp8", "nf4"]
 Metadata = Literal["full", "minimal", "none"]
 IfExists = Literal["auto", "overwrite", "number", "skip", "error"]
-ImageFormat = Literal["png", "jpeg", "webp", "avif", "tiff"]
 Source = Literal["builtin", "folder", "hub", "file"]
 PRIOR: Final = "prior_"
 """What stands before the names of a prior's parts where they are among those of its decoder."""

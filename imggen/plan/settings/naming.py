@@ -11,8 +11,9 @@ from string import Formatter
 from typing import get_type_hints
 
 from imggen.errors import RequestError
+from imggen.plan.schema import formats
+from imggen.plan.schema.formats import FORMATS, SUFFIXES, ImageFormat
 from imggen.plan.schema.nearest import nearest
-from imggen.plan.schema.request import ImageFormat
 
 STDOUT = "-"
 DEFAULT = "{prompt}-{seed}"
@@ -20,27 +21,9 @@ WORDLESS = "picture-{seed}"
 SLUG_CHARACTERS = 60
 SLUG_BYTES = 150
 
-SUFFIXES: dict[str, ImageFormat] = {
-    ".png": "png",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".jpe": "jpeg",
-    ".jfif": "jpeg",
-    ".webp": "webp",
-    ".avif": "avif",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-}
 _FOREIGN_SUFFIXES = frozenset(
     (".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jxl", ".pdf", ".ppm", ".svg")
 )
-_SUFFIX_OF: dict[ImageFormat, str] = {
-    "png": ".png",
-    "jpeg": ".jpg",
-    "webp": ".webp",
-    "avif": ".avif",
-    "tiff": ".tif",
-}
 _SPECS = {
     int: re.compile(r"(0[1-9]d?)?"),
     float: re.compile(""),
@@ -96,7 +79,8 @@ def format_of(template: str) -> ImageFormat | None:
     """Return the format that the template's suffix names, None where it names none; refuse one that is not written."""
     suffix = PurePath(template).suffix.lower()
     if suffix in _FOREIGN_SUFFIXES:
-        raise RequestError(f"imggen does not write {suffix} files", hint="use .png, .jpg, .webp, .avif or .tif")
+        written = formats.either(row.suffix for row in FORMATS.values())
+        raise RequestError(f"imggen does not write {suffix} files", hint=f"use {written}")
     return SUFFIXES.get(suffix)
 
 
@@ -123,7 +107,7 @@ def expand(
     pictures of `cat.png` are `cat-1.png`, `cat-2.png`, `cat-3.png`. All pictures are of one type.
     Raises RequestError for unknown fields, and where a path would leave the folder that stands before the first field.
     """
-    whole = _whole(template, default + _SUFFIX_OF[file_format], folder=folder)
+    whole = _whole(template, default + FORMATS[file_format].suffix, folder=folder)
     parts = _parse(whole, _kinds(type(pictures[0]) if pictures else Named))
     _check_inside(whole, parts)
     return tuple(_numbered([PurePath(_filled(parts, picture)) for picture in pictures]))

@@ -8,10 +8,9 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from imggen.errors import RequestError
 from imggen.plan.case import COMMAND_LINE
-from imggen.plan.schema import toml
+from imggen.plan.schema import formats, toml
 from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.request import GenerateRequest
-from imggen.plan.settings import naming
 
 ENVIRONMENT: Final = "environment"
 PREFIX: Final = "IMGGEN_"
@@ -152,7 +151,7 @@ def _lists_many(seed: str | None) -> bool:
 
 
 def _dropped_format(above: GenerateRequest) -> tuple[str, ...]:
-    if above.output is None or PurePath(above.output).suffix.lower() not in naming.SUFFIXES:
+    if above.output is None or PurePath(above.output).suffix.lower() not in formats.SUFFIXES:
         return ()
     return ("format",)
 

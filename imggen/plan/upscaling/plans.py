@@ -8,9 +8,10 @@ from typing import Literal
 from imggen.errors import ImggenError
 from imggen.plan.case import ASKED
 from imggen.plan.schema.change import Fit
+from imggen.plan.schema.formats import ImageFormat
 from imggen.plan.schema.machine import Device, Dtype, Machine
 from imggen.plan.schema.marking import MarkingRequest
-from imggen.plan.schema.request import IfExists, ImageFormat, Metadata, ModelFacts, OutputPlan
+from imggen.plan.schema.request import IfExists, Metadata, ModelFacts, OutputPlan
 from imggen.plan.sizing.targets import Sized
 
 Engine = Literal["lanczos", "network", "diffusion"]

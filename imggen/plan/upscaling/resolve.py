@@ -11,13 +11,13 @@ from typing import Final
 
 from imggen.errors import ImggenError, MachineError, RequestError
 from imggen.plan.case import ASKED, COMMAND_LINE
-from imggen.plan.generation.destination import LOSSLESS, QUALITIES
 from imggen.plan.memory import dtypes, memory
 from imggen.plan.memory.dtypes import Chosen
 from imggen.plan.models import catalog
 from imggen.plan.schema import marking, seeds
+from imggen.plan.schema.formats import FORMATS, ImageFormat
 from imggen.plan.schema.machine import Device, Dtype, Machine
-from imggen.plan.schema.request import GenerateRequest, ImageFormat, OutputPlan
+from imggen.plan.schema.request import GenerateRequest, OutputPlan
 from imggen.plan.settings import naming
 from imggen.plan.settings.naming import NamedEnlarged
 from imggen.plan.sizing import targets
@@ -404,10 +404,11 @@ def _default(request: UpscaleRequest) -> str:
 
 def _output(request: UpscaleRequest, source: UpscaleSource) -> OutputPlan:
     chosen = _named_format(request) or request.format or source.format or "png"
+    written = FORMATS[chosen]
     return OutputPlan(
         template=_default(request) if request.output is None else request.output,
         format=chosen,
-        quality=QUALITIES[chosen] if chosen in LOSSLESS else request.quality or QUALITIES[chosen],
+        quality=(None if written.lossless else request.quality) or written.quality,
         if_exists=request.if_exists or "auto",
         metadata=request.metadata or "full",
         marking=marking.choose(
@@ -448,7 +449,7 @@ def _check_names(pictures: Sequence[PicturePlan], request: UpscaleRequest) -> No
 
 
 def _check_quality(pictures: Sequence[PicturePlan], request: UpscaleRequest) -> None:
-    if _typed(request, "quality") and pictures and all(picture.output.format in LOSSLESS for picture in pictures):
+    if _typed(request, "quality") and pictures and all(FORMATS[picture.output.format].lossless for picture in pictures):
         raise RequestError(
             f"--quality {request.quality}: {pictures[0].output.format} is lossless and has no quality",
             hint="leave --quality out, or --format webp",

@@ -19,6 +19,7 @@ from imggen.output import files
 from imggen.output.formats import container
 from imggen.output.metadata import metadata
 from imggen.plan.schema.change import Role
+from imggen.plan.schema.formats import PICTURE_SUFFIXES
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.recipe import Recipe
@@ -141,7 +142,7 @@ def _some_picture(folder: Path) -> str | None:
 
 
 def _is_picture(name: str) -> bool:
-    return name.lower().endswith((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm"))
+    return name.lower().endswith(PICTURE_SUFFIXES)
 
 
 def _names(folder: Path) -> list[str]:
@@ -153,7 +154,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _origin(data: bytes, name: str) -> _Origin:
-    if not any(each.matches(data) for each in container.CONTAINERS):
+    if container.format_of(data) is None:
         return _Origin()
     shown = kinds.shown(name)
     try:

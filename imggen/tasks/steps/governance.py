@@ -418,7 +418,7 @@ _KEEPING: Final = {
 
 
 def _marks(source: SourcePicture, governed: Governance) -> frozenset[str]:
-    signed = _is_known(source.data) and container.read(source.data).signed
+    signed = container.format_of(source.data) is not None and container.read(source.data).signed
     marked = is_watermarked(source.data, governed.identity)
     has = {"iptc": bool(source.source_type), "c2pa": signed, "watermark": marked}
     return frozenset(name for name, there in has.items() if there)
@@ -445,14 +445,10 @@ def parents(sources: Sequence[SourcePicture]) -> tuple[Parent, ...]:
     return tuple(
         signing.Parent(
             data=source.data,
-            format=container.find(source.data).format,
+            format=file_format,
             title=os.path.basename(source.name) or source.name,  # noqa: PTH119 - a name, not always a path
             relationship=source.relationship,
         )
         for source in sources
-        if source.relationship is not None and _is_known(source.data)
+        if source.relationship is not None and (file_format := container.format_of(source.data)) is not None
     )
-
-
-def _is_known(data: bytes) -> bool:
-    return any(each.matches(data) for each in container.CONTAINERS)

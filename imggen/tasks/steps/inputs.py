@@ -13,8 +13,9 @@ from imggen.plan.adapters import controls, ip_adapters
 from imggen.plan.generation import alteration
 from imggen.plan.models import catalog
 from imggen.plan.schema.change import Change, Fit, Role
+from imggen.plan.schema.formats import FORMATS, ImageFormat
 from imggen.plan.schema.given import Given
-from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ImageFormat
+from imggen.plan.schema.request import GeneratePlan, GenerateRequest
 from imggen.tasks.steps import given
 from imggen.tasks.steps.given import OpenedPicture
 
@@ -207,9 +208,11 @@ def opaque(drawn: Image.Image, file_format: ImageFormat) -> tuple[Image.Image, t
         return drawn, ()
     if np.asarray(drawn.getchannel("A")).min() >= _OPAQUE:
         return drawn.convert("RGB"), ()
-    if file_format == "jpeg":
-        return layout.flatten(drawn), ("a JPEG holds no transparency, so what is transparent was laid on white",)
-    return drawn, ()
+    written = FORMATS[file_format]
+    if written.alpha:
+        return drawn, ()
+    note = f"a {written.title} holds no transparency, so what is transparent was laid on white"
+    return layout.flatten(drawn), (note,)
 
 
 def notes(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> tuple[str, ...]:

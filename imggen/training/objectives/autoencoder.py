@@ -62,14 +62,14 @@ class Reconstruction:
         target = self._data.pictures(range(-SAMPLES, 0)).to(averaged.device)
         output = averaged.decoder(averaged.encoder(target))
         rows = zip(target.chunk(2), output.float().chunk(2), strict=True)
-        pictures.save_sheet(torch.cat([each for row in rows for each in row]), path, columns=SAMPLES // 2)
+        pictures.save_sheet(torch.cat([picture for row in rows for picture in row]), path, columns=SAMPLES // 2)
 
 
 def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
     """Return L1 on pixels plus L1 on horizontal and vertical differences at several scales, as a scalar."""
     loss = F.l1_loss(output, target)
     for scale in STRUCTURE_SCALES:
-        mine, theirs = (F.avg_pool2d(each, scale) if scale > 1 else each for each in (output, target))
+        mine, theirs = (F.avg_pool2d(pixels, scale) if scale > 1 else pixels for pixels in (output, target))
         for axis in (-1, -2):
             loss = loss + EDGE_WEIGHT / len(STRUCTURE_SCALES) * F.l1_loss(mine.diff(dim=axis), theirs.diff(dim=axis))
     return loss

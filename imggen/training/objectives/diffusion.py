@@ -128,8 +128,8 @@ def build_unet(plan: UnetPlan, run: TrainPlan) -> UNet2DConditionModel:
     The words reach it twice: by cross-attention, and pooled into the time embedding, which scales and shifts every
     residual block; the second is what makes objects appear early in training.
     """
-    down = ["CrossAttnDownBlock2D" if each else "DownBlock2D" for each in plan.cross_attention]
-    up = ["CrossAttnUpBlock2D" if each else "UpBlock2D" for each in reversed(plan.cross_attention)]
+    down = ["CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in plan.cross_attention]
+    up = ["CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(plan.cross_attention)]
     return UNet2DConditionModel(
         sample_size=run.data.size // 2 ** (len(run.autoencoder.encoder_blocks) - 1),
         in_channels=run.autoencoder.latent_channels,

@@ -132,7 +132,7 @@ class UpscalerObjective:
         """Write the network's weights in float16, under the names that spandrel knows."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".partial")
-        values = {name: each.detach().cpu().half().contiguous() for name, each in self.module.state_dict().items()}
+        values = {name: tensor.detach().cpu().half().contiguous() for name, tensor in self.module.state_dict().items()}
         # one entry, because several are written in a random order, and the same run shall give the same bytes
         save_file(values, temporary, metadata={"format": "pt"})
         temporary.chmod(path.parent.stat().st_mode & 0o666)

@@ -7,7 +7,7 @@ from samples import samples, with_chunk
 from imggen.errors import RequestError
 from imggen.output.formats import container, xmp
 from imggen.output.formats.carriers import Changes
-from imggen.output.metadata import metadata, stripping
+from imggen.output.metadata import dialects, metadata, stripping
 
 WORDS = "a red apple on a table"
 RDF = xmp.NAMESPACES["rdf"]
@@ -27,6 +27,13 @@ def test_prompt_goes_from_strangers_namespaces_too(name):
     assert WORDS.encode() not in bare
     assert metadata.read(bare).xmp == {"q:other": "kept"}
     assert container.read(bare).image_sha256 == facts.picture.image_sha256
+
+
+@pytest.mark.parametrize("keyword", sorted(dialects.TEXTS))
+def test_chunk_in_which_a_program_keeps_words_goes_whole(keyword):
+    data = with_chunk(samples()["png"], b"tEXt", keyword.encode() + b"\0other words")
+    bare = metadata.embed(data, stripping.of_prompt(metadata.read(data))).data
+    assert metadata.read(bare).picture.carriers.texts == ()
 
 
 def test_chunk_that_is_too_long_to_be_looked_into_goes_all_the_same():

@@ -26,6 +26,8 @@ from samples import (
 from imggen.errors import RequestError
 from imggen.output.formats import carriers, container, exif, jpeg, png
 from imggen.output.formats.carriers import Changes
+from imggen.output.formats.container import CONTAINERS
+from imggen.plan.schema.formats import FORMATS
 
 PACKET = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
 BLOCK = exif.merge(None, {"Software": "imggen", "UserComment": "a red apple 🍎"})
@@ -34,6 +36,14 @@ every_sample = pytest.mark.parametrize("name", list(samples()))
 # A TIFF's Exif is not a block of its own, and an animated or turned AVIF shows Pillow another one.
 BLOCKS = [name for name in samples() if not name.startswith("tiff") and name not in ("avif animated", "avif camera")]
 TRAILED = [name for name in samples() if not name.startswith(("avif", "tiff"))]
+
+
+def test_every_format_has_a_container_that_knows_its_files_alone():
+    assert tuple(CONTAINERS) == tuple(FORMATS)
+    for name, data in samples().items():
+        assert container.format_of(data) == name.partition(" ")[0]
+        assert sum(row.matches(data) for row in CONTAINERS.values()) == 1
+    assert container.format_of(b"GIF89a") is None
 
 
 @every_sample
