@@ -64,7 +64,9 @@ def unknown_words(prompt: str, record: ModelRecord, reference: str) -> tuple[str
     known = _listed([word for word in said if word in record.words and _is_telling(word, record)])
     lacking = _listed([_with_spelling(word, record) for word in strange])
     knows = f"knows {known} and not {lacking}" if known else f"was not taught {lacking}"
-    return (f"{reference} {knows}; -m takes another model, `imggen models show {shlex.quote(reference)}` lists its words",)
+    return (
+        f"{reference} {knows}; -m takes another model, `imggen models show {shlex.quote(reference)}` lists its words",
+    )
 
 
 def _is_telling(word: str, record: ModelRecord) -> bool:
