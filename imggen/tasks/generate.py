@@ -12,6 +12,7 @@ from typing import Any, Final
 import imggen
 from imggen.errors import CheckError, ImggenError, MachineError, ModelError, PictureError, RequestError
 from imggen.host import environment, probe, timings
+from imggen.inputs import kinds, photographs
 from imggen.output import writer
 from imggen.output.governance import audit
 from imggen.output.governance.means import WriteContext
@@ -23,7 +24,7 @@ from imggen.output.writer import Finished, Written
 from imggen.plan.adapters import adaptation
 from imggen.plan.case import PARENTS, RECIPE
 from imggen.plan.generation import alteration, destination, reproduce, resolve
-from imggen.plan.models import prequantized
+from imggen.plan.models import prequantized, record
 from imggen.plan.policy import policy
 from imggen.plan.policy.policy import Refusal
 from imggen.plan.schema import recipe as recipes
@@ -50,6 +51,7 @@ _ACTIONS: Final[dict[Task, str]] = {
     "blend": "blend",
     "style": "style",
 }
+_STARTED_FROM: Final = ("image", "parent", "style")
 _STRANGE: Final = "pixels may differ from those of the recipe: {}"
 
 Report = Callable[[Progress], None]
@@ -407,12 +409,29 @@ def _names(decided: GeneratePlan) -> tuple[Path, ...]:
 
 
 def _early_notes(decided: GeneratePlan, opened: Sequence[OpenedPicture], source: Recipe | None) -> tuple[str, ...]:
-    notes = inputs.notes(decided, opened)
+    notes = (*_photograph_notes(decided, opened), *inputs.notes(decided, opened))
     if decided.output.marking.prompt != "full" and "{prompt" in decided.output.template:
         notes = (*notes, f"the name {decided.output.template} tells the prompt, which the file does not")
     if source is None:
         return notes
     return (*notes, *(_STRANGE.format(each) for each in reproduce.strangers(source, _ingredients(decided))))
+
+
+def _photograph_notes(decided: GeneratePlan, opened: Sequence[OpenedPicture]) -> tuple[str, ...]:
+    """Return a note where a model that was taught words of drawings starts from photographs."""
+    if not record.read(decided.model).words:
+        return ()
+    names = [
+        kinds.shown(picture.given.name)
+        for picture in opened
+        if picture.given.role in _STARTED_FROM and picture.given.recipe is None
+        if photographs.is_photograph(picture.image, picture.data)
+    ]
+    if not names:
+        return ()
+    look = "looks like a photograph" if len(names) == 1 else "look like photographs"
+    taught = f"{decided.model.reference} was trained on small drawings and keeps little of one"
+    return (f"{', '.join(names)} {look}; {taught}; -m takes a model for photographs",)
 
 
 def _late_notes(prepared: _Prepared, digest: str, cut: str | None) -> Iterator[str]:

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from imggen.errors import EXIT_MODEL, EXIT_REQUEST
 from imggen.store import lookup
@@ -63,6 +63,29 @@ def test_a_command_makes_a_picture_and_says_where(run, command):
     assert (done.code, done.lines, done.err) == (0, ["out.png"], "")
     with Image.open("out.png") as made:
         assert made.size == ((80, 80) if command == "outpaint" else (64, 64))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_photograph_for_the_builtin_model_is_told_of_before_anything_is_made(run, command):
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FNumber] = 2.8
+    for name in ("taken.jpg", "taken2.jpg"):
+        Image.new("RGB", (64, 64), (20, 90, 200)).save(name, exif=exif)
+    line = [word.replace("photo.png", "taken.jpg").replace("other.png", "taken2.jpg") for word in COMMANDS[command]]
+    done = run(command, *line, "--dry-run")
+    assert done.code == 0
+    (note,) = [line for line in done.err.splitlines() if "photograph" in line]
+    assert note.startswith("note: taken.jpg")
+    assert "-m takes a model for photographs" in note
+    assert "photograph" not in run(command, *COMMANDS[command], "--dry-run").err
+    assert run(command, *line, "--dry-run", "-q").err == ""
+
+
+def test_a_picture_of_the_builtin_model_is_no_photograph_to_it(run):
+    assert (
+        run("generate", "a pizza on a checked background", "-s", 1, "-o", "pizza.png", "--metadata", "none").code == 0
+    )
+    assert run("img2img", "pizza.png", "a star", "--dry-run").err == ""
 
 
 @pytest.mark.parametrize("command", COMMANDS)

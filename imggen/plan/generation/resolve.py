@@ -182,7 +182,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
             *fallbacks,
             *_told(way),
             *captions.notes(case, (said.prompt, *said.prompts)),
-            *record.unknown_words(_read(said), case.record),
+            *record.unknown_words(_read(said), case.record, case.facts.reference),
             *adaptation.notes(case, _read(said), steered.negative_prompt),
             *_size_notes(size, case),
             *_twin_notes(changed.change, len(chosen)),

@@ -1,15 +1,19 @@
 """What a model says of itself: the `imggen.json` beside its `model_index.json`."""
 
 import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from imggen.errors import ModelError
-from imggen.plan.schema.nearest import nearest
+from imggen.plan.schema.nearest import misspelt
 from imggen.plan.schema.request import ModelFacts
 
 FILE_NAME = "imggen.json"
 SCHEMA = 1
 
+_LONGEST_JOINING = 4
+_MOST_LISTED = 8
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
@@ -51,20 +55,34 @@ def read(facts: ModelFacts) -> ModelRecord:
     )
 
 
-def unknown_words(prompt: str, record: ModelRecord) -> tuple[str, ...]:
-    """Return a note per word of `prompt` that the model was not taught, with the nearest words that it was."""
-    if not record.words:
+def unknown_words(prompt: str, record: ModelRecord, reference: str) -> tuple[str, ...]:
+    """Return a note where `prompt` has words that the model `reference` was not taught: which, and what it does know."""
+    said = tuple(dict.fromkeys(_split(prompt)))
+    strange = [word for word in said if word not in record.words] if record.words else []
+    if not strange:
         return ()
-    strange = dict.fromkeys(word for word in _split(prompt) if word not in record.words)
-    return tuple(_note(word, record) for word in strange)
+    known = _listed([word for word in said if word in record.words and _is_telling(word, record)])
+    lacking = _listed([_with_spelling(word, record) for word in strange])
+    knows = f"knows {known} and not {lacking}" if known else f"was not taught {lacking}"
+    return (
+        f"{reference} {knows}; -m takes another model, `imggen models show {shlex.quote(reference)}` lists its words",
+    )
 
 
-def _note(word: str, record: ModelRecord) -> str:
-    known = (*record.names, *sorted(record.words))
-    near = nearest(word, known, count=3, likeness=0.6) or nearest(word, known, likeness=0.1)
-    if near:
-        return f"the model was not taught {word!r}; the nearest in spelling that it knows: {', '.join(near)}"
-    return f"the model was not taught {word!r}; `imggen models show` lists what it knows"
+def _is_telling(word: str, record: ModelRecord) -> bool:
+    """Return whether a known word stands for something to see, and does not only join others."""
+    in_names = {part for name in record.names for part in _split(name)}
+    return len(word) > _LONGEST_JOINING or word in in_names or word.removesuffix("s") in in_names
+
+
+def _with_spelling(word: str, record: ModelRecord) -> str:
+    meant = misspelt(word, (*record.names, *sorted(record.words)))
+    return f"{word} ({meant}?)" if meant else word
+
+
+def _listed(words: Sequence[str]) -> str:
+    more = len(words) - _MOST_LISTED
+    return ", ".join(words[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _words(vocabulary: dict[str, list[str]]) -> frozenset[str]:

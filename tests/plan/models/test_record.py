@@ -7,7 +7,7 @@ from tests.plan.conftest import builtin, stable_diffusion
 
 def test_a_model_without_a_record_says_nothing():
     assert record.read(stable_diffusion()) == record.ModelRecord()
-    assert record.unknown_words("xyzzy", record.ModelRecord()) == ()
+    assert record.unknown_words("xyzzy", record.ModelRecord(), "sd") == ()
 
 
 def test_a_record_gives_the_models_own_defaults():
@@ -43,24 +43,37 @@ def test_a_record_with_wrong_values_is_a_model_error_that_names_the_file(changes
     ["a red apple on a teal background", "A Red APPLE.", "two apples, and a hot dog!", "a crescent moon", ""],
 )
 def test_words_that_the_model_was_taught_make_no_note(prompt):
-    assert record.unknown_words(prompt, record.read(builtin())) == ()
+    assert unknown(prompt) == ()
 
 
-def test_an_unknown_word_is_named_once_with_the_nearest_known_ones():
-    notes = record.unknown_words("a rad appel and a rad star", record.read(builtin()))
-    assert len(notes) == 2
-    assert "'rad'" in notes[0]
-    assert "red" in notes[0]
-    assert "'appel'" in notes[1]
-    assert "apple" in notes[1]
+def test_all_unknown_words_make_one_note_that_says_what_is_known_and_where_its_words_are_listed():
+    (note,) = unknown("a red apple and a star beside a cup a cup on a table")
+    assert note.startswith("builtin knows red, apple, star and not beside, cup, table; ")
+    assert "-m " in note
+    assert "`imggen models show builtin`" in note
 
 
-def test_a_word_that_is_near_nothing_still_gets_the_nearest_one():
-    (note,) = record.unknown_words("astronaut", record.read(builtin()))
-    assert note.count(",") == 0
-    assert note.split(": ")[1] in {"star", "striped", "on", "and", "a", "an", "hot dog", "crescent moon"}
+def test_a_prompt_of_which_nothing_is_known_says_so():
+    (note,) = unknown("a cup")
+    assert note.startswith("builtin was not taught cup; ")
 
 
-def test_a_word_that_shares_no_letter_points_to_the_list():
-    (note,) = record.unknown_words("zzz", record.read(builtin()))
-    assert "imggen models show" in note
+@pytest.mark.parametrize(("typed", "meant"), [("appel", "apple"), ("aple", "apple"), ("crascent", "crescent")])
+def test_a_misspelt_word_is_told_with_the_known_one(typed, meant):
+    (note,) = unknown(f"a {typed}")
+    assert f"{typed} ({meant}?)" in note
+
+
+@pytest.mark.parametrize("word", ["cup", "rad", "stir", "tulip", "hapless", "zzz", "gapple"])
+def test_words_that_are_only_near_in_spelling_are_not_offered(word):
+    (note,) = unknown(f"a {word}")
+    assert "?" not in note
+
+
+def test_a_long_prompt_makes_a_note_of_one_line():
+    (note,) = unknown(" ".join(f"strange{number}" for number in range(40)))
+    assert "and 32 more" in note
+
+
+def unknown(prompt):
+    return record.unknown_words(prompt, record.read(builtin()), "builtin")
