@@ -190,7 +190,7 @@ def stumbles(name: str, steps: int, config: Mapping[str, object]) -> bool:
     its square less nearly all of it, in float32, whose last digit is 2**-23 of the first: nothing or NaN. PixArt's
     betas do that, those of Stable Diffusion do not.
     """
-    sampler = next((each for each in SAMPLERS if each.name == name), None)
+    sampler = next((row for row in SAMPLERS if row.name == name), None)
     if (
         sampler is None
         or not sampler.stumbles
@@ -234,7 +234,7 @@ def find(name: str, prediction: Prediction) -> Scheduler | None:
     """
     if name == DEFAULT:
         return None
-    sampler = next((each for each in SAMPLERS if each.name == name), None)
+    sampler = next((row for row in SAMPLERS if row.name == name), None)
     usable = ", ".join(names(prediction))
     if sampler is None:
         guess = nearest(name, names(prediction))
