@@ -73,6 +73,7 @@ def split_scale(option: str, written: str) -> tuple[str, float | None]:
 
 
 def _embedding(written: str) -> AdapterRequest:
+    """Return what `REF[:TOKEN]` asks for; raise RequestError for a token that no prompt could have."""
     reference, colon, token = written.rpartition(":")
     # C:\words\cat.safetensors has one colon, and no token.
     if not colon or re.search(r"[/\\]", token):
@@ -147,8 +148,8 @@ def check(case: Case, model: ModelFacts) -> None:
 
 def notes(case: Case, *prompts: str) -> tuple[str, ...]:
     """Return what the user should know of the adapters before the pictures are there."""
-    embeddings = (adapter for adapter in case.adapters if adapter.asked.kind == "embedding")
-    return tuple(note for note in (embedding.unused(adapter, *prompts) for adapter in embeddings) if note is not None)
+    embeddings = [adapter for adapter in case.adapters if adapter.asked.kind == "embedding"]
+    return tuple(filter(None, (embedding.unused(adapter, *prompts) for adapter in embeddings)))
 
 
 def changed(model: ModelFacts, adapters: tuple[AdapterFacts, ...]) -> ModelFacts:

@@ -113,6 +113,7 @@ def _colons(text: str) -> list[int]:
 
 
 def _scale(written: str) -> tuple[str, float]:
+    """Return what stands before the scale, and the scale: 1 where there is none, RequestError out of range."""
     rest, colon, last = written.rpartition(":")
     try:
         scale = float(last) if colon else None
@@ -288,6 +289,7 @@ def marked(request: GenerateRequest, family: Family, given: tuple[Given, ...]) -
 
 
 def _reference(control: Control, family: Family, facts: ModelFacts) -> str:
+    """Return the ControlNet of a control: the reference, or the usual one of its kind for the model."""
     if control.name == INPAINT and control.image:
         taken = family.controls
         alone = f" {OPTION} {INPAINT}" if taken and taken.repainting else ""

@@ -155,11 +155,10 @@ def _check_unet(name: str, shapes: Shapes, unet: Config) -> None:
     channels = attentions(unet)
     if channels is None or not isinstance(width, int):
         return
-    expected = {
-        f"{ATTENTIONS}{2 * place + 1}.{layer}.weight": (inner, width)
-        for place, inner in enumerate(channels)
-        for layer in ("to_k_ip", "to_v_ip")
-    }
+    expected: dict[str, Shape] = {}
+    for number, inner in enumerate(channels):
+        place = f"{ATTENTIONS}{2 * number + 1}"
+        expected |= {f"{place}.to_k_ip.weight": (inner, width), f"{place}.to_v_ip.weight": (inner, width)}
     if layers.keys() != expected.keys():
         raise ModelError(
             f"{name} was made for {len(layers) // 2} cross-attentions; this model has {len(expected) // 2}",
@@ -185,12 +184,9 @@ def _check_flux(name: str, shapes: Shapes, config: Config) -> None:
         "norm.weight": (width,),
         "norm.bias": (width,),
     }
-    layers = {
-        f"{block}.to_{letter}_ip.{part}": (inner, width) if part == "weight" else (inner,)
-        for block in range(blocks)
-        for letter in "kv"
-        for part in ("weight", "bias")
-    }
+    layers: dict[str, Shape] = {}
+    for layer in (f"{block}.to_{letter}_ip" for block in range(blocks) for letter in "kv"):
+        layers |= {f"{layer}.weight": (inner, width), f"{layer}.bias": (inner,)}
     _check_whole(name, shapes, projection, layers)
 
 
@@ -305,11 +301,13 @@ def attentions(unet: Config) -> tuple[int, ...] | None:
         return None
     below = zip(down, channels, layers, depths, strict=True)
     above = zip(up, channels[::-1], [layer + 1 for layer in layers[::-1]], depths[::-1], strict=True)
-    return (
-        *(inner for kind, inner, many, deep in below if "CrossAttn" in kind for _ in range(many * deep)),
-        *(inner for kind, inner, many, deep in above if "CrossAttn" in kind for _ in range(many * deep)),
-        *([channels[-1]] * depths[-1] if middle == _MIDDLES[0] else []),
-    )
+    inner_channels: list[int] = []
+    for kind, inner, blocks, depth in (*below, *above):
+        if "CrossAttn" in kind:
+            inner_channels += [inner] * (blocks * depth)
+    if middle == _MIDDLES[0]:
+        inner_channels += [channels[-1]] * depths[-1]
+    return tuple(inner_channels)
 
 
 _MIDDLES: Final = ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D", None)

@@ -40,6 +40,7 @@ def parse(written: str, *, exists: Exists = os.path.exists) -> tuple[str, float 
 
 
 def _parted(option: str, written: str, exists: Exists) -> tuple[str, float | None]:
+    """Return the reference and the scale of `REF[:SCALE]`; raise RequestError for a scale out of range."""
     if not written.strip():
         raise RequestError(f"{option} is empty", hint=f"leave {option} out")
     rest, colon, last = written.rpartition(":")

@@ -314,15 +314,14 @@ def _guess(facts: AdapterFacts) -> str | None:
 
 def slots(model: ModelFacts, family: Family) -> Slots:
     """Return the model's layers, as far as the headers of its weights tell them."""
-    return {
-        DENOISER if name == family.denoiser else name: {
-            flat(layer): Slot(name=layer, shape=shape)
-            for tensor, shape in tensors.items()
-            if tensor.endswith(".weight") and (layer := tensor.removesuffix(".weight"))
-        }
-        for name, tensors in model.shapes.items()
-        if _is_told(name, model)
-    }
+    known = {name: shapes for name, shapes in model.shapes.items() if _is_told(name, model)}
+    return {DENOISER if name == family.denoiser else name: _layers(shapes) for name, shapes in known.items()}
+
+
+def _layers(shapes: Mapping[str, Shape]) -> dict[str, Slot]:
+    """Return the layers that have weights, by their flat names."""
+    names = {tensor.removesuffix(".weight"): shape for tensor, shape in shapes.items() if tensor.endswith(".weight")}
+    return {flat(name): Slot(name=name, shape=shape) for name, shape in names.items() if name}
 
 
 def compare(layers: Iterable[LoraLayer], known: Slots) -> Fit:
@@ -354,6 +353,7 @@ def _text(shape: Shape) -> str:
 
 
 def _refuse_other(facts: AdapterFacts, model: ModelFacts, family: Family, layers: tuple[LoraLayer, ...]) -> None:
+    """Raise ModelError where the layers' names say that the LoRA was made for another family or text width."""
     sign = made_for(layers)
     if sign is None:
         return

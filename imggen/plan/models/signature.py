@@ -125,6 +125,7 @@ def _find_class(path: Path, pipeline: str) -> ast.ClassDef | None:
 
 
 def _described(pipeline: ast.ClassDef) -> Signature | None:
+    """Return what the source of a pipeline class says, None for a class that cannot be called."""
     methods = {method.name: method for method in pipeline.body if isinstance(method, ast.FunctionDef)}
     call = methods.get("__call__")
     if call is None:
