@@ -482,7 +482,11 @@ def test_networks_of_unlike_depth_are_not_added_up(tiny_models, control):
 
 @pytest.mark.parametrize(
     ("family", "title"),
-    [("lumina2", "Lumina-Image 2.0"), ("chroma", "Chroma"), ("kolors", "Kolors; diffusers has no pipeline for the ones")],
+    [
+        ("lumina2", "Lumina-Image 2.0"),
+        ("chroma", "Chroma"),
+        ("kolors", "Kolors; diffusers has no pipeline for the ones"),
+    ],
 )
 def test_a_family_without_control_nets_says_so(tiny_models, family, title):
     with pytest.raises(RequestError, match=f"--control: imggen knows no ControlNets for {title}"):

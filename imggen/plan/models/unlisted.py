@@ -15,8 +15,7 @@ from imggen.plan.schema.family import AUTOENCODERS, Family
 from imggen.plan.schema.request import PRIOR, Task
 
 NOTE: Final = (
-    "imggen does not know {}; what its pipeline takes was read from diffusers, and what nobody says is the pipeline's "
-    "own"
+    "imggen does not know {}; its options were read from diffusers, and everything else is the pipeline's default"
 )
 
 _SISTERS: Final[dict[Task, str]] = {"text-to-image": "", "image-to-image": "Img2Img", "inpaint": "Inpaint"}
