@@ -16,7 +16,7 @@ def _rounded_up(edge: float) -> int:
     return math.ceil(edge / _PATCH) * _PATCH
 
 
-def _made(ratio: float) -> tuple[int, int]:
+def _drawn_size(ratio: float) -> tuple[int, int]:
     """Return the (width, height) that LongCatImageEditPipeline draws in the place of any picture of that ratio."""
     width = math.sqrt(_MILLION * ratio)
     return _rounded_up(width), _rounded_up(width / ratio)
@@ -29,7 +29,7 @@ def _squareness(size: tuple[int, int]) -> float:
 def _longcat_sizes() -> tuple[tuple[int, int], ...]:
     """Return the sizes that the pipeline keeps as they are, the squarest first."""
     sizes = ((width, _rounded_up(_MILLION / width)) for width in range(512, 2048 + 1, _PATCH))
-    kept = [(width, height) for width, height in sizes if _made(width / height) == (width, height)]
+    kept = [(width, height) for width, height in sizes if _drawn_size(width / height) == (width, height)]
     return tuple(sorted(kept, key=_squareness))
 
 
