@@ -58,10 +58,10 @@ def word(name="my-cat.safetensors", width=32, count=2, **tensors):
             {"clip_l": torch.ones(1, 32), "clip_g": torch.ones(1, 32)},
             "has vectors for text_encoder_2, which the model does not have",
         ),
-        ({}, "holds no word that was learnt: there is no tensor in it"),
+        ({}, "is no textual inversion embedding: there is no tensor in it"),
         (
             {f"unet.x.lora_{part}.weight": torch.ones(2, 2) for part in "AB"},
-            "holds no word that was learnt: it has 2 tensors (unet.x.lora_A.weight, unet.x.lora_B.weight)",
+            "is no textual inversion embedding: it has 2 tensors (unet.x.lora_A.weight, unet.x.lora_B.weight)",
         ),
     ],
 )
@@ -83,7 +83,7 @@ def test_a_word_that_the_model_knows_is_refused_before_any_weights_are_read(name
     word()
     refused(
         planned(run, "-m", model("sd"), "--embedding", f"my-cat.safetensors:{name}"),
-        f"--embedding my-cat.safetensors: {name!r} is a word that the model knows already",
+        f"--embedding my-cat.safetensors: {name!r} is already a word of the model's tokenizer",
         f"--embedding my-cat.safetensors:my-{name}",
         code=2,
     )
@@ -102,7 +102,7 @@ def test_a_family_that_learns_no_words_takes_none(run, model):
     word()
     refused(
         planned(run, "-m", model("sana"), "--embedding", "my-cat.safetensors"),
-        "--embedding my-cat.safetensors: diffusers teaches Sana no words",
+        "--embedding my-cat.safetensors: diffusers cannot load embeddings into Sana",
         "leave --embedding out",
         code=2,
     )
@@ -111,9 +111,9 @@ def test_a_family_that_learns_no_words_takes_none(run, model):
 def test_a_word_that_no_prompt_has_is_told(run, model):
     word()
     ended = planned(run, "-m", model("sd"), "--embedding", "my-cat.safetensors", prompt="a dog")
-    assert "the prompt does not have 'my-cat' in it, so nothing comes of it" in " ".join(ended.err.split())
+    assert "the prompt does not have 'my-cat' in it, so the embedding has no effect" in " ".join(ended.err.split())
     ended = planned(run, "-m", model("sd"), "--embedding", "my-cat.safetensors", "-n", "My-Cat", prompt="a dog")
-    assert "nothing comes of it" not in ended.err
+    assert "the embedding has no effect" not in ended.err
 
 
 def test_a_word_is_recorded_and_learnt_again(run, model, tmp_path):

@@ -223,7 +223,7 @@ def test_its_pixels_are_those_of_plain_diffusers(run, tmp_path, stranger):
 def test_of_one_that_cannot_serve_it_is_told_why(run, tmp_path, stranger):
     facts = json.loads(run("models", "show", called(tmp_path / "model", stranger, "WanPipeline"), "--json").out)
     assert facts["family"] is None
-    assert "it makes films, and imggen makes pictures" in facts["problem"]
+    assert "it makes videos, and imggen makes pictures" in facts["problem"]
 
 
 def test_its_facts_are_shown_with_the_note(run, stranger):
@@ -246,12 +246,12 @@ def called(folder, stranger, name):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("WanPipeline", "it makes films"),
-        ("StableAudioPipeline", "it makes sound"),
-        ("StableDiffusionUpscalePipeline", "it enlarges pictures"),
+        ("WanPipeline", "it makes videos"),
+        ("StableAudioPipeline", "it makes audio"),
+        ("StableDiffusionUpscalePipeline", "it is an upscaler"),
         ("StableDiffusionControlNetPipeline", "it takes image"),
         ("CycleDiffusionPipeline", "it needs source_prompt"),
-        ("Cosmos2TextToImagePipeline", "it draws only behind NVIDIA's guardrail"),
+        ("Cosmos2TextToImagePipeline", "it runs only with NVIDIA's guardrail"),
         ("NobodysPipeline", "the installed diffusers does not know it either"),
     ],
 )

@@ -244,7 +244,7 @@ def of_another_kind(tensors):
         (wider, "was made for another model: ip_adapter.0.to_k_ip.weight is (99, 32), not (32, 32)"),
         (more_words, "was made for a model whose text has 32, 99 channels; this one's has 32"),
         (more_tokens, "was made for another model: image_proj.proj.weight is (256, 24), not (128, 24)"),
-        (cut, "is not whole: it lacks image_proj.norm.bias"),
+        (cut, "is incomplete: it lacks image_proj.norm.bias"),
         (strange, "has the tensor ip_adapter.0.processor.gate, for which diffusers has no place"),
         (of_another_kind, "is an IP-Adapter of a kind that imggen does not know"),
         (dict.clear, "is no IP-Adapter"),

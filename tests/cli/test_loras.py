@@ -173,17 +173,17 @@ def test_layers_that_the_model_does_not_have_are_counted(run, model):
         ),
         (
             {f"lora_unet_mid_block_x.hada_w{each}": torch.ones(4, 4) for each in ("1_a", "1_b", "2_a", "2_b")},
-            "--lora it.safetensors is a LoHa of LyCORIS, which diffusers does not add to Stable Diffusion 1.x and 2.x",
-            "look for the same as a plain LoRA",
+            "--lora it.safetensors is a LoHa of LyCORIS, which diffusers cannot load into Stable Diffusion 1.x and 2.x",
+            "look for the same adapter as a plain LoRA",
         ),
         (
             {f"lora_unet_mid_block_x.lokr_w{each}": torch.ones(4, 4) for each in (1, 2)},
-            "--lora it.safetensors is a LoKr of LyCORIS, which diffusers does not add to Stable Diffusion 1.x and 2.x",
-            "look for the same as a plain LoRA",
+            "--lora it.safetensors is a LoKr of LyCORIS, which diffusers cannot load into Stable Diffusion 1.x and 2.x",
+            "look for the same adapter as a plain LoRA",
         ),
         (
             {f"lora_unet_x.{each}": torch.ones(4, 4) for each in ("lora_down.weight", "lora_up.weight", "dora_scale")},
-            "--lora it.safetensors is a DoRA in kohya's format, which diffusers does not add to Stable Diffusion 1.x",
+            "--lora it.safetensors is a DoRA in kohya's format, which diffusers cannot load into Stable Diffusion 1.x",
             None,
         ),
     ],
@@ -197,7 +197,7 @@ def test_a_family_without_a_loader_takes_none(run, model):
     wide("style.safetensors", 768)
     refused(
         planned(run, "-m", model("pixart-sigma"), "--lora", "style.safetensors"),
-        "--lora style.safetensors: diffusers adds no LoRA to PixArt-Sigma",
+        "--lora style.safetensors: diffusers cannot load LoRAs into PixArt-Sigma",
         "leave --lora out",
         code=2,
     )

@@ -22,7 +22,7 @@ SETTINGS = ("--size", "64x64", "--steps", 2, "--device", "cpu", "--dtype", "floa
         (("--vae", "other"), "has no autoencoder, it draws pixels itself"),
         (("--guidance", 0.5), "--guidance 0.5: PRX Pixel takes 1 and more"),
         (("--tile", "x"), "makes no seamless pictures"),
-        (("--lora", "other.safetensors"), "diffusers adds no LoRA to PRX Pixel"),
+        (("--lora", "other.safetensors"), "diffusers cannot load LoRAs into PRX Pixel"),
         (("--sampler", "heun"), "sampler 'heun' cannot drive this model"),
     ],
 )
@@ -47,7 +47,7 @@ def test_adapters_that_diffusers_has_a_loader_for_and_cannot_add_are_refused(
     line = ("generate", "a red apple", "-m", tiny_models(family), *SETTINGS, "--dry-run", option, "other.safetensors")
     done = run(*line)
     assert done.code == EXIT_REQUEST
-    reason = "diffusers adds no LoRA to" if option == "--lora" else "diffusers teaches PRX no words"
+    reason = f"diffusers cannot load {'LoRAs into' if option == '--lora' else 'embeddings into PRX'}"
     assert reason in done.err.replace("\n", " ")
 
 

@@ -219,10 +219,14 @@ def test_guidance_and_samplers_reach_a_model_that_reads_the_picture_itself(tiny_
 @pytest.mark.parametrize(
     ("control", "message", "hint"),
     [
-        (None, "needs its picture: FLUX.1 Canny and Depth draws nothing without one", "--control depth:depth.png"),
+        (
+            None,
+            "needs a control picture: FLUX.1 Canny and Depth makes no picture without one",
+            "--control depth:depth.png",
+        ),
         (("canny:e.png",), "--control canny: .* was made for depth pictures", "--control depth:e.png"),
         (("./net:e.png",), "reads its picture itself, and takes no ControlNet", "--control depth:e.png"),
-        (("depth:e.png:0.5",), "depth:e.png:0.5: .* follows its picture wholly", "--control depth:e.png"),
+        (("depth:e.png:0.5",), "depth:e.png:0.5: .* always follows its picture fully", "--control depth:e.png"),
         (("depth:a.png", "depth:b.png"), "one picture at a time, and 2 are given", "--control depth:a.png"),
     ],
 )
@@ -478,7 +482,11 @@ def test_networks_of_unlike_depth_are_not_added_up(tiny_models, control):
 
 @pytest.mark.parametrize(
     ("family", "title"),
-    [("lumina2", "Lumina-Image 2.0"), ("chroma", "Chroma"), ("kolors", "Kolors; diffusers has no pipeline for those")],
+    [
+        ("lumina2", "Lumina-Image 2.0"),
+        ("chroma", "Chroma"),
+        ("kolors", "Kolors; diffusers has no pipeline for the ones"),
+    ],
 )
 def test_a_family_without_control_nets_says_so(tiny_models, family, title):
     with pytest.raises(RequestError, match=f"--control: imggen knows no ControlNets for {title}"):

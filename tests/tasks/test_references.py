@@ -100,7 +100,7 @@ def test_words_give_the_pixels_of_a_plain_diffusers_script(ask, family):
 
 def test_only_the_base_model_is_guided(ask):
     assert generate.plan(ask("text-to-image", "flux2-klein-base", guidance=3.0)).arguments["guidance_scale"] == 3.0
-    with pytest.raises(RequestError, match="distilled to four steps without guidance"):
+    with pytest.raises(RequestError, match="distilled to four steps and runs without guidance"):
         generate.plan(ask("text-to-image", guidance=3.0))
 
 

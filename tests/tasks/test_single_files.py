@@ -113,7 +113,7 @@ def test_a_model_that_is_shown_tells_the_kind_and_the_base(files, tiny_models):
 def test_a_base_of_another_family_is_refused_before_any_weights_are_read(files, tiny_models):
     with pytest.raises(ModelError, match=r"holds Stable Diffusion XL, and its base .* has no unet"):
         generate.plan(ask(model=str(files["sdxl"]), base=str(tiny_models("flux")), output="-"))
-    with pytest.raises(ModelError, match=r"has cross_attention_dim 64, its base .* 32: they are not of one kind"):
+    with pytest.raises(ModelError, match=r"has cross_attention_dim 64, its base .* 32: they do not match"):
         generate.plan(ask(model=str(files["sdxl"]), base=str(tiny_models("sd")), output="-"))
 
 

@@ -28,8 +28,8 @@ _HUB: Final = re.compile(
 
 def asked(request: GenerateRequest) -> tuple[AdapterRequest, ...]:
     """Return the adapters that `request` asks for, in its order; raise RequestError for one that says no such thing."""
-    loras = [_lora(each) for each in request.lora or ()]
-    embeddings = [_embedding(each) for each in request.embedding or ()]
+    loras = [_lora(written) for written in request.lora or ()]
+    embeddings = [_embedding(written) for written in request.embedding or ()]
     vaes = (
         [AdapterRequest(kind="vae", option="--vae", reference=_named("--vae", request.vae))]
         if request.vae is not None
@@ -73,6 +73,7 @@ def split_scale(option: str, written: str) -> tuple[str, float | None]:
 
 
 def _embedding(written: str) -> AdapterRequest:
+    """Return what `REF[:TOKEN]` asks for; raise RequestError for a token that no prompt could have."""
     reference, colon, token = written.rpartition(":")
     # C:\words\cat.safetensors has one colon, and no token.
     if not colon or re.search(r"[/\\]", token):
@@ -96,22 +97,24 @@ def _named(option: str, reference: str | None) -> str:
 
 
 def _refuse_twice(adapters: list[AdapterRequest]) -> None:
-    for number, each in enumerate(adapters):
-        if any((each.reference, each.token) == (other.reference, other.token) for other in adapters[:number]):
+    for number, adapter in enumerate(adapters):
+        if any((adapter.reference, adapter.token) == (other.reference, other.token) for other in adapters[:number]):
             raise RequestError(
-                f"{each.option} {each.reference} is asked for twice", hint=f"one {each.option} {each.reference}"
+                f"{adapter.option} {adapter.reference} is asked for twice",
+                hint=f"one {adapter.option} {adapter.reference}",
             )
 
 
 def split_hub(reference: str) -> tuple[str, str | None, str | None] | None:
     """Return repository, revision and file of `org/name[@revision][/file]`, None for what cannot be of the hub."""
-    found = _HUB.fullmatch(reference)
-    if found is None or found["repository"].lower().endswith(WEIGHT_SUFFIXES):
+    match = _HUB.fullmatch(reference)
+    if match is None or match["repository"].lower().endswith(WEIGHT_SUFFIXES):
         return None
+    repository, revision, file = match["repository"], match["revision"], match["file"]
     # What leads out of a repository is none of its files.
-    if any({".", ".."} & set(re.split(r"[/\\]", found[each] or "")) for each in ("revision", "file")):
+    if {".", ".."} & set(re.split(r"[/\\]", f"{revision or ''}/{file or ''}")):
         return None
-    return found["repository"], found["revision"], found["file"]
+    return repository, revision, file
 
 
 def repository(reference: str) -> str:
@@ -145,8 +148,8 @@ def check(case: Case, model: ModelFacts) -> None:
 
 def notes(case: Case, *prompts: str) -> tuple[str, ...]:
     """Return what the user should know of the adapters before the pictures are there."""
-    found = [embedding.unused(adapter, *prompts) for adapter in case.adapters if adapter.asked.kind == "embedding"]
-    return tuple(each for each in found if each is not None)
+    embeddings = [adapter for adapter in case.adapters if adapter.asked.kind == "embedding"]
+    return tuple(filter(None, (embedding.unused(adapter, *prompts) for adapter in embeddings)))
 
 
 def changed(model: ModelFacts, adapters: tuple[AdapterFacts, ...]) -> ModelFacts:
@@ -184,7 +187,9 @@ def record(facts: AdapterFacts, image: str | None = None) -> Adapter:
 
 def recorded(adapters: tuple[AdapterFacts, ...], given: tuple[Given, ...]) -> tuple[Adapter, ...]:
     """Return what a recipe records of `adapters`, each with its picture out of `given`, which stand in their order."""
-    pictures = {kind: iter([each.sha256 for each in given if each.role in roles]) for kind, roles in _PICTURES.items()}
+    pictures = {
+        kind: iter([picture.sha256 for picture in given if picture.role in roles]) for kind, roles in _PICTURES.items()
+    }
     return tuple(record(adapter, next(pictures.get(adapter.asked.kind, iter(())), None)) for adapter in adapters)
 
 
@@ -202,7 +207,7 @@ def again(recipe: Recipe) -> dict[str, object]:
         "ip_adapter_encoder": next(
             (encoder_again(adapter.encoder) for adapter in recipe.adapters if adapter.encoder), None
         ),
-        "control": tuple(_option(each) for each in recipe.adapters if is_alone(each)) or None,
+        "control": tuple(_option(adapter) for adapter in recipe.adapters if is_alone(adapter)) or None,
         "depth_weights": next(iter(_written(recipe, "depth")), None),
         **_preprocessing(recipe),
     }
@@ -216,10 +221,10 @@ def is_alone(adapter: Adapter) -> bool:
 def _preprocessing(recipe: Recipe) -> dict[str, object]:
     """Return what says that the control pictures are made of photographs, and what each is made by."""
     networks = tuple(adapter.preprocessor for adapter in recipe.adapters if adapter.kind == "controlnet")
-    made = networks or tuple(
+    preprocessors = networks or tuple(
         ingredient.preprocessor for ingredient in recipe.ingredients if ingredient.role == "control"
     )
-    return {"preprocess": any(made) or None, "preprocessors": made if any(made) else None}
+    return {"preprocess": any(preprocessors) or None, "preprocessors": preprocessors if any(preprocessors) else None}
 
 
 def encoder_again(encoder: ImageEncoder) -> str:
@@ -229,8 +234,8 @@ def encoder_again(encoder: ImageEncoder) -> str:
 
 def weights_of(recipe: Recipe) -> dict[str, object]:
     """Return those of `again` that need no picture beside them, and that the recipe has."""
-    found = again(recipe)
-    return {name: found[name] for name in ("lora", "embedding", "vae") if found[name] is not None}
+    words = again(recipe)
+    return {name: words[name] for name in ("lora", "embedding", "vae") if words[name] is not None}
 
 
 def _written(recipe: Recipe, kind: Kind) -> tuple[str, ...]:
@@ -255,8 +260,8 @@ def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
 
 def _hashes(recipe: Recipe) -> dict[tuple[str, str], str]:
     own = {(str(adapter.kind), adapter.reference): adapter.sha256 for adapter in recipe.adapters}
-    encoders = [each.encoder for each in recipe.adapters if each.encoder is not None]
-    return own | {("image encoder", each.reference): each.sha256 for each in encoders}
+    encoders = [adapter.encoder for adapter in recipe.adapters if adapter.encoder is not None]
+    return own | {("image encoder", encoder.reference): encoder.sha256 for encoder in encoders}
 
 
 def summary(facts: AdapterFacts) -> dict[str, object]:

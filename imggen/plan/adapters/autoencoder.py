@@ -1,4 +1,4 @@
-"""Another autoencoder in place of a model's own: whether it speaks of the same latents, by what the configs say."""
+"""Another autoencoder in place of a model's own: whether it decodes the same latents, by what the configs say."""
 
 import math
 from collections.abc import Mapping
@@ -40,9 +40,9 @@ def check(facts: AdapterFacts, case: Case, model: ModelFacts) -> None:
     channels = [_first(config, _CHANNELS) for config in (own, new)]
     if None not in channels and channels[0] != channels[1]:
         raise _other(facts, model, f"its latents have {channels[1]} channels, and the model's {channels[0]}")
-    scales = [catalog.vae_scale(each) for each in (model, case.facts)]
-    if scales[0] != scales[1]:
-        raise _other(facts, model, f"it has {scales[1]} pixels to a latent, and the model's {scales[0]}")
+    scale, new_scale = catalog.vae_scale(model), catalog.vae_scale(case.facts)
+    if scale != new_scale:
+        raise _other(facts, model, f"it has {new_scale} pixels to a latent, and the model's {scale}")
     if not any(kind.scales_latents for kind in kinds):
         _check_scaling(facts, model, own, new)
 
@@ -57,6 +57,7 @@ def _check_scaling(
 
 
 def _check_file(facts: AdapterFacts, model: ModelFacts) -> None:
+    """Raise ModelError where the header of a single file is no autoencoder's, or has other shapes than the model's."""
     if facts.pickle or is_original(facts):
         return
     names, own = facts.shapes.keys(), model.shapes.get("vae", {})
@@ -65,11 +66,12 @@ def _check_file(facts: AdapterFacts, model: ModelFacts) -> None:
             f"--vae {facts.asked.reference} is no autoencoder: it has neither an encoder nor a decoder",
             hint="a folder with its config.json, or one file with its weights",
         )
-    unlike = next((name for name, shape in own.items() if facts.shapes.get(name) != shape), None)
+    unlike = next((name for name in own if facts.shapes.get(name) != own[name]), None)
     if own and unlike is not None:
-        found = facts.shapes.get(unlike)
-        told = f"it has no {unlike}" if found is None else f"its {unlike} is {_text(found)}, not {_text(own[unlike])}"
-        raise _other(facts, model, told)
+        shape = facts.shapes.get(unlike)
+        if shape is None:
+            raise _other(facts, model, f"it has no {unlike}")
+        raise _other(facts, model, f"its {unlike} is {_text(shape)}, not {_text(own[unlike])}")
 
 
 def is_original(facts: AdapterFacts) -> bool:
@@ -81,9 +83,9 @@ def _text(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def _other(facts: AdapterFacts, model: ModelFacts, told: str) -> ModelError:
+def _other(facts: AdapterFacts, model: ModelFacts, reason: str) -> ModelError:
     return ModelError(
-        f"--vae {facts.asked.reference} is not for {model.reference}: {told}",
+        f"--vae {facts.asked.reference} is not for {model.reference}: {reason}",
         hint="an autoencoder that was trained for this model's latents, or leave --vae out",
     )
 

@@ -34,13 +34,13 @@ def among(case: Case) -> tuple[AdapterFacts, ...]:
 
 
 def repaints(case: Case) -> bool:
-    """Return whether the case's ControlNet follows the picture that is repainted, and none beside it."""
-    return any(each.asked.image is None for each in among(case))
+    """Return whether the case's ControlNet follows the picture that is inpainted, and no control picture."""
+    return any(adapter.asked.image is None for adapter in among(case))
 
 
 def scale(case: Case) -> float | list[float]:
     """Return how strongly the control pictures are followed, as the pipelines take it: a list where there are more."""
-    scales = [1.0 if each.asked.scale is None else each.asked.scale for each in among(case)]
+    scales = [1.0 if adapter.asked.scale is None else adapter.asked.scale for adapter in among(case)]
     return scales[0] if len(scales) == 1 else scales
 
 
@@ -49,18 +49,19 @@ def check(case: Case) -> None:
 
     Only configs are compared: a network's class, its widths and how it reads words.
     """
-    controls, found = case.family.controls, among(case)
+    controls, adapters = case.family.controls, among(case)
     if controls is None:
         return
     denoiser = case.facts.configs.get(case.family.denoiser, {})
-    for each in found:
-        _check_class(each, case.family, controls)
-        _check_fit(each, denoiser, controls, case.facts)
-        _check_repainting(each, denoiser, controls, case)
-        _check_peers(each, found[0], controls)
+    for adapter in adapters:
+        _check_class(adapter, case.family, controls)
+        _check_fit(adapter, denoiser, controls, case.facts)
+        _check_repainting(adapter, denoiser, controls, case)
+        _check_peers(adapter, adapters[0], controls)
 
 
 def _check_class(adapter: AdapterFacts, family: Family, controls: Controls) -> None:
+    """Raise ModelError for a ControlNet without a config, of another family's class, or of several in one."""
     name, asked = adapter.config.get("_class_name"), f"{adapter.asked.option} {adapter.asked.reference}"
     if not adapter.config:
         raise ModelError(
@@ -74,8 +75,8 @@ def _check_class(adapter: AdapterFacts, family: Family, controls: Controls) -> N
     numbered = next((key for key in _NUMBERED if adapter.config.get(key)), None)
     if numbered:
         raise ModelError(
-            f"{asked} holds several ControlNets ({numbered} {adapter.config[numbered]}) and wants to be told by a "
-            "number which one is meant, which imggen does not do",
+            f"{asked} holds several ControlNets ({numbered} {adapter.config[numbered]}) and needs a "
+            "number that selects one, which imggen does not pass",
             hint=_OTHER.format(family.title),
         )
 
@@ -84,12 +85,13 @@ _OTHER: Final = "a ControlNet that was made for {}"
 
 
 def _check_fit(adapter: AdapterFacts, denoiser: Mapping[str, object], controls: Controls, facts: ModelFacts) -> None:
+    """Raise ModelError where the ControlNet's config says other widths or another latent size than the model's."""
     for key in controls.fits:
-        mine, theirs = adapter.config.get(key), denoiser.get(key)
-        if mine is not None and theirs is not None and _listed(mine) != _listed(theirs):
+        network, model = adapter.config.get(key), denoiser.get(key)
+        if network is not None and model is not None and _listed(network) != _listed(model):
             raise ModelError(
                 f"{adapter.asked.option} {adapter.asked.reference} was made for another model: its {key} is "
-                f"{_told(mine)}, and that of {facts.reference} is {_told(theirs)}",
+                f"{_shown(network)}, and that of {facts.reference} is {_shown(model)}",
                 hint="a ControlNet that was made for this model, or another --model",
             )
     levels, pixels = adapter.config.get("conditioning_embedding_out_channels"), catalog.vae_scale(facts)
@@ -103,7 +105,7 @@ def _check_fit(adapter: AdapterFacts, denoiser: Mapping[str, object], controls: 
 
 
 def _check_holes(adapter: AdapterFacts, controls: Controls) -> None:
-    """Raise ModelError for a ControlNet that sees holes where there are none, and for one that sees none."""
+    """Raise ModelError for an inpainting ControlNet with a control picture, and for another one without."""
     extra = adapter.config.get("extra_condition_channels") or adapter.config.get("extra_conditioning_channels")
     option, reference = adapter.asked.option, adapter.asked.reference
     if extra and adapter.asked.image is not None:
@@ -121,15 +123,16 @@ def _check_holes(adapter: AdapterFacts, controls: Controls) -> None:
 
 
 def _check_repainting(adapter: AdapterFacts, denoiser: Mapping[str, object], controls: Controls, case: Case) -> None:
+    """Raise ModelError where the task inpaints and the ControlNet reads no mask beside the control picture."""
     latents = denoiser.get("in_channels")
     if case.request.task not in ("inpaint", "outpaint") or controls.repaints_by is None or not isinstance(latents, int):
         return
-    wanted, found = 2 * latents + 1, adapter.config.get(controls.repaints_by)
-    if found != wanted:
+    needed, channels = 2 * latents + 1, adapter.config.get(controls.repaints_by)
+    if channels != needed:
         raise ModelError(
-            f"{adapter.asked.option} {adapter.asked.reference} was not made for repainting: it reads {found} channels, "
-            f"and the picture, the mask and what it leaves are {wanted}",
-            hint=f"{adapter.asked.option} with a network whose {controls.repaints_by} is {wanted}",
+            f"{adapter.asked.option} {adapter.asked.reference} was not made for inpainting: it reads {channels} "
+            f"channels, and the picture, the mask and the masked picture have {needed}",
+            hint=f"{adapter.asked.option} with a network whose {controls.repaints_by} is {needed}",
         )
 
 
@@ -148,5 +151,5 @@ def _listed(value: object) -> object:
     return list(value) if isinstance(value, list | tuple) else value
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -59,14 +59,16 @@ class Control:
 def of(request: GenerateRequest) -> tuple[Control, ...]:
     """Return the controls of `request`, in their order; raise RequestError for one that says no such thing."""
     repaints = request.task in ("inpaint", "outpaint")
-    found = tuple(parse(each, alone=repaints) for each in request.control or ())
+    parsed = tuple(parse(written, alone=repaints) for written in request.control or ())
     if not request.preprocess:
-        return found
+        return parsed
     # A recipe names the ControlNet, and says beside it what was made of the photograph.
-    recorded = (*(request.preprocessors or ()), *(None for _ in found))
-    made = tuple(replace(each, preprocessor=each.kind or told) for each, told in zip(found, recorded, strict=False))
-    _check_preprocessing(made)
-    return made
+    recorded = (*(request.preprocessors or ()), *(None for _ in parsed))
+    controls = tuple(
+        replace(control, preprocessor=control.kind or other) for control, other in zip(parsed, recorded, strict=False)
+    )
+    _check_preprocessing(controls)
+    return controls
 
 
 def parse(written: str, *, alone: bool = False, exists: Exists = os.path.exists) -> Control:
@@ -87,7 +89,7 @@ def parse(written: str, *, alone: bool = False, exists: Exists = os.path.exists)
         if alone and _may_be_alone(rest):
             return Control(name=rest, image="", scale=scale)
         raise _imageless(written, rest.rstrip(":"))
-    name, image = next((each for each in whole if exists(os.path.expanduser(each[1]))), _likeliest(whole))  # noqa: PTH111
+    name, image = next((way for way in whole if exists(os.path.expanduser(way[1]))), _likeliest(whole))  # noqa: PTH111
     if not exists(os.path.expanduser(image)):  # noqa: PTH111 - ~nobody is a name
         _refuse_wordy_scale(written, name, image, exists)
     return Control(name=name.strip(), image=image, scale=scale)
@@ -104,14 +106,15 @@ def _likeliest(ways: list[tuple[str, str]]) -> tuple[str, str]:
 
 
 def _colons(text: str) -> list[int]:
+    """Return where the colons stand that part something: not those of drives."""
+    places = [colon.start() for colon in re.finditer(":", text)]
     return [
-        each.start()
-        for each in re.finditer(":", text)
-        if not (_DRIVE.search(text[: each.start()]) and text[each.start() + 1 : each.start() + 2] in ("\\", "/"))
+        place for place in places if not (_DRIVE.search(text[:place]) and text[place + 1 : place + 2] in ("\\", "/"))
     ]
 
 
 def _scale(written: str) -> tuple[str, float]:
+    """Return what stands before the scale, and the scale: 1 where there is none, RequestError out of range."""
     rest, colon, last = written.rpartition(":")
     try:
         scale = float(last) if colon else None
@@ -193,12 +196,12 @@ def asked(request: GenerateRequest, family: Family, facts: ModelFacts) -> tuple[
         AdapterRequest(
             kind="controlnet",
             option=OPTION,
-            reference=_reference(each, family, facts),
-            scale=each.scale,
-            image=each.image or None,
-            preprocessor=each.preprocessor,
+            reference=_reference(control, family, facts),
+            scale=control.scale,
+            image=control.image or None,
+            preprocessor=control.preprocessor,
         )
-        for each in controls
+        for control in controls
     )
 
 
@@ -207,10 +210,10 @@ def _check_task(request: GenerateRequest, controls: tuple[Control, ...], taken: 
     alone = next((control for control in controls if not control.image), None)
     if alone is not None and taken.repainting is None:
         raise _imageless(alone.name, alone.name)
-    wanted = "inpaint" if request.task == "outpaint" else request.task
-    if alone is None and wanted not in taken.pipelines:
+    task = "inpaint" if request.task == "outpaint" else request.task
+    if alone is None and task not in taken.pipelines:
         other = f"{OPTION} {INPAINT}, which follows the picture that is repainted"
-        repaints = wanted == "inpaint" and taken.repainting is not None
+        repaints = task == "inpaint" and taken.repainting is not None
         raise RequestError(
             f"{OPTION}: {family.title} follows control pictures for {', '.join(taken.pipelines)} only, not for "
             f"{request.task}",
@@ -227,16 +230,16 @@ def check_own(request: GenerateRequest, family: Family, facts: ModelFacts) -> No
 
     That is one of a kind, which must be the model's own where its name says one.
     """
-    found, own = of(request), told_kind(facts)
+    controls, own = of(request), told_kind(facts)
     example = f"{OPTION} {own or 'canny'}:{_EXAMPLES.get(own or 'canny', 'picture.png')}"
-    if not found:
+    if not controls:
         raise RequestError(
-            f"{facts.reference} needs its picture: {family.title} draws nothing without one", hint=example
+            f"{facts.reference} needs a control picture: {family.title} makes no picture without one", hint=example
         )
-    (control, *others) = found
+    (control, *others) = controls
     if others:
         raise RequestError(
-            f"{OPTION}: {family.title} follows one picture at a time, and {len(found)} are given",
+            f"{OPTION}: {family.title} follows one picture at a time, and {len(controls)} are given",
             hint=f"{OPTION} {control.name}:{control.image}",
         )
     if control.kind is None:
@@ -251,8 +254,8 @@ def check_own(request: GenerateRequest, family: Family, facts: ModelFacts) -> No
         )
     if control.scale != 1:
         raise RequestError(
-            f"{OPTION} {control.name}:{control.image}:{control.scale:g}: {family.title} follows its picture wholly, "
-            "and knows no scale",
+            f"{OPTION} {control.name}:{control.image}:{control.scale:g}: {family.title} always follows its picture "
+            "fully and takes no scale",
             hint=f"{OPTION} {control.name}:{control.image}",
         )
 
@@ -273,16 +276,20 @@ def marked(request: GenerateRequest, family: Family, given: tuple[Given, ...]) -
     The latter stands only where no ControlNet says it.
     """
     followed = iter(of(request))
-    own = controlnets.is_built_in(family)
-    return tuple(
-        replace(each, control=control.kind if own else None, preprocessor=control.preprocessor)
-        if each.role == "control" and (control := next(followed, None))
-        else each
-        for each in given
-    )
+    is_built_in = controlnets.is_built_in(family)
+    pictures = []
+    for picture in given:
+        control = next(followed, None) if picture.role == "control" else None
+        if control is None:
+            pictures.append(picture)
+        else:
+            shown = control.kind if is_built_in else None
+            pictures.append(replace(picture, control=shown, preprocessor=control.preprocessor))
+    return tuple(pictures)
 
 
 def _reference(control: Control, family: Family, facts: ModelFacts) -> str:
+    """Return the ControlNet of a control: the reference, or the usual one of its kind for the model."""
     if control.name == INPAINT and control.image:
         taken = family.controls
         alone = f" {OPTION} {INPAINT}" if taken and taken.repainting else ""
@@ -292,14 +299,14 @@ def _reference(control: Control, family: Family, facts: ModelFacts) -> str:
     if control.kind is None and control.name != INPAINT:
         return _plausible(control)
     published, lacks = _published(family, facts)
-    found = published.get(control.kind or control.name)
-    if found is None:
+    reference = published.get(control.kind or control.name)
+    if reference is None:
         known = lacks or (f"it knows {', '.join(published)}" if published else "it knows none")
         raise RequestError(
             f"{OPTION} {control.name}: imggen knows no usual ControlNet of this kind for {family.title}; {known}",
             hint=f"name one: {OPTION} {_joined(replace(control, name='ORGANISATION/NAME'))}",
         )
-    return found
+    return reference
 
 
 def _published(family: Family, facts: ModelFacts) -> tuple[Mapping[str, str], str | None]:

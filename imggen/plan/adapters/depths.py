@@ -28,7 +28,7 @@ def asked(request: GenerateRequest) -> AdapterRequest | None:
 
     Raise RequestError for weights that somebody typed and that have nothing to do.
     """
-    if any(each.preprocessor == KIND for each in controls.of(request)):
+    if any(control.preprocessor == KIND for control in controls.of(request)):
         return named(request.depth_weights)
     is_typed = request.origin.get("depth_weights", COMMAND_LINE) == COMMAND_LINE
     if request.depth_weights is not None and is_typed:
@@ -64,11 +64,11 @@ def check(facts: AdapterFacts) -> str:
         raise ModelError(f"{what} is {name}; depth is measured by {' or '.join(CLASSES)}", hint=_HINT)
     if facts.config.get("depth_estimation_type") == "metric":
         raise ModelError(
-            f"{what} measures in metres, so that what is far is white; in control pictures it is what is near",
+            f"{what} predicts metric depth, in which far is white; in control pictures near is white",
             hint=_HINT,
         )
     if facts.config.get("backbone") is not None or not isinstance(facts.config.get("backbone_config") or {}, dict):
-        raise ModelError(f"{what} takes a part of it from elsewhere ({facts.config.get('backbone')})", hint=_HINT)
+        raise ModelError(f"{what} loads its backbone from elsewhere ({facts.config.get('backbone')})", hint=_HINT)
     return name
 
 
@@ -76,11 +76,11 @@ def check_reading(asked: AdapterRequest, config: Mapping[str, object]) -> None:
     """Raise ModelError where a processor's `config` says a size that no photograph can be read at."""
     size, multiple = config.get("size", {}), config.get("ensure_multiple_of", 1)
     # Configs of old versions have one number for both edges.
-    edges = [size.get(each, 1) for each in ("height", "width")] if isinstance(size, Mapping) else [size]
-    for name, said, numbers in (("size", size, edges), ("ensure_multiple_of", multiple, [multiple])):
+    edges = [size.get(edge, 1) for edge in ("height", "width")] if isinstance(size, Mapping) else [size]
+    for name, value, numbers in (("size", size, edges), ("ensure_multiple_of", multiple, [multiple])):
         if not all(map(_is_edge, numbers)):
             raise ModelError(
-                f"{asked.option} {asked.reference} reads pictures with {name} {repr(said)[:60]}, where whole numbers "
+                f"{asked.option} {asked.reference} reads pictures with {name} {repr(value)[:60]}, where whole numbers "
                 f"of 1 to {MOST_PIXELS} belong",
                 hint=_HINT,
             )

@@ -1,4 +1,4 @@
-"""Learnt words by their headers: how many vectors they are, for which text encoder, and whether those are as wide."""
+"""Textual inversion embeddings by their headers: how many vectors, for which text encoder, and of which width."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class Vectors:
 def read(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Vectors, ...]:
     """Return the vectors that tensors of these names and shapes are, () where they are no learnt word."""
     usual = {name: shape for name, shape in shapes.items() if name in _NAMED}
-    found = usual if usual and len(usual) == len(shapes) else shapes if len(shapes) == 1 else {}
-    if not all(1 <= len(shape) <= _MOST_DIMENSIONS and 0 not in shape for shape in found.values()):
+    tensors = usual if usual and len(usual) == len(shapes) else shapes if len(shapes) == 1 else {}
+    if not all(1 <= len(shape) <= _MOST_DIMENSIONS and 0 not in shape for shape in tensors.values()):
         return ()
     return tuple(
         Vectors(
@@ -37,7 +37,7 @@ def read(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Vectors, ...]:
             count=1 if len(shape) == 1 else shape[0],
             width=shape[-1],
         )
-        for name, shape in found.items()
+        for name, shape in tensors.items()
     )
 
 
@@ -53,34 +53,36 @@ def check(facts: AdapterFacts, case: Case) -> None:
     """Raise ModelError where the header says that these are no vectors of a word, or none as wide as the encoder's;
     RequestError where the model's pipeline takes none.
     """  # noqa: D205 - one sentence
-    found = [each for name in sorted(set(case.family.pipelines.values())) if (each := signature.read(name)) is not None]
-    has_loader = any(base == "TextualInversionLoaderMixin" for each in found for base in each.bases)
-    if found and not (has_loader and case.family.loads_adapters):
+    pipelines = list(filter(None, map(signature.read, sorted(set(case.family.pipelines.values())))))
+    has_loader = any("TextualInversionLoaderMixin" in pipeline.bases for pipeline in pipelines)
+    if pipelines and not (has_loader and case.family.loads_adapters):
         raise RequestError(
-            f"--embedding {facts.asked.reference}: diffusers teaches {case.family.title} no words",
+            f"--embedding {facts.asked.reference}: diffusers cannot load embeddings into {case.family.title}",
             hint="leave --embedding out",
         )
     if not facts.pickle:
         check_vectors(facts, read(facts.shapes), {name: _width(config) for name, config in case.facts.configs.items()})
 
 
-def check_vectors(facts: AdapterFacts, found: tuple[Vectors, ...], widths: Mapping[str, int | None]) -> None:
+def check_vectors(facts: AdapterFacts, learnt: tuple[Vectors, ...], widths: Mapping[str, int | None]) -> None:
     """Raise ModelError for vectors that encoders of these widths cannot take; an encoder of unknown width takes all."""
     reference = facts.asked.reference
-    if not found:
+    if not learnt:
         raise ModelError(
-            f"--embedding {reference} holds no word that was learnt: {_told(facts)}",
+            f"--embedding {reference} is no textual inversion embedding: {_told(facts)}",
             hint=f"--lora {reference}" if any("lora" in name for name in facts.shapes) else None,
         )
-    for each in found:
-        width = widths.get(each.encoder)
-        if each.encoder not in widths:
-            raise ModelError(f"--embedding {reference} has vectors for {each.encoder}, which the model does not have")
-        if width is not None and width != each.width:
+    for vectors in learnt:
+        width = widths.get(vectors.encoder)
+        if vectors.encoder not in widths:
             raise ModelError(
-                f"--embedding {reference} does not fit the model: its vectors have {each.width} numbers, those of its "
-                f"{each.encoder} {width}",
-                hint="a word that was learnt with this model's text encoder",
+                f"--embedding {reference} has vectors for {vectors.encoder}, which the model does not have"
+            )
+        if width is not None and width != vectors.width:
+            raise ModelError(
+                f"--embedding {reference} does not fit the model: its vectors have {vectors.width} numbers, those of "
+                f"its {vectors.encoder} {width}",
+                hint="an embedding that was trained with this model's text encoder",
             )
 
 
@@ -92,8 +94,8 @@ def _told(facts: AdapterFacts) -> str:
 
 
 def _width(config: Mapping[str, object]) -> int | None:
-    found = config.get("hidden_size")
-    return found if isinstance(found, int) else None
+    width = config.get("hidden_size")
+    return width if isinstance(width, int) else None
 
 
 def refuse_known(facts: AdapterFacts, token: str, vocabulary: Iterable[str]) -> None:
@@ -102,7 +104,7 @@ def refuse_known(facts: AdapterFacts, token: str, vocabulary: Iterable[str]) -> 
     # How CLIP marks a whole word, which it reads in lower case.
     if known & {token, token.lower(), f"{token.lower()}</w>"}:
         raise RequestError(
-            f"--embedding {facts.asked.reference}: {token!r} is a word that the model knows already",
+            f"--embedding {facts.asked.reference}: {token!r} is already a word of the model's tokenizer",
             hint=f"--embedding {facts.asked.reference}:my-{token}",
         )
 
@@ -113,4 +115,6 @@ def unused(facts: AdapterFacts, *prompts: str) -> str | None:
     # Tokenizers of CLIP read everything in lower case.
     if any(token.lower() in prompt.lower() for prompt in prompts):
         return None
-    return f"--embedding {facts.asked.reference}: the prompt does not have {token!r} in it, so nothing comes of it"
+    return (
+        f"--embedding {facts.asked.reference}: the prompt does not have {token!r} in it, so the embedding has no effect"
+    )

@@ -96,8 +96,8 @@ class Layout:
 
     def read(self, shapes: Shapes) -> Shapes:
         """Return the adapter's shapes by diffusers' names; what belongs to no adapter is left out."""
-        named = {self.renamed(each): shape for each, shape in shapes.items()}
-        return {each: shape for each, shape in named.items() if each.startswith((PROJECTION, ATTENTIONS))}
+        named = {self.renamed(name): shape for name, shape in shapes.items()}
+        return {name: shape for name, shape in named.items() if name.startswith((PROJECTION, ATTENTIONS))}
 
 
 def examine(name: str, shapes: Shapes, layout: Layout, config: Config) -> EncoderNeed:
@@ -105,16 +105,17 @@ def examine(name: str, shapes: Shapes, layout: Layout, config: Config) -> Encode
 
     Raise ModelError where it is none, one for something else, or one that does not fit the denoiser of `config`.
     """
-    found = layout.read(shapes)
-    other = next((each for each in LAYOUTS if each.marked(each.read(shapes))), layout)
+    tensors = layout.read(shapes)
+    other = next((candidate for candidate in LAYOUTS if candidate.marked(candidate.read(shapes))), layout)
     if other is not layout:
         raise ModelError(f"{name} is an IP-Adapter for {other.title}, not for {layout.title}", hint=_ANOTHER)
-    if any(all(not each.startswith(prefix) for each in found) for prefix in (PROJECTION, ATTENTIONS)):
+    has = [any(tensor.startswith(prefix) for tensor in tensors) for prefix in (PROJECTION, ATTENTIONS)]
+    if not all(has):
         raise ModelError(
             f"{name} is no IP-Adapter: it lacks the tensors {PROJECTION}* and {ATTENTIONS}*", hint=_ANOTHER
         )
-    need = layout.need(name, found)
-    layout.check(name, found, config)
+    need = layout.need(name, tensors)
+    layout.check(name, tensors, config)
     return need
 
 
@@ -145,28 +146,31 @@ def _need_of_sd3(name: str, shapes: Shapes) -> EncoderNeed:
 
 
 def _check_unet(name: str, shapes: Shapes, unet: Config) -> None:
-    found = {each: shape for each, shape in shapes.items() if each.endswith(("to_k_ip.weight", "to_v_ip.weight"))}
+    """Raise ModelError unless there is a pair of matrices, of the right shapes, for each cross-attention."""
+    layers = {
+        tensor: shape for tensor, shape in shapes.items() if tensor.endswith(("to_k_ip.weight", "to_v_ip.weight"))
+    }
     width = unet.get("cross_attention_dim")
-    _check_text(name, found.values(), width)
+    _check_text(name, layers.values(), width)
     channels = attentions(unet)
     if channels is None or not isinstance(width, int):
         return
-    wanted = {
-        f"{ATTENTIONS}{2 * place + 1}.{layer}.weight": (inner, width)
-        for place, inner in enumerate(channels)
-        for layer in ("to_k_ip", "to_v_ip")
-    }
-    if found.keys() != wanted.keys():
+    expected: dict[str, Shape] = {}
+    for number, inner in enumerate(channels):
+        place = f"{ATTENTIONS}{2 * number + 1}"
+        expected |= {f"{place}.to_k_ip.weight": (inner, width), f"{place}.to_v_ip.weight": (inner, width)}
+    if layers.keys() != expected.keys():
         raise ModelError(
-            f"{name} was made for {len(found) // 2} cross-attentions; this model has {len(wanted) // 2}",
+            f"{name} was made for {len(layers) // 2} cross-attentions; this model has {len(expected) // 2}",
             hint=_ANOTHER,
         )
-    unlike = next((each for each in wanted if found[each] != wanted[each]), None)
+    unlike = next((tensor for tensor in expected if layers[tensor] != expected[tensor]), None)
     if unlike:
-        raise ModelError(f"{name} was made for another U-Net: {unlike} is {found[unlike]}, not {wanted[unlike]}")
+        raise ModelError(f"{name} was made for another U-Net: {unlike} is {layers[unlike]}, not {expected[unlike]}")
 
 
 def _check_flux(name: str, shapes: Shapes, config: Config) -> None:
+    """Raise ModelError unless there is a pair of layers for each double block, and what makes tokens of a picture."""
     width = _whole(config, "joint_attention_dim", 4096)
     inner = _whole(config, "num_attention_heads", 24) * _whole(config, "attention_head_dim", 128)
     blocks = _whole(config, "num_layers", 19)
@@ -174,22 +178,20 @@ def _check_flux(name: str, shapes: Shapes, config: Config) -> None:
     _check_count(name, shapes, blocks)
     outputs, *inputs = shapes.get(f"{PROJECTION}proj.weight", (0,))
     tokens = 16 if outputs == _SIXTEEN_TOKENS else 4
-    wanted: dict[str, Shape] = {
+    projection: dict[str, Shape] = {
         "proj.weight": (tokens * width, *inputs),
         "proj.bias": (tokens * width,),
         "norm.weight": (width,),
         "norm.bias": (width,),
     }
-    layers = {
-        f"{block}.to_{each}_ip.{part}": (inner, width) if part == "weight" else (inner,)
-        for block in range(blocks)
-        for each in "kv"
-        for part in ("weight", "bias")
-    }
-    _check_whole(name, shapes, wanted, layers)
+    layers: dict[str, Shape] = {}
+    for layer in (f"{block}.to_{letter}_ip" for block in range(blocks) for letter in "kv"):
+        layers |= {f"{layer}.weight": (inner, width), f"{layer}.bias": (inner,)}
+    _check_whole(name, shapes, projection, layers)
 
 
 def _check_sd3(name: str, shapes: Shapes, config: Config) -> None:
+    """Raise ModelError unless there are layers for each attention, and a resampler as wide as they are."""
     head = _whole(config, "attention_head_dim", 64)
     inner = head * _whole(config, "num_attention_heads", 18)
     dual = config.get("dual_attention_layers")
@@ -210,7 +212,7 @@ def _check_sd3(name: str, shapes: Shapes, config: Config) -> None:
 
 def _resampler(shapes: Shapes, hidden: int, inner: int) -> dict[str, Shape]:
     """Return the shapes of what makes tokens of hidden states; those that only the adapter knows are its own."""
-    own = {each: shapes.get(f"{PROJECTION}{each}", ()) for each in ("latents", "proj_in.weight")}
+    own = {layer: shapes.get(f"{PROJECTION}{layer}", ()) for layer in ("latents", "proj_in.weight")}
     steps = _edge(shapes, "time_embedding.linear_1.weight", 1)
     heads = _edge(shapes, "layers.0.attn.to_q.weight", 0) // _SD3_HEAD * _SD3_HEAD
     block: dict[str, Shape] = {
@@ -254,27 +256,29 @@ def _check_text(name: str, layers: Iterable[Shape], width: object) -> None:
         )
 
 
-def _check_count(name: str, shapes: Shapes, wanted: int) -> None:
-    found = _blocks(shapes)
-    if found != [str(each) for each in range(wanted)]:
-        raise ModelError(f"{name} was made for {len(found)} attentions; this model has {wanted}", hint=_ANOTHER)
+def _check_count(name: str, shapes: Shapes, count: int) -> None:
+    blocks = _blocks(shapes)
+    if blocks != [str(block) for block in range(count)]:
+        raise ModelError(f"{name} was made for {len(blocks)} attentions; this model has {count}", hint=_ANOTHER)
 
 
 def _blocks(shapes: Shapes) -> list[str]:
-    found = {shape.split(".")[1] for shape in shapes if shape.startswith(ATTENTIONS)}
-    return sorted(found, key=lambda each: (len(each), each))
+    blocks = {shape.split(".")[1] for shape in shapes if shape.startswith(ATTENTIONS)}
+    return sorted(blocks, key=lambda block: (len(block), block))
 
 
 def _check_whole(name: str, shapes: Shapes, projection: Shapes, layers: Shapes) -> None:
     """Raise ModelError unless the adapter has exactly these tensors of these shapes."""
-    wanted = {f"{PROJECTION}{each}": shape for each, shape in projection.items()}
-    wanted |= {f"{ATTENTIONS}{each}": shape for each, shape in layers.items()}
-    for each, shape in wanted.items():
-        if each not in shapes:
-            raise ModelError(f"{name} is not whole: it lacks {each}", hint="fetch it again, or another IP-Adapter")
-        if shapes[each] != shape:
-            raise ModelError(f"{name} was made for another model: {each} is {shapes[each]}, not {shape}", hint=_ANOTHER)
-    beyond = next((each for each in shapes if each not in wanted), None)
+    expected = {f"{PROJECTION}{tensor}": shape for tensor, shape in projection.items()}
+    expected |= {f"{ATTENTIONS}{tensor}": shape for tensor, shape in layers.items()}
+    for tensor, shape in expected.items():
+        if tensor not in shapes:
+            raise ModelError(f"{name} is incomplete: it lacks {tensor}", hint="fetch it again, or another IP-Adapter")
+        if shapes[tensor] != shape:
+            raise ModelError(
+                f"{name} was made for another model: {tensor} is {shapes[tensor]}, not {shape}", hint=_ANOTHER
+            )
+    beyond = next((tensor for tensor in shapes if tensor not in expected), None)
     if beyond:
         raise ModelError(f"{name} has the tensor {beyond}, for which diffusers has no place", hint=_ANOTHER)
 
@@ -293,32 +297,34 @@ def attentions(unet: Config) -> tuple[int, ...] | None:
         return None
     known = re.compile("(CrossAttn)?(Down|Up)Block2D")
     middle = unet.get("mid_block_type", "UNetMidBlock2DCrossAttn")
-    if not all(known.fullmatch(each) for each in (*down, *up)) or middle not in _MIDDLES:
+    if not all(known.fullmatch(block) for block in (*down, *up)) or middle not in _MIDDLES:
         return None
     below = zip(down, channels, layers, depths, strict=True)
     above = zip(up, channels[::-1], [layer + 1 for layer in layers[::-1]], depths[::-1], strict=True)
-    return (
-        *(inner for kind, inner, many, deep in below if "CrossAttn" in kind for _ in range(many * deep)),
-        *(inner for kind, inner, many, deep in above if "CrossAttn" in kind for _ in range(many * deep)),
-        *([channels[-1]] * depths[-1] if middle == _MIDDLES[0] else []),
-    )
+    inner_channels: list[int] = []
+    for kind, inner, blocks, depth in (*below, *above):
+        if "CrossAttn" in kind:
+            inner_channels += [inner] * (blocks * depth)
+    if middle == _MIDDLES[0]:
+        inner_channels += [channels[-1]] * depths[-1]
+    return tuple(inner_channels)
 
 
 _MIDDLES: Final = ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D", None)
 
 
 def _whole(config: Config, key: str, usual: int) -> int:
-    found = config.get(key, usual)
-    return found if isinstance(found, int) else usual
+    value = config.get(key, usual)
+    return value if isinstance(value, int) else usual
 
 
 def _numbers(value: object) -> tuple[int, ...]:
     listed = value if isinstance(value, list | tuple) else ()
-    return tuple(each for each in listed if isinstance(each, int))
+    return tuple(number for number in listed if isinstance(number, int))
 
 
 def _names(value: object) -> tuple[str, ...]:
-    return tuple(str(each) for each in value) if isinstance(value, list | tuple) else ()
+    return tuple(str(name) for name in value) if isinstance(value, list | tuple) else ()
 
 
 def _each(value: object, count: int) -> list[int] | None:
@@ -332,14 +338,14 @@ UNET: Final = Layout(
     title="U-Nets",
     component="unet",
     # It counts the attentions of a picture to itself too, which have none.
-    marked=lambda each: "ip_adapter.1.to_k_ip.weight" in each and "ip_adapter.0.to_k_ip.weight" not in each,
+    marked=lambda shapes: "ip_adapter.1.to_k_ip.weight" in shapes and "ip_adapter.0.to_k_ip.weight" not in shapes,
     need=_need_of_unet,
     check=_check_unet,
 )
 FLUX: Final = Layout(
     title="the transformers of FLUX.1 and Chroma",
     component="transformer",
-    marked=lambda each: "ip_adapter.0.to_k_ip.bias" in each,
+    marked=lambda shapes: "ip_adapter.0.to_k_ip.bias" in shapes,
     need=_need_of_flux,
     check=_check_flux,
     encoder="openai/clip-vit-large-patch14",
@@ -354,7 +360,7 @@ _LAYER: Final = rf"^({re.escape(PROJECTION)}layers\.\d+)"
 SD3: Final = Layout(
     title="the transformers of Stable Diffusion 3",
     component="transformer",
-    marked=lambda each: "ip_adapter.0.norm_ip.linear.weight" in each,
+    marked=lambda shapes: "ip_adapter.0.norm_ip.linear.weight" in shapes,
     need=_need_of_sd3,
     check=_check_sd3,
     eye=SIGLIP,

@@ -40,6 +40,7 @@ def parse(written: str, *, exists: Exists = os.path.exists) -> tuple[str, float 
 
 
 def _parted(option: str, written: str, exists: Exists) -> tuple[str, float | None]:
+    """Return the reference and the scale of `REF[:SCALE]`; raise RequestError for a scale out of range."""
     if not written.strip():
         raise RequestError(f"{option} is empty", hint=f"leave {option} out")
     rest, colon, last = written.rpartition(":")
@@ -81,7 +82,7 @@ def asked(
     taking = check_family(family, OPTION if request.ip_adapter is not None else WEIGHTS)
     if scale is not None and other is not None and _is_typed(request):
         raise RequestError(f"{OPTION} says the scale {scale:g}, and {WEIGHTS} {other:g}", hint=f"{WEIGHTS} {named}")
-    chosen = next((each for each in (scale, other) if each is not None), 1.0)
+    chosen = next((number for number in (scale, other) if number is not None), 1.0)
     reference = named or _usual(taking, family, config or {}, shown)
     return AdapterRequest(
         kind="ip-adapter",
@@ -135,7 +136,7 @@ def check_family(family: Family, option: str) -> IpAdapters:
         return family.ip_adapters
     reason = family.adapter_refusal or refusals.NO_ADAPTERS
     shown = () if family.reference is None else family.reference.tasks
-    hint = " or ".join(f"imggen {_LOOKING[each]}" for each in shown) or f"leave {option} out"
+    hint = " or ".join(f"imggen {_LOOKING[task]}" for task in shown) or f"leave {option} out"
     raise RequestError(f"{option}: {family.title} takes none; {reason}", hint=hint)
 
 

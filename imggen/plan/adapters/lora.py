@@ -53,9 +53,9 @@ _FOREIGN: Final[dict[str, str]] = {
     "loha": "a LoHa of LyCORIS",
     "lokr": "a LoKr of LyCORIS",
     "oft": "an OFT",
-    "full": "one with whole weights beside small ones",
+    "full": "a LoRA with full weights beside the low-rank ones",
     "ia3": "an IA3",
-    "mid": "one whose convolutions are taken apart in three",
+    "mid": "a LoRA whose convolutions are decomposed into three",
     "dora": "a DoRA in kohya's format",
 }
 # What PEFT can put into its config that changes how the matrices are multiplied.
@@ -143,7 +143,7 @@ _SIGNS: Final = (
     _sign("CogView4, PixArt or Sana", ("cogview4", "pixart", "sana"), r"^transformer_blocks_\d+_attn1_to_"),
     _sign("HiDream", ("hidream",), r"^(?:double|single)_stream_blocks_"),
     _sign("Kandinsky 5", ("kandinsky5",), r"^(?:visual|text)_transformer_blocks_"),
-    _sign("Wan, which makes films,", (), r"^blocks_\d+_(?:self|cross)_attn_"),
+    _sign("Wan (video)", (), r"^blocks_\d+_(?:self|cross)_attn_"),
 )
 _BY_WIDTH: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     768: ("Stable Diffusion 1.x", _FIRST),
@@ -152,6 +152,7 @@ _BY_WIDTH: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     2048: ("Stable Diffusion XL", ("sdxl", "kolors")),
 }
 """What a U-Net is, by the channels of the text that its cross-attention reads."""
+_TITLES_BY_WIDTH: Final = frozenset(title for title, _ in _BY_WIDTH.values())
 
 
 def flat(module: str) -> str:
@@ -161,29 +162,29 @@ def flat(module: str) -> str:
 
 def read(shapes: Mapping[str, Shape]) -> tuple[LoraLayer, ...]:
     """Return the layers that tensors of these names and shapes change; names that no LoRA has are left out."""
-    found: dict[tuple[str, str], tuple[Style, dict[str, Shape], dict[str, str]]] = {}
+    layers: dict[tuple[str, str], tuple[Style, dict[str, Shape], dict[str, str]]] = {}
     for name, shape in shapes.items():
         place = _place(name)
         if place is not None:
             component, module, style, part = place
-            _, parts, names = found.setdefault((component, module), (style, {}, {}))
+            _, parts, names = layers.setdefault((component, module), (style, {}, {}))
             parts[part], names[part] = shape, name
     return tuple(
         LoraLayer(component=component, module=module, style=style, shapes=parts, names=names)
-        for (component, module), (style, parts, names) in found.items()
+        for (component, module), (style, parts, names) in layers.items()
     )
 
 
 def _place(name: str) -> tuple[str, str, Style, str] | None:
     """Return component, module, style and part of the tensor `name`, None for one of no LoRA."""
     for pattern, part in _ENDINGS:
-        found = pattern.search(name)
-        if found is None:
+        ending = pattern.search(name)
+        if ending is None:
             continue
-        component, module, style = _owner(name[: found.start()])
+        component, module, style = _owner(name[: ending.start()])
         # The trainer of XLabs counts the two streams of FLUX behind its `_lora`.
-        stream = "".join(found.groups())
-        return component, _modern(component, module, found.group().startswith("_")) + stream, style, part
+        stream = "".join(ending.groups())
+        return component, _modern(component, module, ending.group().startswith("_")) + stream, style, part
     return None
 
 
@@ -234,9 +235,9 @@ def check(facts: AdapterFacts, model: ModelFacts, family: Family) -> None:
     if not fit.strange and fit.misfit is None:
         return
     _refuse_other(facts, model, family, layers)
-    told = tuple(each for each in fit.strange if not _is_untold(each, model, family))
-    if fit.misfit is not None or any(each.style == "diffusers" for each in told):
-        raise unfit(facts, model, layers, replace(fit, strange=told))
+    unknown = tuple(layer for layer in fit.strange if not _is_untold(layer, model, family))
+    if fit.misfit is not None or any(layer.style == "diffusers" for layer in unknown):
+        raise unfit(facts, model, layers, replace(fit, strange=unknown))
 
 
 def _is_untold(layer: LoraLayer, model: ModelFacts, family: Family) -> bool:
@@ -252,13 +253,13 @@ def _is_told(component: str, model: ModelFacts) -> bool:
 
 def is_told(model: ModelFacts) -> bool:
     """Return whether headers say the shapes of all layers of the model."""
-    return all(_is_told(each, model) for each in model.weight_bytes)
+    return all(_is_told(component, model) for component in model.weight_bytes)
 
 
 def _check_takes(facts: AdapterFacts, family: Family) -> None:
     if not takes_lora(family):
         raise RequestError(
-            f"--lora {facts.asked.reference}: diffusers adds no LoRA to {family.title}", hint="leave --lora out"
+            f"--lora {facts.asked.reference}: diffusers cannot load LoRAs into {family.title}", hint="leave --lora out"
         )
 
 
@@ -267,31 +268,33 @@ def check_kind(facts: AdapterFacts, layers: tuple[LoraLayer, ...], family: Famil
     name = facts.files[0].name
     if not layers or not any(part in layer.shapes for layer in layers for part in (*_PAIR, *_FOREIGN)):
         raise ModelError(f"--lora {facts.asked.reference}: {_nothing(facts, name)}", hint=_guess(facts))
-    kinds = {part for each in layers for part in each.shapes}
+    kinds = {part for layer in layers for part in layer.shapes}
     foreign = next((kind for kind in _FOREIGN if kind in kinds and not (kind == "lokr" and family.reads_lokr)), None)
     if foreign is not None:
         raise ModelError(
-            f"--lora {facts.asked.reference} is {_FOREIGN[foreign]}, which diffusers does not add to {family.title}",
-            hint="look for the same as a plain LoRA",
+            f"--lora {facts.asked.reference} is {_FOREIGN[foreign]}, which diffusers cannot load into {family.title}",
+            hint="look for the same adapter as a plain LoRA",
         )
-    if any(facts.config.get(each) for each in _UNREAD):
+    if any(facts.config.get(key) for key in _UNREAD):
         raise ModelError(
             f"--lora {facts.asked.reference}: its {facts.files[0].parent.name}/adapter_config.json asks for what "
-            f"diffusers does not read: {', '.join(each for each in _UNREAD if facts.config.get(each))}",
+            f"diffusers does not read: {', '.join(key for key in _UNREAD if facts.config.get(key))}",
             hint="save it again from PEFT with one alpha for all layers",
         )
     peft.check(facts)
-    half = next((each for each in layers if len([part for part in _PAIR if part in each.shapes]) == 1), None)
-    if half is not None:
-        lacking = next(part for part in _PAIR if part not in half.shapes)
-        raise ModelError(f"--lora {facts.asked.reference} is incomplete: {half.module} has no {lacking} weights")
+    for layer in layers:
+        lacking = [part for part in _PAIR if part not in layer.shapes]
+        if len(lacking) == 1:
+            raise ModelError(
+                f"--lora {facts.asked.reference} is incomplete: {layer.module} has no {lacking[0]} weights"
+            )
 
 
 def _nothing(facts: AdapterFacts, name: str) -> str:
     if not facts.shapes:
         return f"{name} is empty: there is no tensor in it"
-    one = min(facts.shapes)
-    return f"{name} is no LoRA: none of its {len(facts.shapes)} tensors is part of one ({_shortened(one)})"
+    first = _shortened(min(facts.shapes))
+    return f"{name} is no LoRA: none of its {len(facts.shapes)} tensors is part of one ({first})"
 
 
 def _shortened(name: str) -> str:
@@ -304,22 +307,21 @@ def _guess(facts: AdapterFacts) -> str | None:
         return f"--embedding {reference}"
     if any(name.startswith(("image_proj.", "ip_adapter.", "ip_adapter_proj_model.")) for name in names):
         return f"--ip-adapter IMAGE --ip-adapter-weights {reference}"
-    if any(each.startswith(("model.diffusion_model.", "first_stage_model.")) for each in names):
+    if any(name.startswith(("model.diffusion_model.", "first_stage_model.")) for name in names):
         return f"-m {reference}"
     return None
 
 
 def slots(model: ModelFacts, family: Family) -> Slots:
     """Return the model's layers, as far as the headers of its weights tell them."""
-    return {
-        DENOISER if name == family.denoiser else name: {
-            flat(layer): Slot(name=layer, shape=shape)
-            for tensor, shape in each.items()
-            if tensor.endswith(".weight") and (layer := tensor.removesuffix(".weight"))
-        }
-        for name, each in model.shapes.items()
-        if _is_told(name, model)
-    }
+    known = {name: shapes for name, shapes in model.shapes.items() if _is_told(name, model)}
+    return {DENOISER if name == family.denoiser else name: _layers(shapes) for name, shapes in known.items()}
+
+
+def _layers(shapes: Mapping[str, Shape]) -> dict[str, Slot]:
+    """Return the layers that have weights, by their flat names."""
+    names = {tensor.removesuffix(".weight"): shape for tensor, shape in shapes.items() if tensor.endswith(".weight")}
+    return {flat(name): Slot(name=name, shape=shape) for name, shape in names.items() if name}
 
 
 def compare(layers: Iterable[LoraLayer], known: Slots) -> Fit:
@@ -339,7 +341,7 @@ def _misfit(layer: LoraLayer, shape: Shape) -> str | None:
     if down is None or up is None:
         return None
     if len(down) < 2 or len(up) < 2 or down[0] != up[1]:
-        return f"its two weights for {layer.module} do not go together: {_text(down)} and {_text(up)}"
+        return f"its two weights for {layer.module} do not match: {_text(down)} and {_text(up)}"
     made_for = (up[0], *down[1:])
     if made_for != shape:
         return f"it changes {layer.module} of {_text(made_for)}, which is {_text(shape)} there"
@@ -351,14 +353,15 @@ def _text(shape: Shape) -> str:
 
 
 def _refuse_other(facts: AdapterFacts, model: ModelFacts, family: Family, layers: tuple[LoraLayer, ...]) -> None:
-    found = made_for(layers)
-    if found is None:
+    """Raise ModelError where the layers' names say that the LoRA was made for another family or text width."""
+    sign = made_for(layers)
+    if sign is None:
         return
-    title, layers_of = found
+    title, layers_of = sign
     own = title_of(model, family)
     width = _width(model)
-    another = width in _BY_WIDTH and title in {each for each, _ in _BY_WIDTH.values()} and title != own
-    if family.lora_layers in layers_of and not another:
+    another_width = width in _BY_WIDTH and title in _TITLES_BY_WIDTH and title != own
+    if family.lora_layers in layers_of and not another_width:
         return
     raise ModelError(
         f"{facts.asked.reference} is a LoRA for {title}; {model.reference} is {own}",
@@ -373,27 +376,29 @@ def title_of(model: ModelFacts, family: Family) -> str:
 
 
 def _width(model: ModelFacts) -> int | None:
-    found = model.configs.get("unet", {}).get("cross_attention_dim")
-    return found if isinstance(found, int) else None
+    width = model.configs.get("unet", {}).get("cross_attention_dim")
+    return width if isinstance(width, int) else None
 
 
 def made_for(layers: Iterable[LoraLayer]) -> tuple[str, tuple[str, ...]] | None:
     """Return what the LoRA was made for and the `lora_layers` of such families, None where its layers do not tell."""
     listed = list(layers)
-    inner = [each for each in listed if each.component == DENOISER]
-    found = next((sign for sign in _SIGNS if any(sign.pattern.search(each.flat) for each in inner)), None)
-    if found is None:
+    inner = [layer for layer in listed if layer.component == DENOISER]
+    sign = next((sign for sign in _SIGNS if any(sign.pattern.search(layer.flat) for layer in inner)), None)
+    if sign is None:
         # Of the models that read two encoders of CLIP, only this one had trainers that train them.
-        second = any(each.component == "text_encoder_2" for each in listed)
+        second = any(layer.component == "text_encoder_2" for layer in listed)
         return ("Stable Diffusion XL", ("sdxl", "sd3")) if second and not inner else None
-    if found.pattern.pattern.startswith(_UNET):
-        widths = {
-            each.shapes["down"][1]
-            for each in inner
-            if re.search(r"attn2_to_[kv]$", each.flat) and len(each.shapes.get("down", ())) > 1
-        }
-        return next((_BY_WIDTH[width] for width in widths if width in _BY_WIDTH), (found.title, found.made_for))
-    return found.title, found.made_for
+    known = [_BY_WIDTH[width] for width in _text_widths(inner) if width in _BY_WIDTH]
+    if known and sign.pattern.pattern.startswith(_UNET):
+        return known[0]
+    return sign.title, sign.made_for
+
+
+def _text_widths(layers: Iterable[LoraLayer]) -> list[int]:
+    """Return how many channels of text the cross-attentions of a U-Net read, as far as the layers tell."""
+    shapes = [layer.shapes.get("down", ()) for layer in layers if re.search(r"attn2_to_[kv]$", layer.flat)]
+    return [shape[1] for shape in shapes if len(shape) > 1]
 
 
 def unfit(facts: AdapterFacts, model: ModelFacts, layers: tuple[LoraLayer, ...], fit: Fit) -> ModelError:
@@ -403,7 +408,7 @@ def unfit(facts: AdapterFacts, model: ModelFacts, layers: tuple[LoraLayer, ...],
             f"--lora {facts.asked.reference} does not fit {model.reference}: {fit.misfit}",
             hint=f"a LoRA that was trained on {model.reference}",
         )
-    some = ", ".join(each.module for each in fit.strange[:_MOST_SHOWN])
+    some = ", ".join(layer.module for layer in fit.strange[:_MOST_SHOWN])
     return ModelError(
         f"--lora {facts.asked.reference} does not fit {model.reference}: of the {len(layers)} layers that it changes, "
         f"{len(fit.strange)} are not there ({some}{', …' if len(fit.strange) > _MOST_SHOWN else ''})",

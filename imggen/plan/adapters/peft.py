@@ -26,12 +26,12 @@ def check(facts: AdapterFacts) -> None:
     if text is None:
         return
     try:
-        found = json.loads(text)
+        settings = json.loads(text)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        settings = None
+    if not isinstance(settings, dict):
         raise _refused(facts, KEY)
-    for name, value in found.items():
+    for name, value in settings.items():
         if not _is_plain(name.rpartition(".")[2], value):
             raise _refused(facts, name)
 
@@ -39,13 +39,13 @@ def check(facts: AdapterFacts) -> None:
 def _refused(facts: AdapterFacts, name: str) -> ModelError:
     return ModelError(
         f"--lora {facts.asked.reference}: its header asks for {name[:80]!r} in a way that no plain LoRA needs",
-        hint="look for the same as a plain LoRA",
+        hint="look for the same adapter as a plain LoRA",
     )
 
 
 def _is_plain(name: str, value: object) -> bool:
     check = _PLAINLY.get(name)
-    return check(value) if check else any(type(value) is type(each) and value == each for each in _INERT)
+    return check(value) if check else any(type(value) is type(inert) and value == inert for inert in _INERT)
 
 
 def _is_name(value: object) -> bool:
@@ -53,7 +53,7 @@ def _is_name(value: object) -> bool:
 
 
 def _are_names(value: object) -> bool:
-    return value is None or all(_is_name(each) for each in (value if isinstance(value, list) else [value]))
+    return value is None or all(_is_name(name) for name in (value if isinstance(value, list) else [value]))
 
 
 def _is_number(value: object) -> bool:
@@ -61,7 +61,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_pattern(value: object) -> bool:
-    return isinstance(value, dict) and all(_is_name(name) and _is_number(each) for name, each in value.items())
+    return isinstance(value, dict) and all(_is_name(name) and _is_number(number) for name, number in value.items())
 
 
 def _is_truth(value: object) -> bool:

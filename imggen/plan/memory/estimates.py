@@ -151,9 +151,9 @@ def _weights(component: str, size: int, job: Job) -> int:
 
 def _linear(job: Job) -> float:
     """Return the share of the denoiser's weights that are in linear layers, by its header where that is known."""
-    found = _share(job, job.family.denoiser, lambda shape: len(shape) == 2)
-    if found is not None:
-        return found
+    share = _share(job, job.family.denoiser, lambda shape: len(shape) == 2)
+    if share is not None:
+        return share
     return _LINEAR if job.family.denoiser != "unet" else _LINEAR_OF_UNETS[_has_linear_projections(job)]
 
 
@@ -162,7 +162,7 @@ def _share(job: Job, component: str, counts: Callable[[tuple[int, ...]], bool]) 
     if not shapes:
         return None
     total = sum(math.prod(shape) for shape in shapes.values())
-    return sum(math.prod(each) for each in shapes.values() if counts(each)) / max(1, total)
+    return sum(math.prod(shape) for shape in shapes.values() if counts(shape)) / max(1, total)
 
 
 def _is_wide(shape: tuple[int, ...]) -> bool:
@@ -183,10 +183,10 @@ def _private(component: str, size: int, job: Job) -> int:
         return 0
     if component not in ("unet", *AUTOENCODERS):
         return 0
-    found = _share(job, component, _is_wide)
-    if found is None:
-        found = _CONVOLUTIONS[_has_linear_projections(job)] if component == "unet" else 1.0
-    return int(size * found)
+    share = _share(job, component, _is_wide)
+    if share is None:
+        share = _CONVOLUTIONS[_has_linear_projections(job)] if component == "unet" else 1.0
+    return int(size * share)
 
 
 def _is_widened(component: str, job: Job) -> bool:
@@ -222,7 +222,7 @@ def denoising(job: Job) -> int:
 
 def _cascade(job: Job) -> int:
     config = job.facts.configs.get("decoder", {})
-    rows, columns = (each // _whole(config.get("patch_size"), 2) for each in _latents(job))
+    rows, columns = (edge // _whole(config.get("patch_size"), 2) for edge in _latents(job))
     values = rows * columns * _first(config.get("block_out_channels") or config.get("c_hidden"), 320)
     return int(values * BYTES[job.dtype] * _CASCADE_COPIES[0]) + _CASCADE_COPIES[1]
 

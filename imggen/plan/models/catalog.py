@@ -38,24 +38,29 @@ def find(facts: ModelFacts) -> Family:
     Of a class that no row names, it is what diffusers' own signature says (`unlisted`); raise ModelError for one that
     imggen cannot use, and why.
     """
-    parts = {f"{part}.{key}": value for part, config in facts.configs.items() for key, value in config.items()}
     for row in FAMILIES:
-        said = facts.options | facts.configs.get("scheduler", {}) | facts.configs.get(row.denoiser, {}) | parts
-        is_one = facts.pipeline in row.pipelines.values()
-        if is_one and all(said.get(key) == value for key, value in row.when.items()):
+        if facts.pipeline in row.pipelines.values() and _is_narrowed(row, facts):
             return row
     priors.refuse_prior(facts.reference, facts.pipeline)
     priors.refuse_decoder(facts.reference, facts.pipeline)
     read = unlisted.family(facts.pipeline)
     if isinstance(read, Family):
         return read
-    known = sorted({name for each in FAMILIES for name in each.pipelines.values()})
+    known = sorted({name for family in FAMILIES for name in family.pipelines.values()})
     guess = nearest(facts.pipeline, known)
     hint = "imggen models families lists what imggen knows"
     raise ModelError(
         f"{facts.reference}: imggen does not know the pipeline class {facts.pipeline!r}, and {read}",
         hint=f"{hint}; the nearest is {guess[0]}" if guess else hint,
     )
+
+
+def _is_narrowed(row: Family, facts: ModelFacts) -> bool:
+    """Return whether the model's configs and options say what `when` of the row does."""
+    settings = facts.options | facts.configs.get("scheduler", {}) | facts.configs.get(row.denoiser, {})
+    for part, config in facts.configs.items():
+        settings = settings | {f"{part}.{key}": value for key, value in config.items()}
+    return all(settings.get(key) == value for key, value in row.when.items())
 
 
 def current_name(pipeline: str) -> str:
@@ -65,13 +70,13 @@ def current_name(pipeline: str) -> str:
 
 def named(name: str) -> Family:
     """Return the family called `name`; raise ModelError for one that neither a row nor diffusers knows."""
-    for each in FAMILIES:
-        if each.name == name:
-            return each
+    for family in FAMILIES:
+        if family.name == name:
+            return family
     read = unlisted.family(name)
     if isinstance(read, Family):
         return read
-    raise ModelError(f"unknown model family {name!r}", hint=f"one of: {', '.join(each.name for each in FAMILIES)}")
+    raise ModelError(f"unknown model family {name!r}", hint=f"one of: {', '.join(family.name for family in FAMILIES)}")
 
 
 def autoencoder(facts: ModelFacts) -> str | None:
@@ -101,10 +106,12 @@ def vae_scale(facts: ModelFacts) -> int:
     unshuffled, halved = config.get("up_down_scale_factor"), config.get("levels")
     if isinstance(unshuffled, int) and isinstance(halved, int):
         return int(unshuffled * 2 ** (halved - 1))
-    levels = next((each for name in _LEVELS if isinstance(each := config.get(name), list) and each), None)
+    levels = [value for value in map(config.get, _LEVELS) if isinstance(value, list) and value]
+    if not levels:
+        return 8
     # Before the first one, autoencoders of Wan 2.2 may lay pixels together.
     patch = config.get("patch_size")
-    return int(2 ** (len(levels) - 1)) * (patch if isinstance(patch, int) else 1) if levels else 8
+    return int(2 ** (len(levels[0]) - 1)) * (patch if isinstance(patch, int) else 1)
 
 
 def multiple_of(family: Family, facts: ModelFacts) -> int:

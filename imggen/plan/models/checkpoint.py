@@ -78,7 +78,7 @@ OTHERS: Final[tuple[Other, ...]] = (
     Other(
         title="a motion module",
         pattern=re.compile(r"\.motion_modules\."),
-        option="leave it out: imggen makes pictures, not films",
+        option="leave it out: imggen makes pictures, not videos",
     ),
     Other(
         title="an autoencoder",
@@ -91,7 +91,7 @@ OTHERS: Final[tuple[Other, ...]] = (
         option="a text encoder comes with the base: --base REF",
     ),
     Other(
-        title="a network that enlarges",
+        title="an upscaler",
         pattern=re.compile(r"\.rdb1\.conv1\.|\.RDB1\.conv1\.|^body\.\d+\.|^conv_first\."),
         option="imggen upscale PICTURE --model {}",
     ),
@@ -146,7 +146,7 @@ KINDS: Final[tuple[FileKind, ...]] = (
     FileKind(
         title="Stable Diffusion's x4 upscaler",
         telling=((_LDM, "label_emb.weight"), (*_UNET, "class_embedding.weight")),
-        refusal="it only enlarges pictures",
+        refusal="it is an upscaler",
     ),
     FileKind(
         title="Playground v2.5",
@@ -446,7 +446,7 @@ KINDS: Final[tuple[FileKind, ...]] = (
         refusal="diffusers has no loader for single files of it",
     ),
     FileKind(
-        title="Wan, which draws films",
+        title="Wan, a video model",
         telling=(("head.modulation", "blocks.0.self_attn.q.weight"),),
         refusal="imggen makes pictures",
     ),
@@ -461,8 +461,8 @@ def tell(subject: str, shapes: Mapping[str, tuple[int, ...]]) -> FileKind:
     `subject` is the file's name as it was typed.
     """
     named = _stripped(shapes)
-    kind = next((each for each in KINDS if _fits(each, named)), None)
-    other = next((each for each in OTHERS if any(map(each.pattern.search, shapes))), None)
+    kind = next((row for row in KINDS if _fits(row, named)), None)
+    other = next((row for row in OTHERS if any(map(row.pattern.search, shapes))), None)
     # A ControlNet has the names of a U-Net, and a LoRA may have those of what it changes.
     if other is not None and (kind is None or other in OTHERS[:3]):
         raise ModelError(f"{subject} is {other.title}, not a model by itself", hint=other.option.format(subject))
@@ -479,7 +479,7 @@ def tell(subject: str, shapes: Mapping[str, tuple[int, ...]]) -> FileKind:
     scaled = next((shape for shape in shapes if SCALED.search(shape)), None)
     if scaled is not None:
         raise ModelError(
-            f"{subject} holds weights of few bits and factors beside them ({scaled}), which diffusers cannot read",
+            f"{subject} holds low-bit weights with scale factors beside them ({scaled}), which diffusers cannot read",
             hint="look for the same model as plain fp8, bf16 or GGUF",
         )
     return kind
@@ -488,37 +488,38 @@ def tell(subject: str, shapes: Mapping[str, tuple[int, ...]]) -> FileKind:
 def prefix(names: Iterable[str]) -> str:
     """Return what the names of the denoiser's tensors begin with, the empty text where it is nothing."""
     listed = tuple(names)
-    return next((each for each in PREFIXES if any(name.startswith(each) for name in listed)), "")
+    return next((start for start in PREFIXES if any(name.startswith(start) for name in listed)), "")
 
 
 def parts(kind: FileKind, names: Collection[str]) -> dict[str, tuple[str, ...]]:
     """Return the names of the tensors that a file of this kind holds, by component."""
+    held = {}
+    for component, start in kind.parts.items():
+        tensors = tuple(name for name in names if name.startswith(start))
+        if tensors:
+            held[component] = tensors
     first = prefix(names)
-    begins = {name: part for name, part in kind.parts.items() if any(one.startswith(part) for one in names)}
-    held = {name: tuple(one for one in names if one.startswith(begin)) for name, begin in begins.items()}
-    others = {one for each in held.values() for one in each}
     if first:
-        return {kind.denoiser: tuple(one for one in names if one.startswith(first)), **held}
-    return {kind.denoiser: tuple(one for one in names if one not in others), **held}
+        return {kind.denoiser: tuple(name for name in names if name.startswith(first)), **held}
+    others = set().union(*held.values())
+    return {kind.denoiser: tuple(name for name in names if name not in others), **held}
 
 
 def check_base(subject: str, kind: FileKind, base: ModelFacts, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise ModelError where `base` is not of the kind of the file whose tensors have these shapes."""
-    found = base.components.get(kind.denoiser, ("", f"no {kind.denoiser}"))[1]
-    if found != kind.class_name:
+    denoiser = base.components.get(kind.denoiser, ("", f"no {kind.denoiser}"))[1]
+    if denoiser != kind.class_name:
         raise ModelError(
-            f"{subject} holds {kind.title}, and its base {base.reference} has {found} in place of {kind.class_name}",
+            f"{subject} holds {kind.title}, and its base {base.reference} has {denoiser} in place of {kind.class_name}",
             hint=_base_hint(kind),
         )
-    named, config = _stripped(shapes), base.configs.get(kind.denoiser, {})
-    wants = {key: (value, config.get(key)) for key, value in _said(kind, named).items()}
-    wants |= {
-        key: (value, base.configs.get("scheduler", {}).get(key, "nothing")) for key, value in kind.scheduler.items()
-    }
-    for key, (here, there) in wants.items():
+    config, scheduler = base.configs.get(kind.denoiser, {}), base.configs.get("scheduler", {})
+    pairs = {key: (value, config.get(key)) for key, value in _config(kind, _stripped(shapes)).items()}
+    pairs |= {key: (value, scheduler.get(key, "nothing")) for key, value in kind.scheduler.items()}
+    for key, (here, there) in pairs.items():
         if there is not None and not isinstance(there, list) and here != there:
             raise ModelError(
-                f"{subject} has {key} {here}, its base {base.reference} {there}: they are not of one kind",
+                f"{subject} has {key} {here}, its base {base.reference} {there}: they do not match",
                 hint=_base_hint(kind),
             )
     lacking = sorted(set(kind.parts) & set(parts(kind, shapes)) - set(base.components))
@@ -533,7 +534,7 @@ def usual_base(subject: str, kind: FileKind) -> str:
     usual = kind.base or (None if kind.bases or kind.family is None else catalog.named(kind.family).base)
     if usual is None:
         raise ModelError(
-            f"{subject} holds {kind.title}, and its header does not say which one, so a base has to",
+            f"{subject} holds {kind.title}, and its header does not say which one",
             hint=_base_hint(kind),
         )
     return usual
@@ -543,21 +544,22 @@ def _base_hint(kind: FileKind) -> str:
     return f"--base {', or '.join(kind.bases)}" if kind.bases else f"--base {kind.base or 'FOLDER'}"
 
 
-def _said(kind: FileKind, named: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
-    said: dict[str, object] = {}
+def _config(kind: FileKind, named: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
+    """Return what the names and shapes of the tensors say of the denoiser's config."""
+    config: dict[str, object] = {}
     for key, choices in kind.sizes.items():
         for ending, axis in choices:
-            shape = next((named[name] for name in sorted(named) if name == ending or name.endswith(f".{ending}")), ())
+            shape = next((named[name] for name in sorted(named) if f".{name}".endswith(f".{ending}")), ())
             if axis < len(shape):
-                said.setdefault(key, shape[axis])
+                config.setdefault(key, shape[axis])
     for key, names in kind.flags.items():
-        said[key] = any(each in named for each in names)
-    return said
+        config[key] = any(name in named for name in names)
+    return config
 
 
 def _fits(kind: FileKind, named: Mapping[str, tuple[int, ...]]) -> bool:
-    told = any(all(name in named for name in each) for each in kind.telling)
-    return told and kind.when.items() <= _said(kind, named).items()
+    is_named = any(all(name in named for name in names) for names in kind.telling)
+    return is_named and kind.when.items() <= _config(kind, named).items()
 
 
 def _stripped(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -567,18 +569,18 @@ def _stripped(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...
 
 def _first(names: Iterable[str]) -> str:
     shown = sorted(names)[:_QUOTED]
-    return ", ".join(each[:60] for each in shown) or "nothing"
+    return ", ".join(name[:60] for name in shown) or "nothing"
 
 
 def notes(facts: ModelFacts) -> tuple[str, ...]:
     """Return what a user should know of where the weights come from, before they are read."""
-    told = []
+    lines = []
     if facts.quantised:
         stored = ", ".join(sorted(set(facts.quantised.values())))
-        told.append(f"{facts.reference} stores weights as {stored}, which lost some of their precision")
+        lines.append(f"{facts.reference} stores weights as {stored}, which lost some of their precision")
     if facts.pickles:
-        told.append(f"{facts.pickles[0]} is a pickle; only its weights are read, and nothing says whose they are")
-    return tuple(told)
+        lines.append(f"{facts.pickles[0]} is a pickle; only its weights are read, and nothing says whose they are")
+    return tuple(lines)
 
 
 def summary(facts: ModelFacts) -> dict[str, object]:
@@ -605,10 +607,9 @@ def lines(facts: ModelFacts) -> tuple[str, ...]:
         return ()
     base = facts.single.base
     revision = f"@{base.revision}" if base.revision else ""
-    given = ", ".join(["configs", "tokenizers", *sorted(base.weight_bytes)])
-    told = [
+    from_base = ", ".join(["configs", "tokenizers", *sorted(base.weight_bytes)])
+    return (
         f"kind: {facts.single.kind} (by the names of its tensors)",
-        f"base: {base.reference}{revision} (gives {given})",
-    ]
-    told += [f"stored: {name} as {each} (in the file; lossy)" for name, each in sorted(facts.quantised.items())]
-    return tuple(told)
+        f"base: {base.reference}{revision} (gives {from_base})",
+        *(f"stored: {name} as {method} (in the file; lossy)" for name, method in sorted(facts.quantised.items())),
+    )

@@ -25,8 +25,8 @@ def check(name: str, config: Mapping[str, object]) -> None:
 
 def _counts(config: Mapping[str, object]) -> Iterator[tuple[str, int]]:
     """Yield what counts layers, also in the configs that lie one level down: of words, of pictures."""
-    for each in (config, *(value for value in config.values() if isinstance(value, dict))):
-        for key, value in each.items():
+    for level in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for key, value in level.items():
             if _COUNTS.search(key):
                 yield from ((key, one) for one in (value if isinstance(value, list) else [value]) if _is_whole(one))
 

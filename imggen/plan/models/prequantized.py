@@ -49,8 +49,8 @@ def check(facts: ModelFacts, adapters: tuple[AdapterFacts, ...], device: Device,
 
     `version` says of a package which one is here, or `missing`.
     """
-    for what, said in (*_named(facts), *_added(adapters)):
-        method = METHODS[_method(what, said)]
+    for what, config in (*_named(facts), *_added(adapters)):
+        method = METHODS[_method(what, config)]
         if version(method.package) == "missing":
             raise MachineError(f"{what} is stored by {method.package}, a package that is not installed", hint=_EXTRA)
         if device not in method.devices:
@@ -62,8 +62,8 @@ def check(facts: ModelFacts, adapters: tuple[AdapterFacts, ...], device: Device,
 
 
 def _named(facts: ModelFacts) -> Iterator[tuple[str, object]]:
-    for name, said in stored(facts).items():
-        yield f"{name} of {facts.reference}", said
+    for name, config in stored(facts).items():
+        yield f"{name} of {facts.reference}", config
 
 
 def _added(adapters: tuple[AdapterFacts, ...]) -> Iterator[tuple[str, object]]:
@@ -73,12 +73,12 @@ def _added(adapters: tuple[AdapterFacts, ...]) -> Iterator[tuple[str, object]]:
             yield f"{adapter.asked.option} {adapter.reference}", said
 
 
-def _method(what: str, said: object) -> str:
+def _method(what: str, config: object) -> str:
     """Return the name of the method; raise ModelError where the config is damaged, or names one that is not read."""
-    if not isinstance(said, Mapping):
-        raise _damaged(what, f"is {_shown(said)}, not an object")
-    four_or_eight = [said.get("load_in_4bit", False), said.get("load_in_8bit", False)]
-    method = said.get("quant_method", "bitsandbytes" if True in four_or_eight else None)
+    if not isinstance(config, Mapping):
+        raise _damaged(what, f"is {_shown(config)}, not an object")
+    four_or_eight = [config.get("load_in_4bit", False), config.get("load_in_8bit", False)]
+    method = config.get("quant_method", "bitsandbytes" if True in four_or_eight else None)
     if method is None:
         raise _damaged(what, "names no quant_method")
     if not isinstance(method, str) or method not in METHODS:
@@ -88,7 +88,7 @@ def _method(what: str, said: object) -> str:
     # The libraries stop at such configs with an assertion, or say that they do not know bitsandbytes.
     if method == "bitsandbytes" and sorted(map(repr, four_or_eight)) != ["False", "True"]:
         raise _damaged(what, "says neither load_in_4bit nor load_in_8bit, or both")
-    kinds = said.get("quant_type")
+    kinds = config.get("quant_type")
     if method == "torchao" and not (isinstance(kinds, Mapping) and list(kinds) == ["default"]):
         raise _damaged(what, f"has the quant_type {_shown(kinds)}, not one kind for all layers")
     return method

@@ -19,21 +19,21 @@ def of_decoder(pipeline: str) -> Family | None:
 
 
 def refuse_prior(reference: str, pipeline: str) -> None:
-    """Raise ModelError where `pipeline` is the class of a prior, which draws nothing by itself."""
-    family = next((each for each in FAMILIES if each.stages and pipeline == each.stages.prior), None)
+    """Raise ModelError where `pipeline` is the class of a prior alone."""
+    family = next((row for row in FAMILIES if row.stages and pipeline == row.stages.prior), None)
     if family is not None:
         raise ModelError(
-            f"{reference} is the prior of {family.title}, which draws no pictures by itself",
+            f"{reference} is the prior of {family.title}, which makes no pictures by itself",
             hint=f"{family.base} in its place, with --base {reference}",
         )
 
 
 def refuse_decoder(reference: str, pipeline: str) -> None:
-    """Raise ModelError where `pipeline` is the class of a decoder, which draws nothing without a prior."""
+    """Raise ModelError where `pipeline` is the class of a decoder without its prior."""
     family = of_decoder(pipeline)
     if family is not None and family.stages is not None:
         raise ModelError(
-            f"{reference} is the decoder of {family.title}, which draws nothing without a prior",
+            f"{reference} is the decoder of {family.title}, which needs its prior",
             hint=f"--base {family.stages.usual}",
         )
 

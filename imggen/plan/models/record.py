@@ -94,14 +94,14 @@ def _split(text: str) -> list[str]:
 
 
 def _vocabulary(facts: ModelFacts) -> dict[str, list[str]]:
-    found = facts.record.get("vocabulary", {})
-    if not isinstance(found, dict) or not all(_is_list_of_text(each) for each in found.values()):
+    vocabulary = facts.record.get("vocabulary", {})
+    if not isinstance(vocabulary, dict) or not all(_is_list_of_text(words) for words in vocabulary.values()):
         raise _wrong(facts, "has a vocabulary that is not lists of words")
-    return found
+    return vocabulary
 
 
 def _is_list_of_text(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
 
 def _size(facts: ModelFacts) -> tuple[int, int] | None:

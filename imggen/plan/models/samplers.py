@@ -13,11 +13,11 @@ Prediction = Literal["noise", "flow", "flow_mu", "flow_fixed", "flow_own", "own"
 """What a model's denoiser predicts, as far as samplers care.
 
 noise       the noise or its velocity, at the steps of a beta schedule (Stable Diffusion, SDXL)
-flow        a straight path, driven by a pipeline that hands over a number of steps only (imggen's own model)
-flow_mu     a straight path whose steps the pipeline shifts by the picture's size (FLUX.1 dev)
-flow_fixed  the same pipeline on a model that shifts nothing (FLUX.1 schnell)
-flow_own    a straight path whose shift only the model's own scheduler knows (Stable Diffusion 3, Z-Image)
-own         whatever its own scheduler makes of it, which no other one can stand in for (LCM, HiDream)
+flow        flow matching, where the pipeline passes a number of steps only (imggen's own model)
+flow_mu     flow matching, where the pipeline passes mu, a timestep shift by resolution (FLUX.1 dev)
+flow_fixed  the same pipeline on a model without that shift (FLUX.1 schnell)
+flow_own    flow matching whose timestep shift only the model's own scheduler knows (Stable Diffusion 3, Z-Image)
+own         whatever its own scheduler makes of it, which no other one can replace (LCM, HiDream)
 """
 
 DEFAULT = "default"
@@ -52,7 +52,7 @@ def _scheduler(class_name: str, *arguments: Mapping[str, object]) -> Scheduler:
     return Scheduler(class_name=class_name, arguments=merged)
 
 
-# On a straight path, first-order DPM-Solver++ is Euler's step exactly (arXiv:2211.01095 with
+# In flow matching, first-order DPM-Solver++ is Euler's step exactly (arXiv:2211.01095 with
 # alpha = 1 - sigma), and unlike diffusers' flow-matching Euler it has what a Stable Diffusion pipeline calls.
 SAMPLERS: tuple[Sampler, ...] = (
     Sampler(
@@ -190,7 +190,7 @@ def stumbles(name: str, steps: int, config: Mapping[str, object]) -> bool:
     its square less nearly all of it, in float32, whose last digit is 2**-23 of the first: nothing or NaN. PixArt's
     betas do that, those of Stable Diffusion do not.
     """
-    sampler = next((each for each in SAMPLERS if each.name == name), None)
+    sampler = next((row for row in SAMPLERS if row.name == name), None)
     if (
         sampler is None
         or not sampler.stumbles
@@ -234,7 +234,7 @@ def find(name: str, prediction: Prediction) -> Scheduler | None:
     """
     if name == DEFAULT:
         return None
-    sampler = next((each for each in SAMPLERS if each.name == name), None)
+    sampler = next((row for row in SAMPLERS if row.name == name), None)
     usable = ", ".join(names(prediction))
     if sampler is None:
         guess = nearest(name, names(prediction))

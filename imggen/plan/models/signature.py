@@ -60,9 +60,9 @@ def parameters(pipeline: str, *, folder: Path | None = None) -> frozenset[str]:
     `folder` is the diffusers package, by default the installed one. Raise MachineError where there is none, ModelError
     where it has no such pipeline.
     """
-    found = read(pipeline, folder=folder)
-    if found is not None:
-        return frozenset(found.takes)
+    signature = read(pipeline, folder=folder)
+    if signature is not None:
+        return frozenset(signature.takes)
     raise ModelError(
         f"the installed diffusers has no pipeline {pipeline!r}",
         hint="pip install --upgrade diffusers, or another model",
@@ -89,8 +89,8 @@ def read(pipeline: str, *, folder: Path | None = None) -> Signature | None:
 @cache
 def _read(pipeline: str, package: Path) -> Signature | None:
     path = _place(package, pipeline) if pipeline.isidentifier() else None
-    found = None if path is None else _find_class(path, pipeline)
-    return None if found is None else _described(found)
+    node = None if path is None else _find_class(path, pipeline)
+    return None if node is None else _described(node)
 
 
 def _package() -> Path:
@@ -121,11 +121,12 @@ def _classes(path: Path) -> list[str]:
 
 def _find_class(path: Path, pipeline: str) -> ast.ClassDef | None:
     parsed = ast.parse(path.read_text(encoding="utf-8"))
-    return next((each for each in parsed.body if isinstance(each, ast.ClassDef) and each.name == pipeline), None)
+    return next((node for node in parsed.body if isinstance(node, ast.ClassDef) and node.name == pipeline), None)
 
 
 def _described(pipeline: ast.ClassDef) -> Signature | None:
-    methods = {each.name: each for each in pipeline.body if isinstance(each, ast.FunctionDef)}
+    """Return what the source of a pipeline class says, None for a class that cannot be called."""
+    methods = {method.name: method for method in pipeline.body if isinstance(method, ast.FunctionDef)}
     call = methods.get("__call__")
     if call is None:
         return None
@@ -153,7 +154,7 @@ def _arguments(function: ast.FunctionDef) -> dict[str, ast.expr | None]:
     bare = len(positional) - len(function.args.defaults)
     defaults: list[ast.expr | None] = [*([None] * bare), *function.args.defaults, *function.args.kw_defaults]
     named = [*positional, *function.args.kwonlyargs]
-    return {each.arg: default for each, default in zip(named, defaults, strict=True) if each.arg != "self"}
+    return {argument.arg: default for argument, default in zip(named, defaults, strict=True) if argument.arg != "self"}
 
 
 def _plain(default: ast.expr | None) -> object:
@@ -165,10 +166,10 @@ def _plain(default: ast.expr | None) -> object:
 
 def _results(call: ast.FunctionDef) -> Iterator[str]:
     """Yield the names of what a call returns; outputs that are built without names are told by their class."""
-    for each in ast.walk(call):
-        if isinstance(each, ast.Return) and isinstance(each.value, ast.Call):
-            yield from (keyword.arg for keyword in each.value.keywords if keyword.arg)
-            if isinstance(each.value.func, ast.Name) and each.value.func.id == "ImagePipelineOutput":
+    for node in ast.walk(call):
+        if isinstance(node, ast.Return) and isinstance(node.value, ast.Call):
+            yield from (keyword.arg for keyword in node.value.keywords if keyword.arg)
+            if isinstance(node.value.func, ast.Name) and node.value.func.id == "ImagePipelineOutput":
                 yield "images"
 
 

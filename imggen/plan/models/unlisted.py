@@ -15,8 +15,7 @@ from imggen.plan.schema.family import AUTOENCODERS, Family
 from imggen.plan.schema.request import PRIOR, Task
 
 NOTE: Final = (
-    "imggen does not know {}; what its pipeline takes was read from diffusers, and what nobody says is the pipeline's "
-    "own"
+    "imggen does not know {}; its options were read from diffusers, and everything else is the pipeline's default"
 )
 
 _SISTERS: Final[dict[Task, str]] = {"text-to-image": "", "image-to-image": "Img2Img", "inpaint": "Inpaint"}
@@ -70,40 +69,40 @@ def _refusal(task: Task, pipeline: str, folder: Signature) -> str | None:
     if own is None:
         return "the installed diffusers does not know it"
     if any(part.startswith(PRIOR) for part in own.parts):
-        return "it draws in two stages, and of such imggen knows only the families that it lists"
+        return "it draws in two stages, and imggen knows only the listed families of that kind"
     strange = sorted(own.must_have - {*folder.parts})
     return f"it needs the parts {', '.join(strange)}" if strange else next(_lacks(task, pipeline, own), None)
 
 
 def _lacks(task: Task, pipeline: str, own: Signature) -> Iterator[str]:
     """Yield what keeps a pipeline from doing `task`, the most telling first."""
-    given = _GIVEN[task]
+    pictures = _GIVEN[task]
     if _is_film(own):
-        yield "it makes films, and imggen makes pictures"
+        yield "it makes videos, and imggen makes pictures"
     if "audios" in own.gives:
-        yield "it makes sound, and imggen makes pictures"
+        yield "it makes audio, and imggen makes pictures"
     if "Upscale" in pipeline or "SuperResolution" in pipeline:
-        yield "it enlarges pictures"
+        yield "it is an upscaler"
     if not own.gives & {"images", "image"}:
-        yield "what it gives is no picture, as far as diffusers says"
-    strange = sorted(own.needs - {"prompt", *given})
+        yield "diffusers does not say that it returns a picture"
+    strange = sorted(own.needs - {"prompt", *pictures})
     if strange:
-        yield f"it needs {', '.join(strange)}, which imggen does not give"
-    looked_at = sorted(take for take in own.takes if _is_picture(take) and take not in given)
+        yield f"it needs {', '.join(strange)}, which imggen does not provide"
+    looked_at = sorted(take for take in own.takes if _is_picture(take) and take not in pictures)
     if looked_at:
-        yield f"it takes {', '.join(looked_at)}, and diffusers does not say what for, or whether it can do without"
-    lacking = [each for each in (*_ALWAYS, *given, *(("strength",) if given else _SIZE)) if each not in own.takes]
+        yield f"it takes {', '.join(looked_at)}, and diffusers does not say what for, or whether it is required"
+    lacking = [name for name in (*_ALWAYS, *pictures, *(("strength",) if pictures else _SIZE)) if name not in own.takes]
     if lacking:
         yield f"it takes no {lacking[0]}"
     if not isinstance(own.takes.get("num_inference_steps"), int):
-        yield "it does not say how many steps it usually takes"
+        yield "it has no default number of steps"
     unmet = [names for names in (AUTOENCODERS, _DENOISERS) if not any(name in own.parts for name in names)]
     if unmet:
         yield f"it has no part called {' or '.join(unmet[0])}"
 
 
 def _is_film(own: Signature) -> bool:
-    return any(_FILMS & set(each.split("_")) for each in (*own.takes, *own.gives))
+    return any(_FILMS & set(name.split("_")) for name in (*own.takes, *own.gives))
 
 
 def _is_picture(name: str) -> bool:
@@ -112,20 +111,21 @@ def _is_picture(name: str) -> bool:
 
 
 def _family(usable: dict[Task, str]) -> Family:
+    """Return the family of the pipelines that can do the tasks; the first of them says how it is called."""
     base = next(iter(usable.values()))
     own = {task: each for task, name in usable.items() if (each := signature.read(name)) is not None}
     first = next(iter(own.values()))
-    denoiser = next(each for each in _DENOISERS if each in first.parts)
+    denoiser = next(part for part in _DENOISERS if part in first.parts)
     guidance, strength = _guidance(first)
-    told = {task: each for task, each in own.items() if guidance is None or guidance in each.takes}
-    extra = _extra(list(told.values()), guidance)
+    guided = {task: sister for task, sister in own.items() if guidance is None or guidance in sister.takes}
+    extra = _extra(list(guided.values()), guidance)
     native = _native(first, denoiser)
     return Family(
         name=base,
         title=base.removesuffix("Pipeline"),
         unlisted=NOTE.format(base),
-        pipelines={task: usable[task] for task in told},
-        sized_by_image=tuple(task for task, each in told.items() if not each.takes.keys() >= {*_SIZE}),
+        pipelines={task: usable[task] for task in guided},
+        sized_by_image=tuple(task for task, sister in guided.items() if not sister.takes.keys() >= {*_SIZE}),
         denoiser=denoiser,
         native_pixels=native,
         size_key="sample_size" if "sample_size" in first.words and not _says_size(first) else None,
@@ -135,8 +135,8 @@ def _family(usable: dict[Task, str]) -> Family:
         steps=_whole(first.takes["num_inference_steps"]),
         guidance=strength,
         guidance_argument=guidance,
-        guidance_refusal=None if guidance else "its pipeline has no usual one",
-        negative_refusal=_negative_refusal(told, guidance),
+        guidance_refusal=None if guidance else "its pipeline has no guidance argument that imggen knows",
+        negative_refusal=_negative_refusal(guided, guidance),
         max_tokens=_whole(extra.get("max_sequence_length", 77)),
         half_dtypes=("bfloat16",),
         mps_dtype="bfloat16",
@@ -144,7 +144,7 @@ def _family(usable: dict[Task, str]) -> Family:
         tile_refusal=_UNKNOWN,
         adapter_refusal=_UNKNOWN,
         mixing_refusal=_UNKNOWN,
-        breeding_refusal=f"how {base.removesuffix('Pipeline')} takes noise and words is not known",
+        breeding_refusal=f"how {base.removesuffix('Pipeline')} takes noise and embeddings is not known",
         # The pipelines of SDXL put an invisible watermark of their own where the package for it is installed.
         initial={"add_watermarker": False} if "add_watermarker" in first.parts else {},
         extra_arguments=extra,
@@ -163,18 +163,18 @@ def _guidance(own: Signature) -> tuple[str | None, float]:
 
 
 def _negative_refusal(own: dict[Task, Signature], guidance: str | None) -> str | None:
-    if not all("negative_prompt" in each.takes for each in own.values()):
+    if not all("negative_prompt" in sister.takes for sister in own.values()):
         return "its pipelines take none"
     if guidance is None:
-        return "without guidance there is nothing to steer away from"
-    both = guidance == "guidance_scale" and any("true_cfg_scale" in each.takes for each in own.values())
-    return "its pipelines look at one only with a guidance that imggen leaves off" if both else None
+        return "it runs without classifier-free guidance, which a negative prompt needs"
+    both = guidance == "guidance_scale" and any("true_cfg_scale" in sister.takes for sister in own.values())
+    return "its pipelines use one only with a guidance that imggen leaves off" if both else None
 
 
 def _extra(own: list[Signature], guidance: str | None) -> dict[str, object]:
     """Return what goes to every call: how much of a prompt is read, and nothing that changes what was asked for."""
     first = own[0]
-    shared = set.intersection(*(set(each.takes) for each in own))
+    shared = set.intersection(*(set(sister.takes) for sister in own))
     extra: dict[str, object] = {name: False for name in _FREE_HAND if name in shared}
     if guidance == "true_cfg_scale" and "negative_prompt" in shared:
         # Without one such pipelines drop the guidance.
@@ -186,12 +186,12 @@ def _extra(own: list[Signature], guidance: str | None) -> dict[str, object]:
 
 
 def _says_size(own: Signature) -> bool:
-    return all(isinstance(own.takes.get(each), int) for each in _SIZE)
+    return all(isinstance(own.takes.get(edge), int) for edge in _SIZE)
 
 
 def _native(own: Signature, denoiser: str) -> int:
     if _says_size(own):
-        return min(_whole(own.takes[each]) for each in _SIZE)
+        return min(_whole(own.takes[edge]) for edge in _SIZE)
     return own.sample_size * _PIXELS_PER_LATENT if own.sample_size else _EDGE[denoiser]
 
 

@@ -10,60 +10,62 @@ from imggen.plan.schema.request import Task
 Clip = Literal["last", "penultimate"]
 
 AUTOENCODERS: Final = ("vae", "movq", "vqgan", "vqvae")
-"""What pipelines call the part that turns latents into pixels; some have none, and draw pixels themselves."""
+"""What pipelines call their autoencoder; pixel-space pipelines have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """How a family looks at given pictures while it draws another one from noise.
-
-    `tasks` are done that way, and what is repainted is looked at besides. `words` is what the model is told, by task,
-    where nobody says anything. Both edges of a picture have at least `min_size` pixels, the longer one at most
-    `max_ratio` times those of the shorter. One of more than `max_pixels` is looked at, and repainted, smaller, and one
-    of less than `min_pixels` is looked at larger. `transparent` says that the pictures are looked at
-    with their transparency. `argument` takes them: `images` a list, even of a single one.
-    """
+    """How a family uses reference pictures while it draws another one from noise."""
 
     tasks: tuple[Task, ...]
+    """The tasks that are done with references; an inpainted picture is one besides."""
     words: Mapping[Task, str]
+    """The prompt where the user gives none, by task."""
     min_size: int
+    """The least of both edges of a reference, in pixels."""
     max_ratio: float
+    """The most that the longer edge is, in shorter ones."""
     max_pixels: int
+    """A larger reference is scaled down to this, and so is an inpainted picture."""
     min_pixels: int = 0
+    """A smaller reference is scaled up to this."""
     transparent: bool = False
+    """Whether references keep their alpha channel."""
     argument: Literal["image", "images"] = "image"
+    """The argument that takes them; `images` takes a list, even of a single one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """How a family draws in two stages: its prior makes of words what its decoder makes a picture of.
+    """How a family draws in two stages: a prior turns the prompt into embeddings, a decoder these into a picture.
 
     The two are published apart; the pipelines of the row hold both, the prior's parts with `prior_` before their names.
-    `decoders` maps the class that a decoder's folder names to that of the pipeline which it makes with a prior, `prior`
-    is the class that a prior's folder names, and `usual` the published one. Of the prior's parts those in `unused` read
-    pictures, which no task shows them. `alike` are two configs' keys that must say the same, each behind its part.
-    `other_steps` says in words how many steps the stage makes that `--steps` does not count.
     """
 
     decoders: Mapping[str, str]
+    """The combined pipeline's class, by the class that a decoder's folder names."""
     prior: str
+    """The class that a prior's folder names."""
     usual: str
+    """The usual published prior, by its id on the hub."""
     other_steps: str
+    """How many steps the stage takes that `--steps` does not count, in words."""
     unused: tuple[str, ...] = ()
+    """The prior's parts that read pictures, which no task needs."""
     alike: tuple[tuple[str, str], ...] = ()
+    """Keys of the prior's and of the decoder's configs, each behind its part, that must have the same value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Captions:
-    """How a family reads prompts that are JSON objects.
-
-    `trained` says that it was trained on nothing else. Where it looks at pictures, such a prompt must have `key`, and
-    `only` says that the pipelines take no other one there.
-    """
+    """How a family reads prompts that are JSON objects."""
 
     trained: bool = False
+    """Whether it was trained on nothing else."""
     key: str | None = None
+    """The key that such a prompt must have where there are reference pictures."""
     only: bool = False
+    """Whether the pipelines take no other prompt there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +124,8 @@ class IpAdapters:
 class Family:
     """A model family, one row of the catalog: what it is, and how it differs from what most families do.
 
-    The fields without a default are what every row says. The others stand in groups: how a model is told and drawn
-    from, its sizes, its steps, its guidance, what it reads of a prompt, how it takes pictures, what it refuses and why,
-    and its parts.
+    Fields without a default are required. The others stand in groups: how a model is recognised and called, its sizes,
+    its steps, its guidance, its prompts, its input pictures, its adapters, what it refuses and why, and its parts.
     """
 
     name: str
@@ -132,121 +133,120 @@ class Family:
     title: str
     """What people call it."""
     pipelines: Mapping[Task, str]
-    """The diffusers class by task. A task that is missing is refused, or done by a stand-in that the plan names."""
+    """The diffusers class by task. A missing task is refused, or done by a stand-in that the plan names."""
     denoiser: str
-    """The pipeline's part that is run once or more in each step."""
+    """The name of the part that denoises."""
     native_pixels: int
-    """The edge of the square that the models were trained on, where neither `size_key` nor `size_option` tells it."""
+    """The edge of the square that the models were trained on, unless `size_key` or `size_option` says another."""
     patch: int
-    """The latents per edge that the denoiser folds into one token. See `block`."""
+    """The latents per edge of a token. See `block`."""
     min_size: int
-    """The least of an edge, in pixels."""
+    """The least edge, in pixels."""
     max_size: int
-    """The most of an edge, in pixels."""
+    """The largest edge, in pixels."""
     steps: int
     """The usual number of steps."""
     guidance: float
     """The usual guidance."""
     max_tokens: int
-    """How many tokens of a prompt are read, where neither CLIP nor `max_sequence_length` in `extra_arguments` says."""
+    """How many tokens of a prompt are read, unless CLIP or `max_sequence_length` in `extra_arguments` says."""
     half_dtypes: tuple[Dtype, ...]
     """The half precisions that it works in, the preferred one first."""
     mps_dtype: Dtype
-    """What suits it on Metal."""
+    """The preferred dtype on MPS."""
 
     when: Mapping[str, object] = field(default_factory=dict)
-    """What narrows the row to some of the models of its pipelines, by key.
+    """What the configs must say for a model to belong to the row, by key.
 
-    That is of their denoiser's or scheduler's config, of their own pipeline's options, or of the config of a part that
-    is named before a dot.
+    Keys are those of the denoiser's or scheduler's config or of the pipeline's options; `part.key` is another part's.
     """
     base: str | None = None
     """The usual published model, by its id on the hub; None where there is none."""
     licence: str | None = None
     """The licence that published weights usually carry, as the hub names it; None where it varies."""
     stages: Stages | None = None
-    """How it draws in two stages, None where it has one."""
+    """How it draws in two stages, None for one stage."""
     initial: Mapping[str, object] = field(default_factory=dict)
-    """What goes to the pipeline's constructor."""
+    """Arguments of the pipeline's constructor."""
     extra_arguments: Mapping[str, object] = field(default_factory=dict)
-    """What goes to every call, unless what is asked for replaces it."""
+    """Arguments of every call, unless the request replaces them."""
     own_sampler: bool = False
-    """Whether no scheduler but the model's own can do what the pipelines ask of it."""
+    """Whether the pipelines work with the model's own scheduler only."""
     hands_over_mu: bool = False
-    """Whether the pipelines shift any straight-path scheduler's steps by the picture's size, where its config asks."""
+    """Whether the pipelines pass mu (resolution-dependent timestep shift) to flow-matching schedulers."""
     unlisted: str | None = None
-    """What users are told of a family that is not in the catalogue but read from diffusers; None for a row."""
+    """The note for a family that was read from diffusers' signatures; None for a row of the catalog."""
 
     block: int = 1
-    """The tokens per edge that belong together: edges are multiples of the autoencoder's scale, `patch` and this."""
+    """The tokens per edge that belong together: edges are multiples of the autoencoder's scale x `patch` x this."""
     sizes: tuple[tuple[int, int], ...] = ()
     """The only (width, height) that the pipelines make, () for any."""
     size_key: str | None = "sample_size"
-    """The key of the denoiser's config that tells the native size in latents; None where it says something else."""
+    """The key of the denoiser's config for the native size in latents; None where it means something else."""
     size_option: str | None = None
-    """The option of the model's own pipeline that tells the native size in pixels."""
+    """The option of the model's pipeline for the native size in pixels."""
     area_argument: str | None = None
-    """The argument for the picture's pixels in all, where the pipeline would choose an area of its own otherwise."""
+    """The argument for the number of pixels, where the pipeline would otherwise choose its own."""
     sized_by_image: tuple[Task, ...] = ()
-    """The tasks whose pipelines take the size from the given picture."""
+    """The tasks whose pipelines take the size from the input picture."""
     swaps_edges: tuple[Task, ...] = ()
-    """The tasks whose pipelines take a picture's width for its height, and the other way round."""
+    """The tasks whose pipelines confuse width and height."""
 
     steps_argument: str = "num_inference_steps"
-    """The argument for the steps that are asked for."""
+    """The argument for the number of steps."""
     steps_option: str | None = None
-    """The option of the model's own pipeline that lists its steps; a model that has it makes these and no others."""
+    """The option of the model's pipeline that lists its steps; a model that has it takes these and no others."""
     other_steps_arguments: Mapping[str, object] = field(default_factory=dict)
-    """What goes to the call besides, for another number of steps than the usual."""
+    """Further arguments of the call for another number of steps than the usual."""
 
     guidance_argument: str | None = "guidance_scale"
-    """The argument for the guidance, None where the call has none."""
+    """The argument for the guidance scale, None where the call has none."""
     guidance_refusal: str | None = None
-    """Why it takes no guidance at all."""
+    """Why it takes no guidance."""
     guiders: tuple[str, ...] = ()
-    """The pipeline's parts that keep the guidance, where it is no argument of the call; a model may lack them."""
+    """The pipeline's parts that hold the guidance scale, where it is no argument; a model may lack them."""
     late_guidance: tuple[int, float] | None = None
-    """The last steps, and the most that guidance is in them, where the argument takes a number per step."""
+    """How many last steps have less guidance and how much at most, where the argument takes one per step."""
     least_guidance: float = 0.0
     """The least guidance that the pipelines accept."""
     steers_above: float = 1.0
-    """The guidance above which a step has more than one pass through the denoiser."""
+    """The guidance above which a step takes more than one pass through the denoiser."""
     passes: int = 2
-    """How many passes it has then, one of them for the negative prompt."""
+    """How many passes it takes then, one of them for the negative prompt."""
     distilled_key: str | None = None
-    """The key of the denoiser's config that says, unless it is null, that guidance is distilled: one pass will do."""
+    """The key of the denoiser's config that is set where guidance is distilled into the model: one pass a step."""
     image_guidance: float | None = None
-    """How much what is looked at usually holds against the words, from 1 up; None where no pipeline takes that."""
+    """The usual image guidance scale, from 1 up; None where no pipeline takes one."""
 
     clip: Clip | None = None
     """Which layer of its CLIP encoders it reads; None where it has other encoders.
 
-    Only a family of CLIP encoders alone can weigh words, and read long prompts in chunks.
+    Only families with CLIP encoders alone support weighted words and long prompts in chunks.
     """
     counts_chat: bool = True
-    """Whether the chat that is laid around a prompt counts against `max_sequence_length` in `extra_arguments`."""
+    """Whether the chat template around a prompt counts against `max_sequence_length` in `extra_arguments`."""
     reads_whole: tuple[Task, ...] = ()
-    """The tasks in which all of a prompt is read, however long."""
+    """The tasks in which prompts have no maximum length."""
     cuts_prompts: bool = True
-    """Whether the pipeline cuts a longer prompt off; False where it breaks over it, which is refused before."""
+    """Whether the pipeline truncates a longer prompt; False where it would fail, so that imggen refuses it."""
     keeps_context: bool = False
-    """Whether the denoiser keeps, from its first step on, what it computed of the words and of what is looked at."""
+    """Whether the denoiser caches keys and values of the prompt and of references from its first step on."""
     captions: Captions | None = None
-    """How prompts that are JSON objects are read, None where they are words like others."""
+    """How prompts that are JSON objects are read, None where they are plain text."""
 
     reference: Reference | None = None
-    """How it draws by looking at pictures, None where it does not."""
+    """How it uses reference pictures, None where it takes none."""
     strength: float | None = None
-    """The usual strength of a family of so few steps that a method's own would leave nothing of a picture.
+    """The usual denoising strength of a family of so few steps that the method's own would keep nothing of a picture.
 
-    Such a family makes whole steps of it.
+    It is rounded to whole steps.
     """
     steps_left_out: int = 0
-    """How many steps the pipeline that starts from a picture must leave out at least."""
+    """How many steps the image-to-image pipeline must skip at least."""
     from_noise: tuple[Task, ...] = ()
-    """The tasks that start from noise, and take no strength, although the method usually starts from the picture."""
+    """The tasks that start from noise and take no strength, although the method usually starts from the picture."""
     mask_argument: str = "mask_image"
-    """The argument for the mask where one repaints."""
+    """The argument for the inpainting mask."""
     inpaint_channels: tuple[int, ...] = ()
     """The denoiser's input channels that the inpainting pipeline takes, () for any."""
 
@@ -257,36 +257,36 @@ class Family:
     ip_adapters: IpAdapters | None = None
     """How it takes IP-Adapters, None where it does not."""
     lora_layers: str | None = None
-    """What `plan/adapters/lora` calls the layers that its LoRAs change; None where their names are told by nothing."""
+    """Which of the layer names in `plan/adapters/lora` its LoRAs have; None where they have others."""
     reads_lokr: bool = False
     """Whether diffusers converts LoKrs for it."""
 
     negative_refusal: str | None = None
     """Why it takes no negative prompt."""
     slicing_refusal: str | None = None
-    """Why diffusers' own attention slicing is not on offer."""
+    """Why diffusers' own attention slicing is not available."""
     tile_refusal: str | None = None
-    """Why no seamless picture is."""
+    """Why seamless pictures are not."""
     adapter_refusal: str | None = None
-    """Why no IP-Adapter is."""
+    """Why IP-Adapters are not."""
     loads_adapters: bool = True
-    """False where the pipelines have methods that load LoRAs or learnt words, which do not work with its parts."""
+    """False where the pipelines have loaders for LoRAs or embeddings that do not work with its parts."""
     mixing_refusal: str | None = None
-    """Why unlike prompts of parents are not mixed."""
+    """Why different prompts of parents cannot be mixed."""
     breeding_refusal: str | None = None
-    """Why neither the parents' noise nor their words are."""
+    """Why neither the parents' noise nor their prompts can be mixed."""
     blending_refusal: str | None = None
-    """Why its latents cannot be held to a picture's while it draws."""
+    """Why a picture's latents cannot be blended in while it draws."""
 
     vae_class: str | None = "AutoencoderKL"
-    """The class of the usual models' autoencoder, None where they draw pixels themselves."""
+    """The class of the usual models' autoencoder, None for pixel-space models."""
     vae_scale: int = 8
-    """That one's pixels per latent along an edge."""
+    """Its pixels per latent along an edge."""
     force_upcast_vae: bool = False
-    """Whether the pipelines decode in float32 where the model is in float16."""
+    """Whether the pipelines decode in float32 if the model is in float16."""
     step_copies: float = 28.0
     """How many copies of a transformer's activations a step holds; the default is what FLUX.1's takes."""
     cross_attends: bool = False
     """Whether a transformer reads the prompt by cross-attention: its tokens do not stand among the picture's."""
     channels_last: bool = False
-    """Whether its convolutions run faster with the channels innermost."""
+    """Whether its convolutions run faster in channels-last layout."""

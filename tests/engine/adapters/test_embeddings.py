@@ -116,5 +116,5 @@ def test_a_note_counts_a_word_of_several_vectors_as_that_many(planned, tmp_path)
 
 def test_a_word_that_the_model_knows_is_refused_when_it_is_taught(planned, tmp_path):
     file = tiny_loras.save(tmp_path / "a.safetensors", {"emb_params": vectors(1)})
-    with environment.quiet(), pytest.raises(RequestError, match="'a' is a word that the model knows already"):
+    with environment.quiet(), pytest.raises(RequestError, match="'a' is already a word of the model's tokenizer"):
         loader.load(asking(planned("sd"), "a", found(file)))

@@ -116,8 +116,8 @@ def test_a_scale_of_a_recipe_gives_way_to_the_one_that_is_typed():
     ("family", "reason", "hint"),
     [
         ("flux-fill", "FLUX.1 Fill takes none; diffusers has no IP-Adapters for it", "leave --ip-adapter out"),
-        ("flux-kontext", "it looks at the style picture itself", "imggen img2img"),
-        ("flux2-klein", "it looks at the style picture itself", "imggen img2img or imggen style"),
+        ("flux-kontext", "it reads the style picture itself", "imggen img2img"),
+        ("flux2-klein", "it reads the style picture itself", "imggen img2img or imggen style"),
         ("lumina2", "diffusers has no IP-Adapters for it", "leave --ip-adapter out"),
     ],
 )

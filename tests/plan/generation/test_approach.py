@@ -251,7 +251,7 @@ def test_a_family_that_looks_at_pictures_blends_only_what_it_can_draw_again():
 
 
 def test_a_family_that_looks_at_the_style_itself_takes_no_adapter():
-    with pytest.raises(RequestError, match="it looks at the style picture itself"):
+    with pytest.raises(RequestError, match="it reads the style picture itself"):
         decide("style", model=klein(), like="s.png", ip_adapter_weights="a:0.5")
 
 

@@ -8,25 +8,10 @@ from hypothesis import strategies as st
 
 from imggen.errors import MachineError, RequestError
 from imggen.plan.memory import estimates, memory
-from imggen.plan.models import catalog
 from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
 from imggen.plan.schema.request import GenerateRequest
 from tests.plan.conftest import GIB, flux, laptop, stable_diffusion, stable_diffusion_xl, with_cuda, with_mps
-
-
-def job(facts=None, machine=None, device="cpu", dtype="float32", width=512, height=512, pictures=1, passes=2):
-    facts = facts or stable_diffusion()
-    return memory.Job(
-        family=catalog.find(facts),
-        facts=facts,
-        machine=machine or laptop(),
-        device=device,
-        dtype=dtype,
-        width=width,
-        height=height,
-        pictures=pictures,
-        passes=passes,
-    )
+from tests.plan.memory.test_estimates import job, stored
 
 
 def choose(given_job, **fields):
@@ -41,56 +26,6 @@ def test_where_everything_fits_every_lever_stays_off_and_says_why():
     assert names == ["memory", "attention_slicing", "vae_slicing", "vae_tiling", "offload"]
     assert all(each.reason for each in levers.reasons)
     assert levers.notes == ()
-
-
-def test_weights_are_counted_in_the_runs_dtype():
-    half = estimates.estimate(job(dtype="bfloat16")).weights
-    assert estimates.estimate(job(dtype="float32")).weights == 2 * half
-    unknown = job(stable_diffusion(stored_dtypes={}), dtype="bfloat16")
-    assert estimates.estimate(unknown).weights == half
-
-
-def stored(facts, dtype):
-    return replace(facts, stored_dtypes=dict.fromkeys(facts.weight_bytes, dtype))
-
-
-def test_weights_that_stay_in_their_files_are_not_counted_as_private():
-    sd = stored(stable_diffusion(), "bfloat16")
-    assert estimates.estimate(job(sd, dtype="bfloat16")).private == 0
-    turned = estimates.estimate(replace(job(sd, dtype="bfloat16"), channels_last=True)).private
-    assert 0.6 * 1_720_000_000 < turned < 0.8 * 1_720_000_000
-    converted = estimates.estimate(job(sd, dtype="float32"))
-    assert converted.private == converted.weights
-    assert converted.loading > 0 == estimates.estimate(job(sd, dtype="bfloat16")).loading
-    pickled = estimates.estimate(job(replace(sd, pickles=("unet/x.bin",)), dtype="bfloat16"))
-    assert pickled.private == pickled.weights
-
-
-def test_a_header_says_which_weights_are_turned_and_which_are_quantised():
-    shapes = {"unet": {"linear": (30, 10), "convolution": (10, 10, 3, 3), "pixelwise": (10, 10, 1, 1)}}
-    facts = replace(stored(stable_diffusion(), "bfloat16"), shapes=shapes, weight_bytes={"unet": 2600})
-    plain = job(facts, dtype="bfloat16")
-    assert estimates.estimate(replace(plain, channels_last=True)).private == 1800
-    assert estimates.estimate(replace(plain, quantize="int8")).weights == 2600 - 300
-
-
-@pytest.mark.parametrize(("mode", "share"), [("int8", 0.51), ("fp8", 0.5), ("nf4", 0.3)])
-def test_quantised_weights_are_smaller_and_only_the_denoisers(mode, share):
-    plain, small = (
-        estimates.estimate(replace(job(flux(), dtype="bfloat16"), quantize=each)) for each in ("none", mode)
-    )
-    saved = plain.weights - small.weights
-    assert abs(saved / (23_800_000_000 * (1 - share)) - 1) < 0.05
-
-
-@pytest.mark.parametrize(("kind", "counted"), [("lora", 16_000), ("vae", 0)])
-def test_adapters_are_counted_unless_they_replace_something(kind, counted):
-    asked = AdapterRequest(kind=kind, option=f"--{kind}", reference="a")
-    facts = {"files": (Path("a"),), "sha256": "0" * 64, "reference": "a", "weight_bytes": 32_000}
-    added = AdapterFacts(asked=asked, stored_dtype="float32", **facts)
-    plain = job(dtype="bfloat16")
-    more = estimates.estimate(replace(plain, adapters=(added,))).weights
-    assert more - estimates.estimate(plain).weights == counted
 
 
 def test_tiling_comes_before_offloading():
@@ -306,18 +241,3 @@ def test_diffusers_slicing_is_for_u_nets_and_not_for_metal_with_an_old_torch():
 
 def test_several_pictures_are_decoded_one_by_one():
     assert choose(job(pictures=2)).vae_slicing is True
-
-
-def test_sizes_are_told_in_units_for_people():
-    assert memory.text(3 * GIB // 2) == "1.5 GiB"
-    assert memory.text(1) == "1 MiB"
-
-
-def test_what_a_denoiser_keeps_of_what_it_looks_at_is_counted():
-    facts = flux()
-    config = facts.configs["transformer"] | {"num_layers": 2, "num_single_layers": 3}
-    plain = replace(job(replace(facts, configs=facts.configs | {"transformer": config})), seen=(512 * 512,), passes=1)
-    keeping = replace(plain, family=replace(plain.family, keeps_context=True))
-    hidden = config.get("num_attention_heads", 24) * config.get("attention_head_dim", 128)
-    tokens = 512 * 512 // 16**2 + plain.family.max_tokens
-    assert estimates.denoising(keeping) - estimates.denoising(plain) == 2 * 5 * tokens * hidden * 4

@@ -85,10 +85,13 @@ def test_an_unknown_pipeline_is_refused_with_the_nearest(tmp_path):
         ("KandinskyV22ControlnetPipeline", "it needs hint, image_embeds, negative_image_embeds, which imggen does not"),
         (
             "KandinskyCombinedPipeline",
-            "it draws in two stages, and of such imggen knows only the families that it lists",
+            "it draws in two stages, and imggen knows only the listed families of that kind",
         ),
-        ("StableCascadeDecoderPipeline", "m is the decoder of Stable Cascade, which draws nothing without a prior"),
-        ("StableCascadePriorPipeline", "m is the prior of Stable Cascade, which draws no pictures by itself"),
+        (
+            "StableCascadeDecoderPipeline",
+            "m is the decoder of Stable Cascade, which needs its prior",
+        ),
+        ("StableCascadePriorPipeline", "m is the prior of Stable Cascade, which makes no pictures by itself"),
         ("OnnxStableDiffusionPipeline", "it has no part called vae or movq"),
     ],
 )

@@ -128,7 +128,7 @@ OTHERS = {
     ),
     "ESRGAN": (
         {"body.0.rdb1.conv1.weight": (32, 64, 3, 3)},
-        "a network that enlarges",
+        "an upscaler",
         "imggen upscale PICTURE --model x.safetensors",
     ),
 }
@@ -158,7 +158,7 @@ def test_a_kind_without_a_loader_is_named():
 
 @pytest.mark.parametrize("name", ["scaled_fp8", "double_blocks.0.img_attn.qkv.scale_weight", "img_in.weight_scale"])
 def test_weights_with_factors_beside_them_are_refused(name):
-    with pytest.raises(ModelError, match="holds weights of few bits and factors beside them"):
+    with pytest.raises(ModelError, match="holds low-bit weights with scale factors beside them"):
         checkpoint.tell("x.safetensors", FLUX | {name: ()})
 
 
@@ -220,17 +220,17 @@ WRONG = {
     "another encoder": (
         SDXL,
         unet(cross_attention_dim=768),
-        "x has cross_attention_dim 2048, its base b 768: they are not of one kind",
+        "x has cross_attention_dim 2048, its base b 768: they do not match",
     ),
     "another task": (
         SDXL,
         unet(in_channels=9),
-        "x has in_channels 4, its base b 9: they are not of one kind",
+        "x has in_channels 4, its base b 9: they do not match",
     ),
     "another prediction": (
         SDXL | {"v_pred": (0,)},
         unet(),
-        "x has prediction_type v_prediction, its base b nothing: they are not of one kind",
+        "x has prediction_type v_prediction, its base b nothing: they do not match",
     ),
     "no such part": (
         SDXL,
@@ -247,7 +247,7 @@ WRONG = {
             components={"transformer": ("diffusers", "FluxTransformer2DModel")},
             configs={"transformer": {"guidance_embeds": False, "in_channels": 64}},
         ),
-        "x has guidance_embeds True, its base b False: they are not of one kind",
+        "x has guidance_embeds True, its base b False: they do not match",
     ),
 }
 

@@ -16,7 +16,7 @@ def _rounded_up(edge: float) -> int:
     return math.ceil(edge / _PATCH) * _PATCH
 
 
-def _made(ratio: float) -> tuple[int, int]:
+def _drawn_size(ratio: float) -> tuple[int, int]:
     """Return the (width, height) that LongCatImageEditPipeline draws in the place of any picture of that ratio."""
     width = math.sqrt(_MILLION * ratio)
     return _rounded_up(width), _rounded_up(width / ratio)
@@ -26,16 +26,12 @@ def _squareness(size: tuple[int, int]) -> float:
     return abs(math.log(size[0] / size[1]))
 
 
-_LONGCAT_SIZES: Final = tuple(
-    sorted(
-        (
-            each
-            for width in range(512, 2048 + 1, _PATCH)
-            if _made(ratio=(each := (width, _rounded_up(_MILLION / width)))[0] / each[1]) == each
-        ),
-        key=_squareness,
-    )
-)
+def _longcat_sizes() -> tuple[tuple[int, int], ...]:
+    """Return the sizes that the pipeline keeps as they are, the squarest first."""
+    sizes = ((width, _rounded_up(_MILLION / width)) for width in range(512, 2048 + 1, _PATCH))
+    kept = [(width, height) for width, height in sizes if _drawn_size(width / height) == (width, height)]
+    return tuple(sorted(kept, key=_squareness))
+
 
 # diffusers' buckets for it, upright.
 _JOYIMAGE_UPRIGHT: Final = (
@@ -49,7 +45,7 @@ _JOYIMAGE_UPRIGHT: Final = (
     *((576, height) for height in (1600, 1664, 1728, 1792)),
     *((512, height) for height in (1792, 1856, 1920, 1984, 2048)),
 )
-_JOYIMAGE_SIZES: Final = tuple(dict.fromkeys(each for w, h in _JOYIMAGE_UPRIGHT for each in ((w, h), (h, w))))
+_JOYIMAGE_SIZES: Final = tuple(dict.fromkeys(size for w, h in _JOYIMAGE_UPRIGHT for size in ((w, h), (h, w))))
 
 _DREAMLITE = unet(
     name="dreamlite",
@@ -72,11 +68,11 @@ _DREAMLITE = unet(
     reads_whole=("image-to-image",),
     half_dtypes=("bfloat16",),
     mps_dtype="bfloat16",
-    slicing_refusal="its heads share keys, which diffusers' slices do not know",
-    tile_refusal="it draws a picture beside the one that it looks at, so edges cannot meet",
+    slicing_refusal="its attention heads share keys, which diffusers' attention slicing does not support",
+    tile_refusal="it draws the picture next to its reference, so the edges cannot meet",
     adapter_refusal=refusals.NO_ADAPTERS,
     mixing_refusal=refusals.OWN_LENGTHS,
-    breeding_refusal="it reads all prompts in one call, which has no place for others",
+    breeding_refusal="it encodes all prompts in one call, where no embeddings can be passed in",
     # Its pipelines read what they look at in 512 pixels an edge, and draw beside it in its own size.
     reference=Reference(tasks=("image-to-image",), words={}, min_size=64, max_ratio=8, max_pixels=2048 * 2048),
     extra_arguments={"max_sequence_length": 200},
@@ -89,7 +85,7 @@ _LONGCAT_IMAGE_EDIT = transformer(
     base="meituan-longcat/LongCat-Image-Edit",
     licence="apache-2.0",
     pipelines={"image-to-image": "LongCatImageEditPipeline"},
-    sizes=_LONGCAT_SIZES,
+    sizes=_longcat_sizes(),
     sized_by_image=("image-to-image",),
     min_size=512,
     steps=50,
@@ -111,7 +107,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=4,
         guidance=1.0,
         guidance_argument=None,
-        guidance_refusal="it is distilled to four steps without guidance",
+        guidance_refusal="it is distilled to four steps and runs without guidance",
         negative_refusal=refusals.ONE_PASS,
         passes=2,
         image_guidance=None,
@@ -132,8 +128,8 @@ ROWS: Final[tuple[Family, ...]] = (
         reads_whole=("text-to-image",),
         # It hands over the steps' numbers besides, which other schedulers take for themselves.
         own_sampler=True,
-        negative_refusal="it steers away from having no words, and its pipeline takes no others",
-        breeding_refusal="its first model writes what shall be drawn, by the seed and the words, which cannot be mixed",
+        negative_refusal="its pipeline always steers away from the empty prompt",
+        breeding_refusal="its first model writes image tokens from the seed and the prompt, which cannot be mixed",
     ),
     transformer(
         name="joyimage-edit",

@@ -68,7 +68,7 @@ _FLUX2_KLEIN_BASE = transformer(
     lora_layers="flux2",
     reads_lokr=True,
     half_dtypes=("bfloat16", "float16"),
-    negative_refusal="it steers away from having no words, and its pipelines take no others",
+    negative_refusal="its pipelines always steer away from the empty prompt",
     adapter_refusal=refusals.LOOKS_ITSELF,
     # The numbers are those of diffusers' Flux2ImageProcessor and of the pipelines that call it. FLUX.2 knows its
     # reference pictures by their places: docs.bfl.ml/guides/prompting_editing_overview
@@ -98,7 +98,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=4,
         guidance=0.0,
         guidance_argument=None,
-        guidance_refusal="it is distilled to four steps without guidance",
+        guidance_refusal="it is distilled to four steps and runs without guidance",
         max_tokens=256,
         extra_arguments={"max_sequence_length": 256},
     ),
@@ -164,7 +164,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=4,
         guidance=1.0,
         guidance_argument=None,
-        guidance_refusal="it is distilled to four steps without guidance",
+        guidance_refusal="it is distilled to four steps and runs without guidance",
         negative_refusal=refusals.ONE_PASS,
         # What its pipelines would ignore with a warning otherwise.
         extra_arguments={"max_sequence_length": 512, "guidance_scale": 1.0},
@@ -182,7 +182,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=4,
         guidance=1.0,
         guidance_argument=None,
-        guidance_refusal="it is distilled to four steps without guidance",
+        guidance_refusal="it is distilled to four steps and runs without guidance",
         negative_refusal=refusals.ONE_PASS,
         keeps_context=True,
     ),

@@ -56,9 +56,9 @@ ROWS: Final[tuple[Family, ...]] = (
         steps_left_out=1,
         vae_class="VQModel",
         vae_scale=16,
-        tile_refusal="its denoiser is no U-Net, whose edges alone can be made to meet",
-        blending_refusal="it draws tokens, which no noise is laid over",
-        breeding_refusal="aMUSEd begins with masked tokens, so there is no noise to mix",
+        tile_refusal="only a U-Net's edges can be made to meet",
+        blending_refusal="it predicts discrete tokens, to which no noise can be added",
+        breeding_refusal="aMUSEd starts from masked tokens, so there is no noise to mix",
         mixing_refusal=None,
     ),
     unet(
@@ -85,7 +85,7 @@ ROWS: Final[tuple[Family, ...]] = (
         vae_scale=1,
         adapter_refusal=refusals.NO_ADAPTERS,
         loads_adapters=False,
-        breeding_refusal="the noise that DeepFloyd IF begins with cannot be replaced",
+        breeding_refusal="DeepFloyd IF's initial noise cannot be replaced",
         # The words that were asked for, not cleaned of what looks like markup.
         extra_arguments={"clean_caption": False},
         channels_last=False,

@@ -8,9 +8,9 @@ from imggen.plan.models.families.bases import unet
 from imggen.plan.schema.family import Family, Stages
 
 _KANDINSKY_PRIOR: Final = "kandinsky-community/kandinsky-2-2-prior"
-_KANDINSKY_STEPS: Final = "the decoder's, which draws the picture; the prior makes 25"
+_KANDINSKY_STEPS: Final = "the decoder's, which draws the picture; the prior takes 25"
 _KANDINSKY_ALIKE: Final = (("prior.embedding_dim", "unet.encoder_hid_dim"),)
-_TWO_NOISES: Final = "it draws noise twice, for what the words stand for and for the picture, and mixes neither"
+_TWO_NOISES: Final = "it draws noise twice, for the prior and for the decoder, and neither can be mixed"
 
 _STABLE_CASCADE = Family(
     name="stable-cascade",
@@ -22,7 +22,7 @@ _STABLE_CASCADE = Family(
         decoders={"StableCascadeDecoderPipeline": "StableCascadeCombinedPipeline"},
         prior="StableCascadePriorPipeline",
         usual="stabilityai/stable-cascade-prior",
-        other_steps="the prior's, which composes the picture; the decoder makes 10",
+        other_steps="the prior's, which composes the picture; the decoder takes 10",
         unused=("image_encoder", "feature_extractor"),
         alike=(
             ("prior.out_channels", "decoder.effnet_in_channels"),
@@ -47,8 +47,8 @@ _STABLE_CASCADE = Family(
     mps_dtype="bfloat16",
     own_sampler=True,
     size_key=None,
-    slicing_refusal="its denoisers are none of those that diffusers slices",
-    tile_refusal="its first stage is too coarse for edges that meet",
+    slicing_refusal="diffusers' attention slicing does not support its denoisers",
+    tile_refusal="its first stage is too coarse for the edges to meet",
     adapter_refusal=refusals.NO_ADAPTERS,
     breeding_refusal=_TWO_NOISES,
     vae_class="PaellaVQModel",
@@ -84,7 +84,7 @@ _KANDINSKY22 = unet(
     guidance=4.0,
     own_sampler=True,
     size_key=None,
-    adapter_refusal="its U-Net reads embeddings of pictures, no words",
+    adapter_refusal="its U-Net reads image embeddings, not text",
     breeding_refusal=_TWO_NOISES,
     vae_class="VQModel",
     extra_arguments={"prior_num_inference_steps": 25, "prior_guidance_scale": 4.0},
@@ -103,7 +103,7 @@ ROWS: Final[tuple[Family, ...]] = (
             decoders={"WuerstchenDecoderPipeline": "WuerstchenCombinedPipeline"},
             prior="WuerstchenPriorPipeline",
             usual="warp-ai/wuerstchen-prior",
-            other_steps="the prior's, which composes the picture; the decoder makes 12",
+            other_steps="the prior's, which composes the picture; the decoder takes 12",
             alike=(("prior.c_in", "decoder.effnet_embd"),),
         ),
         # As in Stable Cascade, which it came before.

@@ -36,7 +36,7 @@ _HIDREAM = transformer(
     lora_layers="hidream",
     counts_chat=False,
     own_sampler=True,
-    mixing_refusal="it reads them with four encoders at once",
+    mixing_refusal="it encodes prompts with four encoders at once",
     extra_arguments={"max_sequence_length": 128},
 )
 _PIXART_SIGMA = transformer(
@@ -260,7 +260,7 @@ ROWS: Final[tuple[Family, ...]] = (
         own_sampler=True,
         # Of two steps, one.
         strength=0.5,
-        blending_refusal="its pipeline gives what it took for the picture before its last step, whatever comes after",
+        blending_refusal="its pipeline returns what it predicted before its last step, so a blend would be lost",
         negative_refusal=refusals.ONE_PASS,
         extra_arguments={"max_sequence_length": 300, "use_resolution_binning": False},
         # Where its second step begins is known for two steps only.
@@ -324,7 +324,7 @@ ROWS: Final[tuple[Family, ...]] = (
         vae_class="AutoencoderKLFlux2",
         # Its pipeline lays out the steps itself, for a scheduler that takes them so.
         own_sampler=True,
-        negative_refusal="it steers away from what a transformer of its own draws without words",
+        negative_refusal="it steers away from what a second transformer draws without a prompt",
     ),
     transformer(
         name="nucleus-image",
@@ -350,7 +350,7 @@ ROWS: Final[tuple[Family, ...]] = (
         vae_class="AutoencoderKLFlux2",
         # The words that were asked for, not those that its enhancer would make of them.
         extra_arguments={"use_pe": False},
-        breeding_refusal="its pipeline draws its noise in the midst of its call, where no other can be mixed in",
+        breeding_refusal="its pipeline draws its noise inside the call, where no other can be passed in",
     ),
     transformer(
         name="omnigen",
@@ -363,8 +363,8 @@ ROWS: Final[tuple[Family, ...]] = (
         guidance=2.5,
         max_tokens=4096,
         counts_chat=False,
-        negative_refusal="it steers away from a prompt of its own, and its pipeline takes no other",
-        breeding_refusal="its pipeline reads a prompt in the midst of its call, where no other can be mixed in",
+        negative_refusal="its pipeline always steers away from a fixed prompt",
+        breeding_refusal="its pipeline encodes the prompt inside the call, where no embeddings can be passed in",
     ),
     transformer(
         name="kandinsky5",
@@ -426,7 +426,7 @@ ROWS: Final[tuple[Family, ...]] = (
                 "depth": "Tencent-Hunyuan/HunyuanDiT-v1.2-ControlNet-Diffusers-Depth",
             },
         ),
-        mixing_refusal="it reads each prompt with two encoders, one after the other",
+        mixing_refusal="it encodes each prompt with two encoders, one after the other",
         extra_arguments={"use_resolution_binning": False},
     ),
     transformer(
@@ -486,7 +486,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=8,
         guidance=0.0,
         guidance_argument=None,
-        guidance_refusal="it is distilled to a few steps without guidance",
+        guidance_refusal="it is distilled to a few steps and runs without guidance",
         negative_refusal=refusals.ONE_PASS,
         extra_arguments={"max_sequence_length": 512, "guidance_scale": 0.0},
         base=None,
@@ -556,7 +556,7 @@ ROWS: Final[tuple[Family, ...]] = (
         steps=9,
         guidance=0.0,
         guidance_argument=None,
-        guidance_refusal="it is distilled to a few steps without guidance",
+        guidance_refusal="it is distilled to a few steps and runs without guidance",
         negative_refusal=refusals.ONE_PASS,
         extra_arguments={"max_sequence_length": 512, "guidance_scale": 0.0},
         steers_above=1.0,

@@ -9,7 +9,7 @@ from imggen.plan.schema.family import Controls, Family, IpAdapters, Reference
 
 # How InstructPix2Pix edits (arXiv 2211.09800): the picture's latents stand beside those that are drawn.
 _EDITS = Reference(tasks=("image-to-image",), words={}, min_size=64, max_ratio=20, max_pixels=4096 * 4096)
-_NO_ADAPTERS_OF_EDITORS: Final = "no IP-Adapter was made for models that edit pictures by an instruction"
+_NO_ADAPTERS_OF_EDITORS: Final = "there are no IP-Adapters for models that edit by instruction"
 
 _UNET_FITS: Final = (
     "cross_attention_dim",
@@ -224,7 +224,7 @@ ROWS: Final[tuple[Family, ...]] = (
         max_tokens=256,
         lora_layers="kolors",
         counts_chat=False,
-        control_refusal="diffusers has no pipeline for those that its authors published",
+        control_refusal="diffusers has no pipeline for the ones that its authors published",
         # That of diffusers' documentation, at a revision that has more than pickles.
         ip_adapters=IpAdapters(
             layout="unet", usual="Kwai-Kolors/Kolors-IP-Adapter-Plus@refs/pr/4/ip_adapter_plus_general.safetensors"
@@ -249,7 +249,7 @@ ROWS: Final[tuple[Family, ...]] = (
         max_tokens=128,
         # Its pipelines hand the latents to the U-Net as they are, which the schedulers with sigmas do not stand.
         own_sampler=True,
-        slicing_refusal="its U-Net does not have it; `auto` cuts attention into chunks where memory asks for it",
+        slicing_refusal="its U-Net does not have it; `auto` computes attention in chunks where memory is short",
         adapter_refusal=refusals.NO_ADAPTERS,
         loads_adapters=False,
         mixing_refusal=refusals.OWN_LENGTHS,
@@ -273,7 +273,7 @@ ROWS: Final[tuple[Family, ...]] = (
         own_sampler=True,
         negative_refusal="its pipeline takes none",
         adapter_refusal=refusals.NO_ADAPTERS,
-        breeding_refusal="the noise that Latent Diffusion begins with cannot be replaced",
+        breeding_refusal="Latent Diffusion's initial noise cannot be replaced",
         channels_last=False,
     ),
 )
