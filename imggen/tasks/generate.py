@@ -32,7 +32,8 @@ from imggen.plan.schema.given import Given
 from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.recipe import Ingredient, Recipe
-from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts, Task
+from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts
+from imggen.plan.schema.tasks import TASKS
 from imggen.plan.settings import naming
 from imggen.store import aliases, lookup, paths, weights
 from imggen.store.weights import AccessRules
@@ -42,14 +43,6 @@ from imggen.tasks.steps.given import OpenedPicture
 from imggen.tasks.steps.governance import Governance, SourcePicture
 from imggen.tasks.steps.inputs import Laid
 
-_ACTIONS: Final[dict[Task, str]] = {
-    "text-to-image": "generate",
-    "image-to-image": "img2img",
-    "inpaint": "inpaint",
-    "outpaint": "outpaint",
-    "blend": "blend",
-    "style": "style",
-}
 _STRANGE: Final = "pixels may differ from those of the recipe: {}"
 
 Report = Callable[[Progress], None]
@@ -208,7 +201,7 @@ def _decided(
     request: GenerateRequest, on_event: Report, on_note: Tell, *, fetch: bool, sketch: Path | None
 ) -> _Prepared:
     environment.prepare(offline=bool(request.offline))
-    governed = governance.read(request.policy, _ACTIONS[request.task], sign=request.sign)
+    governed = governance.read(request.policy, TASKS[request.task].command, sign=request.sign)
     request, source = _from_file(prompts.with_loras(request))
     request = alteration.of_task(request)
     opened = inputs.read(request)

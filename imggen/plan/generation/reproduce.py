@@ -8,7 +8,7 @@ from typing import Final
 from imggen.errors import RequestError
 from imggen.plan.adapters import adaptation
 from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE
-from imggen.plan.generation import alteration, words
+from imggen.plan.generation import words
 from imggen.plan.models import catalog
 from imggen.plan.schema import prompt
 from imggen.plan.schema.adapter import Adapter
@@ -16,15 +16,7 @@ from imggen.plan.schema.given import Given
 from imggen.plan.schema.prompt import Reading
 from imggen.plan.schema.recipe import Ingredient, Recipe
 from imggen.plan.schema.request import GenerateRequest
-
-_COMMANDS: Final[dict[str, str]] = {
-    "text-to-image": "imggen generate --from FILE",
-    "image-to-image": "imggen img2img PICTURE --from FILE",
-    "inpaint": "imggen inpaint PICTURE --mask MASK --from FILE",
-    "outpaint": "imggen outpaint PICTURE --from FILE",
-    "blend": "imggen blend PARENT... --from FILE",
-    "style": "imggen style PICTURE --like STYLE --from FILE",
-}
+from imggen.plan.schema.tasks import TASKS
 
 
 def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
@@ -34,8 +26,10 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
     goes and in which format stays the request's, and so do the pictures that it starts from.
     """
     if recipe.task != request.task:
+        known = TASKS.get(recipe.task)
         raise RequestError(
-            f"the recipe is one for {recipe.task!r}; this command does {request.task}", hint=_COMMANDS.get(recipe.task)
+            f"the recipe is one for {recipe.task!r}; this command does {request.task}",
+            hint=known.again if known else None,
         )
     family = catalog.named(recipe.family)
     _check_beside(recipe, request)
@@ -110,7 +104,7 @@ def adopt(request: GenerateRequest, given: tuple[Given, ...]) -> GenerateRequest
     model. What a picture shows is taken from its recipe where nobody says it and the task can do without words.
     """
     recipes = [each.recipe for each in given if each.role in ("image", "parent") and each.recipe is not None]
-    if request.task not in alteration.WORDLESS or not recipes:
+    if not TASKS[request.task].wordless or not recipes:
         return request
     text, reading = _joined(recipes)
     adopted: dict[str, object] = {"prompt": text}

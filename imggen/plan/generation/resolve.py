@@ -25,6 +25,7 @@ from imggen.plan.schema.change import Axes, Change
 from imggen.plan.schema.given import Given, starts
 from imggen.plan.schema.machine import Device, Dtype, Machine
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Lever, ModelFacts
+from imggen.plan.schema.tasks import TASKS
 from imggen.plan.schema.template import Files
 from imggen.plan.sizing import borders, canvas, sizes
 from imggen.plan.sizing.canvas import Canvas
@@ -35,13 +36,6 @@ _Error = TypeVar("_Error", bound=ImggenError)
 
 # Up to twice the native edge a model still composes one picture; beyond, it repeats itself.
 _STRETCH: Final = 2
-
-_EXAMPLES: Final[dict[str, str]] = {
-    "text-to-image": 'imggen generate "a red apple on a teal background"',
-    "image-to-image": 'imggen img2img sketch.png "a red apple on a teal background"',
-    "inpaint": 'imggen inpaint photo.png "a yellow star" --mask mask.png',
-    "outpaint": 'imggen outpaint photo.png "a green field" --pad 64',
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -353,8 +347,8 @@ def _approach_lines(plan: GeneratePlan) -> dict[str, str]:
 
 def _check_prompt(case: Case) -> None:
     request, prompt = case.request, case.request.prompt
-    if not (prompt or "").strip() and request.task not in alteration.WORDLESS:
-        raise RequestError("the prompt is empty", hint=_EXAMPLES[request.task])
+    if not (prompt or "").strip() and not TASKS[request.task].wordless:
+        raise RequestError("the prompt is empty", hint=TASKS[request.task].example)
     prompt = prompt or ""
     for name, value in (("prompt", prompt), ("negative prompt", request.negative_prompt or "")):
         _check_text(name, value)

@@ -8,10 +8,11 @@ from typing import Final
 
 from imggen.errors import RequestError
 from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE, Case
-from imggen.plan.generation import alteration, captions
+from imggen.plan.generation import captions
 from imggen.plan.schema import prompt, template
 from imggen.plan.schema.prompt import Reading
 from imggen.plan.schema.request import GenerateRequest
+from imggen.plan.schema.tasks import TASKS
 
 FIELDS: Final = ("prompt", "negative_prompt")
 
@@ -134,7 +135,7 @@ def _check_syntax(request: GenerateRequest) -> None:
 
 
 def _check_empty(case: Case, seeds: Iterable[int], texts: Iterable[str], reading: Reading) -> None:
-    if case.request.task in alteration.WORDLESS:
+    if TASKS[case.request.task].wordless:
         return
     for seed, text in zip(seeds, texts, strict=True):
         if not as_read(text, reading).strip():
