@@ -18,6 +18,8 @@ PREFIX: Final = "IMGGEN_"
 SEPARATOR: Final = ";"
 """Between the values of a variable that has several: neither a path nor a scale is likely to hold one."""
 CONFIG_NAME: Final = "config.toml"
+RUNNING: Final = ("preset", "as_json", "quiet", "verbose", "dry_run", "show_preview")
+"""The options of a command that are not its request's: how it runs, and how results are shown."""
 
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("0", "false", "no", "off")
@@ -50,20 +52,31 @@ def choices(name: str) -> tuple[str, ...]:
 
 
 def from_command_line(options: Mapping[str, object]) -> GenerateRequest:
-    """Return the request that `options` say; what is None or no field of a request is left out.
+    """Return the request that `options` make (see `typed`).
 
     Raise RequestError for an empty model, which a script's unset variable makes: it does not ask for the built-in one.
     """
-    known = {each.name for each in fields(GenerateRequest)} - {"origin"}
+    values = typed(options, GenerateRequest)
+    if values.get("model") == "":
+        raise RequestError("--model is empty", hint="--model builtin, or leave it out")
+    return _request(values, COMMAND_LINE)
+
+
+def typed(options: Mapping[str, object], request: type) -> dict[str, object]:
+    """Return the options that somebody typed, lists as tuples, by their fields of the dataclass `request`.
+
+    Raise TypeError for an option that is neither one of its fields nor in `RUNNING`: it would be dropped in silence.
+    """
+    known = {member.name for member in fields(request)} - {"origin"}
+    unknown = options.keys() - known - {*RUNNING}
+    if unknown:
+        raise TypeError(f"{request.__name__} has no field for {', '.join(sorted(unknown))}")
     # An option that may be repeated and was not is an empty list.
-    said = {
+    return {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in options.items()
         if name in known and value is not None and value != []
     }
-    if said.get("model") == "":
-        raise RequestError("--model is empty", hint="--model builtin, or leave it out")
-    return _request(said, COMMAND_LINE)
 
 
 def from_environment(environ: Mapping[str, str]) -> SettingsLayer:

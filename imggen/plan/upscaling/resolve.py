@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import PurePath
 from typing import Final
@@ -18,7 +18,7 @@ from imggen.plan.models import catalog
 from imggen.plan.schema import marking, seeds
 from imggen.plan.schema.machine import Device, Dtype, Machine
 from imggen.plan.schema.request import GenerateRequest, ImageFormat, OutputPlan
-from imggen.plan.settings import naming
+from imggen.plan.settings import naming, settings
 from imggen.plan.settings.naming import NamedEnlarged
 from imggen.plan.sizing import targets
 from imggen.plan.sizing.targets import Sized
@@ -79,12 +79,10 @@ class NoRoomError(MachineError):
 
 
 def from_command_line(options: Mapping[str, object]) -> UpscaleRequest:
-    """Return the request that `options` say; what is None or no field of a request is left out."""
-    known = {each.name for each in fields(UpscaleRequest)} - {"origin", "files"}
-    said = {name: value for name, value in options.items() if name in known and value is not None}
-    files = options.get("files")
-    names = tuple(str(file) for file in files) if isinstance(files, Iterable) else ()
-    return UpscaleRequest(files=names, **said, origin=dict.fromkeys(said, COMMAND_LINE))  # type: ignore[arg-type]  # by name
+    """Return the request that `options` make (see `settings.typed`)."""
+    values = {"files": (), **settings.typed(options, UpscaleRequest)}
+    origin = dict.fromkeys(values.keys() - {"files"}, COMMAND_LINE)
+    return UpscaleRequest(**values, origin=origin)  # type: ignore[arg-type]  # by name
 
 
 def complete(asked: UpscaleRequest, below: GenerateRequest) -> UpscaleRequest:
