@@ -8,7 +8,7 @@ from imggen.errors import RequestError
 from imggen.plan.case import COMMAND_LINE, Case
 from imggen.plan.generation.approach import Approach
 from imggen.plan.schema import tasks
-from imggen.plan.schema.change import Change
+from imggen.plan.schema.change import BASES, Change
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.request import GenerateRequest
 from imggen.plan.schema.tasks import TASKS
@@ -102,7 +102,7 @@ def _check_mask(request: GenerateRequest) -> None:
 
 def picture(given: tuple[Given, ...]) -> Given:
     """Return the picture that is changed: the only one, or the first of the parents."""
-    return next(each for each in given if each.role in ("image", "parent"))
+    return next(picture for picture in given if picture.role in BASES)
 
 
 def _mutation(case: Case, change: Change) -> float:
@@ -115,14 +115,14 @@ def _mutation(case: Case, change: Change) -> float:
 
 
 def _weights(case: Case) -> tuple[float, ...]:
-    parents = [each for each in case.given if each.role == "parent"]
+    parents = [picture for picture in case.given if picture.role == "parent"]
     if not 1 <= len(parents) <= MOST_PARENTS:
         raise RequestError(f"{len(parents)} parents; blend takes 1 to {MOST_PARENTS}")
     text = case.request.weights
     if text is None:
         return tuple(1 / len(parents) for _ in parents)
     try:
-        weights = tuple(float(each) for each in text.split(","))
+        weights = tuple(float(share) for share in text.split(","))
     except ValueError as error:
         raise RequestError(
             f"--weights {text!r} are not numbers with commas between", hint="--weights 0.7,0.3"
@@ -148,4 +148,4 @@ def _scaled(weights: tuple[float, ...]) -> str:
     if not total:
         return _even(len(weights))
     shares = [round(weight / total, 3) for weight in weights[:-1]]
-    return "--weights " + ",".join(f"{each:g}" for each in (*shares, round(1 - sum(shares), 3)))
+    return "--weights " + ",".join(f"{share:g}" for share in (*shares, round(1 - sum(shares), 3)))

@@ -104,17 +104,17 @@ def _check_picture(case: Case) -> None:
 
 
 def _strength(case: Case, approach: Approach, steps: int) -> float | None:
-    asked = case.request.strength
+    requested = case.request.strength
     from_noise = [case.family.pipelines[task] for task in case.family.from_noise]
     starts = approach.from_noise or approach.pipeline in from_noise
     usual = None if starts else _usual(case.family, case.request.task, approach.method)
     if usual is None:
-        if asked is not None and case.request.origin.get("strength", COMMAND_LINE) == COMMAND_LINE:
+        if requested is not None and case.request.origin.get("strength", COMMAND_LINE) == COMMAND_LINE:
             raise RequestError(
-                f"--strength {asked:g}: {approach.reason}, which starts from noise", hint="leave --strength out"
+                f"--strength {requested:g}: {approach.reason}, which starts from noise", hint="leave --strength out"
             )
         return None
-    chosen = usual if asked is None else asked
+    chosen = usual if requested is None else requested
     if not math.isfinite(chosen) or not 0 < chosen <= 1:
         raise RequestError(
             f"--strength {chosen:g} is not above 0 and at most 1 (1 makes all of it anew, 0 would change nothing)",
@@ -225,7 +225,7 @@ def _breed(case: Case, size: Size) -> Approach:
 
 def _not_by_recipe(case: Case, size: Size) -> str | None:
     """Return why the parents cannot be made again from what they carry, None where they can."""
-    parents = [each for each in case.given if each.role == "parent"]
+    parents = [picture for picture in case.given if picture.role == "parent"]
     for parent in parents:
         if parent.recipe is None:
             return f"{parent.name} carries no recipe"
@@ -235,7 +235,7 @@ def _not_by_recipe(case: Case, size: Size) -> str | None:
             return f"{parent.name} was made by {parent.recipe.model}"
         if (parent.recipe.width, parent.recipe.height) != (size.width, size.height) or parent.recipe.edits:
             return f"{parent.name} was made at another size than the children's {size.width}x{size.height}"
-    words = {(each.recipe.prompt, each.recipe.negative_prompt) for each in parents if each.recipe is not None}
+    words = {(parent.recipe.prompt, parent.recipe.negative_prompt) for parent in parents if parent.recipe is not None}
     if case.family.mixing_refusal and len(words) > 1:
         return f"{case.family.title} does not mix the parents' unlike prompts ({case.family.mixing_refusal})"
     return _asked_otherwise(case)
@@ -327,13 +327,13 @@ def _heritable(case: Case) -> str:
 
 
 def _pipeline(case: Case, task: Task) -> str:
-    found = case.family.pipelines.get(task)
-    if found is None:
+    pipeline = case.family.pipelines.get(task)
+    if pipeline is None:
         raise RequestError(
             f"{case.facts.reference}: {case.family.title} has no pipeline that can {TASKS[task].purpose}",
             hint="another --model; imggen models list shows what is here",
         )
-    return found
+    return pipeline
 
 
 _HERITABLE: Final = (

@@ -75,7 +75,7 @@ def _usual(family: Family) -> ModelFacts:
 
 
 def _ability(family: Family, task: Task, facts: ModelFacts) -> Ability:
-    made = task != "blend" or "text-to-image" in family.pipelines
+    from_words = task != "blend" or "text-to-image" in family.pipelines
     case = Case(
         request=GenerateRequest(
             task=task,
@@ -87,14 +87,14 @@ def _ability(family: Family, task: Task, facts: ModelFacts) -> Ability:
         family=family,
         record=ModelRecord(),
         machine=_NOWHERE,
-        given=() if made else (_stranger(family),),
+        given=() if from_words else (_stranger(family),),
     )
     edge = family.native_pixels
     try:
-        found = approach.choose(case, Size(width=edge, height=edge, reason=""), family.steps)
+        way = approach.choose(case, Size(width=edge, height=edge, reason=""), family.steps)
     except RequestError as error:
         return Ability(task=task, refusal=error.message)
-    return Ability(task=task, method=found.method)
+    return Ability(task=task, method=way.method)
 
 
 def _stranger(family: Family) -> Given:
@@ -116,8 +116,9 @@ def guidance(family: Family) -> Literal["true", "distilled", "none"]:
 
 def takes_lora(family: Family) -> bool:
     """Return whether a pipeline of the family can load LoRAs, as the installed diffusers says."""
-    read = [each for name in family.pipelines.values() if (each := signature.read(name)) is not None]
-    return family.loads_adapters and any(base.endswith("LoraLoaderMixin") for each in read for base in each.bases)
+    pipelines = [signature.read(name) for name in family.pipelines.values()]
+    bases = [base for pipeline in pipelines if pipeline is not None for base in pipeline.bases]
+    return family.loads_adapters and any(base.endswith("LoraLoaderMixin") for base in bases)
 
 
 def described(family: Family) -> dict[str, object]:
@@ -129,7 +130,7 @@ def described(family: Family) -> dict[str, object]:
         "prior": family.stages.usual if family.stages else None,
         "licence": family.licence,
         "pipelines": list(dict.fromkeys(family.pipelines.values())),
-        "tasks": {each.task: _told(each) for each in abilities(family)},
+        "tasks": {ability.task: _told(ability) for ability in abilities(family)},
         "native_size": family.native_pixels,
         "multiple_of": multiple_of(family),
         "min_size": family.min_size,

@@ -42,7 +42,7 @@ class SettingsLayer:
 
 def names() -> tuple[str, ...]:
     """Return the names of the request's fields that the environment, a preset or the config may set."""
-    return tuple(each.name for each in fields(GenerateRequest) if each.name not in _PRIVATE)
+    return tuple(member.name for member in fields(GenerateRequest) if member.name not in _PRIVATE)
 
 
 def choices(name: str) -> tuple[str, ...]:
@@ -84,12 +84,12 @@ def from_environment(environ: Mapping[str, str]) -> SettingsLayer:
 
     Raise RequestError that names the variable for a value that its field cannot have.
     """
-    said: dict[str, object] = {}
+    values: dict[str, object] = {}
     for name in names():
         variable = PREFIX + name.upper()
         if environ.get(variable):
-            said[name] = _parse(name, environ[variable], f"environment variable {variable}")
-    return SettingsLayer(request=_request(said, ENVIRONMENT), preset=environ.get(PREFIX + "PRESET") or None)
+            values[name] = _parse(name, environ[variable], f"environment variable {variable}")
+    return SettingsLayer(request=_request(values, ENVIRONMENT), preset=environ.get(PREFIX + "PRESET") or None)
 
 
 def strange_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -113,8 +113,8 @@ def from_file(path: Path, origin: str, *, extra: tuple[str, ...] = ()) -> tuple[
             hint = f"the nearest is {guess[0]!r}" if guess else f"known: {', '.join(known)}"
             raise RequestError(f"{path}: unknown key {key!r}", hint=hint)
     texts = {key: _text(table[key], f"{path}: {key}") for key in extra if key in table}
-    said = {key: _typed(key, value, f"{path}: {key}") for key, value in table.items() if key not in extra}
-    return _request(said, origin), texts
+    values = {key: _typed(key, value, f"{path}: {key}") for key, value in table.items() if key not in extra}
+    return _request(values, origin), texts
 
 
 def from_config(folder: Path) -> SettingsLayer:
@@ -141,8 +141,8 @@ def layer(above: GenerateRequest, below: GenerateRequest) -> GenerateRequest:
     return replace(above, **filled, origin=origin)
 
 
-def _request(said: Mapping[str, object], origin: str) -> GenerateRequest:
-    return GenerateRequest(**said, origin=dict.fromkeys(said, origin))  # type: ignore[arg-type]  # checked by name
+def _request(values: Mapping[str, object], origin: str) -> GenerateRequest:
+    return GenerateRequest(**values, origin=dict.fromkeys(values, origin))  # type: ignore[arg-type]  # checked by name
 
 
 def _dropped_sizes(above: GenerateRequest, below: GenerateRequest) -> tuple[str, ...]:
@@ -178,14 +178,14 @@ def _strange(name: str, known: set[str]) -> str:
 def _kind(name: str) -> Any:
     """Return what a field holds when it is not None: a type, or a Literal."""
     hint = get_type_hints(GenerateRequest)[name]
-    return next(each for each in get_args(hint) if each is not type(None))
+    return next(option for option in get_args(hint) if option is not type(None))
 
 
 def _parse(name: str, written: str, where: str) -> object:
     """Return the value that a text means for the field `name`."""
     kind = _kind(name)
     if get_origin(kind) is tuple:
-        return tuple(part for each in written.split(SEPARATOR) if (part := each.strip()))
+        return tuple(part for piece in written.split(SEPARATOR) if (part := piece.strip()))
     if kind is bool:
         return _flag(written, where)
     if kind not in (int, float):
@@ -193,8 +193,8 @@ def _parse(name: str, written: str, where: str) -> object:
     try:
         value = int(written) if kind is int else float(written)
     except ValueError as error:
-        wanted = "a whole number" if kind is int else "a number"
-        raise RequestError(f"{where} is {written!r}, not {wanted}") from error
+        kind_name = "a whole number" if kind is int else "a number"
+        raise RequestError(f"{where} is {written!r}, not {kind_name}") from error
     return _typed(name, value, where)
 
 
@@ -235,7 +235,7 @@ def _choice(value: object, known: tuple[str, ...], where: str) -> str:
 
 def _texts(value: object, where: str) -> tuple[str, ...]:
     listed = value if isinstance(value, list | tuple) else [value]
-    if not all(isinstance(each, str) for each in listed):
+    if not all(isinstance(text, str) for text in listed):
         raise RequestError(f"{where} is {value!r}, not text or a list of texts")
     return tuple(listed)
 
