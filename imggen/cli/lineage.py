@@ -9,12 +9,12 @@ from pathlib import Path
 from imggen.plan.generation import reproduce
 from imggen.plan.schema.change import Change, Edit
 from imggen.plan.schema.recipe import Ingredient, Recipe
+from imggen.plan.schema.tasks import TASKS
 
 HEADER = ("generation", "role", "weight", "sha256", "size", "seed", "prompt", "model", "how")
 
 _HASH_CHARACTERS = 12
 _PROMPT_CHARACTERS = 40
-_COMMANDS = {"text-to-image": "generate", "image-to-image": "img2img"}
 _STEP = re.compile(r"upscale to ([0-9]+x[0-9]+) px by (.+)", re.ASCII | re.DOTALL)
 _HASH = re.compile(rf"\b([0-9a-f]{{{_HASH_CHARACTERS}}})[0-9a-f]{{{64 - _HASH_CHARACTERS}}}\b")
 _OPERANDS = {
@@ -105,7 +105,8 @@ def again(made: Recipe, path: Path) -> str:
     given = [_OPERANDS[each.role] for each in made.ingredients if each.role in _OPERANDS]
     if made.task != "style":
         given += [line for _, line in reproduce.beside(made)]
-    return " ".join(["imggen", _COMMANDS.get(made.task, made.task), *given, "--from", shlex.quote(str(path))])
+    command = TASKS[made.task].command if made.task in TASKS else made.task
+    return " ".join(["imggen", command, *given, "--from", shlex.quote(str(path))])
 
 
 def origin(stated: Mapping[str, object]) -> str:

@@ -29,8 +29,10 @@ class Manner:
 def run(task_name: Task, asked: Mapping[str, Any]) -> None:
     """Make the pictures that the options of a command for `task_name` ask for, or show the plan."""
     shown = {name: bool(asked[name]) for name in ("quiet", "verbose")}
-    images = asked.get("images") or [each for each in (asked.get("image"),) if each is not None]
-    request = complete({**asked, "images": tuple(images), "task": task_name}, asked["preset"], quiet=shown["quiet"])
+    options = dict(asked)
+    image = options.pop("image", None)
+    images = options.get("images") or ([] if image is None else [image])
+    request = complete({**options, "images": tuple(images), "task": task_name}, asked["preset"], quiet=shown["quiet"])
     if asked["dry_run"]:
         show_plan(request, **shown)
         return

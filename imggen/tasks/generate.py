@@ -26,14 +26,17 @@ from imggen.plan.case import PARENTS, RECIPE
 from imggen.plan.generation import alteration, destination, reproduce, resolve
 from imggen.plan.models import prequantized, record
 from imggen.plan.policy import policy
-from imggen.plan.policy.policy import Refusal
+from imggen.plan.policy.policy import ModelIdentity, Refusal
 from imggen.plan.schema import recipe as recipes
+from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.change import Role
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.recipe import Ingredient, Recipe
-from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts, Task
+from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts
+from imggen.plan.schema.tasks import TASKS
+from imggen.plan.schema.template import Files
 from imggen.plan.settings import naming
 from imggen.store import aliases, lookup, paths, weights
 from imggen.store.weights import AccessRules
@@ -43,14 +46,6 @@ from imggen.tasks.steps.given import OpenedPicture
 from imggen.tasks.steps.governance import Governance, SourcePicture
 from imggen.tasks.steps.inputs import Laid
 
-_ACTIONS: Final[dict[Task, str]] = {
-    "text-to-image": "generate",
-    "image-to-image": "img2img",
-    "inpaint": "inpaint",
-    "outpaint": "outpaint",
-    "blend": "blend",
-    "style": "style",
-}
 _STARTED_FROM: Final = ("image", "parent", "style")
 _STRANGE: Final = "pixels may differ from those of the recipe: {}"
 
@@ -93,6 +88,19 @@ class _Prepared:
     means: WriteContext
 
 
+@dataclass(frozen=True, kw_only=True)
+class _CompletedRequest:
+    """A request with its blanks filled from its recipe, its pictures and the policy, and what was read for that.
+
+    `source` is the recipe, `opened` are the pictures, `wildcards` the lines that its prompts choose from.
+    """
+
+    request: GenerateRequest
+    source: Recipe | None
+    opened: tuple[OpenedPicture, ...]
+    wildcards: Files
+
+
 def plan(request: GenerateRequest, *, fetch: bool = True, on_event: Report = ignore) -> GeneratePlan:
     """Return what `generate` would do, everything that can fail without weights having been checked; write no picture.
 
@@ -109,9 +117,9 @@ def foresee(
     with TemporaryDirectory(prefix="imggen-", ignore_cleanup_errors=True) as name:
         # Not what a link of the system's stands for, so that paths within compare.
         sketch = Path(os.path.realpath(name)) if fetch else None
-        told: list[str] = []
-        prepared = _prepare(request, on_event, told.append, fetch=fetch, sketch=sketch)
-        prepared = replace(prepared, plan=replace(prepared.plan, notes=(*told, *prepared.plan.notes)))
+        early_notes: list[str] = []
+        prepared = _prepare(request, on_event, early_notes.append, fetch=fetch, sketch=sketch)
+        prepared = replace(prepared, plan=replace(prepared.plan, notes=(*early_notes, *prepared.plan.notes)))
         costs = forecast.foresee(prepared.plan, prepared.machine, sketch=sketch)
         return (forecast.settled(prepared.plan, sketch) if sketch else prepared.plan), costs
 
@@ -150,7 +158,7 @@ def generate(
             from imggen.engine.sampling import sampler
 
             loader.import_classes(prepared.plan)
-        held = step_down.Descent(
+        descent = step_down.Descent(
             prepared.plan,
             prepared.request,
             step_down.StepDownHooks(
@@ -160,25 +168,25 @@ def generate(
             on_event=on_event,
             on_note=on_note,
         )
-        pipeline = held.pipeline()
-    prepared = replace(prepared, plan=held.plan)
+        pipeline = descent.pipeline()
+    prepared = replace(prepared, plan=descent.plan)
     digest = lookup.weights_sha256(prepared.plan.model, prepared.plan.dtype)
     for note in _late_notes(prepared, digest, sampler.cut_prompt(pipeline, prepared.plan)):
         on_note(note)
     # Where memory runs out, another one takes its place.
     del pipeline
-    yield from _pictures(prepared, digest, held)
+    yield from _pictures(prepared, digest, descent)
     timings.keep(prepared.plan, watch.taken(prepared.plan.steps))
 
 
 def _measured(prepared: _Prepared) -> _Prepared:
     """Return what was prepared with depths in place of photographs, for which no room is needed beside the model."""
-    found = next((adapter for adapter in prepared.plan.adapters if adapter.asked.kind == "depth"), None)
-    if found is None:
+    depth_adapter = next((adapter for adapter in prepared.plan.adapters if adapter.asked.kind == "depth"), None)
+    if depth_adapter is None:
         return prepared
     with environment.importing():
         from imggen.engine.vision import depth
-    return replace(prepared, laid=inputs.measured(prepared.plan, prepared.laid, partial(depth.measure, found)))
+    return replace(prepared, laid=inputs.measured(prepared.plan, prepared.laid, partial(depth.measure, depth_adapter)))
 
 
 def _enter(laid: Laid, pipeline: Any, decided: GeneratePlan, report: Report) -> Callable[[int], Any]:
@@ -186,11 +194,11 @@ def _enter(laid: Laid, pipeline: Any, decided: GeneratePlan, report: Report) -> 
     from imggen.engine import failures
     from imggen.engine.sampling import methods, sampler
 
-    given = methods.Pictures(
+    opened = methods.Pictures(
         images=laid.images, mask=laid.mask, style=laid.style, controls=laid.controls, shown=laid.shown
     )
     with failures.memory_explained(decided):
-        entrance = methods.prepare(pipeline, decided, given)
+        entrance = methods.prepare(pipeline, decided, opened)
     return partial(sampler.draw, pipeline, decided, entrance=entrance, on_event=report)
 
 
@@ -200,66 +208,75 @@ def _prepare(
     try:
         return _decided(request, on_event, on_note, fetch=fetch, sketch=sketch)
     except (RequestError, ModelError) as error:
-        told = resolve.with_origins(error, request)
-        if told is error:
+        explained = resolve.with_origins(error, request)
+        if explained is error:
             raise
-        raise told from error
+        raise explained from error
 
 
 def _decided(
     request: GenerateRequest, on_event: Report, on_note: Tell, *, fetch: bool, sketch: Path | None
 ) -> _Prepared:
+    """Return what `request` comes to: completed from files, its weights looked up, planned, and held to the policy."""
     environment.prepare(offline=bool(request.offline))
-    governed = governance.read(request.policy, _ACTIONS[request.task], sign=request.sign)
-    request, source = _from_file(prompts.with_loras(request))
-    request = alteration.of_task(request)
-    opened = inputs.read(request)
-    given = inputs.facts(opened)
-    request = governance.govern(reproduce.adopt(request, given), governed)
-    governance.check_asked(governed, request, given=bool(opened))
-    files = prompts.wildcards(request)
-    governance.check_name(governed, aliases.real(request.model or lookup.BUILTIN))
+    governed = governance.read(request.policy, TASKS[request.task].command, sign=request.sign)
+    completed = _completed(request, governed)
     machine = probe.machine()
-    half = probe.prefers_half(request.dtype, machine)
     terms = AccessRules(
-        offline=bool(request.offline) or not fetch,
-        allow_pickle=bool(request.allow_pickle),
-        half=half,
+        offline=bool(completed.request.offline) or not fetch,
+        allow_pickle=bool(completed.request.allow_pickle),
+        half=probe.prefers_half(completed.request.dtype, machine),
         sketch=sketch,
         allow=partial(governance.check_name, governed),
     )
-    asked = adapters.asked(request, terms)
+    facts, added = _looked_up(completed.request, terms, on_event, on_note)
+    planned = resolve.resolve(
+        completed.request,
+        facts,
+        machine,
+        inputs.facts(completed.opened),
+        added,
+        wildcards=completed.wildcards,
+        draw_seed=secrets.randbelow,
+    )
+    _check_quantize(planned)
+    settled, context = _settled(governed, planned, completed.opened)
+    laid = inputs.lay(settled, completed.opened)
+    named = _names(settled)
+    destinations = writer.check(named, settled.output, size=(settled.width, settled.height), text=_longest(settled))
+    governance.check_places(governed, destinations)
+    notes = _early_notes(settled, completed.opened, completed.source)
+    return _Prepared(
+        plan=replace(settled, notes=(*notes, *settled.notes)),
+        request=completed.request,
+        machine=machine,
+        source=completed.source,
+        named=named,
+        kept=frozenset(number for number, path in enumerate(destinations, start=1) if path is None),
+        laid=laid,
+        means=replace(context, where=laid.kept if settled.change and settled.change.paste else None),
+    )
+
+
+def _completed(typed: GenerateRequest, governed: Governance) -> _CompletedRequest:
+    recalled, source = _from_file(prompts.with_loras(typed))
+    fitting = alteration.of_task(recalled)
+    opened = inputs.read(fitting)
+    adopted = reproduce.adopt(fitting, inputs.facts(opened))
+    request = governance.govern(adopted, governed, given=bool(opened))
+    return _CompletedRequest(request=request, source=source, opened=opened, wildcards=prompts.wildcards(request))
+
+
+def _looked_up(
+    request: GenerateRequest, terms: AccessRules, on_event: Report, on_note: Tell
+) -> tuple[ModelFacts, tuple[AdapterFacts, ...]]:
+    """Return the facts of the model and of the adapters; all names are held to the policy before one is looked up."""
+    terms.allow(aliases.real(request.model or lookup.BUILTIN))
+    requested = adapters.asked(request, terms)
     for note in _recalled(request):
         on_note(note)
     facts = _find(request, terms, on_event)
-    found = adapters.find(asked, request, facts, terms, on_event)
-    decided = resolve.resolve(request, facts, machine, given, found, wildcards=files, draw_seed=secrets.randbelow)
-    _check_quantize(decided)
-    decided = _keeping(governed, decided, opened)
-    governance.check_words(governed, decided)
-    means = _means(governed, decided, opened)
-    laid = inputs.lay(decided, opened)
-    named = _names(decided)
-    destinations = writer.check(
-        named,
-        decided.output,
-        size=(decided.width, decided.height),
-        text=_longest(decided),
-    )
-    governance.check_places(governed, destinations)
-    kept = frozenset(number for number, path in enumerate(destinations, start=1) if path is None)
-    decided = replace(decided, notes=(*_early_notes(decided, opened, source), *decided.notes))
-    means = replace(means, where=laid.kept if decided.change and decided.change.paste else None)
-    return _Prepared(
-        plan=decided,
-        request=request,
-        machine=machine,
-        source=source,
-        named=named,
-        kept=kept,
-        laid=laid,
-        means=means,
-    )
+    return facts, adapters.find(requested, request, facts, terms, on_event)
 
 
 def _check_quantize(decided: GeneratePlan) -> None:
@@ -274,49 +291,60 @@ def _check_quantize(decided: GeneratePlan) -> None:
 
 def _longest(decided: GeneratePlan) -> str:
     """Return all words that the longest of the pictures' recipes holds."""
-    said = max(("".join(decided.words(seed)) for seed in decided.seeds), key=len)
-    return said + decided.template + decided.negative_template
+    longest = max(("".join(decided.words(seed)) for seed in decided.seeds), key=len)
+    return longest + decided.template + decided.negative_template
 
 
-def _keeping(governed: Governance, decided: GeneratePlan, opened: Sequence[OpenedPicture]) -> GeneratePlan:
-    """Return the plan such that it keeps what the policy wants of the given pictures' marks, and of its own label."""
-    output = governance.check_sources(governed, _sources(opened), decided.output)
-    wanted = governed.policy.marking.visible_label if governed.policy else None
-    if wanted:
+def _settled(
+    governed: Governance, planned: GeneratePlan, opened: Sequence[OpenedPicture]
+) -> tuple[GeneratePlan, WriteContext]:
+    """Return the plan with the output that the policy wants, and by what means its pictures are written.
+
+    Raise CheckError for marks that would be lost, a label that does not fit, words and weights that it refuses.
+    """
+    sources = _sources(opened)
+    settled = replace(planned, output=governance.check_sources(governed, sources, planned.output))
+    required_label = governed.policy.marking.visible_label if governed.policy else None
+    if required_label:
         try:
-            label.check((decided.width, decided.height), wanted)
+            label.check((settled.width, settled.height), required_label)
         except RequestError as error:
             governed.means().refuse(Refusal(rule="marking.visible_label", message=error.message, hint=error.hint))
-    return replace(decided, output=output)
+    governance.check_words(governed, settled)
+    writer.signs(settled.output, governed.identity)
+    entry = _entry(governed, settled, sources)
+    return settled, replace(governed.means(entry), parents=governance.parents(sources))
 
 
-def _means(governed: Governance, decided: GeneratePlan, opened: Sequence[OpenedPicture]) -> WriteContext:
-    """Return by what means the pictures are made; raise CheckError for a model or a loss that the policy refuses."""
-    sources = _sources(opened)
-    output, facts = decided.output, decided.model
-    writer.signs(output, governed.identity)
-    asked = governed.entry(decided.prompt, decided.negative_prompt)
+def _entry(governed: Governance, settled: GeneratePlan, sources: Sequence[SourcePicture]) -> audit.AuditEntry:
+    """Return what the log tells of every picture; raise CheckError for weights that the policy refuses."""
+    asked, facts = governed.entry(settled.prompt, settled.negative_prompt), settled.model
     if governed.policy is None:
-        return replace(governed.means(asked), parents=governance.parents(sources))
-    model, *lent = governance.of_model(facts, decided.dtype, hashed=policy.needs_hash(governed.policy))
+        return asked
+    model, *lent = governance.of_model(facts, settled.dtype, hashed=policy.needs_hash(governed.policy))
     logged = audit.Model(reference=facts.reference, revision=facts.revision, sha256=model.sha256, license=model.license)
-    given = tuple(audit.Input(sha256=source.sha256, source_type=source.source_type) for source in sources)
-    entry = replace(asked, model=logged, inputs=given)
-    added = [governance.of_adapter(adapter) for adapter in decided.adapters]
-    added += [
-        governance.of_encoder(each.encoder, each.files[1])
-        if each.encoder is not None
-        else governance.of_file(each.files[1].parent, weights.file_sha256(each.files[1]))
-        for each in decided.adapters
-        if each.asked.kind == "ip-adapter" and (each.encoder is not None or not each.revision)
-    ]
-    governance.check_weights(governed, [model, *lent, *added], entry)
-    return replace(governed.means(entry), parents=governance.parents(sources))
+    inputs_logged = tuple(audit.Input(sha256=source.sha256, source_type=source.source_type) for source in sources)
+    entry = replace(asked, model=logged, inputs=inputs_logged)
+    added = [governance.of_adapter(adapter) for adapter in settled.adapters]
+    encoders = [encoder for adapter in settled.adapters for encoder in _encoder(adapter)]
+    governance.check_weights(governed, [model, *lent, *added, *encoders], entry)
+    return entry
+
+
+def _encoder(adapter: AdapterFacts) -> Iterator[ModelIdentity]:
+    """Yield an IP-Adapter's image encoder as a policy sees it, where it is not the hub's own beside the adapter."""
+    if adapter.asked.kind != "ip-adapter":
+        return
+    file = adapter.files[1]
+    if adapter.encoder is not None:
+        yield governance.of_encoder(adapter.encoder, file)
+    elif not adapter.revision:
+        yield governance.of_file(file.parent, weights.file_sha256(file))
 
 
 def _sources(opened: Sequence[OpenedPicture]) -> tuple[SourcePicture, ...]:
     """Return the given pictures: the one that is changed, those that are mixed, and those that are looked at."""
-    parents = [each for each in opened if each.given.role == "parent"]
+    parents = [picture for picture in opened if picture.given.role == "parent"]
     relationships: dict[Role, Relationship | None] = {
         "image": "parentOf",
         "parent": "parentOf" if len(parents) == 1 else "componentOf",
@@ -327,13 +355,13 @@ def _sources(opened: Sequence[OpenedPicture]) -> tuple[SourcePicture, ...]:
     }
     return tuple(
         SourcePicture(
-            name=each.given.name,
-            data=each.data,
-            sha256=each.given.sha256,
-            relationship=relationships[each.given.role],
-            source_type=each.given.source_type,
+            name=picture.given.name,
+            data=picture.data,
+            sha256=picture.given.sha256,
+            relationship=relationships[picture.given.role],
+            source_type=picture.given.source_type,
         )
-        for each in opened
+        for picture in opened
     )
 
 
@@ -344,12 +372,20 @@ def _recalled(request: GenerateRequest) -> Iterator[str]:
     """
     for origin, whose in ((RECIPE, "the recipe asks"), (PARENTS, "the parents' recipes ask")):
         named = [name for name in _WEIGHTS if request.origin.get(name) == origin]
-        values = [getattr(request, name) for name in named]
-        listed = [one for value in values if value for one in (value if isinstance(value, tuple) else (value,))]
-        strange = [each for each in listed if request.allow_pickle or not lookup.is_here(_reference(each))]
-        strange = [each for each in strange if each != lookup.BUILTIN]
+        strange = [written for name in named for written in _references(request, name) if _is_strange(request, written)]
         if strange:
             yield f"{whose} for {', '.join(strange)}; what is not on this machine is fetched from the hub, if it may be"
+
+
+def _references(request: GenerateRequest, name: str) -> tuple[str, ...]:
+    value = getattr(request, name) or ()
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _is_strange(request: GenerateRequest, written: str) -> bool:
+    if written == lookup.BUILTIN:
+        return False
+    return bool(request.allow_pickle) or not lookup.is_here(_reference(written))
 
 
 def _reference(written: str) -> str:
@@ -414,7 +450,7 @@ def _early_notes(decided: GeneratePlan, opened: Sequence[OpenedPicture], source:
         notes = (*notes, f"the name {decided.output.template} tells the prompt, which the file does not")
     if source is None:
         return notes
-    return (*notes, *(_STRANGE.format(each) for each in reproduce.strangers(source, _ingredients(decided))))
+    return (*notes, *(_STRANGE.format(change) for change in reproduce.strangers(source, _ingredients(decided))))
 
 
 def _photograph_notes(decided: GeneratePlan, opened: Sequence[OpenedPicture]) -> tuple[str, ...]:
@@ -438,14 +474,14 @@ def _late_notes(prepared: _Prepared, digest: str, cut: str | None) -> Iterator[s
     if cut:
         yield cut
     if prepared.source is not None:
-        made = _recipe(prepared.plan, prepared.plan.seeds[0], digest)
-        for each in reproduce.differences(prepared.source, made):
-            yield _STRANGE.format(each)
+        recipe = _recipe(prepared.plan, prepared.plan.seeds[0], digest)
+        for change in reproduce.differences(prepared.source, recipe):
+            yield _STRANGE.format(change)
 
 
 def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:
     prompt, negative = decided.words(seed)
-    made = Recipe(
+    recipe = Recipe(
         task=decided.task,
         prompt=prompt,
         negative_prompt=negative,
@@ -477,12 +513,12 @@ def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:
         ingredients=_ingredients(decided),
         adapters=adaptation.recorded(decided.adapters, decided.given),
     )
-    return recipes.bounded(made)
+    return recipes.bounded(recipe)
 
 
 def _ingredients(decided: GeneratePlan) -> tuple[Ingredient, ...]:
     weights = iter(decided.weights)
-    return tuple(_ingredient(each, next(weights) if each.role == "parent" else None) for each in decided.given)
+    return tuple(_ingredient(picture, next(weights) if picture.role == "parent" else None) for picture in decided.given)
 
 
 def _ingredient(given: Given, weight: float | None) -> Ingredient:
@@ -500,7 +536,7 @@ def _ingredient(given: Given, weight: float | None) -> Ingredient:
     )
 
 
-def _pictures(prepared: _Prepared, digest: str, held: step_down.Descent) -> Iterator[Generated]:
+def _pictures(prepared: _Prepared, digest: str, descent: step_down.Descent) -> Iterator[Generated]:
     seeds = prepared.plan.seeds
     failures: list[str] = []
     done = 0
@@ -509,11 +545,11 @@ def _pictures(prepared: _Prepared, digest: str, held: step_down.Descent) -> Iter
             yield _kept(prepared, number)
             continue
         try:
-            drawn = held.draw(number)
-            picture, lost = inputs.opaque(drawn.image, held.plan.output.format)
-            image = inputs.finish(held.plan, prepared.laid, picture)
-            held.report(Progress(stage="write", image=number, images=len(seeds)))
-            made = _written(prepared, number, image, _recipe(held.plan, seed, digest))
+            drawn = descent.draw(number)
+            picture, lost = inputs.opaque(drawn.image, descent.plan.output.format)
+            image = inputs.finish(descent.plan, prepared.laid, picture)
+            descent.report(Progress(stage="write", image=number, images=len(seeds)))
+            picture_made = _written(prepared, number, image, _recipe(descent.plan, seed, digest))
         except ImggenError as error:
             # One seed may fail by itself; a machine without memory or disk would only fail again, minutes later.
             if len(seeds) == 1:
@@ -523,7 +559,7 @@ def _pictures(prepared: _Prepared, digest: str, held: step_down.Descent) -> Iter
             failures.append(f"seed {seed}: {error.message}")
             continue
         done += 1
-        yield replace(made, notes=(*drawn.notes, *lost, *made.notes))
+        yield replace(picture_made, notes=(*drawn.notes, *lost, *picture_made.notes))
     if failures:
         raise ImggenError(f"{len(failures)} of {len(seeds)} pictures failed: {'; '.join(failures)}")
 

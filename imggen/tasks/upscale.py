@@ -122,10 +122,10 @@ def upscale(
     if prepared.plan.pictures:
         load = load or partial(engines.load, on_event=on_event)
         draw = engines.choose(prepared.plan, prepared.machine, load, on_event)
-        for made in _each(prepared, draw, on_event):
-            if isinstance(made, Failed):
-                failures.append(made)
-            yield made
+        for result in _each(prepared, draw, on_event):
+            if isinstance(result, Failed):
+                failures.append(result)
+            yield result
     _raise_together(failures)
 
 
@@ -136,7 +136,7 @@ def raise_refused(plan: UpscalePlan) -> None:
 
 def _refused(plan: UpscalePlan) -> list[Failed]:
     count = len(plan.pictures) + len(plan.refused)
-    return [Failed(name=each.name, error=each.error, of=count) for each in plan.refused]
+    return [Failed(name=picture.name, error=picture.error, of=count) for picture in plan.refused]
 
 
 def _raise_together(failures: Sequence[Failed]) -> None:
@@ -151,8 +151,8 @@ def _raise_together(failures: Sequence[Failed]) -> None:
         raise failures[0].error
     kind = type(failures[0].error) if len(failures) == count else ImggenError
     width = max(len(failure.name) for failure in failures)
-    rows = "\n".join(f"  {each.name:<{width}}  {_reason(each)}" for each in failures)
-    hints = {each.error.hint for each in failures}
+    rows = "\n".join(f"  {failure.name:<{width}}  {_reason(failure)}" for failure in failures)
+    hints = {failure.error.hint for failure in failures}
     hint = hints.pop() if len(hints) == 1 else None
     raise kind(f"{len(failures)} of {count} pictures failed:\n{rows}", hint=hint)
 
@@ -166,12 +166,14 @@ def _reason(failure: Failed) -> str:
 def _prepare(request: UpscaleRequest, on_event: Report) -> _PreparedUpscale:
     environment.prepare(offline=bool(request.offline))
     # Here and not once the pictures are named: a source may be called ~this.
-    request = replace(request, output=request.output and _at_home(request.output))
-    request = replace(request, model=request.model and aliases.real(request.model))
-    governed = governance.read(request.policy, "upscale", sign=request.sign)
-    request = governance.govern(request, governed)
-    planning.check(request)
-    governance.check_asked(governed, request, given=True)
+    named = replace(
+        request,
+        output=request.output and _at_home(request.output),
+        model=request.model and aliases.real(request.model),
+    )
+    governed = governance.read(named.policy, "upscale", sign=named.sign)
+    planning.check(named)
+    request = governance.govern(named, governed, given=True)
     if request.model != planning.LANCZOS:
         governance.check_name(governed, request.model or planning.BUILTIN)
     names = _names(request.files)
@@ -201,17 +203,17 @@ def _checked(governed: Governance, decided: UpscalePlan) -> AuditEntry:
     weights = _identity(governed, decided)
     # Lanczos has none.
     governance.check_weights(governed, [] if decided.enlarger.engine == "lanczos" else [weights], entry)
-    told = audit.Model(
+    logged = audit.Model(
         reference=weights.reference, revision=weights.revision, sha256=weights.sha256, license=weights.license
     )
-    return replace(entry, model=told)
+    return replace(entry, model=logged)
 
 
 def _identity(governed: Governance, decided: UpscalePlan) -> ModelIdentity:
     enlarger = decided.enlarger
-    wanted = governed.policy is not None and policy.needs_hash(governed.policy)
+    hashed = governed.policy is not None and policy.needs_hash(governed.policy)
     if enlarger.file is not None:
-        return governance.of_file(enlarger.file, _sha256(enlarger.file) if wanted else None)
+        return governance.of_file(enlarger.file, _sha256(enlarger.file) if hashed else None)
     facts = enlarger.model
     if facts is None:
         return ModelIdentity(reference=enlarger.reference, license=_BUILTIN_LICENSE)
@@ -219,7 +221,7 @@ def _identity(governed: Governance, decided: UpscalePlan) -> ModelIdentity:
         reference=facts.reference,
         folder=facts.folder.resolve().as_posix() if facts.source == "folder" else None,
         revision=facts.revision,
-        sha256=lookup.weights_sha256(facts, decided.dtype or "float32") if wanted else None,
+        sha256=lookup.weights_sha256(facts, decided.dtype or "float32") if hashed else None,
         license=lookup.licence(facts),
         pickles=bool(facts.pickles),
     )
@@ -232,11 +234,11 @@ def _sha256(path: Path) -> str:
 
 def _names(files: Sequence[str]) -> tuple[str, ...]:
     """Return the files that names and globs stand for, each once; a name that is no file is told with the pictures."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for typed in files:
         for name in given.expand([typed]) if has_magic(typed) else (typed,):
-            found.setdefault(name if name == given.STDIN else os.path.normcase(Path(name).absolute()), name)
-    return tuple(found.values())
+            names.setdefault(name if name == given.STDIN else os.path.normcase(Path(name).absolute()), name)
+    return tuple(names.values())
 
 
 def _looked_at(number: int, name: str, stdin: bytes | None, frame: int | None) -> UpscaleSource | Refused:
@@ -300,7 +302,7 @@ def _weights(path: Path) -> Path:
 
 def _check_sources(decided: UpscalePlan, names: Sequence[str]) -> None:
     """Raise RequestError where a larger picture would take the place of a source, unless somebody said so."""
-    sources = {os.path.realpath(_at_home(each)): each for each in names if each != given.STDIN}
+    sources = {os.path.realpath(_at_home(name)): name for name in names if name != given.STDIN}
     for picture in decided.pictures:
         source = None if picture.path is None else sources.get(os.path.realpath(picture.path))
         if source is None or picture.output.if_exists in ("number", "skip"):
@@ -329,7 +331,8 @@ def _settled(prepared: _PreparedUpscale) -> _PreparedUpscale:
             continue
         placed.append(picture)
         kept |= {picture.source.number} if settled == (None,) else set()
-    decided = replace(decided, pictures=tuple(placed), refused=tuple(sorted(refused, key=lambda each: each.number)))
+    refused.sort(key=lambda picture: picture.number)
+    decided = replace(decided, pictures=tuple(placed), refused=tuple(refused))
     return replace(prepared, plan=decided, kept=frozenset(kept))
 
 
@@ -345,15 +348,15 @@ def _each(prepared: _PreparedUpscale, draw: Draw, on_event: Report) -> Iterator[
             on_event(replace(event, image=image, images=count))
 
         try:
-            made: Enlarged | Failed = _made(prepared, picture, draw, report)
+            result: Enlarged | Failed = _made(prepared, picture, draw, report)
             done += 1
         except (RequestError, PictureError, planning.NoRoomError) as error:
-            made = Failed(name=picture.source.name, error=error, of=count + refused)
+            result = Failed(name=picture.source.name, error=error, of=count + refused)
         except ImggenError as error:
             if count + refused == 1:
                 raise
             raise type(error)(f"{error} ({done} of {count} pictures were written)", hint=error.hint) from error
-        yield made
+        yield result
 
 
 def _made(prepared: _PreparedUpscale, picture: PicturePlan, draw: Draw, report: Report) -> Enlarged:
@@ -384,31 +387,31 @@ def _made(prepared: _PreparedUpscale, picture: PicturePlan, draw: Draw, report: 
         guidance=prepared.plan.guidance,
     )
     report(Progress(stage="write"))
-    told = upscaled.describe(data, edit)
-    given_file = _given_file(picture, told, data)
+    description = upscaled.describe(data, edit)
+    given_file = _given_file(picture, description, data)
     picture = replace(picture, output=governance.check_sources(prepared.governed, [given_file], picture.output))
     means = _means(prepared, given_file)
     if picture.path is None:
-        marked = writer.emit(image, told, picture.output, by=means)
+        marked = writer.emit(image, description, picture.output, by=means)
         return Enlarged(planned=picture, edit=edit, data=marked.data, notes=(*decoded.notes, *marked.notes))
-    written = writer.write(image, told, picture.output, Path(picture.path), by=means)
+    written = writer.write(image, description, picture.output, Path(picture.path), by=means)
     return Enlarged(
         planned=picture, edit=edit, path=written.path, written=written, notes=(*decoded.notes, *written.notes)
     )
 
 
-def _given_file(picture: PicturePlan, told: upscaled.Upscaled, data: bytes) -> governance.SourcePicture:
-    stated = told.source.xmp.get(metadata.SOURCE_TYPE) if told.source else None
+def _given_file(picture: PicturePlan, description: upscaled.Upscaled, data: bytes) -> governance.SourcePicture:
+    stated = description.source.xmp.get(metadata.SOURCE_TYPE) if description.source else None
     return governance.SourcePicture(
         name=picture.source.name,
         data=data,
-        sha256=told.edit.source_sha256,
+        sha256=description.edit.source_sha256,
         relationship="parentOf",
         source_type=stated if isinstance(stated, str) else None,
     )
 
 
 def _means(prepared: _PreparedUpscale, source: governance.SourcePicture) -> WriteContext:
-    given = audit.Input(sha256=source.sha256, source_type=source.source_type)
-    means = prepared.governed.means(replace(prepared.entry, inputs=(given,)))
+    source_logged = audit.Input(sha256=source.sha256, source_type=source.source_type)
+    means = prepared.governed.means(replace(prepared.entry, inputs=(source_logged,)))
     return replace(means, parents=governance.parents([source]))

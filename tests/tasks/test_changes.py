@@ -461,7 +461,7 @@ def test_a_mask_that_the_new_size_cuts_off_is_told():
 def test_a_size_from_a_preset_is_not_for_outpainting():
     plan = planned("outpaint", pad="8", size="128", origin={"size": "preset icon"}, output="x.png")
     assert (plan.width, plan.height) == (80, 80)
-    with pytest.raises(RequestError, match="outpaint has no such thing"):
+    with pytest.raises(RequestError, match="imggen outpaint has no such option"):
         planned("outpaint", pad="8", size="128", output="x.png")
 
 

@@ -497,7 +497,7 @@ def test_a_task_that_the_family_does_not_do_with_control_is_refused(tiny_models,
     said = {"task": "image-to-image", "images": ("photo.png",), "model": str(tiny_models("sd3")), "output": "x.png"}
     with pytest.raises(RequestError, match="follows control pictures for text-to-image only, not for image-to-image"):
         generate.plan(request(**said, control=(f"{control('sd3')}:edges.png",)))
-    with pytest.raises(RequestError, match=r"--control .*: blend has no such thing"):
+    with pytest.raises(RequestError, match=r"--control .*: imggen blend has no such option"):
         generate.plan(request(task="blend", images=("photo.png",), control=("canny:edges.png",), output="x.png"))
 
 

@@ -74,7 +74,7 @@ def test_kandinsky_edits_at_one_of_its_sizes_and_breaks_over_no_long_prompt(tiny
         (EDITORS[0], "text-to-image", {"images": ()}, "has no pipeline that can make a picture from words"),
         (EDITORS[1], "inpaint", {"mask": "mask.png"}, "cannot repaint a part"),
         ("sd", "image-to-image", {"image_guidance": 2.0}, "does not weigh a picture against the words"),
-        ("sd", "text-to-image", {"images": (), "image_guidance": 2.0}, "text-to-image has no such thing"),
+        ("sd", "text-to-image", {"images": (), "image_guidance": 2.0}, "imggen generate has no such option"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tiny_models, family, task, said, message):

@@ -2,58 +2,20 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Final, get_args
+from typing import Final
 
 from imggen.errors import RequestError
-from imggen.plan.adapters import controlnets
 from imggen.plan.case import COMMAND_LINE, Case
 from imggen.plan.generation.approach import Approach
-from imggen.plan.schema.change import Change
+from imggen.plan.schema import tasks
+from imggen.plan.schema.change import BASES, Change
 from imggen.plan.schema.given import Given
-from imggen.plan.schema.request import GenerateRequest, Task
+from imggen.plan.schema.request import GenerateRequest
+from imggen.plan.schema.tasks import TASKS
 from imggen.plan.sizing import borders
-
-_FROM_PICTURES: Final = tuple(each for each in get_args(Task) if each != "text-to-image")
-_REPAINTING: Final = ("inpaint", "outpaint")
-
-_OF_ANY_SIZE: Final = tuple(each for each in get_args(Task) if each != "outpaint")
-
-BESIDE: Final = controlnets.TASKS
-"""The tasks in which pictures may stand beside the words: one that is shown, and those of ControlNets."""
-
-TASKS_OF: Final[dict[str, tuple[str, ...]]] = {
-    "size": _OF_ANY_SIZE,
-    "aspect": _OF_ANY_SIZE,
-    "width": _OF_ANY_SIZE,
-    "height": _OF_ANY_SIZE,
-    "tile": ("text-to-image", "image-to-image"),
-    "frame": _FROM_PICTURES,
-    "strength": _FROM_PICTURES,
-    "image_guidance": ("image-to-image",),
-    "fit": ("image-to-image", "inpaint", "blend", "style"),
-    "mask": ("inpaint",),
-    "mask_box": ("inpaint",),
-    "invert_mask": ("inpaint",),
-    "feather": _REPAINTING,
-    "paste": _REPAINTING,
-    "pad": ("outpaint",),
-    "weights": ("blend",),
-    "mutate": ("blend",),
-    "like": ("style",),
-    "control": BESIDE,
-    "preprocess": BESIDE,
-    "depth_weights": BESIDE,
-    "ip_adapter": BESIDE,
-    "ip_adapter_weights": (*BESIDE, "style"),
-    "ip_adapter_encoder": (*BESIDE, "style"),
-}
-"""The fields of a request that only some tasks have."""
 
 MUTATION: Final = 0.2
 """The share of fresh noise in a child when nobody says: siblings can be told apart, and so can their parents."""
-
-WORDLESS: Final = ("blend", "style")
-"""The tasks that can do without a prompt."""
 
 _SUM_TOLERANCE: Final = 1e-3
 MOST_PARENTS: Final = 16
@@ -73,14 +35,15 @@ def of_task(request: GenerateRequest) -> GenerateRequest:
     A preset serves several commands. What a person said at the command line is refused by a RequestError instead.
     """
     blanks: dict[str, object] = {}
-    for name, tasks in TASKS_OF.items():
+    task = TASKS[request.task]
+    for name in tasks.options():
         value = getattr(request, name)
-        if value is None or request.task in tasks:
+        if value is None or name in task.options:
             continue
         if request.origin.get(name, COMMAND_LINE) == COMMAND_LINE:
             raise RequestError(
-                f"--{name.replace('_', '-')} {value}: {request.task} has no such thing",
-                hint=f"leave it out; {', '.join(tasks)} has it",
+                f"--{name.replace('_', '-')} {value}: imggen {task.command} has no such option",
+                hint=f"leave it out; it is an option of {', '.join(tasks.commands(name))}",
             )
         blanks[name] = None
     return replace(request, **blanks) if blanks else request  # type: ignore[arg-type]  # the names are the request's own
@@ -99,17 +62,13 @@ def choose(case: Case, approach: Approach, image_guidance: float | None) -> Alte
         strength=approach.strength,
         image_guidance=image_guidance,
         frame=request.frame,
-        fit=request.fit or ("crop" if "fit" in _fields(request.task) else None),
+        fit=request.fit or ("crop" if "fit" in TASKS[request.task].options else None),
     )
-    if request.task in _REPAINTING:
+    if TASKS[request.task].repaints:
         return Alteration(change=_repainting(case, change), weights=())
     if request.task == "blend":
         return Alteration(change=replace(change, mutation=_mutation(case, change)), weights=_weights(case))
     return Alteration(change=change, weights=())
-
-
-def _fields(task: Task) -> tuple[str, ...]:
-    return tuple(name for name, tasks in TASKS_OF.items() if task in tasks)
 
 
 def _repainting(case: Case, change: Change) -> Change:
@@ -143,7 +102,7 @@ def _check_mask(request: GenerateRequest) -> None:
 
 def picture(given: tuple[Given, ...]) -> Given:
     """Return the picture that is changed: the only one, or the first of the parents."""
-    return next(each for each in given if each.role in ("image", "parent"))
+    return next(picture for picture in given if picture.role in BASES)
 
 
 def _mutation(case: Case, change: Change) -> float:
@@ -156,14 +115,14 @@ def _mutation(case: Case, change: Change) -> float:
 
 
 def _weights(case: Case) -> tuple[float, ...]:
-    parents = [each for each in case.given if each.role == "parent"]
+    parents = [picture for picture in case.given if picture.role == "parent"]
     if not 1 <= len(parents) <= MOST_PARENTS:
         raise RequestError(f"{len(parents)} parents; blend takes 1 to {MOST_PARENTS}")
     text = case.request.weights
     if text is None:
         return tuple(1 / len(parents) for _ in parents)
     try:
-        weights = tuple(float(each) for each in text.split(","))
+        weights = tuple(float(share) for share in text.split(","))
     except ValueError as error:
         raise RequestError(
             f"--weights {text!r} are not numbers with commas between", hint="--weights 0.7,0.3"
@@ -189,4 +148,4 @@ def _scaled(weights: tuple[float, ...]) -> str:
     if not total:
         return _even(len(weights))
     shares = [round(weight / total, 3) for weight in weights[:-1]]
-    return "--weights " + ",".join(f"{each:g}" for each in (*shares, round(1 - sum(shares), 3)))
+    return "--weights " + ",".join(f"{share:g}" for share in (*shares, round(1 - sum(shares), 3)))

@@ -14,6 +14,7 @@ from imggen.plan.schema.change import Method
 from imggen.plan.schema.family import Family
 from imggen.plan.schema.recipe import Recipe
 from imggen.plan.schema.request import Task
+from imggen.plan.schema.tasks import TASKS
 from imggen.plan.sizing.sizes import Size
 
 STRENGTHS: Final[dict[Method, float]] = {
@@ -60,9 +61,9 @@ def choose(case: Case, size: Size, steps: int) -> Approach:
     strength that is out of range, that leaves no step or that would be ignored.
     """
     task = case.request.task
-    if catalog.is_inpainting_model(case.family, case.facts) and task not in ("inpaint", "outpaint"):
+    if catalog.is_inpainting_model(case.family, case.facts) and not TASKS[task].repaints:
         raise RequestError(
-            f"{case.facts.reference} is an inpainting model: it repaints pictures and cannot {_CALLED[task]}",
+            f"{case.facts.reference} is an inpainting model: it repaints pictures and cannot {TASKS[task].purpose}",
             hint='imggen inpaint PICTURE "..." --mask MASK, or another --model',
         )
     approach = _controlled(case, _WAYS[task](case, size))
@@ -83,7 +84,7 @@ def _controlled(case: Case, approach: Approach) -> Approach:
     task = next((task for task, name in case.family.pipelines.items() if name == approach.pipeline), case.request.task)
     if taken is None or task not in taken.pipelines:
         raise RequestError(
-            f"--control: {case.family.title} follows no control picture where it shall {_CALLED[case.request.task]}",
+            f"--control: {case.family.title} follows no control picture in {TASKS[case.request.task].command}",
             hint="leave --control out, or another --model",
         )
     return replace(
@@ -98,26 +99,22 @@ def _check_picture(case: Case) -> None:
     """Raise RequestError where a model that reads a control picture itself has none, or not one that is for it."""
     task = case.request.task
     if task not in controlnets.TASKS:
-        raise RequestError(
-            f"{case.facts.reference} cannot {_CALLED[task]}: {case.family.title} draws nothing without a control "
-            f"picture, and {task} takes none",
-            hint="another --model",
-        )
+        raise _cannot(case, f"{case.family.title} needs a control picture, and {TASKS[task].command} takes none")
     controls.check_own(case.request, case.family, case.facts)
 
 
 def _strength(case: Case, approach: Approach, steps: int) -> float | None:
-    asked = case.request.strength
+    requested = case.request.strength
     from_noise = [case.family.pipelines[task] for task in case.family.from_noise]
     starts = approach.from_noise or approach.pipeline in from_noise
     usual = None if starts else _usual(case.family, case.request.task, approach.method)
     if usual is None:
-        if asked is not None and case.request.origin.get("strength", COMMAND_LINE) == COMMAND_LINE:
+        if requested is not None and case.request.origin.get("strength", COMMAND_LINE) == COMMAND_LINE:
             raise RequestError(
-                f"--strength {asked:g}: {approach.reason}, which starts from noise", hint="leave --strength out"
+                f"--strength {requested:g}: {approach.reason}, which starts from noise", hint="leave --strength out"
             )
         return None
-    chosen = usual if asked is None else asked
+    chosen = usual if requested is None else requested
     if not math.isfinite(chosen) or not 0 < chosen <= 1:
         raise RequestError(
             f"--strength {chosen:g} is not above 0 and at most 1 (1 makes all of it anew, 0 would change nothing)",
@@ -205,16 +202,9 @@ def _repaint(case: Case, _: Size) -> Approach:
         else f"{family.title} has no inpainting pipeline"
     )
     if family.unlisted:
-        raise RequestError(
-            f"{case.facts.reference} cannot {_CALLED[case.request.task]}: {lacks}, and where its latents lie is not "
-            "known",
-            hint="another --model",
-        )
+        raise _cannot(case, f"{lacks}, and where its latents lie is not known")
     if family.blending_refusal:
-        raise RequestError(
-            f"{case.facts.reference} cannot {_CALLED[case.request.task]}: {lacks}, and {family.blending_refusal}",
-            hint="another --model",
-        )
+        raise _cannot(case, f"{lacks}, and {family.blending_refusal}")
     return Approach(
         method="latent-blending",
         pipeline=_starting(case, lacks),
@@ -235,7 +225,7 @@ def _breed(case: Case, size: Size) -> Approach:
 
 def _not_by_recipe(case: Case, size: Size) -> str | None:
     """Return why the parents cannot be made again from what they carry, None where they can."""
-    parents = [each for each in case.given if each.role == "parent"]
+    parents = [picture for picture in case.given if picture.role == "parent"]
     for parent in parents:
         if parent.recipe is None:
             return f"{parent.name} carries no recipe"
@@ -245,7 +235,7 @@ def _not_by_recipe(case: Case, size: Size) -> str | None:
             return f"{parent.name} was made by {parent.recipe.model}"
         if (parent.recipe.width, parent.recipe.height) != (size.width, size.height) or parent.recipe.edits:
             return f"{parent.name} was made at another size than the children's {size.width}x{size.height}"
-    words = {(each.recipe.prompt, each.recipe.negative_prompt) for each in parents if each.recipe is not None}
+    words = {(parent.recipe.prompt, parent.recipe.negative_prompt) for parent in parents if parent.recipe is not None}
     if case.family.mixing_refusal and len(words) > 1:
         return f"{case.family.title} does not mix the parents' unlike prompts ({case.family.mixing_refusal})"
     return _asked_otherwise(case)
@@ -317,24 +307,19 @@ def _by_reference(case: Case) -> Approach:
 def _starting(case: Case, lacks: str) -> str:
     """Return the pipeline that starts from a picture; raise RequestError for a family that only looks at pictures."""
     if _edits(case, "image-to-image"):
-        raise RequestError(
-            f"{case.facts.reference} cannot {_CALLED[case.request.task]}: {lacks}, and {case.family.title} starts from "
-            "noise, it only looks at pictures",
-            hint=_heritable(case),
-        )
+        why = f"{lacks}, and {case.family.title} starts from noise, it only looks at pictures"
+        raise _cannot(case, why, _heritable(case))
     if case.family.vae_class is None:
-        raise RequestError(
-            f"{case.facts.reference} cannot {_CALLED[case.request.task]}: {lacks}, and {case.family.title} has no "
-            "latents, it draws pixels itself",
-            hint=_heritable(case),
-        )
+        why = f"{lacks}, and {case.family.title} has no latents, it draws pixels itself"
+        raise _cannot(case, why, _heritable(case))
     if case.request.task == "blend" and "image-to-image" not in case.family.pipelines:
-        raise RequestError(
-            f"{case.facts.reference} cannot mix pictures: {lacks}, and {case.family.title} has no pipeline that can "
-            f"{_CALLED['image-to-image']}",
-            hint=_heritable(case),
-        )
+        why = f"{lacks}, and {case.family.title} has no pipeline that can {TASKS['image-to-image'].purpose}"
+        raise _cannot(case, why, _heritable(case))
     return _pipeline(case, "image-to-image")
+
+
+def _cannot(case: Case, why: str, hint: str = "another --model") -> RequestError:
+    return RequestError(f"{case.facts.reference} cannot {TASKS[case.request.task].purpose}: {why}", hint=hint)
 
 
 def _heritable(case: Case) -> str:
@@ -342,28 +327,19 @@ def _heritable(case: Case) -> str:
 
 
 def _pipeline(case: Case, task: Task) -> str:
-    found = case.family.pipelines.get(task)
-    if found is None:
+    pipeline = case.family.pipelines.get(task)
+    if pipeline is None:
         raise RequestError(
-            f"{case.facts.reference}: {case.family.title} has no pipeline that can {_CALLED[task]}",
+            f"{case.facts.reference}: {case.family.title} has no pipeline that can {TASKS[task].purpose}",
             hint="another --model; imggen models list shows what is here",
         )
-    return found
+    return pipeline
 
 
 _HERITABLE: Final = (
     "parents that this model made from words, at their own size, without words or --strength for the child; "
     "or another --model"
 )
-
-_CALLED: Final[dict[Task, str]] = {
-    "text-to-image": "make a picture from words",
-    "image-to-image": "start from a picture",
-    "inpaint": "repaint a part",
-    "outpaint": "widen a picture",
-    "blend": "mix pictures",
-    "style": "take on a style",
-}
 
 _WAYS: Final[dict[Task, Callable[[Case, Size], Approach]]] = {
     "text-to-image": _from_words,

@@ -27,11 +27,11 @@ Check = Callable[[Iterable[str], str], None]
 """What raises for the first of the names that a pipeline does not take."""
 
 
-def arguments(case: Case, way: Approach, said: Words, area: Canvas, steered: Steering) -> dict[str, object]:
+def arguments(case: Case, way: Approach, words: Words, area: Canvas, steered: Steering) -> dict[str, object]:
     """Return what the plan says to the pipeline's call; pictures come when it is made."""
     family = case.family
-    found: dict[str, object] = {
-        "prompt": said.prompt,
+    values: dict[str, object] = {
+        "prompt": words.prompt,
         family.steps_argument: steered.steps,
         **family.extra_arguments,
     }
@@ -39,22 +39,22 @@ def arguments(case: Case, way: Approach, said: Words, area: Canvas, steered: Ste
     if way.pipeline not in sized:
         swapped = way.pipeline in [family.pipelines[task] for task in family.swaps_edges]
         across, down = ("height", "width") if swapped else ("width", "height")
-        found |= {across: area.width, down: area.height}
+        values |= {across: area.width, down: area.height}
     if steered.steps != family.steps:
-        found |= family.other_steps_arguments
+        values |= family.other_steps_arguments
     if family.area_argument:
-        found[family.area_argument] = area.width * area.height
+        values[family.area_argument] = area.width * area.height
     if way.strength is not None:
-        found["strength"] = way.strength
+        values["strength"] = way.strength
     if steered.image_guidance is not None:
-        found["image_guidance_scale"] = steered.image_guidance
+        values["image_guidance_scale"] = steered.image_guidance
     if controlnets.among(case):
-        found["controlnet_conditioning_scale"] = controlnets.scale(case)
+        values["controlnet_conditioning_scale"] = controlnets.scale(case)
     if family.guidance_argument:
-        found[family.guidance_argument] = _guidance(family, steered)
-    if said.negative_prompt:
-        found["negative_prompt"] = said.negative_prompt
-    return found
+        values[family.guidance_argument] = _guidance(family, steered)
+    if words.negative_prompt:
+        values["negative_prompt"] = words.negative_prompt
+    return values
 
 
 def _guidance(family: Family, steered: Steering) -> float | list[float]:

@@ -74,7 +74,7 @@ def _usual(family: Family) -> ModelFacts:
 
 
 def _ability(family: Family, task: Task, facts: ModelFacts) -> Ability:
-    made = task != "blend" or "text-to-image" in family.pipelines
+    from_words = task != "blend" or "text-to-image" in family.pipelines
     case = Case(
         request=GenerateRequest(
             task=task,
@@ -86,14 +86,14 @@ def _ability(family: Family, task: Task, facts: ModelFacts) -> Ability:
         family=family,
         record=ModelRecord(),
         machine=_NOWHERE,
-        given=() if made else (_stranger(family),),
+        given=() if from_words else (_stranger(family),),
     )
     edge = family.native_pixels
     try:
-        found = approach.choose(case, Size(width=edge, height=edge, reason=""), family.steps)
+        way = approach.choose(case, Size(width=edge, height=edge, reason=""), family.steps)
     except RequestError as error:
         return Ability(task=task, refusal=error.message)
-    return Ability(task=task, method=found.method)
+    return Ability(task=task, method=way.method)
 
 
 def _stranger(family: Family) -> Given:
@@ -122,7 +122,7 @@ def described(family: Family) -> dict[str, object]:
         "prior": family.stages.usual if family.stages else None,
         "licence": family.licence,
         "pipelines": list(dict.fromkeys(family.pipelines.values())),
-        "tasks": {each.task: _told(each) for each in abilities(family)},
+        "tasks": {ability.task: _told(ability) for ability in abilities(family)},
         "native_size": family.native_pixels,
         "multiple_of": multiple_of(family),
         "min_size": family.min_size,

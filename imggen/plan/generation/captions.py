@@ -21,18 +21,18 @@ def check(case: Case, texts: Iterable[str], *, looks: bool) -> None:
     if captions is None or captions.key is None or not looks:
         return
     for text in texts:
-        found = _object(text)
-        if found is None and captions.only:
+        caption = _object(text)
+        if caption is None and captions.only:
             example = json.dumps({captions.key: text}, ensure_ascii=False)
             raise RequestError(
                 f"{case.family.title} reads a prompt that is a JSON object with {captions.key!r}, and this is none: "
                 f"{_shortened(text)!r}",
                 hint=shlex.quote(example),
             )
-        if found is not None and captions.key not in found:
+        if caption is not None and captions.key not in caption:
             raise RequestError(
                 f"the prompt is a JSON object without {captions.key!r}, from which {case.family.title} learns what to "
-                f"do with a picture: it has {', '.join(map(repr, found)) or 'nothing'}",
+                f"do with a picture: it has {', '.join(map(repr, caption)) or 'nothing'}",
                 hint=f'add "{captions.key}": "..." to it',
             )
 
@@ -50,10 +50,10 @@ def _object(text: str) -> dict[str, object] | None:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def _shortened(text: str) -> str:

@@ -7,6 +7,7 @@ from imggen.errors import RequestError
 from imggen.plan.case import ASKED, COMMAND_LINE, Case
 from imggen.plan.generation import words
 from imggen.plan.schema import marking
+from imggen.plan.schema.change import BASES
 from imggen.plan.schema.formats import FORMATS, ImageFormat
 from imggen.plan.schema.given import starts
 from imggen.plan.schema.request import GeneratePlan, OutputPlan
@@ -87,7 +88,7 @@ def check_names(plan: GeneratePlan) -> None:
 
 def named(plan: GeneratePlan, today: date) -> list[Named]:
     """Return what a template may say of each picture of `plan`, made on the day `today` (UTC)."""
-    start = [naming.stem(each.name) for each in plan.given if each.role in ("image", "parent")]
+    start = [naming.stem(picture.name) for picture in plan.given if picture.role in BASES]
     return [_named(plan, index, today, start) for index in range(1, len(plan.seeds) + 1)]
 
 

@@ -20,14 +20,14 @@ def seen(case: Case, method: Method | None, size: Size) -> tuple[int, ...]:
         return ()
     step = catalog.multiple_of(case.family, case.facts)
     canvas = (-(-size.width // step) * step, -(-size.height // step) * step)
-    styles = [each for each in case.given if each.role == "style"]
+    styles = [picture for picture in case.given if picture.role == "style"]
     if method == "inpainting" and math.prod(canvas) > reference.max_pixels:
         raise _too_large(case, canvas, reference.max_pixels)
     if method == "reference":
         _check_look(case, reference, ("the picture to be made", *canvas), "another --size")
         for style in styles:
             _check_look(case, reference, (style.name, style.width, style.height), f"crop or enlarge {style.name}")
-    edges = (canvas, *((each.width, each.height) for each in styles))
+    edges = (canvas, *((style.width, style.height) for style in styles))
     return tuple(min(max(math.prod(edge), reference.min_pixels), reference.max_pixels) for edge in edges)
 
 

@@ -8,23 +8,16 @@ from typing import Final
 from imggen.errors import RequestError
 from imggen.plan.adapters import adaptation
 from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE
-from imggen.plan.generation import alteration, words
+from imggen.plan.generation import words
 from imggen.plan.models import catalog
 from imggen.plan.schema import prompt
 from imggen.plan.schema.adapter import Adapter
+from imggen.plan.schema.change import BASES
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.prompt import Reading
 from imggen.plan.schema.recipe import Ingredient, Recipe
 from imggen.plan.schema.request import GenerateRequest
-
-_COMMANDS: Final[dict[str, str]] = {
-    "text-to-image": "imggen generate --from FILE",
-    "image-to-image": "imggen img2img PICTURE --from FILE",
-    "inpaint": "imggen inpaint PICTURE --mask MASK --from FILE",
-    "outpaint": "imggen outpaint PICTURE --from FILE",
-    "blend": "imggen blend PARENT... --from FILE",
-    "style": "imggen style PICTURE --like STYLE --from FILE",
-}
+from imggen.plan.schema.tasks import TASKS
 
 
 def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
@@ -34,8 +27,10 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
     goes and in which format stays the request's, and so do the pictures that it starts from.
     """
     if recipe.task != request.task:
+        known = TASKS.get(recipe.task)
         raise RequestError(
-            f"the recipe is one for {recipe.task!r}; this command does {request.task}", hint=_COMMANDS.get(recipe.task)
+            f"the recipe is one for {recipe.task!r}; this command does {request.task}",
+            hint=known.again if known else None,
         )
     family = catalog.named(recipe.family)
     _check_beside(recipe, request)
@@ -70,8 +65,8 @@ def _check_beside(recipe: Recipe, request: GenerateRequest) -> None:
     """Raise RequestError for pictures beside the words that a recipe cannot hold, and that nobody names again."""
     if request.task == "style":
         return
-    said = {name for name in ("control", "ip_adapter") if _was_said(request, name)}
-    lacking = [(name, line) for name, line in beside(recipe) if name not in said]
+    typed = {name for name in ("control", "ip_adapter") if _was_said(request, name)}
+    lacking = [(name, line) for name, line in beside(recipe) if name not in typed]
     if lacking:
         many = f"{len(lacking)} pictures" if len(lacking) > 1 else "a picture"
         options = ", ".join(dict.fromkeys(f"--{name.replace('_', '-')}" for name, _ in lacking))
@@ -109,29 +104,29 @@ def adopt(request: GenerateRequest, given: tuple[Given, ...]) -> GenerateRequest
     Children are made as their parents were: by their model, steps, guidance and sampler, where all parents agree on the
     model. What a picture shows is taken from its recipe where nobody says it and the task can do without words.
     """
-    recipes = [each.recipe for each in given if each.role in ("image", "parent") and each.recipe is not None]
-    if request.task not in alteration.WORDLESS or not recipes:
+    recipes = [picture.recipe for picture in given if picture.role in BASES and picture.recipe is not None]
+    if not TASKS[request.task].wordless or not recipes:
         return request
     text, reading = _joined(recipes)
     adopted: dict[str, object] = {"prompt": text}
     read: dict[str, Reading] = {"prompt": reading, "negative_prompt": recipes[0].reading}
-    everyone = len(recipes) == len([each for each in given if each.role == "parent"])
-    models = {_reference(each) for each in recipes}
+    everyone = len(recipes) == len([picture for picture in given if picture.role == "parent"])
+    models = {_reference(recipe) for recipe in recipes}
     if request.task == "blend" and everyone and len(models) == 1 and request.model in (None, *models):
         adopted |= _making(recipes[0])
-        if all(each.adapters == recipes[0].adapters for each in recipes):
+        if all(recipe.adapters == recipes[0].adapters for recipe in recipes):
             adopted |= adaptation.weights_of(recipes[0])
     blanks = {name: value for name, value in adopted.items() if _is_blank(request, name)}
     origin = request.origin | dict.fromkeys(blanks, PARENTS)
-    read = request.reading | {name: each for name, each in read.items() if name in blanks}
+    read = request.reading | {name: recorded for name, recorded in read.items() if name in blanks}
     return replace(request, **blanks, origin=origin, reading=read)  # type: ignore[arg-type]  # the request's own names
 
 
 def _joined(recipes: Sequence[Recipe]) -> tuple[str, Reading]:
     """Return what all the pictures show, and how these words are read."""
     if all(recipe.reading != "weights" for recipe in recipes):
-        return ", ".join(dict.fromkeys(each.prompt for each in recipes)), "chunks"
-    marked = (each.prompt if each.reading == "weights" else prompt.escape(each.prompt) for each in recipes)
+        return ", ".join(dict.fromkeys(recipe.prompt for recipe in recipes)), "chunks"
+    marked = (recipe.prompt if recipe.reading == "weights" else prompt.escape(recipe.prompt) for recipe in recipes)
     return ", ".join(dict.fromkeys(marked)), "weights"
 
 
@@ -179,48 +174,48 @@ def _recorded_change(recipe: Recipe, request: GenerateRequest) -> dict[str, obje
         recorded |= {"feather": change.feather, "paste": change.paste}
     if request.task == "inpaint":
         has_mask = _was_said(request, "mask") or change.mask_box is None
-        box = None if has_mask else ",".join(str(each) for each in change.mask_box or ())
+        box = None if has_mask else ",".join(str(edge) for edge in change.mask_box or ())
         recorded |= {"mask_box": box, "invert_mask": change.invert_mask}
     if request.task == "outpaint":
-        recorded["pad"] = ",".join(str(each) for each in change.pad or ())
+        recorded["pad"] = ",".join(str(edge) for edge in change.pad or ())
         recorded |= dict.fromkeys(("width", "height", "size", "aspect"))
     if request.task == "blend":
         weights = [ingredient.weight for ingredient in recipe.ingredients if ingredient.weight is not None]
-        recorded |= {"mutate": change.mutation, "weights": ",".join(f"{each:.17g}" for each in weights)}
+        recorded |= {"mutate": change.mutation, "weights": ",".join(f"{weight:.17g}" for weight in weights)}
     if request.task == "style" and change.adapter:
         recorded["ip_adapter_weights"] = f"{change.adapter}:{change.adapter_scale:.17g}"
     return recorded
 
 
-def differences(recipe: Recipe, made: Recipe) -> tuple[str, ...]:
+def differences(recipe: Recipe, now: Recipe) -> tuple[str, ...]:
     """Return what a picture made from `recipe` was made with that changes pixels and that `recipe` did not say."""
     names = ("model_hash", "device", "dtype", "attention_slicing", "vae_tile", "quantize")
-    changed = [name for name in names if getattr(recipe, name) != getattr(made, name)]
-    found = [f"{name} {getattr(recipe, name)} is now {getattr(made, name)}" for name in changed]
-    hashes = [each.change.adapter_hash if each.change else None for each in (recipe, made)]
+    changed = [name for name in names if getattr(recipe, name) != getattr(now, name)]
+    changes = [f"{name} {getattr(recipe, name)} is now {getattr(now, name)}" for name in changed]
+    hashes = [version.change.adapter_hash if version.change else None for version in (recipe, now)]
     if all(hashes) and hashes[0] != hashes[1]:
-        found.append(f"adapter_hash {hashes[0]} is now {hashes[1]}")
-    found.extend(adaptation.differences(recipe, made))
-    libraries = sorted(recipe.versions.keys() & made.versions.keys() - {"imggen"})
-    moved = [name for name in libraries if recipe.versions[name] != made.versions[name]]
-    return (*found, *(f"{name} {recipe.versions[name]} is now {made.versions[name]}" for name in moved))
+        changes.append(f"adapter_hash {hashes[0]} is now {hashes[1]}")
+    changes.extend(adaptation.differences(recipe, now))
+    libraries = sorted(recipe.versions.keys() & now.versions.keys() - {"imggen"})
+    moved = [name for name in libraries if recipe.versions[name] != now.versions[name]]
+    return (*changes, *(f"{name} {recipe.versions[name]} is now {now.versions[name]}" for name in moved))
 
 
 def strangers(recipe: Recipe, ingredients: tuple[Ingredient, ...]) -> tuple[str, ...]:
     """Return what is known before any weights are read: that the given pictures are not those of `recipe`."""
-    found = [
+    changes = [
         f"the {old.role} is another file (sha256 {new.sha256[:12]}..., recorded {old.sha256[:12]}...)"
         for old, new in zip(recipe.ingredients, ingredients, strict=False)
         if old.sha256 != new.sha256
     ]
-    roles = [[each.role for each in one] for one in (recipe.ingredients, ingredients)]
+    roles = [[picture.role for picture in one] for one in (recipe.ingredients, ingredients)]
     if roles[0] != roles[1]:
-        told = [", ".join(each) or "nothing" for each in roles]
-        found.append(f"it was made from {told[0]}, and now from {told[1]}")
+        sources = [", ".join(names) or "nothing" for names in roles]
+        changes.append(f"it was made from {sources[0]}, and now from {sources[1]}")
     if recipe.edits:
         last = recipe.edits[-1]
-        found.append(f"it was then enlarged to {last.width}x{last.height}, which is not repeated; see imggen upscale")
-    return tuple(found)
+        changes.append(f"it was then enlarged to {last.width}x{last.height}, which is not repeated; see imggen upscale")
+    return tuple(changes)
 
 
 def _was_said(request: GenerateRequest, name: str) -> bool:

@@ -25,6 +25,7 @@ from imggen.plan.schema.change import Axes, Change
 from imggen.plan.schema.given import Given, starts
 from imggen.plan.schema.machine import Device, Dtype, Machine
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Lever, ModelFacts
+from imggen.plan.schema.tasks import TASKS
 from imggen.plan.schema.template import Files
 from imggen.plan.sizing import borders, canvas, sizes
 from imggen.plan.sizing.canvas import Canvas
@@ -35,13 +36,6 @@ _Error = TypeVar("_Error", bound=ImggenError)
 
 # Up to twice the native edge a model still composes one picture; beyond, it repeats itself.
 _STRETCH: Final = 2
-
-_EXAMPLES: Final[dict[str, str]] = {
-    "text-to-image": 'imggen generate "a red apple on a teal background"',
-    "image-to-image": 'imggen img2img sketch.png "a red apple on a teal background"',
-    "inpaint": 'imggen inpaint photo.png "a yellow star" --mask mask.png',
-    "outpaint": 'imggen outpaint photo.png "a green field" --pad 64',
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +115,9 @@ def with_origins(error: _Error, request: GenerateRequest) -> _Error:
 def _is_named(name: str, request: GenerateRequest, message: str) -> bool:
     values = getattr(request, name) if name in _NAMING else ()
     listed = values if isinstance(values, tuple) else (values,)
-    words = [f"--{name.replace('_', '-')}", *(each for each in listed if each)]
+    words = [f"--{name.replace('_', '-')}", *(value for value in listed if value)]
     # What an adapter's file or id is called stands before its scale or word.
-    words += [each.rpartition(":")[0] for each in listed if each and name in ("lora", "embedding") and ":" in each]
+    words += [value.rpartition(":")[0] for value in listed if value and name in ("lora", "embedding") and ":" in value]
     return any(re.search(rf"(?<![\w/.-]){re.escape(word)}(?![\w/-])", message) for word in words)
 
 
@@ -141,8 +135,8 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     _check_sampler(case, way, steered)
     area = canvas.canvas(size, taken)
     chosen = seeds.choose(request.seed, request.num_images, draw=draw_seed)
-    said = words.choose(case, chosen, told=way.words, negative=steered.negative_prompt)
-    captions.check(case, (said.prompt, *said.prompts), looks=way.method in ("reference", "inpainting"))
+    chosen_words = words.choose(case, chosen, instruction=way.words, negative=steered.negative_prompt)
+    captions.check(case, (chosen_words.prompt, *chosen_words.prompts), looks=way.method in ("reference", "inpainting"))
     device, dtype, fallbacks = _place(case)
     tile = _tile(case, size, area)
     job = memory.Job(
@@ -164,7 +158,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     levers = memory.choose(request, job)
     _check_adapter(case, levers)
     return _Decided(
-        words=said,
+        words=chosen_words,
         approach=way,
         size=size,
         canvas=area,
@@ -175,15 +169,15 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         device=device,
         dtype=dtype,
         levers=levers,
-        arguments=call.arguments(case, way, said, area, steered),
+        arguments=call.arguments(case, way, chosen_words, area, steered),
         destination=destination.choose(case, len(chosen)),
         notes=(
             *([case.family.unlisted] if case.family.unlisted else []),
             *fallbacks,
             *_told(way),
-            *captions.notes(case, (said.prompt, *said.prompts)),
-            *record.unknown_words(_read(said), case.record, case.facts.reference),
-            *adaptation.notes(case, _read(said), steered.negative_prompt),
+            *captions.notes(case, (chosen_words.prompt, *chosen_words.prompts)),
+            *record.unknown_words(_read(chosen_words), case.record, case.facts.reference),
+            *adaptation.notes(case, _read(chosen_words), steered.negative_prompt),
             *_size_notes(size, case),
             *_twin_notes(changed.change, len(chosen)),
             *levers.notes,
@@ -347,22 +341,22 @@ def _approach_lines(plan: GeneratePlan) -> dict[str, str]:
     if plan.change is None:
         return {}
     strength = "" if plan.change.strength is None else f", strength {plan.change.strength:g}"
-    held = "" if plan.change.image_guidance is None else f", image guidance {plan.change.image_guidance:g}"
-    return {"method": f"{plan.change.method} by {plan.pipeline}{strength}{held}"}
+    hold = "" if plan.change.image_guidance is None else f", image guidance {plan.change.image_guidance:g}"
+    return {"method": f"{plan.change.method} by {plan.pipeline}{strength}{hold}"}
 
 
 def _check_prompt(case: Case) -> None:
     request, prompt = case.request, case.request.prompt
-    if not (prompt or "").strip() and request.task not in alteration.WORDLESS:
-        raise RequestError("the prompt is empty", hint=_EXAMPLES[request.task])
+    if not (prompt or "").strip() and not TASKS[request.task].wordless:
+        raise RequestError("the prompt is empty", hint=TASKS[request.task].example)
     prompt = prompt or ""
     for name, value in (("prompt", prompt), ("negative prompt", request.negative_prompt or "")):
         _check_text(name, value)
 
 
-def _read(said: Words) -> str:
+def _read(chosen: Words) -> str:
     """Return what the encoder reads of all prompts, each once."""
-    return "\n".join(words.as_read(each, said.reading) for each in dict.fromkeys((said.prompt, *said.prompts)))
+    return "\n".join(words.as_read(text, chosen.reading) for text in dict.fromkeys((chosen.prompt, *chosen.prompts)))
 
 
 def _check_text(name: str, value: str) -> None:
@@ -371,7 +365,7 @@ def _check_text(name: str, value: str) -> None:
             f"the {name} has {len(value):,} characters; at most {template.LONGEST:,} are taken",
             hint=f"shorten the {name}",
         )
-    if any(each == "\0" or "\ud800" <= each <= "\udfff" for each in value):
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
         raise RequestError(f"the {name} holds bytes that are no text: {value[:40]!r}", hint="write it in UTF-8")
 
 
@@ -442,8 +436,8 @@ def _channels_last(family: Family, device: Device, dtype: Dtype) -> bool:
 
 
 def _size_reason(case: Case, size: sizes.Size) -> str:
-    said = [name for name in ("size", "aspect", "width", "height") if getattr(case.request, name) is not None]
-    return f"{size.reason}, {case.why(said[0], '')}" if said else size.reason
+    typed = [name for name in ("size", "aspect", "width", "height") if getattr(case.request, name) is not None]
+    return f"{size.reason}, {case.why(typed[0], '')}" if typed else size.reason
 
 
 def _size_notes(size: sizes.Size, case: Case) -> tuple[str, ...]:

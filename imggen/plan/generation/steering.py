@@ -120,30 +120,30 @@ def _guidance(case: Case) -> float:
 
 
 def _image_guidance(case: Case, guidance: float) -> float | None:
-    family, asked = case.family, case.request.image_guidance
+    family, value = case.family, case.request.image_guidance
     is_typed = case.request.origin.get("image_guidance", COMMAND_LINE) == COMMAND_LINE
     if family.image_guidance is None:
-        if asked is not None and is_typed:
+        if value is not None and is_typed:
             raise RequestError(
-                f"--image-guidance {asked:g}: {family.title} does not weigh a picture against the words",
+                f"--image-guidance {value:g}: {family.title} does not weigh a picture against the words",
                 hint="leave --image-guidance out",
             )
         return None
-    if asked is None:
+    if value is None:
         return family.image_guidance
     # Below 1 its pipelines drop the guidance by words too.
-    if not math.isfinite(asked) or asked < 1:
+    if not math.isfinite(value) or value < 1:
         raise RequestError(
-            f"--image-guidance {asked:g}: {family.title} takes 1 (the picture holds least) and more",
+            f"--image-guidance {value:g}: {family.title} takes 1 (the picture holds least) and more",
             hint=f"--image-guidance {family.image_guidance:g}",
         )
     if guidance <= family.steers_above and is_typed:
         raise RequestError(
-            f"--image-guidance {asked:g}: {family.title} looks at it only when guidance is above "
+            f"--image-guidance {value:g}: {family.title} looks at it only when guidance is above "
             f"{family.steers_above:g}, and --guidance is {guidance:g}",
             hint="leave --image-guidance out",
         )
-    return float(asked)
+    return float(value)
 
 
 def _negative(case: Case, guidance: float) -> str:
@@ -183,12 +183,12 @@ def _is_steered(case: Case, guidance: float) -> bool:
 
 def _sampler(case: Case) -> tuple[str, Scheduler | None]:
     prediction = catalog.prediction(case.family, case.facts)
-    asked = case.request.sampler
-    name = asked or case.record.sampler or samplers.DEFAULT
+    requested = case.request.sampler
+    name = requested or case.record.sampler or samplers.DEFAULT
     try:
         scheduler = samplers.find(name, prediction)
     except RequestError as error:
-        if asked:
+        if requested:
             raise
         raise ModelError(f"{case.facts.folder / record.FILE_NAME}: {error.message}", hint=error.hint) from error
     own_class = case.facts.components.get("scheduler", ("", ""))[1]

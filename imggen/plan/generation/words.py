@@ -8,10 +8,11 @@ from typing import Final
 
 from imggen.errors import RequestError
 from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE, Case
-from imggen.plan.generation import alteration, captions
+from imggen.plan.generation import captions
 from imggen.plan.schema import prompt, template
 from imggen.plan.schema.prompt import Reading
 from imggen.plan.schema.request import GenerateRequest
+from imggen.plan.schema.tasks import TASKS
 
 FIELDS: Final = ("prompt", "negative_prompt")
 
@@ -31,15 +32,15 @@ class Words:
     negative_template: str
 
 
-def choose(case: Case, seeds: tuple[int, ...], *, told: str | None, negative: str) -> Words:
+def choose(case: Case, seeds: tuple[int, ...], *, instruction: str | None, negative: str) -> Words:
     """Return the words of the picture of each seed; raise RequestError for what the model's encoder cannot follow.
 
-    `told` is what the model is told in place of a prompt, `negative` the negative prompt as far as the model takes one.
+    `instruction` takes the place of a prompt, `negative` is the negative prompt as far as the model takes one.
     """
-    asked = {"prompt": case.request.prompt or "" if told is None else told, "negative_prompt": negative}
+    written = {"prompt": case.request.prompt or "" if instruction is None else instruction, "negative_prompt": negative}
     _check_syntax(case.request)
-    recorded = case.request.reading | ({} if told is None else {"prompt": "chunks"})
-    marked = {name: _marked(case, name, asked[name], recorded.get(name)) for name in FIELDS}
+    recorded = case.request.reading | ({} if instruction is None else {"prompt": "chunks"})
+    marked = {name: _marked(case, name, written[name], recorded.get(name)) for name in FIELDS}
     pairs = [(marked["prompt"](seed), marked["negative_prompt"](seed)) for seed in seeds]
     reading: Reading = "cut"
     if case.family.clip is None:
@@ -49,7 +50,7 @@ def choose(case: Case, seeds: tuple[int, ...], *, told: str | None, negative: st
         pairs, reading = _read(pairs, reading)
     _check_empty(case, seeds, [one for one, _ in pairs], reading)
     texts = {"prompt": tuple(one for one, _ in pairs), "negative_prompt": tuple(two for _, two in pairs)}
-    templates = {name: _template(asked[name], texts[name], recorded.get(name)) for name in FIELDS}
+    templates = {name: _template(written[name], texts[name], recorded.get(name)) for name in FIELDS}
     return Words(
         prompt=texts["prompt"][0],
         negative_prompt=texts["negative_prompt"][0],
@@ -124,9 +125,9 @@ def _unweighted(case: Case, name: str, text: str) -> str:
 
 
 def _check_syntax(request: GenerateRequest) -> None:
-    said = [name for name in FIELDS if getattr(request, name)]
+    written = [name for name in FIELDS if getattr(request, name)]
     typed = request.prompt_syntax is not None and request.origin.get("prompt_syntax", COMMAND_LINE) == COMMAND_LINE
-    if typed and said and all(request.origin.get(name) == RECIPE for name in said):
+    if typed and written and all(request.origin.get(name) == RECIPE for name in written):
         raise RequestError(
             f"--prompt-syntax {request.prompt_syntax}: all words come from the recipe, which says how they are read",
             hint="leave --prompt-syntax out, or type a prompt",
@@ -134,7 +135,7 @@ def _check_syntax(request: GenerateRequest) -> None:
 
 
 def _check_empty(case: Case, seeds: Iterable[int], texts: Iterable[str], reading: Reading) -> None:
-    if case.request.task in alteration.WORDLESS:
+    if TASKS[case.request.task].wordless:
         return
     for seed, text in zip(seeds, texts, strict=True):
         if not as_read(text, reading).strip():

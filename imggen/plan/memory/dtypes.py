@@ -32,23 +32,23 @@ class Chosen(Generic[Choice]):
     reason: str
 
 
-def choose_device(wanted: str | None, machine: Machine) -> Chosen[Device]:
+def choose_device(requested: str | None, machine: Machine) -> Chosen[Device]:
     """Return the device to compute on.
 
     Raise RequestError for one that nobody knows, MachineError for one that is not here.
     """
-    name = (wanted or "auto").lower()
+    name = (requested or "auto").lower()
     if name == "auto":
         return _best_device(machine)
     if name not in _DEVICES:
         known = ("auto", *_DEVICES)
         guess = nearest(name, known)
-        raise RequestError(f"unknown device {wanted!r}", hint=f"--device {guess[0] if guess else 'auto'}")
+        raise RequestError(f"unknown device {requested!r}", hint=f"--device {guess[0] if guess else 'auto'}")
     device = _DEVICES[name]
     if name == "gpu" and machine.accelerators:
         device = machine.accelerators[0].device
     if device != "cpu" and machine.accelerator(device) is None:
-        here = ", ".join(each.device for each in machine.accelerators)
+        here = ", ".join(accelerator.device for accelerator in machine.accelerators)
         raise MachineError(
             f"torch {machine.torch} finds no {name} device here; there is {f'{here} and cpu' if here else 'cpu'}",
             hint="--device auto, or `imggen doctor` to see what was found",
@@ -56,27 +56,27 @@ def choose_device(wanted: str | None, machine: Machine) -> Chosen[Device]:
     return Chosen(value=device, reason=ASKED)
 
 
-def choose_dtype(wanted: str | None, family: Family, device: Device, machine: Machine) -> Chosen[Dtype]:
+def choose_dtype(requested: str | None, family: Family, device: Device, machine: Machine) -> Chosen[Dtype]:
     """Return the precision for `family` on `device`; raise RequestError for one that does not work there."""
-    name = (wanted or "auto").lower()
+    name = (requested or "auto").lower()
     if name != "auto" and name not in _DTYPES:
         guess = nearest(name, ("auto", *_DTYPES))
-        raise RequestError(f"unknown dtype {wanted!r}", hint=f"--dtype {guess[0] if guess else 'auto'}")
+        raise RequestError(f"unknown dtype {requested!r}", hint=f"--dtype {guess[0] if guess else 'auto'}")
     if name == "auto":
         return _best_dtype(family, device, machine)
     dtype = _DTYPES[name]
     reason = refusal(dtype, family, device, machine)
     if reason:
         best = _best_dtype(family, device, machine)
-        raise RequestError(f"--dtype {wanted} on {device}: {reason}", hint=f"--dtype {best.value}: {best.reason}")
+        raise RequestError(f"--dtype {requested} on {device}: {reason}", hint=f"--dtype {best.value}: {best.reason}")
     return Chosen(value=dtype, reason=ASKED)
 
 
 def _best_device(machine: Machine) -> Chosen[Device]:
     for kind in ("cuda", "mps"):
-        found = machine.accelerator(kind)
-        if found:
-            return Chosen(value=found.device, reason=f"torch finds {found.name}")
+        present = machine.accelerator(kind)
+        if present:
+            return Chosen(value=present.device, reason=f"torch finds {present.name}")
     return Chosen(value="cpu", reason=f"torch {machine.torch} finds no accelerator")
 
 

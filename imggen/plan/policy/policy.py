@@ -191,7 +191,7 @@ def check_prompt(policy: Policy, prompt: str, negative_prompt: str = "") -> Refu
 
 def needs_hash(policy: Policy) -> bool:
     """Return whether a rule asks for the weights' hash, which takes time to compute."""
-    return any(each.startswith(_HASH) for each in (*policy.models.allow, *policy.models.deny))
+    return any(entry.startswith(_HASH) for entry in (*policy.models.allow, *policy.models.deny))
 
 
 def check_model(policy: Policy, model: ModelIdentity) -> Refusal | None:
@@ -250,11 +250,11 @@ def check_request(
                 message=f"{option} leaves out the layer {layer!r}, which the policy requires",
                 hint=f"leave {option} out",
             )
-    wanted = policy.marking.visible_label
-    if wanted is not None and label is not None and label != wanted:
+    required_label = policy.marking.visible_label
+    if required_label is not None and label is not None and label != required_label:
         return Refusal(
             rule="marking.visible_label",
-            message=f"the label {label!r} is not the policy's, {wanted!r}",
+            message=f"the label {label!r} is not the policy's, {required_label!r}",
             hint="leave --label out: the policy draws its own",
         )
     return None
@@ -262,7 +262,7 @@ def check_request(
 
 def check_marks(policy: Policy, marks: Collection[str]) -> Refusal | None:
     """Return which required layers an encoded picture lacks, of those that it carries (`marks`)."""
-    lacking = [each for each in policy.marking.require if each not in marks]
+    lacking = [layer for layer in policy.marking.require if layer not in marks]
     if not lacking:
         return None
     return Refusal(
@@ -278,14 +278,14 @@ def check_strip(policy: Policy, taken: Collection[str]) -> Refusal | None:
     Those are the required ones and, where inputs keep their provenance, whatever says where a picture is from: its C2PA
     manifest, its IPTC source type and its watermark.
     """
-    required = [each for each in policy.marking.require if each in taken]
+    required = [layer for layer in policy.marking.require if layer in taken]
     if required:
         return Refusal(
             rule="marking.require",
             message=f"the policy requires what would be taken away: {', '.join(required)}",
             hint="--strip prompt takes the words alone",
         )
-    marks = [each for each in ("c2pa", "iptc", "watermark") if each in taken]
+    marks = [layer for layer in ("c2pa", "iptc", "watermark") if layer in taken]
     if policy.inputs.keep_provenance and marks:
         return Refusal(
             rule="inputs.keep_provenance",
@@ -390,7 +390,7 @@ def _rule(written: str) -> _Rule:
         return _Rule(pattern=_pattern(written.removeprefix(PATTERN)))
     folded = text_folding.fold(written)
     symbols = text_folding.has_symbols(folded)
-    words = tuple(each.text for each in text_folding.words(folded, symbols=symbols))
+    words = tuple(word.text for word in text_folding.words(folded, symbols=symbols))
     if not words:
         raise RequestError(f"the term {written!r} has no word in it", hint=r're:… for punctuation, such as "re:\\$"')
     return _Rule(words=words, symbols=symbols)
@@ -398,11 +398,12 @@ def _rule(written: str) -> _Rule:
 
 def _pattern(source: str) -> Any:
     """Return the compiled pattern; raise RequestError where it holds a character that no folded prompt can have."""
-    for each in source:
-        folded = text_folding.fold(each) or " "
-        if folded not in (each, each.lower()):
-            hint = f"write {folded}" if each.isprintable() and folded != " " else r"write a space, or \s"
-            raise RequestError(f"the pattern {source!r} has {each!r}, which no prompt has once it is folded", hint=hint)
+    for character in source:
+        folded = text_folding.fold(character) or " "
+        if folded not in (character, character.lower()):
+            hint = f"write {folded}" if character.isprintable() and folded != " " else r"write a space, or \s"
+            what = f"has {character!r}, which no prompt has once it is folded"
+            raise RequestError(f"the pattern {source!r} {what}", hint=hint)
     return safe_regex.compile(source)
 
 
@@ -433,16 +434,16 @@ class _Read:
             return
         words, places = self._words(symbols=rule.symbols)
         for first in places.get(rule.words[0], ()):
-            found = words[first : first + len(rule.words)]
-            if tuple(each.text for each in found) == rule.words:
-                yield found[0].start, found[-1].end
+            phrase = words[first : first + len(rule.words)]
+            if tuple(word.text for word in phrase) == rule.words:
+                yield phrase[0].start, phrase[-1].end
 
     def _words(self, *, symbols: bool) -> tuple[tuple[Word, ...], dict[str, list[int]]]:
         if symbols not in self._found:
             words = text_folding.words(self.look.text, symbols=symbols)
             places: dict[str, list[int]] = {}
-            for number, each in enumerate(words):
-                places.setdefault(each.text, []).append(number)
+            for number, word in enumerate(words):
+                places.setdefault(word.text, []).append(number)
             self._found[symbols] = words, places
         return self._found[symbols]
 
@@ -450,8 +451,8 @@ class _Read:
 def _denials(rules: PromptRules, prompt: str) -> Iterator[Refusal]:
     if not rules.deny:
         return
-    reads = [_Read(each) for each in text_folding.looks(prompt)]
-    allowed = [_exceptions(rules, each) for each in reads]
+    reads = [_Read(look) for look in text_folding.looks(prompt)]
+    allowed = [_exceptions(rules, read) for read in reads]
     for number, written in enumerate(rules.deny):
         rule = _rule(written)
         for read, inside in zip(reads, allowed, strict=True):
@@ -472,8 +473,8 @@ def _reads(rule: _Rule, look: Look) -> bool:
 def _exceptions(rules: PromptRules, read: _Read) -> _Spans:
     """Return what is allowed of a look; in one without accents, the exceptions have none either."""
     terms = (
-        text_folding.bare(text_folding.fold(each)) if read.look.bare and _is_term(each) else each
-        for each in rules.allow
+        text_folding.bare(text_folding.fold(term)) if read.look.bare and _is_term(term) else term
+        for term in rules.allow
     )
     return _Spans(span for term in terms for span in read.spans(_rule(term)))
 
@@ -482,8 +483,8 @@ def _is_term(written: str) -> bool:
     return not written.startswith(PATTERN)
 
 
-def _denied(number: int, found: str) -> Refusal:
-    shown = found if len(found) <= 60 else found[:57] + "..."
+def _denied(number: int, text: str) -> Refusal:
+    shown = text if len(text) <= 60 else text[:57] + "..."
     return Refusal(rule=f"prompt.deny[{number}]", message=f"the prompt holds {shown!r}, which the policy denies")
 
 

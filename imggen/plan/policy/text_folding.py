@@ -75,7 +75,7 @@ def bare(text: str) -> str:
     Where a mark makes another letter of another script (Cyrillic short i, kana with a voice mark), it stays.
     """
     together = unicodedata.normalize("NFC", text)
-    return "".join(_base(each) for each in together if unicodedata.category(each) != "Mn")
+    return "".join(_base(character) for character in together if unicodedata.category(character) != "Mn")
 
 
 def looks(prompt: str) -> tuple[Look, ...]:
@@ -86,11 +86,11 @@ def looks(prompt: str) -> tuple[Look, ...]:
     """
     folded = fold(prompt)
     plain = _WEIGHTS.sub("", folded)
-    found = [Look(text=plain), Look(text=folded, weighted=True), Look(text=bare(plain), bare=True)]
-    joined = (replace(each, text=way(each.text), joined=True) for each in found[::2] for way in (_closed, _spelt))
+    plain_looks = [Look(text=plain), Look(text=folded, weighted=True), Look(text=bare(plain), bare=True)]
+    joined = (replace(look, text=way(look.text), joined=True) for look in plain_looks[::2] for way in (_closed, _spelt))
     unique: dict[str, Look] = {}
-    for each in (*found, *joined):
-        unique.setdefault(each.text, each)
+    for look in (*plain_looks, *joined):
+        unique.setdefault(look.text, look)
     return tuple(unique.values())
 
 
@@ -99,24 +99,26 @@ def words(text: str, *, symbols: bool = False) -> tuple[Word, ...]:
 
     Each character of a script that leaves no spaces is a word, and so is, with `symbols`, each picture character.
     """
-    found = (_WORD_OR_SYMBOL if symbols else _WORD).finditer(_outline(text))
-    return tuple(Word(text=text[each.start() : each.end()], start=each.start(), end=each.end()) for each in found)
+    matches = (_WORD_OR_SYMBOL if symbols else _WORD).finditer(_outline(text))
+    return tuple(
+        Word(text=text[match.start() : match.end()], start=match.start(), end=match.end()) for match in matches
+    )
 
 
 def has_symbols(text: str) -> bool:
     """Return whether picture characters such as emoji stand in `text`."""
-    return any(unicodedata.category(each) == "So" for each in text)
+    return any(unicodedata.category(character) == "So" for character in text)
 
 
 def _seen(text: str) -> Iterator[str]:
     marks = 0
-    for each in _SELECTORS.sub("", text):
-        kind = unicodedata.category(each)
-        if kind in {"Cf", "Cs"} or each in _UNSEEN or (kind == "Cc" and not each.isspace()):
+    for character in _SELECTORS.sub("", text):
+        kind = unicodedata.category(character)
+        if kind in {"Cf", "Cs"} or character in _UNSEEN or (kind == "Cc" and not character.isspace()):
             continue
         marks = marks + 1 if kind in {"Mn", "Mc", "Me"} else 0
         if marks <= _MARKS:
-            yield each
+            yield character
 
 
 def _base(letter: str) -> str:
@@ -144,14 +146,14 @@ def _sign(character: str) -> str:
 
 def _closed(text: str) -> str:
     """Return `text` without the punctuation that has a letter or digit on either side."""
-    return _without(text, (each.span() for each in _INSIDE.finditer(_outline(text))))
+    return _without(text, (match.span() for match in _INSIDE.finditer(_outline(text))))
 
 
 def _spelt(text: str) -> str:
     """Return `text` with letters that stand alone, three or more in a row, put together."""
     outline = _outline(text)
-    runs = (each.span() for each in _SPELT.finditer(outline))
-    return _without(text, (each.span() for run in runs for each in _GAP.finditer(outline, *run)))
+    runs = (match.span() for match in _SPELT.finditer(outline))
+    return _without(text, (match.span() for run in runs for match in _GAP.finditer(outline, *run)))
 
 
 def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:

@@ -1,11 +1,14 @@
 """What was done to pictures that were given: the vocabulary that requests, plans and recipes share."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Role = Literal["image", "mask", "parent", "style", "control", "shown"]
 """What a given picture is for: changed, a mask, mixed, its style taken; followed by a ControlNet; or shown to the model
 beside the words."""
+
+BASES: Final[tuple[Role, ...]] = ("image", "parent")
+"""The roles of pictures that a new one is made from; the others only help."""
 
 Fit = Literal["crop", "pad", "stretch"]
 Axes = Literal["x", "y", "xy"]

@@ -31,4 +31,4 @@ class Given:
 
 def starts(given: tuple[Given, ...]) -> bool:
     """Return whether a picture is made from one of these; those beside the words are only followed or shown."""
-    return any(each.role not in ("control", "shown") for each in given)
+    return any(picture.role not in ("control", "shown") for picture in given)

@@ -41,4 +41,4 @@ class Machine:
 
     def accelerator(self, device: str) -> Accelerator | None:
         """Return the first accelerator of the kind `device`, if there is one."""
-        return next((each for each in self.accelerators if each.device == device), None)
+        return next((accelerator for accelerator in self.accelerators if accelerator.device == device), None)

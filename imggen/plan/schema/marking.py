@@ -83,8 +83,8 @@ def _signs(asked: MarkingRequest) -> bool:
 def _check(option: str, text: str, longest: int, *, lines: bool) -> None:
     if len(text) > longest:
         raise RequestError(f"{option} has {len(text):,} characters; at most {longest:,} are taken")
-    if not all(each.isprintable() or (lines and each in "\n\t") for each in text):
+    if not all(character.isprintable() or (lines and character in "\n\t") for character in text):
         raise RequestError(f"{option} {text[:LONGEST_LABEL]!r} holds characters that cannot be shown")
     if not lines and not text.isascii():
-        strange = next(each for each in text if not each.isascii())
+        strange = next(character for character in text if not character.isascii())
         raise RequestError(f"{option} {text!r}: the letters of the label have no {strange!r}", hint=f"{option} AI")

@@ -14,10 +14,10 @@ def nearest(word: str, known: Iterable[str], *, count: int = 1, likeness: float 
     `likeness` is the least that counts as near, from 0 (any word) to 1 (the same word).
     """
     folded: dict[str, str] = {}
-    for each in known:
-        folded.setdefault(each.casefold(), each)
-    found = difflib.get_close_matches(word.casefold(), folded, n=count, cutoff=likeness)
-    return tuple(folded[each] for each in found)
+    for candidate in known:
+        folded.setdefault(candidate.casefold(), candidate)
+    matches = difflib.get_close_matches(word.casefold(), folded, n=count, cutoff=likeness)
+    return tuple(folded[match] for match in matches)
 
 
 def misspelt(word: str, known: Iterable[str]) -> str | None:

@@ -57,10 +57,10 @@ def parts(text: str, name: str = "the prompt") -> tuple[Part, ...]:
     Raise RequestError for brackets that do not match, for weights beyond 10, and for what the web UI has besides and
     imggen has not: words that change from step to step. `name` is what messages call the text.
     """
-    held = _Held(text, name)
-    for found in _MARKS.finditer(text):
-        held.take(found)
-    return held.parts()
+    reader = _Held(text, name)
+    for mark in _MARKS.finditer(text):
+        reader.take(mark)
+    return reader.parts()
 
 
 def words(text: str) -> str:
@@ -68,14 +68,14 @@ def words(text: str) -> str:
     return plain(parts(text))
 
 
-def plain(found: Iterable[Part]) -> str:
+def plain(prompt_parts: Iterable[Part]) -> str:
     """Return the words of all parts."""
-    return " ".join("".join(each.text for each in part) for part in found)
+    return " ".join("".join(piece.text for piece in part) for part in prompt_parts)
 
 
-def is_plain(found: tuple[Part, ...]) -> bool:
+def is_plain(prompt_parts: tuple[Part, ...]) -> bool:
     """Return whether all words count alike and stand in one part."""
-    return len(found) == 1 and all(each.weight == 1 for each in found[0])
+    return len(prompt_parts) == 1 and all(piece.weight == 1 for piece in prompt_parts[0])
 
 
 def escape(text: str) -> str:
@@ -89,19 +89,19 @@ def unweighted(text: str, family: str, name: str = "the prompt") -> str:
     Raise RequestError that names the `family` for a weight that is written out, and for `BREAK`.
     """
     depth, kept = 0, []
-    for found in _MARKS.finditer(text):
-        kind = found.lastgroup
+    for mark in _MARKS.finditer(text):
+        kind = mark.lastgroup
         depth += (kind == "opening") - (kind == "closing" and depth > 0)
-        weighs = kind == "scale" and depth and found["end"] == ")" and _NUMBER.fullmatch(found["number"])
+        weighs = kind == "scale" and depth and mark["end"] == ")" and _NUMBER.fullmatch(mark["number"])
         depth -= kind == "scale" and depth > 0
         if kind == "turn" or weighs:
-            what = "BREAK" if kind == "turn" else f"the weight {found['number']}"
+            what = "BREAK" if kind == "turn" else f"the weight {mark['number']}"
             fault(
                 f"{what} means nothing to {family}, whose encoder reads a prompt as a whole",
-                Spot(text=text, at=found.end() - len(found[0].lstrip()), name=name),
+                Spot(text=text, at=mark.end() - len(mark[0].lstrip()), name=name),
                 hint=f"leave it out, or {AS_IT_STANDS} for words as they stand",
             )
-        kept.append(found["escaped"] or found[0])
+        kept.append(mark["escaped"] or mark[0])
     return "".join(kept)
 
 
@@ -143,21 +143,21 @@ class _Held:
         self._items: list[_Item] = []
         self._open: list[tuple[str, int, int]] = []
 
-    def take(self, found: re.Match[str]) -> None:
-        at = found.start()
-        match found.lastgroup:
+    def take(self, mark: re.Match[str]) -> None:
+        at = mark.start()
+        match mark.lastgroup:
             case "turn":
                 self._items.append(_Item(text=None, at=at))
             case "opening":
-                self._enter(found[0], at)
+                self._enter(mark[0], at)
             case "closing":
-                self._leave(found[0], at, _STEP if found[0] == ")" else 1 / _STEP)
+                self._leave(mark[0], at, _STEP if mark[0] == ")" else 1 / _STEP)
             case "scale":
-                self._scale(found)
+                self._scale(mark)
             case "bar" if self._open and self._open[-1][0] == "[":
                 self._refuse_steps(at)
             case _:
-                self._items.append(_Item(text=found["escaped"] or found[0], at=at))
+                self._items.append(_Item(text=mark["escaped"] or mark[0], at=at))
 
     def parts(self) -> tuple[Part, ...]:
         if self._open:
@@ -179,17 +179,17 @@ class _Held:
         for item in self._items[first:]:
             item.weight *= factor
 
-    def _scale(self, found: re.Match[str]) -> None:
-        end, number, at = found["end"], found["number"], found.start()
+    def _scale(self, mark: re.Match[str]) -> None:
+        end, number, at = mark["end"], mark["number"], mark.start()
         inside = self._open[-1][0] if self._open else None
         if inside == "[" and end == "]":
             self._refuse_steps(at)
         if inside != "(" or end != ")":
-            self._items.append(_Item(text=found[0][:-1], at=at))
-            self._leave(end, found.start("end"), _STEP if end == ")" else 1 / _STEP)
+            self._items.append(_Item(text=mark[0][:-1], at=at))
+            self._leave(end, mark.start("end"), _STEP if end == ")" else 1 / _STEP)
             return
         if not _NUMBER.fullmatch(number):
-            self._fault(f"{number} is no weight; one looks like (text:1.3)", found.start("number"), ":")
+            self._fault(f"{number} is no weight; one looks like (text:1.3)", mark.start("number"), ":")
         self._leave(end, at, float(number))
 
     def _refuse_steps(self, at: int) -> None:
@@ -223,12 +223,12 @@ class _Held:
 def _merged(part: list[_Item]) -> Iterator[PromptPart]:
     texts: list[str] = []
     weight = 1.0
-    for each in part:
-        own = round(each.weight, _DIGITS)
+    for piece in part:
+        own = round(piece.weight, _DIGITS)
         if own != weight:
             if texts:
                 yield PromptPart(text="".join(texts), weight=weight)
             texts, weight = [], own
-        texts.append(each.text or "")
+        texts.append(piece.text or "")
     if texts:
         yield PromptPart(text="".join(texts), weight=weight)

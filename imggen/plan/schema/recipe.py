@@ -193,12 +193,12 @@ def _shortened(recipe: Recipe, generations: int) -> Recipe:
     return replace(recipe, ingredients=ingredients)
 
 
-def _values(held: object) -> object:
-    if isinstance(held, tuple):
-        return [_values(each) for each in held]
-    if not is_dataclass(held):
-        return held
-    named = {each.name: (getattr(held, each.name), each.default) for each in fields(held)}
+def _values(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_values(item) for item in value]
+    if not is_dataclass(value):
+        return value
+    named = {member.name: (getattr(value, member.name), member.default) for member in fields(value)}
     return {name: _values(value) for name, (value, default) in named.items() if name == "schema" or value != default}
 
 
@@ -215,11 +215,11 @@ def _load(text: str) -> dict[str, object]:
 
 
 def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         repeated = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise RequestError(f"the recipe gives {repeated!r} more than once")
-    return found
+    return values
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -230,18 +230,18 @@ def _check_lineage(values: dict[str, object], place: KeyPath) -> None:
     """Look at the schema numbers of a recipe and of those within it, and at how many there are, before all else."""
     left, count = [(values, place, 0)], 0
     while left:
-        held, where, generation = left.pop()
+        holder, where, generation = left.pop()
         if generation > MAX_GENERATIONS:
             raise RequestError(f"the recipe tells of more than {MAX_GENERATIONS} generations")
-        _check_schema(held, where)
-        ingredients, edits = held.get("ingredients"), held.get("edits")
+        _check_schema(holder, where)
+        ingredients, edits = holder.get("ingredients"), holder.get("edits")
         each_of = ingredients if isinstance(ingredients, list) else []
         # Each edit began with a picture too.
         count += len(each_of) + (len(edits) if isinstance(edits, list) else 0)
         if count > MAX_ANCESTORS:
             raise RequestError(f"the recipe tells of more than {MAX_ANCESTORS} ancestors")
-        for number, each in enumerate(each_of):
-            inner = each.get("recipe") if isinstance(each, dict) else None
+        for number, ingredient in enumerate(each_of):
+            inner = ingredient.get("recipe") if isinstance(ingredient, dict) else None
             if isinstance(inner, dict):
                 left.append((inner, where.member("ingredients").item(number).member("recipe"), generation + 1))
 

@@ -32,9 +32,9 @@ def choose(text: str | None, count: int | None, *, draw: Callable[[int], int]) -
     seed, seeds out of range or named twice, and a count that contradicts the list.
     """
     _check_count(count)
-    wanted = count or 1
+    pictures = count or 1
     if text is None or text.strip().lower() == "random":
-        return _following(draw(DRAWN_LIMIT - wanted + 1), wanted)
+        return _following(draw(DRAWN_LIMIT - pictures + 1), pictures)
     listed = parse(text)
     if count is None or count == len(listed):
         return listed
@@ -48,17 +48,17 @@ def choose(text: str | None, count: int | None, *, draw: Callable[[int], int]) -
 
 def parse(text: str) -> tuple[int, ...]:
     """Return the seeds that `text` lists: numbers and `first-last` ranges with commas between; raise RequestError."""
-    found: dict[int, None] = {}
+    seeds: dict[int, None] = {}
     for part in text.split(","):
         for seed in _part(part.strip(), text):
-            if seed in found:
+            if seed in seeds:
                 raise RequestError(
                     f"seed {seed} occurs twice in {text!r}", hint="a seed makes one picture; name it once"
                 )
-            found[seed] = None
-        if len(found) > MOST:
-            raise RequestError(_too_many("--seed", len(found)), hint=f"ask for at most {MOST:,} at a time")
-    return tuple(found)
+            seeds[seed] = None
+        if len(seeds) > MOST:
+            raise RequestError(_too_many("--seed", len(seeds)), hint=f"ask for at most {MOST:,} at a time")
+    return tuple(seeds)
 
 
 def _part(part: str, text: str) -> range:

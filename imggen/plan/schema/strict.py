@@ -82,7 +82,7 @@ def check_schema(values: Mapping[str, object], place: KeyPath, newest: int) -> i
 def build(kind: type[_Kind], values: Mapping[str, object], place: KeyPath) -> _Kind:
     """Return the dataclass `kind` with the values; raise RequestError that names the first one that does not fit."""
     known = fields(kind)  # type: ignore[arg-type]  # callers pass dataclasses
-    _check_keys(place, values, {each.name: _is_required(each) for each in known})
+    _check_keys(place, values, {member.name: _is_required(member) for member in known})
     hints = _hints(kind)  # type: ignore[arg-type]  # every class is hashable
     return kind(**{name: read(hints[name], value, place.member(name)) for name, value in values.items()})
 
@@ -127,11 +127,11 @@ def _several(kinds: tuple[Any, ...], value: object, place: KeyPath, otherwise: s
     if len(value) != len(kinds):
         raise RequestError(f"{place} has {len(value)} values, not {len(kinds)}")
     pairs = enumerate(zip(kinds, value, strict=True))
-    return tuple(read(kind, each, place.item(number)) for number, (kind, each) in pairs)
+    return tuple(read(kind, item, place.item(number)) for number, (kind, item) in pairs)
 
 
 def _texts(value: dict[str, object], place: KeyPath) -> dict[str, object]:
-    if not all(isinstance(each, str) for each in value.values()):
+    if not all(isinstance(text, str) for text in value.values()):
         raise RequestError(f"{place} holds something that is not text")
     return value
 
@@ -168,8 +168,8 @@ def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _is_required(each: Any) -> bool:
-    return each.default is MISSING and each.default_factory is MISSING
+def _is_required(member: Any) -> bool:
+    return member.default is MISSING and member.default_factory is MISSING
 
 
 def _check_keys(place: KeyPath, values: Mapping[str, object], known: Mapping[str, bool]) -> None:
@@ -185,8 +185,8 @@ def _check_keys(place: KeyPath, values: Mapping[str, object], known: Mapping[str
         raise RequestError(f"{place} lacks {', '.join(missing)}")
 
 
-def _wrong(place: KeyPath, value: object, wanted: str) -> RequestError:
-    return RequestError(f"{place} is {_shortened(value)}, not {wanted}")
+def _wrong(place: KeyPath, value: object, kind: str) -> RequestError:
+    return RequestError(f"{place} is {_shortened(value)}, not {kind}")
 
 
 def _shortened(value: object) -> str:

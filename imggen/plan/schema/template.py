@@ -94,18 +94,19 @@ def collect(templates: Iterable[Template], read: Callable[[str], tuple[str, str]
     files: dict[str, tuple[Option, ...]] = {}
 
     def visit(nodes: Iterable[Node], chain: tuple[str, ...]) -> None:
-        for each in _wildcards(nodes):
-            if each.name in chain:
-                ring = " -> ".join(f"__{one}__" for one in (*chain[chain.index(each.name) :], each.name))
-                fault(f"a wildcard file includes itself: {ring}", each.spot, hint="take one of them out of its file")
-            if each.name in files:
+        for wildcard in _wildcards(nodes):
+            if wildcard.name in chain:
+                ring = " -> ".join(f"__{name}__" for name in (*chain[chain.index(wildcard.name) :], wildcard.name))
+                hint = "take one of them out of its file"
+                fault(f"a wildcard file includes itself: {ring}", wildcard.spot, hint=hint)
+            if wildcard.name in files:
                 continue
             if len(chain) == _DEEPEST:
-                fault(f"wildcard files stand more than {_DEEPEST} deep", each.spot)
-            lines = _lines(*read(_checked(each)))
+                fault(f"wildcard files stand more than {_DEEPEST} deep", wildcard.spot)
+            lines = _lines(*read(_checked(wildcard)))
             for line in lines:
-                visit(line.nodes, (*chain, each.name))
-            files[each.name] = lines
+                visit(line.nodes, (*chain, wildcard.name))
+            files[wildcard.name] = lines
 
     for template in templates:
         visit(template.nodes, ())
@@ -143,11 +144,11 @@ def _checked(wildcard: Wildcard) -> str:
 def _lines(called: str, text: str) -> tuple[Option, ...]:
     lines: list[Option] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        said = line.strip()
-        if not said or said.startswith("#"):
+        words = line.strip()
+        if not words or words.startswith("#"):
             continue
-        found = _Parser(said, f"{called}, line {number}")
-        lines.append(found.line())
+        parser = _Parser(words, f"{called}, line {number}")
+        lines.append(parser.line())
     if not lines:
         raise RequestError(f"{called} has no lines to choose from", hint="one thing a line; # begins a comment")
     return _possible(tuple(lines), Spot(text=text.partition("\n")[0], at=0, name=called))
@@ -181,27 +182,27 @@ class _Parser:
 
     def _options(self) -> list[tuple[Node, ...]]:
         """Return what stands between bars, up to the brace that closes them or to the end."""
-        depth, found = len(self._open), [list[Node]()]
+        depth, options = len(self._open), [list[Node]()]
         for mark in self._marks:
             kind, at = mark.lastgroup, mark.start()
             if kind == "brace" and mark[0] == "{":
-                found[-1].append(self._choice(at))
+                options[-1].append(self._choice(at))
             elif kind == "brace":
                 if not self._is_inside():
                     self._fault("this } closes nothing", at, "}")
                 self._open.pop()
-                return [tuple(each) for each in found]
+                return [tuple(nodes) for nodes in options]
             elif kind == "bar" and self._is_inside():
-                found.append([])
+                options.append([])
             elif kind == "wildcard":
-                found[-1].append(Wildcard(name=mark["wildcard"], spot=self._spot(at)))
+                options[-1].append(Wildcard(name=mark["wildcard"], spot=self._spot(at)))
             elif kind == "tag":
                 self._tag(mark)
             else:
-                found[-1].append(mark[0])
+                options[-1].append(mark[0])
         if len(self._open) > depth or self._is_inside():
             self._fault("this { is never closed", self._open[-1], "{")
-        return [tuple(each) for each in found]
+        return [tuple(nodes) for nodes in options]
 
     def _is_inside(self) -> bool:
         return bool(self._open) and self._open[-1] >= 0
@@ -249,11 +250,11 @@ def _leading(nodes: tuple[Node, ...]) -> str:
 
 def _weighed(nodes: tuple[Node, ...]) -> Option:
     leading = _leading(nodes)
-    found = _WEIGHT.match(leading)
-    if found is None:
+    written = _WEIGHT.match(leading)
+    if written is None:
         return Option(nodes=nodes)
     rest = nodes[sum(1 for _ in _texts(nodes)) :]
-    return Option(nodes=(leading[found.end() :], *rest), weight=float(found[1]))
+    return Option(nodes=(leading[written.end() :], *rest), weight=float(written[1]))
 
 
 def _texts(nodes: tuple[Node, ...]) -> Iterator[str]:
@@ -272,7 +273,7 @@ class _Expansion:
         self._left = LONGEST
 
     def text(self, nodes: tuple[Node, ...], path: str = "") -> str:
-        made, places = [], 0
+        pieces, places = [], 0
         for node in nodes:
             # Places count too: files that name each other twice make text, or none, without end.
             self._left -= len(node) if isinstance(node, str) else 1
@@ -281,20 +282,20 @@ class _Expansion:
                     f"the prompt grows beyond {LONGEST:,} characters", hint="fewer wildcards in wildcards"
                 )
             if isinstance(node, str):
-                made.append(node)
+                pieces.append(node)
                 continue
             places += 1
             options = node.options if isinstance(node, Alternatives) else self._files[node.name]
             place = f"{path}.{places}"
             chosen = self._chosen(options, place)
-            made.append(self.text(options[chosen].nodes, f"{place}/{chosen}"))
-        return "".join(made)
+            pieces.append(self.text(options[chosen].nodes, f"{place}/{chosen}"))
+        return "".join(pieces)
 
     def _chosen(self, options: tuple[Option, ...], place: str) -> int:
         digest = hashlib.sha256(f"{self._stream} {place}".encode()).digest()
         point = int.from_bytes(digest[:6]) / 2**48 * sum(option.weight for option in options)
-        for number, each in enumerate(options):
-            point -= each.weight
+        for number, option in enumerate(options):
+            point -= option.weight
             if point < 0:
                 return number
-        return max(number for number, each in enumerate(options) if each.weight)
+        return max(number for number, option in enumerate(options) if option.weight)

@@ -119,8 +119,8 @@ def slug(text: str, otherwise: str) -> str:
     Letters, digits and the marks on them stay, in any script. 60 letters of some scripts would be more bytes than a
     file's name may have, so bytes are bounded as well. A name that Windows keeps for a device gets a `-`.
     """
-    letters = "".join(each if unicodedata.category(each)[0] in "LNM" else " " for each in _folded(text))
-    joined = "-".join(word for word in letters.split() if any(each.isalnum() for each in word))
+    letters = "".join(character if unicodedata.category(character)[0] in "LNM" else " " for character in _folded(text))
+    joined = "-".join(word for word in letters.split() if any(character.isalnum() for character in word))
     if len(joined) > SLUG_CHARACTERS:
         joined = joined[: SLUG_CHARACTERS + 1].rpartition("-")[0] or joined[:SLUG_CHARACTERS]
     joined = joined.encode()[:SLUG_BYTES].decode(errors="ignore")
@@ -153,7 +153,7 @@ class _Part:
 def _kinds(named: type[Named | NamedEnlarged]) -> dict[str, type]:
     """Return the fields that pictures of that type have, and what each of them holds."""
     hints = get_type_hints(named)
-    return {each.name: hints[each.name] for each in fields(named)}
+    return {member.name: hints[member.name] for member in fields(named)}
 
 
 def _parse(template: str, kinds: Mapping[str, type]) -> tuple[_Part, ...]:
@@ -217,8 +217,12 @@ def _value(part: _Part, picture: Named | NamedEnlarged) -> str:
     return value.isoformat() if isinstance(value, Date) else format(value, part.spec)
 
 
+def _parts_path(character: str) -> bool:
+    return character in "/\\" or unicodedata.category(character) == "Cc"
+
+
 def _harmless(text: str) -> str:
-    kept = "".join("-" if each in "/\\" or unicodedata.category(each) == "Cc" else each for each in text)
+    kept = "".join("-" if _parts_path(character) else character for character in text)
     # Dots alone are a folder's name: this one, or the one above.
     return kept if kept.strip(".") else "picture"
 

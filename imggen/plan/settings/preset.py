@@ -69,8 +69,8 @@ def read(path: Path) -> Preset:
 
 
 def _paths(places: Sequence[Path]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for place in places:
         for path in sorted(place.glob(f"*{SUFFIX}")):
-            found.setdefault(path.stem, path)
-    return found
+            paths.setdefault(path.stem, path)
+    return paths

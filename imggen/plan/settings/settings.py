@@ -17,6 +17,8 @@ PREFIX: Final = "IMGGEN_"
 SEPARATOR: Final = ";"
 """Between the values of a variable that has several: neither a path nor a scale is likely to hold one."""
 CONFIG_NAME: Final = "config.toml"
+RUNNING: Final = ("preset", "as_json", "quiet", "verbose", "dry_run", "show_preview")
+"""The options of a command that are not its request's: how it runs, and how results are shown."""
 
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("0", "false", "no", "off")
@@ -39,7 +41,7 @@ class SettingsLayer:
 
 def names() -> tuple[str, ...]:
     """Return the names of the request's fields that the environment, a preset or the config may set."""
-    return tuple(each.name for each in fields(GenerateRequest) if each.name not in _PRIVATE)
+    return tuple(member.name for member in fields(GenerateRequest) if member.name not in _PRIVATE)
 
 
 def choices(name: str) -> tuple[str, ...]:
@@ -49,20 +51,31 @@ def choices(name: str) -> tuple[str, ...]:
 
 
 def from_command_line(options: Mapping[str, object]) -> GenerateRequest:
-    """Return the request that `options` say; what is None or no field of a request is left out.
+    """Return the request that `options` make (see `typed`).
 
     Raise RequestError for an empty model, which a script's unset variable makes: it does not ask for the built-in one.
     """
-    known = {each.name for each in fields(GenerateRequest)} - {"origin"}
+    values = typed(options, GenerateRequest)
+    if values.get("model") == "":
+        raise RequestError("--model is empty", hint="--model builtin, or leave it out")
+    return _request(values, COMMAND_LINE)
+
+
+def typed(options: Mapping[str, object], request: type) -> dict[str, object]:
+    """Return the options that somebody typed, lists as tuples, by their fields of the dataclass `request`.
+
+    Raise TypeError for an option that is neither one of its fields nor in `RUNNING`: it would be dropped in silence.
+    """
+    known = {member.name for member in fields(request)} - {"origin"}
+    unknown = options.keys() - known - {*RUNNING}
+    if unknown:
+        raise TypeError(f"{request.__name__} has no field for {', '.join(sorted(unknown))}")
     # An option that may be repeated and was not is an empty list.
-    said = {
+    return {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in options.items()
         if name in known and value is not None and value != []
     }
-    if said.get("model") == "":
-        raise RequestError("--model is empty", hint="--model builtin, or leave it out")
-    return _request(said, COMMAND_LINE)
 
 
 def from_environment(environ: Mapping[str, str]) -> SettingsLayer:
@@ -70,12 +83,12 @@ def from_environment(environ: Mapping[str, str]) -> SettingsLayer:
 
     Raise RequestError that names the variable for a value that its field cannot have.
     """
-    said: dict[str, object] = {}
+    values: dict[str, object] = {}
     for name in names():
         variable = PREFIX + name.upper()
         if environ.get(variable):
-            said[name] = _parse(name, environ[variable], f"environment variable {variable}")
-    return SettingsLayer(request=_request(said, ENVIRONMENT), preset=environ.get(PREFIX + "PRESET") or None)
+            values[name] = _parse(name, environ[variable], f"environment variable {variable}")
+    return SettingsLayer(request=_request(values, ENVIRONMENT), preset=environ.get(PREFIX + "PRESET") or None)
 
 
 def strange_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -99,8 +112,8 @@ def from_file(path: Path, origin: str, *, extra: tuple[str, ...] = ()) -> tuple[
             hint = f"the nearest is {guess[0]!r}" if guess else f"known: {', '.join(known)}"
             raise RequestError(f"{path}: unknown key {key!r}", hint=hint)
     texts = {key: _text(table[key], f"{path}: {key}") for key in extra if key in table}
-    said = {key: _typed(key, value, f"{path}: {key}") for key, value in table.items() if key not in extra}
-    return _request(said, origin), texts
+    values = {key: _typed(key, value, f"{path}: {key}") for key, value in table.items() if key not in extra}
+    return _request(values, origin), texts
 
 
 def from_config(folder: Path) -> SettingsLayer:
@@ -127,8 +140,8 @@ def layer(above: GenerateRequest, below: GenerateRequest) -> GenerateRequest:
     return replace(above, **filled, origin=origin)
 
 
-def _request(said: Mapping[str, object], origin: str) -> GenerateRequest:
-    return GenerateRequest(**said, origin=dict.fromkeys(said, origin))  # type: ignore[arg-type]  # checked by name
+def _request(values: Mapping[str, object], origin: str) -> GenerateRequest:
+    return GenerateRequest(**values, origin=dict.fromkeys(values, origin))  # type: ignore[arg-type]  # checked by name
 
 
 def _dropped_sizes(above: GenerateRequest, below: GenerateRequest) -> tuple[str, ...]:
@@ -164,14 +177,14 @@ def _strange(name: str, known: set[str]) -> str:
 def _kind(name: str) -> Any:
     """Return what a field holds when it is not None: a type, or a Literal."""
     hint = get_type_hints(GenerateRequest)[name]
-    return next(each for each in get_args(hint) if each is not type(None))
+    return next(option for option in get_args(hint) if option is not type(None))
 
 
 def _parse(name: str, written: str, where: str) -> object:
     """Return the value that a text means for the field `name`."""
     kind = _kind(name)
     if get_origin(kind) is tuple:
-        return tuple(part for each in written.split(SEPARATOR) if (part := each.strip()))
+        return tuple(part for piece in written.split(SEPARATOR) if (part := piece.strip()))
     if kind is bool:
         return _flag(written, where)
     if kind not in (int, float):
@@ -179,8 +192,8 @@ def _parse(name: str, written: str, where: str) -> object:
     try:
         value = int(written) if kind is int else float(written)
     except ValueError as error:
-        wanted = "a whole number" if kind is int else "a number"
-        raise RequestError(f"{where} is {written!r}, not {wanted}") from error
+        kind_name = "a whole number" if kind is int else "a number"
+        raise RequestError(f"{where} is {written!r}, not {kind_name}") from error
     return _typed(name, value, where)
 
 
@@ -221,7 +234,7 @@ def _choice(value: object, known: tuple[str, ...], where: str) -> str:
 
 def _texts(value: object, where: str) -> tuple[str, ...]:
     listed = value if isinstance(value, list | tuple) else [value]
-    if not all(isinstance(each, str) for each in listed):
+    if not all(isinstance(text, str) for text in listed):
         raise RequestError(f"{where} is {value!r}, not text or a list of texts")
     return tuple(listed)
 

@@ -63,8 +63,8 @@ _SIDES = {1: (0, 0, 0, 0), 2: (0, 1, 0, 1), 3: (0, 1, 2, 1), 4: (0, 1, 2, 3)}
 
 
 def _numbers(text: str) -> tuple[int, ...] | None:
-    found = [_NUMBER.fullmatch(each) for each in text.split(",")]
-    return tuple(int(each[1]) for each in found if each) if all(found) else None
+    matches = [_NUMBER.fullmatch(number) for number in text.split(",")]
+    return tuple(int(match[1]) for match in matches if match) if all(matches) else None
 
 
 def _inside(box: tuple[int, ...], size: tuple[int, int]) -> str | None:

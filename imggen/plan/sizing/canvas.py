@@ -16,8 +16,8 @@ class Canvas:
     height: int
 
 
-def size(request: GenerateRequest, given: tuple[int, int], limits: Limits) -> Size:
-    """Return the size of the picture: what `request` says, else that of the `given` one (width, height).
+def size(request: GenerateRequest, start: tuple[int, int], limits: Limits) -> Size:
+    """Return the size of the picture: what `request` says, else that of the `start` one (width, height).
 
     One edge alone keeps the given picture's shape. Any whole number of pixels will do, since the canvas is larger where
     the model needs it; of a model that makes listed sizes only, it is the one of about the given shape. Raise
@@ -25,22 +25,22 @@ def size(request: GenerateRequest, given: tuple[int, int], limits: Limits) -> Si
     """
     sizes.refuse_contradictions(request)
     if limits.listed:
-        return _listed(request, given, limits)
-    made = _said(request, given, limits)
-    edges = (made.width, made.height)
+        return _listed(request, start, limits)
+    result = _said(request, start, limits)
+    edges = (result.width, result.height)
     if limits.smallest <= min(edges) and max(edges) <= limits.largest:
-        return made
+        return result
     raise RequestError(
-        f"{made.reason}: {made.width}x{made.height} px; {limits.model} makes edges of {limits.smallest} to "
+        f"{result.reason}: {result.width}x{result.height} px; {limits.model} makes edges of {limits.smallest} to "
         f"{limits.largest} px",
         hint=_within(edges, limits),
     )
 
 
-def _listed(request: GenerateRequest, given: tuple[int, int], limits: Limits) -> Size:
+def _listed(request: GenerateRequest, start: tuple[int, int], limits: Limits) -> Size:
     if request.size is not None or request.aspect is not None or sizes.edges(request):
         return sizes.choose(request, limits)
-    width, height = sizes.nearest_listed(given[0] / given[1], limits)
+    width, height = sizes.nearest_listed(start[0] / start[1], limits)
     return Size(width=width, height=height, reason="of the sizes that the model makes, the given picture's shape")
 
 
@@ -50,13 +50,13 @@ def canvas(picture: Size, limits: Limits) -> Canvas:
     return Canvas(width=width, height=height)
 
 
-def _said(request: GenerateRequest, given: tuple[int, int], limits: Limits) -> Size:
-    width, height = given
+def _said(request: GenerateRequest, start: tuple[int, int], limits: Limits) -> Size:
+    width, height = start
     if request.size is not None:
-        found = sizes.parse_size(request.size, limits)
-        return Size(width=found[0], height=found[1], reason=f"--size {request.size}")
+        pair = sizes.parse_size(request.size, limits)
+        return Size(width=pair[0], height=pair[1], reason=f"--size {request.size}")
     if request.aspect is not None:
-        return _reshaped(request, given)
+        return _reshaped(request, start)
     if request.width is None and request.height is None:
         return Size(width=width, height=height, reason="the given picture's size")
     reason = " ".join(sizes.edges(request))
@@ -65,15 +65,15 @@ def _said(request: GenerateRequest, given: tuple[int, int], limits: Limits) -> S
     return Size(width=wide, height=tall, reason=reason)
 
 
-def _reshaped(request: GenerateRequest, given: tuple[int, int]) -> Size:
-    """Return the largest size within the given one that has the aspect, or the aspect at the edge that is said."""
+def _reshaped(request: GenerateRequest, start: tuple[int, int]) -> Size:
+    """Return the largest size within the start picture's with the aspect, or the aspect at the edge that is given."""
     ratio = sizes.parse_aspect(str(request.aspect))
     reason = " ".join([f"--aspect {request.aspect}", *sizes.edges(request)])
     if request.width is not None:
         return Size(width=request.width, height=max(1, round(request.width / ratio)), reason=reason)
     if request.height is not None:
         return Size(width=max(1, round(request.height * ratio)), height=request.height, reason=reason)
-    width, height = given
+    width, height = start
     if width / height > ratio:
         return Size(width=max(1, round(height * ratio)), height=height, reason=reason)
     return Size(width=width, height=max(1, round(width / ratio)), reason=reason)

@@ -84,8 +84,8 @@ def choose(request: GenerateRequest, limits: Limits) -> Size:
 
 def parse_aspect(text: str) -> float:
     """Return width / height of `16:9`, `16/9` or `3:2`; raise RequestError for what is no ratio or an absurd one."""
-    found = _RATIO.fullmatch(text)
-    width, height = (float(each) for each in found.groups()) if found else (0.0, 0.0)
+    edges_written = _RATIO.fullmatch(text)
+    width, height = (float(edge) for edge in edges_written.groups()) if edges_written else (0.0, 0.0)
     if width <= 0 or height <= 0:
         raise RequestError(f"--aspect {text!r} is no aspect ratio", hint="--aspect 16:9, --aspect 3:2 or --aspect 1:1")
     ratio = width / height
@@ -96,27 +96,27 @@ def parse_aspect(text: str) -> float:
 
 def refuse_contradictions(request: GenerateRequest) -> None:
     """Raise RequestError for a size that is said twice in different words."""
-    said = edges(request)
+    typed = edges(request)
     if request.size is not None and request.aspect is not None:
         raise RequestError(
             f"--size {request.size} and --aspect {request.aspect} contradict each other",
             hint="leave one of the two out",
         )
-    if request.size is not None and said:
+    if request.size is not None and typed:
         raise RequestError(
-            f"--size {request.size} and {said[0]} contradict each other", hint="leave one of the two out"
+            f"--size {request.size} and {typed[0]} contradict each other", hint="leave one of the two out"
         )
-    if request.aspect is not None and len(said) == 2:
+    if request.aspect is not None and len(typed) == 2:
         raise RequestError(
-            f"--aspect {request.aspect} and {' '.join(said)} contradict each other",
+            f"--aspect {request.aspect} and {' '.join(typed)} contradict each other",
             hint="give the aspect with one edge, or both edges alone",
         )
 
 
 def edges(request: GenerateRequest) -> list[str]:
     """Return the edges that the request says, each as its option."""
-    said = [("--width", request.width), ("--height", request.height)]
-    return [f"{name} {value}" for name, value in said if value is not None]
+    options = [("--width", request.width), ("--height", request.height)]
+    return [f"{name} {value}" for name, value in options if value is not None]
 
 
 def parse_size(text: str, limits: Limits) -> tuple[int, int]:
@@ -183,12 +183,12 @@ def _listed(ratio: float, limits: Limits) -> tuple[int, int]:
 
 def nearest_listed(ratio: float, limits: Limits) -> tuple[int, int]:
     """Return the listed (width, height) whose ratio comes closest to `ratio`."""
-    return min(limits.listed, key=lambda each: abs(math.log(each[0] / each[1] / ratio)))
+    return min(limits.listed, key=lambda size: abs(math.log(size[0] / size[1] / ratio)))
 
 
 def _around(edge: float, step: int) -> list[int]:
     below = int(edge // step) * step
-    return [each for each in (below, below + step) if each > 0]
+    return [edge for edge in (below, below + step) if edge > 0]
 
 
 def _round(edge: float, step: int) -> int:
@@ -199,7 +199,7 @@ def _checked(width: int, height: int, limits: Limits, reason: str) -> Size:
     if limits.listed and (width, height) not in limits.listed:
         likest = nearest_listed(max(width, 1) / max(height, 1), limits)
         shown = limits.listed[:_SHOWN]
-        known = ", ".join(_text(*each) for each in shown)
+        known = ", ".join(_text(*size) for size in shown)
         known += f" and {len(limits.listed) - _SHOWN} more sizes" if limits.listed[_SHOWN:] else ""
         raise RequestError(
             f"{reason}: {limits.model} makes pictures of {known}, not of {_text(width, height)}",

@@ -89,10 +89,10 @@ def apply(target: Target, width: int, height: int) -> Sized:
 
 
 def _parse_scale(text: str) -> Fraction:
-    found = _SCALE.fullmatch(text.strip())
-    if not found:
+    parsed = _SCALE.fullmatch(text.strip())
+    if not parsed:
         raise RequestError(f"--scale {text!r} is no scale", hint="--scale 2, --scale 4x or --scale 1.5")
-    scale = Fraction(found[1] or found[2])
+    scale = Fraction(parsed[1] or parsed[2])
     if scale <= 1:
         raise RequestError(f"--scale {text} does not make a picture larger", hint="--scale 2")
     if scale > MAX_SCALE:
@@ -105,8 +105,8 @@ def _parse_edges(text: str, fit: Fit | None) -> Target:
     name = text.strip().lower()
     if name in NAMES:
         return Target(option=option, width=NAMES[name][0], height=NAMES[name][1], fit=fit)
-    found = _EDGES.fullmatch(text.strip())
-    edges = [int(each) if each else None for each in found.groups()] if found else [None, None]
+    parsed = _EDGES.fullmatch(text.strip())
+    edges = [int(edge) if edge else None for edge in parsed.groups()] if parsed else [None, None]
     if edges == [None, None]:
         raise _no_size(text)
     if 0 in edges:

@@ -237,11 +237,11 @@ def _check_upscaler(plan: UpscalerTrainPlan, place: KeyPath) -> None:
             f"{place.member('data').member('crop')} is {crop}; it must be a multiple of the scale {scale}, and at most "
             "the least of data.sizes"
         )
-    degradation, worn = plan.degradation, place.member("degradation")
+    degradation, within = plan.degradation, place.member("degradation")
     if not degradation.kernels:
-        raise RequestError(f"{worn.member('kernels')} is empty", hint=f"one or more of: {', '.join(KERNELS)}")
+        raise RequestError(f"{within.member('kernels')} is empty", hint=f"one or more of: {', '.join(KERNELS)}")
     if degradation.quality[0] > degradation.quality[1]:
-        raise RequestError(f"{worn.member('quality')} is {list(degradation.quality)}: the lowest comes first")
+        raise RequestError(f"{within.member('quality')} is {list(degradation.quality)}: the lowest comes first")
 
 
 def _check_training(plan: TrainPlan, place: KeyPath) -> None:

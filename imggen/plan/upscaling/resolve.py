@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import PurePath
 from typing import Final
@@ -18,7 +18,7 @@ from imggen.plan.schema import marking, seeds
 from imggen.plan.schema.formats import FORMATS, ImageFormat
 from imggen.plan.schema.machine import Device, Dtype, Machine
 from imggen.plan.schema.request import GenerateRequest, OutputPlan
-from imggen.plan.settings import naming
+from imggen.plan.settings import naming, settings
 from imggen.plan.settings.naming import NamedEnlarged
 from imggen.plan.sizing import targets
 from imggen.plan.sizing.targets import Sized
@@ -79,18 +79,16 @@ class NoRoomError(MachineError):
 
 
 def from_command_line(options: Mapping[str, object]) -> UpscaleRequest:
-    """Return the request that `options` say; what is None or no field of a request is left out."""
-    known = {each.name for each in fields(UpscaleRequest)} - {"origin", "files"}
-    said = {name: value for name, value in options.items() if name in known and value is not None}
-    files = options.get("files")
-    names = tuple(str(file) for file in files) if isinstance(files, Iterable) else ()
-    return UpscaleRequest(files=names, **said, origin=dict.fromkeys(said, COMMAND_LINE))  # type: ignore[arg-type]  # by name
+    """Return the request that `options` make (see `settings.typed`)."""
+    values = {"files": (), **settings.typed(options, UpscaleRequest)}
+    origin = dict.fromkeys(values.keys() - {"files"}, COMMAND_LINE)
+    return UpscaleRequest(**values, origin=origin)  # type: ignore[arg-type]  # by name
 
 
 def complete(asked: UpscaleRequest, below: GenerateRequest) -> UpscaleRequest:
     """Return `asked` with its blanks filled by what `below` (the environment, or the config) says of all commands."""
-    said = {name: getattr(below, name) for name in SHARED if getattr(below, name) is not None}
-    filled = {name: value for name, value in said.items() if getattr(asked, name) is None}
+    values = {name: getattr(below, name) for name in SHARED if getattr(below, name) is not None}
+    filled = {name: value for name, value in values.items() if getattr(asked, name) is None}
     origin = asked.origin | {name: below.origin.get(name, ASKED) for name in filled}
     return replace(asked, **filled, origin=origin)
 
@@ -137,14 +135,14 @@ def resolve(
     device, dtype = _place(request, enlarger, around.machine)
     wishes = _wishes(request, enlarger, draw_seed)
     placed = [_picture(request, source, enlarger, around) for source in sources]
-    pictures = tuple(each for each in placed if isinstance(each, PicturePlan))
+    pictures = tuple(picture for picture in placed if isinstance(picture, PicturePlan))
     _check_names(pictures, request)
     _check_quality(pictures, request)
     tile = _tile(request)
     return UpscalePlan(
         enlarger=enlarger,
         pictures=pictures,
-        refused=tuple(each for each in placed if isinstance(each, Refused)),
+        refused=tuple(picture for picture in placed if isinstance(picture, Refused)),
         device=device.value,
         dtype=dtype.value if dtype else None,
         tile=upscalers.find(enlarger.model).tile if tile is None and enlarger.model else tile,
@@ -188,9 +186,9 @@ def check_room(source: UpscaleSource, size: Sized, network_scale: int, machine: 
 def to_json(plan: UpscalePlan) -> str:
     """Return the plan as indented strict JSON with its reasons."""
     values: dict[str, object] = {
-        each.name: getattr(plan, each.name)
-        for each in fields(plan)
-        if each.name not in ("enlarger", "pictures", "refused", "reasons")
+        member.name: getattr(plan, member.name)
+        for member in fields(plan)
+        if member.name not in ("enlarger", "pictures", "refused", "reasons")
     }
     written = {
         "schema": SCHEMA,
@@ -198,7 +196,7 @@ def to_json(plan: UpscalePlan) -> str:
         "model": plan.enlarger.reference,
         **values,
         "pictures": [_described(picture) for picture in plan.pictures],
-        "refused": [{"path": each.name, "error": each.error.message} for each in plan.refused],
+        "refused": [{"path": picture.name, "error": picture.error.message} for picture in plan.refused],
         "reasons": plan.reasons,
     }
     return json.dumps(written, indent=2, ensure_ascii=False, allow_nan=False)
@@ -250,7 +248,7 @@ def _check_engine(request: UpscaleRequest) -> None:
     for name, engines in _NEEDS.items():
         if _typed(request, name) and chosen not in engines:
             raise RequestError(
-                f"--{name.replace('_', '-')} is for {' and '.join(_ENGINES[each] for each in engines)}; "
+                f"--{name.replace('_', '-')} is for {' and '.join(_ENGINES[engine_name] for engine_name in engines)}; "
                 f"--model {request.model or BUILTIN} is {_ENGINES[chosen]}",
                 hint=f"leave --{name.replace('_', '-')} out",
             )
@@ -459,7 +457,7 @@ def _check_quality(pictures: Sequence[PicturePlan], request: UpscaleRequest) -> 
 def _reasons(
     request: UpscaleRequest, enlarger: Enlarger, device: Chosen[Device], dtype: Chosen[Dtype] | None
 ) -> dict[str, str]:
-    found = {
+    reasons = {
         "model": request.why("model", "the networks that come with imggen"),
         "size": request.why("to", request.why("scale", "twice as large, where nothing is said")),
         "device": device.reason,
@@ -471,8 +469,8 @@ def _reasons(
         "sign": request.why("sign", "signed where a key is set up"),
     }
     if enlarger.engine == "lanczos":
-        return found
-    return found | {
+        return reasons
+    return reasons | {
         "dtype": dtype.reason if dtype else "float16 where the network can, float32 where it cannot",
         "tile": request.why("tile_size", _TILES[enlarger.engine]),
         "tile_overlap": request.why("tile_overlap", "so that no seam shows"),

@@ -43,15 +43,15 @@ _ENLARGING: Final = ("Upscale", "SuperResolution")
 
 def find(facts: ModelFacts) -> UpscalerPipeline:
     """Return what is known of a model that enlarges pictures; raise ModelError for one that does not."""
-    found = KINDS.get(facts.pipeline)
-    if found is None:
-        enlarges = any(each in facts.pipeline for each in _ENLARGING)
+    kind = KINDS.get(facts.pipeline)
+    if kind is None:
+        enlarges = any(word in facts.pipeline for word in _ENLARGING)
         lacks = "which imggen does not drive" if enlarges else "which does not enlarge pictures"
         raise ModelError(
             f"{facts.reference} is a {facts.pipeline}, {lacks}; those that enlarge are {' and '.join(KINDS)}",
             hint="--model builtin",
         )
-    return found
+    return kind
 
 
 def factor(facts: ModelFacts) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -91,13 +91,13 @@ class Governance:
         """Return what the log tells of every picture of the run: who asked, and for what, as far as the policy says."""
         if self.policy is None:
             return AuditEntry(decision="allow", action=self.action)
-        asked = AuditEntry(
+        run = AuditEntry(
             decision="allow",
             action=self.action,
             policy_sha256=policies.sha256(self.text),
             user=policies.user(self.policy, self.environ),
         )
-        return replace(asked, **_words(policies.logged(self.policy), prompt, negative_prompt))
+        return replace(run, **_words(policies.logged(self.policy), prompt, negative_prompt))
 
 
 def read(
@@ -132,10 +132,10 @@ def read(
 
 
 def _words(record: policies.Record, prompt: str, negative_prompt: str) -> dict[str, Any]:
-    said = {name: text for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)) if text}
+    texts = {name: text for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)) if text}
     if record == "omit":
         return {}
-    return said if record == "full" else {f"{name}_sha256": _hash(text) for name, text in said.items()}
+    return texts if record == "full" else {f"{name}_sha256": _hash(text) for name, text in texts.items()}
 
 
 def _hash(text: str) -> str:
@@ -151,8 +151,8 @@ def _path(named: str | None, stated: str | None) -> Path | None:
     return Path(os.path.abspath(paths.at_home(chosen))) if chosen else None  # noqa: PTH100 - links stay as they are
 
 
-def _same(one: str, other: str) -> bool:
-    return os.path.realpath(paths.at_home(one)) == os.path.realpath(paths.at_home(other))
+def _same(first: str, second: str) -> bool:
+    return os.path.realpath(paths.at_home(first)) == os.path.realpath(paths.at_home(second))
 
 
 def _text(path: Path) -> str:
@@ -161,10 +161,11 @@ def _text(path: Path) -> str:
     return toml.text(path, subject=f"the policy {path}")
 
 
-def govern(request: Request, governed: Governance) -> Request:
-    """Return the request with what the policy decides; raise CheckError where what was typed says otherwise.
+def govern(request: Request, governed: Governance, *, given: bool) -> Request:
+    """Return the request with what the policy decides, before anything is looked up for it.
 
-    What a preset, the environment or a recipe says gives way to the policy.
+    What a preset, the environment or a recipe says gives way to the policy. Raise CheckError where what was typed says
+    otherwise, for denied words, and for `given` pictures without the consent that the policy wants.
     """
     policy = governed.policy
     if policy is None:
@@ -182,21 +183,27 @@ def govern(request: Request, governed: Governance) -> Request:
     )
     means.refuse(_loosened(policy, typed))
     means.refuse(_unkeepable(policy, request, governed))
-    record = policies.stricter(policy.prompt.record, request.record_prompt or "full")
-    mining = policy.marking.training_mining
-    decided = {
-        "record_prompt": record,
-        "label": policy.marking.visible_label or request.label,
-        "training_mining": mining or request.training_mining,
-        **({"watermark": "on"} if "watermark" in policy.marking.require else {}),
-        **({"sign": "on"} if "c2pa" in policy.marking.require else {}),
-    }
-    changed = {name: value for name, value in decided.items() if value != getattr(request, name)}
+    prompt, negative = request.prompt or "", getattr(request, "negative_prompt", None) or ""
+    worded_means = governed.means(governed.entry(prompt, negative))
+    worded_means.refuse(policies.check_prompt(policy, prompt, negative))
+    worded_means.refuse(policies.check_inputs(policy, given=given, consent=bool(request.consent)))
+    changed = {name: value for name, value in _decisions(policy, request) if value != getattr(request, name)}
     origin = request.origin | dict.fromkeys(changed, f"policy {governed.path}")
     return replace(request, **changed, origin=origin)  # type: ignore[arg-type]  # the names are a request's own
 
 
 _GOVERNED: Final = ("watermark", "sign", "label", "record_prompt", "training_mining")
+
+
+def _decisions(policy: Policy, request: GenerateRequest | UpscaleRequest) -> Iterator[tuple[str, str | None]]:
+    marking = policy.marking
+    yield "record_prompt", policies.stricter(policy.prompt.record, request.record_prompt or "full")
+    yield "label", marking.visible_label or request.label
+    yield "training_mining", marking.training_mining or request.training_mining
+    if "watermark" in marking.require:
+        yield "watermark", "on"
+    if "c2pa" in marking.require:
+        yield "sign", "on"
 
 
 def _was_typed(request: GenerateRequest | UpscaleRequest, name: str) -> bool:
@@ -230,11 +237,11 @@ def _unkeepable(policy: Policy, request: GenerateRequest | UpscaleRequest, gover
 
 def _loosened(policy: Policy, typed: Mapping[str, str | None]) -> Refusal | None:
     record, mining = typed["record_prompt"], typed["training_mining"]
-    wanted = policy.prompt.record
-    if record is not None and policies.stricter(wanted, record) != record:  # type: ignore[arg-type]  # a record's own
+    required = policy.prompt.record
+    if record is not None and policies.stricter(required, record) != record:  # type: ignore[arg-type]  # a record's own
         return Refusal(
             rule="prompt.record",
-            message=f"--record-prompt {record} tells more than the policy's {wanted!r}",
+            message=f"--record-prompt {record} tells more than the policy's {required!r}",
             hint="leave --record-prompt out",
         )
     stated = policy.marking.training_mining
@@ -247,17 +254,6 @@ def _loosened(policy: Policy, typed: Mapping[str, str | None]) -> Refusal | None
     return None
 
 
-def check_asked(governed: Governance, request: GenerateRequest | UpscaleRequest, *, given: bool) -> None:
-    """Raise CheckError for words that the policy denies, and for given pictures without the consent that it wants."""
-    policy = governed.policy
-    if policy is None:
-        return
-    negative = getattr(request, "negative_prompt", None) or ""
-    means = governed.means(governed.entry(request.prompt or "", negative))
-    means.refuse(policies.check_prompt(policy, request.prompt or "", negative))
-    means.refuse(policies.check_inputs(policy, given=given, consent=bool(request.consent)))
-
-
 def check_words(governed: Governance, decided: GeneratePlan) -> None:
     """Raise CheckError for words that the policy denies in any picture's prompt, as it came out and as it is read."""
     policy = governed.policy
@@ -266,21 +262,21 @@ def check_words(governed: Governance, decided: GeneratePlan) -> None:
     for prompt, negative in dict.fromkeys(map(decided.words, decided.seeds)):
         means = governed.means(governed.entry(prompt, negative))
         read = (words.as_read(prompt, decided.reading), words.as_read(negative, decided.reading))
-        for said in dict.fromkeys(((prompt, negative), read)):
-            means.refuse(policies.check_prompt(policy, *said))
+        for pair in dict.fromkeys(((prompt, negative), read)):
+            means.refuse(policies.check_prompt(policy, *pair))
 
 
 def worded(means: WriteContext, prompt: str, negative_prompt: str) -> WriteContext:
     """Return the means of a run for the picture with these words, which the log tells as far as the policy says."""
     if means.journal is None or means.policy is None:
         return means
-    said = _words(policies.logged(means.policy), prompt, negative_prompt)
+    recorded = _words(policies.logged(means.policy), prompt, negative_prompt)
     entry = replace(
         means.journal.entry,
-        prompt=said.get("prompt"),
-        prompt_sha256=said.get("prompt_sha256"),
-        negative_prompt=said.get("negative_prompt"),
-        negative_prompt_sha256=said.get("negative_prompt_sha256"),
+        prompt=recorded.get("prompt"),
+        prompt_sha256=recorded.get("prompt_sha256"),
+        negative_prompt=recorded.get("negative_prompt"),
+        negative_prompt_sha256=recorded.get("negative_prompt_sha256"),
     )
     return replace(means, journal=replace(means.journal, entry=entry))
 
@@ -293,8 +289,8 @@ def check_name(governed: Governance, reference: str) -> None:
     policy = governed.policy
     if policy is None or paths.is_there(paths.at_home(reference)):
         return
-    deny = tuple(each for each in policy.models.deny if not _BY_FACTS.search(each))
-    allow = () if any(_BY_FACTS.search(each) for each in policy.models.allow) else policy.models.allow
+    deny = tuple(entry for entry in policy.models.deny if not _BY_FACTS.search(entry))
+    allow = () if any(_BY_FACTS.search(entry) for entry in policy.models.allow) else policy.models.allow
     name = adaptation.repository(reference).partition("@")[0]
     by_name = replace(policy, models=replace(policy.models, allow=allow, deny=deny))
     governed.means().refuse(policies.check_model(by_name, ModelIdentity(reference=name)))
@@ -310,8 +306,8 @@ def check_offered(governed: Governance, model: ModelIdentity) -> None:
         return
     if model.sha256 is None:
         rules = policy.models
-        deny = tuple(each for each in rules.deny if not _BY_HASH.match(each))
-        allow = () if any(_BY_HASH.match(each) for each in rules.allow) else rules.allow
+        deny = tuple(entry for entry in rules.deny if not _BY_HASH.match(entry))
+        allow = () if any(_BY_HASH.match(entry) for entry in rules.allow) else rules.allow
         policy = replace(policy, models=replace(rules, allow=allow, deny=deny))
     governed.means().refuse(policies.check_model(policy, model))
 
@@ -328,12 +324,12 @@ def check_weights(governed: Governance, weights: Sequence[ModelIdentity], entry:
 def of_file(path: Path, sha256: str | None = None) -> ModelIdentity:
     """Return weights that lie in one file or folder of the user's."""
     whole = paths.at_home(str(path)).resolve()
-    named = [whole] if whole.is_file() else [each for each in whole.rglob("*") if each.is_file()]
+    named = [whole] if whole.is_file() else [file for file in whole.rglob("*") if file.is_file()]
     return ModelIdentity(
         reference=str(path),
         folder=whole.as_posix(),
         sha256=sha256,
-        pickles=any(each.suffix in _PICKLES for each in named),
+        pickles=any(file.suffix in _PICKLES for file in named),
     )
 
 
@@ -343,7 +339,7 @@ def of_model(facts: ModelFacts, dtype: Dtype, *, hashed: bool) -> list[ModelIden
     `hashed` has their files read, which takes time. A decoder and its prior are seen one by one.
     """
     base = facts.base if facts.base is not None and facts.base.weight_bytes else None
-    return [_of_model(each, dtype, hashed=hashed) for each in (lookup.own(facts), base) if each is not None]
+    return [_of_model(model, dtype, hashed=hashed) for model in (lookup.own(facts), base) if model is not None]
 
 
 def _of_model(facts: ModelFacts, dtype: Dtype, *, hashed: bool) -> ModelIdentity:
@@ -394,9 +390,9 @@ def check_sources(governed: Governance, sources: Sequence[SourcePicture], output
     }
     kept: set[str] = set()
     for source in sources:
-        found = _marks(source, governed)
-        kept |= found
-        gone = sorted(name for name in found if lost[name])
+        marks = _marks(source, governed)
+        kept |= marks
+        gone = sorted(name for name in marks if lost[name])
         if gone:
             governed.means().refuse(
                 Refusal(
@@ -434,9 +430,9 @@ def is_watermarked(data: bytes, identity: Identity | None) -> bool:
 def check_places(governed: Governance, destinations: Iterable[Path | None]) -> None:
     """Raise RequestError where a picture would take the place of the policy, of its log or of the log's lock."""
     log = governed.log
-    own = [each for each in (governed.path, log, log and log.with_name(f"{log.name}.lock")) if each is not None]
+    own = [path for path in (governed.path, log, log and log.with_name(f"{log.name}.lock")) if path is not None]
     for destination in destinations:
-        if destination is not None and os.path.realpath(destination) in {os.path.realpath(one) for one in own}:
+        if destination is not None and os.path.realpath(destination) in {os.path.realpath(path) for path in own}:
             raise RequestError(f"{destination} is the policy's own file, or its log; no picture goes there")
 
 

@@ -162,14 +162,14 @@ def test_inpainting_wants_one_mask():
 def test_outpainting_wants_to_know_how_far_and_nothing_else():
     with pytest.raises(RequestError, match="needs to know how far"):
         decide("outpaint")
-    with pytest.raises(RequestError, match="outpaint has no such thing"):
+    with pytest.raises(RequestError, match="imggen outpaint has no such option"):
         decide("outpaint", pad="64", width=512)
     plan = decide("outpaint", pad="64,0")
     assert (plan.width, plan.height, plan.change.pad) == (512, 512, (64, 0, 64, 0))
 
 
 def test_what_a_task_does_not_have_is_refused_when_typed_and_left_out_when_a_preset_says_it():
-    with pytest.raises(RequestError, match="text-to-image has no such thing"):
+    with pytest.raises(RequestError, match="imggen generate has no such option"):
         decide("text-to-image", (), strength=0.5)
     plan = decide("text-to-image", (), strength=0.5, origin={"strength": "preset soft"})
     assert plan.change is None

@@ -16,10 +16,15 @@ def lower(origin="preset p", **values):
 
 
 def test_options_that_were_not_given_leave_blanks():
-    request = command_line(prompt="x", steps=None, json=True, from_file="a.png")
+    request = command_line(prompt="x", steps=None, as_json=True, from_file="a.png")
     assert request == GenerateRequest(
         prompt="x", from_file="a.png", origin={"prompt": "command line", "from_file": "command line"}
     )
+
+
+def test_an_option_without_a_field_is_not_dropped_in_silence():
+    with pytest.raises(TypeError, match="GenerateRequest has no field for origin, stepz"):
+        command_line(prompt="x", stepz=None, origin={})
 
 
 @pytest.mark.parametrize(
