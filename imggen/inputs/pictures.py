@@ -160,10 +160,10 @@ def _choose_frame(opened: Image.Image, frame: int | None, notes: list[str]) -> N
 def _raw_mode(opened: Image.Image) -> str:
     """Return how the file stores its samples, with `;16` in it where they have more than 8 bits; may be empty."""
     arguments = [_arguments(tile) for tile in getattr(opened, "tile", ())[:1]]
-    found = arguments[0] if arguments else ()
-    raw = next((argument for argument in found if isinstance(argument, str)), "")
+    first = arguments[0] if arguments else ()
+    raw = next((argument for argument in first if isinstance(argument, str)), "")
     # Of a PPM, the number that stands for white.
-    is_deep = opened.format == "PPM" and any(isinstance(argument, int) and argument > 255 for argument in found)
+    is_deep = opened.format == "PPM" and any(isinstance(argument, int) and argument > 255 for argument in first)
     return f"{raw};16" if is_deep and ";" not in raw else raw
 
 

@@ -40,13 +40,13 @@ def read(path: Path) -> bytes:
     """Return the file's bytes; raise RequestError where it is no readable regular file of sane size."""
     try:
         # Looked at before it is opened, because opening a pipe waits for its other end.
-        found = path.stat()
-        if stat.S_ISDIR(found.st_mode):
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             raise RequestError(f"{path} is a folder, not a picture")
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise RequestError(f"{path} is not a regular file")
-        if found.st_size > MAX_FILE_BYTES:
-            raise RequestError(f"{path} has {found.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+        if status.st_size > MAX_FILE_BYTES:
+            raise RequestError(f"{path} has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise RequestError(f"cannot read {path}: {_reason(error)}") from error
@@ -164,14 +164,14 @@ def _publish(temporary: Path, place: WriteTarget) -> None:
 
 def _is_present(path: Path) -> bool:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
         raise RequestError(f"cannot write {path}: {_reason(error)}") from error
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise RequestError(f"{path} is a folder, not a file", hint=f"-o {path}/")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise RequestError(f"{path} is not a regular file", hint="-o - writes to standard output")
     return True
 
@@ -186,9 +186,9 @@ def _check_folder(path: Path) -> None:
 
 def _numbered(path: Path, taken: Collection[Path]) -> WriteTarget:
     candidates = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
-    found = next(candidate for candidate in candidates if candidate not in taken and not os.path.lexists(candidate))
-    _check_folder(found)
-    return WriteTarget(path=found, replaces=False)
+    free = next(candidate for candidate in candidates if candidate not in taken and not os.path.lexists(candidate))
+    _check_folder(free)
+    return WriteTarget(path=free, replaces=False)
 
 
 def _translated(path: Path, error: OSError) -> ImggenError:

@@ -14,7 +14,7 @@ from imggen.output.files import WriteTarget
 from imggen.output.formats import container
 from imggen.output.formats.carriers import Changes
 from imggen.output.governance import audit
-from imggen.output.governance.means import Told
+from imggen.output.governance.means import LoggedPicture
 from imggen.output.metadata import fields, metadata, stripping
 from imggen.output.metadata.metadata import Facts, Marked, Metadata
 from imggen.output.provenance import claims, signing
@@ -79,7 +79,7 @@ def embed(request: EmbedRequest) -> Iterator[Embedded]:
     RequestError where nothing could be written, an ImggenError where some of many could.
     """
     governed = governance.read(request.policy, "embed-metadata", sign=request.sign)
-    edit = _FileEdit(request=request, told=_told(request), governed=governed)
+    edit = _FileEdit(request=request, additions=_additions(request), governed=governed)
     _check_output(request)
     if request.sign == "on" and governed.identity is None:
         raise RequestError("--sign on, and no key is set up", hint='imggen keys init --organisation "Example Ltd"')
@@ -99,7 +99,7 @@ def embed(request: EmbedRequest) -> Iterator[Embedded]:
 @dataclass(frozen=True, kw_only=True)
 class _FileEdit:
     request: EmbedRequest
-    told: tuple[Metadata, ...]
+    additions: tuple[Metadata, ...]
     governed: Governance
 
 
@@ -111,21 +111,21 @@ def pair(text: str) -> tuple[str, str]:
     return name.strip(), value
 
 
-def _told(request: EmbedRequest) -> tuple[Metadata, ...]:
+def _additions(request: EmbedRequest) -> tuple[Metadata, ...]:
     if not request.targets:
         raise RequestError("no file is named to embed metadata into")
     if request.source is None and not request.pairs and request.strip is None and request.sign == "auto":
         raise RequestError(
             "nothing is named to embed", hint='--from apple.png, --set artist="A. B.", --alt, or --strip'
         )
-    told = []
+    additions = []
     if request.source is not None:
         facts = metadata.read(request.source)
         with files.blaming(request.source):
-            told.append(metadata.copied(facts))
+            additions.append(metadata.copied(facts))
     if request.pairs:
-        told.append(fields.assign(request.pairs))
-    return tuple(told)
+        additions.append(fields.assign(request.pairs))
+    return tuple(additions)
 
 
 def _check_output(request: EmbedRequest) -> None:
@@ -189,10 +189,10 @@ def _check_policy(edit: _FileEdit, target: Path, facts: Facts) -> None:
         taken = (*taken, "c2pa")
     means = edit.governed.means()
     means.refuse(_of(target, policies.check_strip(policy, tuple(dict.fromkeys(taken)))))
-    found = metadata.read(request.source).found if request.source else None
-    if found is None:
+    record = metadata.read(request.source).found if request.source else None
+    if record is None:
         return
-    means.refuse(_of(target, policies.check_prompt(policy, found.prompt, found.negative_prompt)))
+    means.refuse(_of(target, policies.check_prompt(policy, record.prompt, record.negative_prompt)))
     if policy.prompt.record != "full":
         message = f"--from {request.source} would tell a prompt, of which the policy records {policy.prompt.record!r}"
         means.refuse(Refusal(rule="prompt.record", message=message, hint="leave --from out"))
@@ -201,9 +201,9 @@ def _check_policy(edit: _FileEdit, target: Path, facts: Facts) -> None:
 def _marked(edit: _FileEdit, data: bytes, facts: Facts, title: str) -> Marked:
     request = edit.request
     if request.strip == "all":
-        return _embed(_stripped(data, facts), edit.told)
-    told = ((stripping.of_prompt(facts),) if request.strip else ()) + edit.told
-    marked = _embed(Marked(data=data, marks=(), notes=_oracle(facts) if request.strip else ()), told)
+        return _embed(_stripped(data, facts), edit.additions)
+    additions = ((stripping.of_prompt(facts),) if request.strip else ()) + edit.additions
+    marked = _embed(Marked(data=data, marks=(), notes=_oracle(facts) if request.strip else ()), additions)
     if marked.data == data and request.sign == "auto":
         return marked
     return _signed(edit, data, facts, marked, title)
@@ -227,8 +227,8 @@ def _stripped(data: bytes, facts: Facts) -> Marked:
     return Marked(data=container.replace(data, stripping.of_all(facts)), marks=(), notes=tuple(notes))
 
 
-def _embed(marked: Marked, told: tuple[Metadata, ...]) -> Marked:
-    for addition in told:
+def _embed(marked: Marked, additions: tuple[Metadata, ...]) -> Marked:
+    for addition in additions:
         more = metadata.embed(marked.data, addition)
         marks = tuple(dict.fromkeys((*marked.marks, *more.marks)))
         marked = Marked(data=more.data, marks=marks, notes=(*marked.notes, *more.notes))
@@ -260,11 +260,17 @@ def _signed(edit: _FileEdit, data: bytes, facts: Facts, marked: Marked, title: s
 
 def _check_signature(data: bytes, facts: Facts, sign: Signing) -> None:
     """Raise RequestError for a file that was tampered with: a new signature would vouch for it, unless that is said."""
-    found = signing.read(data, facts.picture.format) if signing.is_available() else None
-    if sign == "on" or found is None or found.state != "invalid" or (found.expired and not found.is_changed):
+    validation = signing.read(data, facts.picture.format) if signing.is_available() else None
+    if (
+        sign == "on"
+        or validation is None
+        or validation.state != "invalid"
+        or (validation.expired and not validation.is_changed)
+    ):
         return
+    codes = ", ".join(validation.codes)
     raise RequestError(
-        f"the file was changed after it was signed ({', '.join(found.codes)}), and signing it anew would vouch for it",
+        f"the file was changed after it was signed ({codes}), and signing it anew would vouch for it",
         hint="--sign on does that all the same, --sign off takes the signature out",
     )
 
@@ -295,12 +301,12 @@ def _of(target: Path, refusal: Refusal | None) -> Refusal | None:
 def _log(edit: _FileEdit, place: WriteTarget, before: bytes, marked: Marked) -> None:
     facts = metadata.read(marked.data)
     stated = facts.xmp.get(metadata.SOURCE_TYPE)
-    given = audit.Input(
+    source = audit.Input(
         sha256=hashlib.sha256(before).hexdigest(), source_type=stated if isinstance(stated, str) else None
     )
-    means = edit.governed.means(replace(edit.governed.entry(), inputs=(given,)))
+    means = edit.governed.means(replace(edit.governed.entry(), inputs=(source,)))
     means.log(
-        Told(
+        LoggedPicture(
             path=str(place.path),
             sha256=hashlib.sha256(marked.data).hexdigest(),
             guid=metadata.stated_guid(facts.xmp) or "",

@@ -84,7 +84,7 @@ def show(place: Path) -> Shown:
         try:
             own |= look(place)
         except ImggenError as error:
-            problems += _unless_told(error, problems)
+            problems += _unless_known(error, problems)
     shown = Shown(folder=place, **own)  # type: ignore[arg-type]  # names and types are those of the fields
     return replace(shown, notes=tuple(_notes(shown)), problems=(*problems, *_ended(shown)))
 
@@ -95,9 +95,9 @@ def trust_root(place: Path, path: Path) -> Trusted:
     Raises RequestError where the file is no root certificate, and loudly where it is a private key.
     """
     pem = certificates.root_pem(keys.read(path), str(path))
-    (found,) = certificates.read(pem, str(path))
+    (certificate,) = certificates.read(pem, str(path))
     added = keys.trust_root(place, pem)
-    return Trusted(added=added, certificate=found, notes=tuple(_ending(found, f"{path}")))
+    return Trusted(added=added, certificate=certificate, notes=tuple(_ending(certificate, f"{path}")))
 
 
 def trust_watermark_key(place: Path, path: Path) -> Trusted:
@@ -186,8 +186,8 @@ def _secrets(place: Path) -> dict[str, object]:
 
 def _trusted(place: Path) -> dict[str, object]:
     named = tuple((name, keys.fingerprint(key)) for name, key in keys.trusted_watermark_keys(place))
-    found = tuple(certificates.read(root, "a trusted root")[0] for root in keys.trusted_roots(place))
-    return {"trusted": found, "watermark_keys": named}
+    roots = tuple(certificates.read(root, "a trusted root")[0] for root in keys.trusted_roots(place))
+    return {"trusted": roots, "watermark_keys": named}
 
 
 def _notes(shown: Shown) -> Iterator[str]:
@@ -206,23 +206,23 @@ def _ended(shown: Shown) -> Iterator[Problem]:
         )
 
 
-def _is_over(found: Certificate) -> bool:
-    return found.ends < datetime.now(UTC)
+def _is_over(certificate: Certificate) -> bool:
+    return certificate.ends < datetime.now(UTC)
 
 
-def _unless_told(error: ImggenError, told: list[Problem]) -> list[Problem]:
+def _unless_known(error: ImggenError, problems: list[Problem]) -> list[Problem]:
     """Return the error as a problem, none where the same command is what another one already asks for."""
-    if error.hint is not None and any(problem.hint == error.hint for problem in told):
+    if error.hint is not None and any(problem.hint == error.hint for problem in problems):
         return []
     return [Problem(message=error.message, hint=error.hint)]
 
 
-def _ending(found: Certificate, name: str) -> Iterator[str]:
-    left = found.ends - datetime.now(UTC)
-    if _is_over(found):
-        yield f"{name} ended on {found.ends:%Y-%m-%d}: what was signed with it does not hold any more"
+def _ending(certificate: Certificate, name: str) -> Iterator[str]:
+    left = certificate.ends - datetime.now(UTC)
+    if _is_over(certificate):
+        yield f"{name} ended on {certificate.ends:%Y-%m-%d}: what was signed with it does not hold any more"
     elif left < _SOON:
-        yield f"{name} ends on {found.ends:%Y-%m-%d}, in {left.days} days; what was signed with it ends then too"
+        yield f"{name} ends on {certificate.ends:%Y-%m-%d}, in {left.days} days; what was signed with it ends then too"
 
 
 def _write(path: Path, data: bytes, *, private: bool) -> None:

@@ -86,7 +86,7 @@ def preprocess(  # noqa: PLR0913 - one for each of the command's options, as far
     governance.check_places(governed, [path])
     measure = _depth(governed, weights, on_event) if kind in controls.MEASURED else _unmeasured(kind, weights)
     image = measure(layout.flatten(opened.image, (0, 0, 0)).convert("RGB"))
-    data = _told(encoder.encode(image, "png", 100), opened)
+    data = _with_record(encoder.encode(image, "png", 100), opened)
     if path is None:
         means.log(_line(naming.STDOUT, data))
         return ControlPicture(path=None, data=data, notes=opened.notes)
@@ -163,7 +163,7 @@ def _source(opened: OpenedPicture) -> SourcePicture:
     )
 
 
-def _told(data: bytes, opened: OpenedPicture) -> bytes:
+def _with_record(data: bytes, opened: OpenedPicture) -> bytes:
     """Return the file with what is known of it: the program, its picture's hash, and what it was made from."""
     source = {
         "stRef:documentID": opened.given.guid or "",
@@ -179,12 +179,12 @@ def _told(data: bytes, opened: OpenedPicture) -> bytes:
     }
     tool = f"imggen {imggen.__version__}"
     created = metadata.stamp(metadata.now())
-    said = metadata.Metadata(
+    record = metadata.Metadata(
         properties=properties,
         defaults={metadata.TOOL: tool, metadata.CREATED: created},
         tag_defaults={"Software": tool},
     )
-    return metadata.embed(data, said).data
+    return metadata.embed(data, record).data
 
 
 def _written(path: Path, data: bytes, if_exists: IfExists, means: WriteContext) -> Path:
@@ -192,9 +192,9 @@ def _written(path: Path, data: bytes, if_exists: IfExists, means: WriteContext) 
         place = files.settle(path, if_exists, is_own=metadata.is_own)
         if place is None:
             return path
-        told = _line(str(place.path), data)
+        picture = _line(str(place.path), data)
         try:
-            files.write(place, data, settled=partial(means.log, told) if means.journal else None)
+            files.write(place, data, settled=partial(means.log, picture) if means.journal else None)
         except FileExistsError:
             # Another process took the name in between: the policy decides again.
             continue
@@ -202,8 +202,8 @@ def _written(path: Path, data: bytes, if_exists: IfExists, means: WriteContext) 
     raise RequestError(f"cannot write {path}: other processes keep taking the name")
 
 
-def _line(path: str, data: bytes) -> logged.Told:
-    return logged.Told(
+def _line(path: str, data: bytes) -> logged.LoggedPicture:
+    return logged.LoggedPicture(
         path=path,
         sha256=hashlib.sha256(data).hexdigest(),
         guid="",

@@ -30,9 +30,9 @@ class Cache:
         """Return the step's latents (float32) and tokens: every picture once an epoch, in an order of its own."""
         total = len(self.latents)
         first = step * size
-        wanted = [divmod(position, total) for position in range(first, first + size)]
-        orders = {epoch: _order(total, seed, epoch) for epoch in {epoch for epoch, _ in wanted}}
-        indices = torch.stack([orders[epoch][offset] for epoch, offset in wanted])
+        places = [divmod(position, total) for position in range(first, first + size)]
+        orders = {epoch: _order(total, seed, epoch) for epoch in {epoch for epoch, _ in places}}
+        indices = torch.stack([orders[epoch][offset] for epoch, offset in places])
         return self.latents[indices].float(), self.tokens[indices]
 
 

@@ -120,11 +120,11 @@ def run(objective: Objective, plan: StagePlan, place: StageFolder) -> Iterator[T
 
 def digest(module: nn.Module) -> str:
     """Return the SHA-256 of a module's weights, by name and value."""
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+        hashed.update(name.encode())
+        hashed.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest()
 
 
 def _advance(stage: Stage, step: int, rate: float) -> float:

@@ -88,17 +88,17 @@ def replace(data: bytes, changes: Changes) -> bytes:
     file = heif.parse(data)
     _check_movable(file)
     tail = _tail(file)
-    told: dict[str, bytes] = {}
+    blocks: dict[str, bytes] = {}
     gone: list[Item] = []
     for role, block in new.items():
         held = _saying(file, role)
         if block is not None:
-            told |= {role: b"\0\0\0\0" + block if role == "exif" else block} if block else {}
+            blocks |= {role: b"\0\0\0\0" + block if role == "exif" else block} if block else {}
             gone += held
         elif tail and any(_is_within(item, tail) for item in held):
-            told[role] = _content(data, held[0])
+            blocks[role] = _content(data, held[0])
             gone += held
-    return _rewritten(file, told, gone, tail)
+    return _rewritten(file, blocks, gone, tail)
 
 
 def _unsigned(data: bytes) -> bytes:
@@ -142,10 +142,10 @@ def _property(meta: Meta, index: int) -> Box | None:
     return meta.properties[index - 1] if index else None
 
 
-def _of_primary(meta: Meta, told: list[Item]) -> list[Item]:
+def _of_primary(meta: Meta, items: list[Item]) -> list[Item]:
     """Return the items with those that describe the picture itself at the front."""
     describing = {source for kind, source, targets in meta.references if kind == b"cdsc" and meta.primary in targets}
-    return sorted(told, key=lambda item: item.number not in describing)
+    return sorted(items, key=lambda item: item.number not in describing)
 
 
 def _content(data: bytes, item: Item) -> bytes:
@@ -240,14 +240,14 @@ def _tail(file: File) -> Box | None:
     if last.name != b"mdat":
         return None
     within = [item for item in file.meta.items.values() if item.role and _is_within(item, last)]
-    told = sorted(span for item in within for span in item.spans)
+    held = sorted(span for item in within for span in item.spans)
     reached = last.body
-    for start, end in told:
+    for start, end in held:
         if start != reached:
             return None
         reached = end
     others = _spans_but(file, {item.number for item in within})
-    if not told or reached != last.end or any(end > last.body for _, end in others):
+    if not held or reached != last.end or any(end > last.body for _, end in others):
         return None
     return last
 
@@ -269,25 +269,25 @@ class _MetadataEdit:
     file: File
     data: bytes
     kept: tuple[Item, ...]
-    told: Mapping[str, bytes]
+    blocks: Mapping[str, bytes]
     numbers: Mapping[str, int]
 
 
-def _rewritten(file: File, told: Mapping[str, bytes], gone: Iterable[Item], tail: Box | None) -> bytes:
+def _rewritten(file: File, blocks: Mapping[str, bytes], gone: Iterable[Item], tail: Box | None) -> bytes:
     gone = list(gone)
     numbers = {item.number for item in gone}
     data = _blanked(file, [item for item in gone if tail is None or not _is_within(item, tail)], numbers)
     kept = tuple(item for number, item in sorted(file.meta.items.items()) if number not in numbers)
     told_of = (number for _, source, targets in file.meta.references if source not in numbers for number in targets)
     first = max((*(item.number for item in kept), *told_of, 0)) + 1
-    if first + len(told) > _WIDEST_NUMBER:
+    if first + len(blocks) > _WIDEST_NUMBER:
         raise RequestError(f"the AVIF has an item {first - 1}, so that no number is left for metadata")
-    named = {role: first + at for at, role in enumerate(told)}
-    edit = _MetadataEdit(file=file, data=data, kept=kept, told=told, numbers=named)
+    named = {role: first + at for at, role in enumerate(blocks)}
+    edit = _MetadataEdit(file=file, data=data, kept=kept, blocks=blocks, numbers=named)
     growth = len(_new_meta(edit, growth=0, place=0)) - (file.meta.box.end - file.meta.box.start)
     end = (tail.start if tail else len(data)) + growth
     pieces = [piece for box in file.boxes if box is not tail for piece in _piece(edit, box, growth, end)]
-    return b"".join([*pieces, *([isobmff.frame(b"mdat", *told.values())] if told else [])])
+    return b"".join([*pieces, *([isobmff.frame(b"mdat", *blocks.values())] if blocks else [])])
 
 
 def _piece(edit: _MetadataEdit, box: Box, growth: int, end: int) -> Iterator[bytes | memoryview]:
@@ -364,8 +364,8 @@ def _new_places(edit: _MetadataEdit, growth: int, place: int) -> bytes:
         if pieces:
             rows.append(_location(item.number, item.method if version else None, pieces))
     for role, number in edit.numbers.items():
-        rows.append(_location(number, IN_FILE if version else None, [(place, len(edit.told[role]))]))
-        place += len(edit.told[role])
+        rows.append(_location(number, IN_FILE if version else None, [(place, len(edit.blocks[role]))]))
+        place += len(edit.blocks[role])
     sizes = _PLACE_BYTES << 12 | _PLACE_BYTES << 8
     return isobmff.frame(b"iloc", struct.pack(">IHH", version << 24, sizes, len(rows)), *rows)
 

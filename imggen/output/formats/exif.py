@@ -84,14 +84,14 @@ def read(block: bytes) -> dict[str, Value]:
 
 
 def _values(parsed: _Block) -> dict[str, Value]:
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for entries, tags in ((parsed.main, _MAIN_TAGS), (parsed.exif, _EXIF_TAGS)):
         for name, tag in tags.items():
             entry = next((entry for entry in entries if entry.tag == tag), None)
             value = _value(parsed, entry) if entry else None
             if value is not None:
-                found[name] = value
-    return found
+                values[name] = value
+    return values
 
 
 def merge(block: bytes | None, fields: Mapping[str, Value | None]) -> bytes:
@@ -156,8 +156,8 @@ def resized(block: bytes, width: int, height: int) -> bytes:
     cleaned = _blanked(parsed, spans)
     present = read(cleaned)
     sizes = {"ImageWidth": width, "ImageHeight": height, "ExifImageWidth": width, "ExifImageHeight": height}
-    wanted = {**sizes, "Orientation": 1, "ColorSpace": 1}
-    changed: dict[str, Value | None] = {name: value for name, value in wanted.items() if name in present}
+    values = {**sizes, "Orientation": 1, "ColorSpace": 1}
+    changed: dict[str, Value | None] = {name: value for name, value in values.items() if name in present}
     return merge(cleaned, changed | ({"MakerNote": None} if shows else {}))
 
 
@@ -171,9 +171,9 @@ def _thumbnails(parsed: _Block) -> Iterator[tuple[int, int]]:
     if not parsed.next:
         return
     yield parsed.next, 2 + ENTRY_BYTES * len(parsed.others) + 4
-    found = {other.tag: _value(parsed, other) for other in parsed.others if other.kind in (SHORT, LONG)}
+    numbers = {other.tag: _value(parsed, other) for other in parsed.others if other.kind in (SHORT, LONG)}
     for place, length in _THUMBNAILS:
-        start, size = found.get(place), found.get(length)
+        start, size = numbers.get(place), numbers.get(length)
         if isinstance(start, int) and isinstance(size, int):
             yield start, size
 

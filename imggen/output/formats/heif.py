@@ -81,14 +81,14 @@ class File:
 
 def parse(data: bytes) -> File:
     """Return what the file holds; raise RequestError where it is damaged or too large to be honest."""
-    found = isobmff.split(data, 0, len(data))
-    metas = [box for box in found if box.name == b"meta"]
+    boxes = isobmff.split(data, 0, len(data))
+    metas = [box for box in boxes if box.name == b"meta"]
     if len(metas) != 1:
         raise RequestError(f"the AVIF has {len(metas)} meta boxes where it needs one")
-    movie = next((box for box in found if box.name == b"moov"), None)
+    movie = next((box for box in boxes if box.name == b"moov"), None)
     return File(
         data=data,
-        boxes=found,
+        boxes=boxes,
         meta=_meta(data, metas[0]),
         movie=movie,
         tracks=tuple(_tracks(data, movie)) if movie else (),
@@ -124,12 +124,12 @@ def _primary(data: bytes, box: Box) -> int:
 def _items(data: bytes, by_name: Mapping[bytes, Box]) -> dict[int, Item]:
     idat = by_name.get(b"idat")
     places = dict(_places(data, by_name[b"iloc"], idat))
-    found: dict[int, Item] = {}
+    items: dict[int, Item] = {}
     for item in named(data, by_name[b"iinf"]):
-        if item.number in found:
+        if item.number in items:
             raise RequestError(f"the AVIF has two items {item.number}")
-        found[item.number] = replace(places.get(item.number, item), kind=item.kind, content_type=item.content_type)
-    return found | {number: place for number, place in places.items() if number not in found}
+        items[item.number] = replace(places.get(item.number, item), kind=item.kind, content_type=item.content_type)
+    return items | {number: place for number, place in places.items() if number not in items}
 
 
 def named(data: bytes, box: Box) -> Iterator[Item]:
@@ -183,15 +183,15 @@ def _absolute(
     if method == IN_META and idat is None:
         raise RequestError(f"the AVIF's item {number} is in a box 'idat' that is not there")
     first, behind = (idat.body, idat.end) if method == IN_META and idat else (0, len(data))
-    found = []
+    absolute = []
     for place, length in spans:
         start = first + place
         # No length is all that follows.
         end = start + length if length else behind
         if start > behind or end > behind:
             raise RequestError(f"the AVIF's item {number} says bytes {start:,} to {end:,}; they are not there")
-        found.append((start, end))
-    return tuple(found)
+        absolute.append((start, end))
+    return tuple(absolute)
 
 
 def _properties(data: bytes, box: Box) -> tuple[tuple[Box, ...], dict[int, tuple[int, ...]]]:
@@ -199,12 +199,12 @@ def _properties(data: bytes, box: Box) -> tuple[tuple[Box, ...], dict[int, tuple
     lists = [child for child in inner if child.name == b"ipco"]
     if len(lists) != 1:
         raise RequestError(f"the AVIF has {len(lists)} lists of properties where it needs one")
-    found: dict[int, tuple[int, ...]] = {}
+    associations: dict[int, tuple[int, ...]] = {}
     for child in inner:
         if child.name == b"ipma":
             for number, indices in _associations(data, child):
-                found[number] = found.get(number, ()) + indices
-    return isobmff.inside(data, lists[0]), found
+                associations[number] = associations.get(number, ()) + indices
+    return isobmff.inside(data, lists[0]), associations
 
 
 def _associations(data: bytes, box: Box) -> Iterator[tuple[int, tuple[int, ...]]]:
@@ -233,8 +233,8 @@ def _tracks(data: bytes, movie: Box) -> Iterator[Track]:
         if track.name == b"trak":
             tables = isobmff.inside(data, _down(data, track, b"mdia", b"minf", b"stbl"))
             places = tuple(table for table in tables if table.name in CHUNK_PLACES)
-            told = tuple(table for table in tables if table.name not in CHUNK_PLACES)
-            yield Track(tables=told, places=places, spans=tuple(_chunks(data, told, places)))
+            others = tuple(table for table in tables if table.name not in CHUNK_PLACES)
+            yield Track(tables=others, places=places, spans=tuple(_chunks(data, others, places)))
 
 
 def _down(data: bytes, box: Box, *names: bytes) -> Box:

@@ -71,7 +71,7 @@ def read(data: bytes) -> Picture:
     check_size(width, height)
     exifs = [segment.payload(data)[len(EXIF_PREFIX) :] for segment in segments if _is_exif(data, segment)]
     packets = [segment.payload(data)[len(XMP_PREFIX) :] for segment in segments if _is_xmp(data, segment)]
-    found = (("Exif", len(exifs)), ("XMP", len(packets)))
+    counts = (("Exif", len(exifs)), ("XMP", len(packets)))
     return Picture(
         format="jpeg",
         width=width,
@@ -85,7 +85,7 @@ def read(data: bytes) -> Picture:
             captions=any(segment.marker == _APP13 and _CAPTIONS in segment.payload(data) for segment in segments),
         ),
         signed=any(segment.marker == _APP11 and b"c2pa" in segment.payload(data) for segment in segments),
-        notes=tuple(f"the JPEG has {count} {what} segments; the first is read" for what, count in found if count > 1),
+        notes=tuple(f"the JPEG has {count} {what} segments; the first is read" for what, count in counts if count > 1),
     )
 
 
@@ -203,17 +203,17 @@ def _segment(data: bytes, at: int) -> _Segment:
 
 def _code_at(data: bytes, at: int) -> int:
     # Any number of fill bytes may stand before a marker's code.
-    found = _NOT_FILL.search(data, at + 1)
-    if not found:
+    code = _NOT_FILL.search(data, at + 1)
+    if not code:
         raise RequestError(f"the JPEG ends at byte {len(data):,}, in the middle of the picture")
-    return found.start()
+    return code.start()
 
 
 def _scan_end(data: bytes, start: int) -> int:
-    found = _MARKER.search(data, start)
-    if not found:
+    marker = _MARKER.search(data, start)
+    if not marker:
         raise RequestError(f"the JPEG ends at byte {len(data):,}, in the middle of the picture")
-    return found.start()
+    return marker.start()
 
 
 def _frame_size(data: bytes, segments: Iterable[_Segment]) -> tuple[int, int]:

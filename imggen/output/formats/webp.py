@@ -48,7 +48,7 @@ def read(data: bytes) -> Picture:
     width, height = _canvas(chunks)
     exifs = [bytes(chunk.payload) for chunk in chunks if chunk.name == b"EXIF"]
     packets = [bytes(chunk.payload) for chunk in chunks if chunk.name == b"XMP "]
-    found = (("Exif", len(exifs)), ("XMP", len(packets)))
+    counts = (("Exif", len(exifs)), ("XMP", len(packets)))
     return Picture(
         format="webp",
         width=width,
@@ -59,7 +59,7 @@ def read(data: bytes) -> Picture:
             exif=exifs[0].removeprefix(_EXIF_PREFIX) if exifs else None, xmp=packets[0] if packets else None
         ),
         signed=any(chunk.name == b"C2PA" for chunk in chunks),
-        notes=tuple(f"the WebP has {count} {what} chunks; the first is read" for what, count in found if count > 1),
+        notes=tuple(f"the WebP has {count} {what} chunks; the first is read" for what, count in counts if count > 1),
     )
 
 

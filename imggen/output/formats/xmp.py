@@ -78,17 +78,17 @@ def read(packet: bytes) -> dict[str, Value]:
     Of structures, those of STRUCTURES, with the fields that are simple texts.
     """
     root, prefixes = _parse(packet)
-    found: dict[str, Value] = {}
+    properties: dict[str, Value] = {}
     for description in _descriptions(_rdf(root)):
         for key, value in description.attrib.items():
             if not key.startswith(_OF_RDF):
-                found.setdefault(_name(key, prefixes), value)
+                properties.setdefault(_name(key, prefixes), value)
         for child in description:
             name = _name(child.tag, prefixes)
             read_value = _structured(child, prefixes) if name in STRUCTURES else _value(child)
             if read_value is not None:
-                found.setdefault(name, read_value)
-    return found
+                properties.setdefault(name, read_value)
+    return properties
 
 
 def merge(
@@ -175,10 +175,10 @@ def _blank() -> ET.Element:
 
 
 def _rdf(root: ET.Element) -> ET.Element:
-    found = next(root.iter(_tag("rdf:RDF")), None)
-    if found is None:
+    rdf = next(root.iter(_tag("rdf:RDF")), None)
+    if rdf is None:
         raise RequestError("the XMP holds no RDF")
-    return found
+    return rdf
 
 
 def _descriptions(rdf: ET.Element) -> Iterator[ET.Element]:
@@ -210,14 +210,14 @@ def _structured(element: ET.Element, prefixes: Mapping[str, str]) -> Value | Non
 
 def _struct(element: ET.Element, prefixes: Mapping[str, str]) -> dict[str, str]:
     """Return the fields, which stand in the element itself or in a description within, as attributes or as elements."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for holder in (element, *element.findall(_tag("rdf:Description"))):
         fields = [(key, value) for key, value in holder.attrib.items() if not key.startswith(_OF_RDF)]
         fields += [
             (child.tag, child.text or "") for child in holder if not len(child) and not child.tag.startswith(_OF_RDF)
         ]
-        found |= {_name(key, prefixes): value for key, value in fields}
-    return found
+        values |= {_name(key, prefixes): value for key, value in fields}
+    return values
 
 
 def _take(rdf: ET.Element, tag: str) -> list[ET.Element]:
@@ -315,9 +315,9 @@ def _qualified(tag: str, prefixes: Mapping[str, str], chosen: dict[str, str]) ->
     if uri == _XML:
         return f"xml:{local}"
     if uri not in chosen:
-        wanted = _PREFIX_OF.get(uri) or prefixes.get(uri) or ""
-        foreign = wanted in NAMESPACES and NAMESPACES[wanted] != uri
+        usual = _PREFIX_OF.get(uri) or prefixes.get(uri) or ""
+        foreign = usual in NAMESPACES and NAMESPACES[usual] != uri
         invented = (f"ns{number}" for number in itertools.count(1))
-        offered = itertools.chain([] if foreign or not wanted else [wanted], invented)
+        offered = itertools.chain([] if foreign or not usual else [usual], invented)
         chosen[uri] = next(prefix for prefix in offered if prefix not in chosen.values())
     return f"{chosen[uri]}:{local}"

@@ -197,7 +197,7 @@ def find_mark(path: Path, watermark: str) -> Line | None:
 
 
 def _last_of(path: Path, name: str, value: str) -> Line | None:
-    found = None
+    last = None
     with _explained(path):
         _check_kind(path)
         with path.open("rb") as file:
@@ -205,8 +205,8 @@ def _last_of(path: Path, name: str, value: str) -> Line | None:
                 line = _sound(number, raw) if value.encode() in raw else None
                 output = line.values.get("output") if line else None
                 if isinstance(output, dict) and output.get(name) == value:
-                    found = line
-    return found
+                    last = line
+    return last
 
 
 class _Chain:
@@ -383,24 +383,24 @@ def _encoded(values: Mapping[str, object]) -> bytes:
 
 
 def _values(entry: AuditEntry) -> dict[str, object]:
-    values = _said(asdict(entry))
+    values = _filled(asdict(entry))
     left_out = len(entry.inputs) - _MOST_INPUTS
     if left_out > 0:
         values |= {
-            "inputs": [_said(asdict(picture)) for picture in entry.inputs[:_MOST_INPUTS]],
+            "inputs": [_filled(asdict(picture)) for picture in entry.inputs[:_MOST_INPUTS]],
             "inputs_left_out": left_out,
         }
     return values
 
 
-def _said(values: Mapping[str, object]) -> dict[str, object]:
+def _filled(values: Mapping[str, object]) -> dict[str, object]:
     """Return what is neither None nor empty, long texts cut."""
     return {name: _short(name, value) for name, value in values.items() if value is not None and value != ()}
 
 
 def _short(name: str, value: object) -> object:
     if isinstance(value, dict):
-        return _said(value)
+        return _filled(value)
     if isinstance(value, tuple):
         return [_short(name, item) for item in value]
     if isinstance(value, str):
@@ -530,11 +530,11 @@ def _locked(path: Path) -> Iterator[Path]:
 def _check_kind(path: Path) -> None:
     """Raise RequestError where something else than a file has the name: opening a pipe would wait for its other end."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return
-    if not stat.S_ISREG(found.st_mode):
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise RequestError(f"{path} is {kind}, not an audit log")
 
 

@@ -158,16 +158,16 @@ def _from_values(dialect: str, values: Mapping[str, object]) -> ReadMetadata:
 
 
 def _translated(plain: Mapping[str, object]) -> dict[str, Scalar]:
-    found: dict[str, Scalar] = {}
+    settings: dict[str, Scalar] = {}
     used = set()
     for name, sources in _NAMES.items():
         source = next((source for source in sources if plain.get(source) not in (None, "")), None)
         value = None if source is None else _typed(name, plain[source])
         if source is not None and value is not None:
-            found[name] = value
+            settings[name] = value
             used.add(source)
-    rest = {key: value for key, value in plain.items() if key not in used and key not in found}
-    return {**found, **{key: value for key, value in rest.items() if isinstance(value, str | int | float)}}
+    rest = {key: value for key, value in plain.items() if key not in used and key not in settings}
+    return {**settings, **{key: value for key, value in rest.items() if isinstance(value, str | int | float)}}
 
 
 def _typed(name: str, value: object) -> Scalar | None:
@@ -226,16 +226,16 @@ def _imggen(clues: Clues) -> ReadMetadata | None:
 
 def _unreadable(clues: Clues, error: RequestError) -> ReadMetadata | None:
     # The infotext beside a recipe that cannot be read, a newer imggen's perhaps, still says most of it.
-    found = _infotext(clues)
+    beside = _infotext(clues)
     note = f"the imggen recipe cannot be read: {error.message}"
-    if found is None:
+    if beside is None:
         return ReadMetadata(dialect="imggen", notes=(note,))
     return ReadMetadata(
         dialect="imggen",
-        prompt=found.prompt,
-        negative_prompt=found.negative_prompt,
-        settings=found.settings,
-        infotext=found.infotext,
+        prompt=beside.prompt,
+        negative_prompt=beside.negative_prompt,
+        settings=beside.settings,
+        infotext=beside.infotext,
         notes=(note,),
     )
 
@@ -266,16 +266,16 @@ def _without_json(text: str) -> tuple[str, dict[str, str]]:
     stable-diffusion.cpp ends with its own; Civitai has resources and hashes, and the web UI's the latter, too.
     """
     text = text.partition(", SDCPP: ")[0]
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     last = text.rfind("\n") + 1
     for name in _JSON_SETTINGS:
         mark = f", {name}: "
         at = text.find(mark, last)
         end = _json_end(text, at + len(mark)) if at >= 0 else 0
         if end:
-            found[name] = text[at + len(mark) : end]
+            values[name] = text[at + len(mark) : end]
             text = text[:at] + text[end:]
-    return text, found
+    return text, values
 
 
 def _json_end(text: str, at: int) -> int:
@@ -306,8 +306,8 @@ def _infotext(clues: Clues) -> ReadMetadata | None:
 
 def _civitai_model(resources: str) -> str:
     """Return the checkpoint among Civitai's resources, by the best name that it has there."""
-    found = json.loads(resources) if resources else []
-    for resource in found if isinstance(found, list) else ():
+    listed = json.loads(resources) if resources else []
+    for resource in listed if isinstance(listed, list) else ():
         if isinstance(resource, dict) and resource.get("type") == "checkpoint":
             named = (resource.get(key) for key in ("modelName", "air", "modelVersionId"))
             return next((str(value) for value in named if comfyui.is_scalar(value) and value), "")
@@ -353,17 +353,17 @@ def _invokeai(clues: Clues) -> ReadMetadata | None:
     prompts = image.get("prompt")
     if isinstance(prompts, list) and prompts and isinstance(prompts[0], dict):
         image = {**image, "prompt": prompts[0].get("prompt")}
-    found = _from_values("invokeai", {**old, **image})
-    return _bracketed(found)
+    record = _from_values("invokeai", {**old, **image})
+    return _bracketed(record)
 
 
-def _bracketed(found: ReadMetadata) -> ReadMetadata:
+def _bracketed(record: ReadMetadata) -> ReadMetadata:
     # InvokeAI's old prompts hold the negative one in square brackets.
-    inside = re.fullmatch(r"([^\[]*)\[([^\]]*)\]\s*", found.prompt)
-    if not inside or found.negative_prompt:
-        return found
+    inside = re.fullmatch(r"([^\[]*)\[([^\]]*)\]\s*", record.prompt)
+    if not inside or record.negative_prompt:
+        return record
     return ReadMetadata(
-        dialect=found.dialect, prompt=inside[1].strip(), negative_prompt=inside[2].strip(), settings=found.settings
+        dialect=record.dialect, prompt=inside[1].strip(), negative_prompt=inside[2].strip(), settings=record.settings
     )
 
 
@@ -374,8 +374,8 @@ def _dream(line: str) -> ReadMetadata | None:
     if not match:
         return None
     flags = {"s": "steps", "S": "seed", "W": "width", "H": "height", "C": "cfg_scale", "A": "sampler"}
-    given = dict(re.findall(r"\s-(\w)\s?(\S+)", match[2]))
-    values = {flags[letter]: value for letter, value in given.items() if letter in flags}
+    typed = dict(re.findall(r"\s-(\w)\s?(\S+)", match[2]))
+    values = {flags[letter]: value for letter, value in typed.items() if letter in flags}
     return _bracketed(_from_values("invokeai", {"prompt": match[1], **values}))
 
 

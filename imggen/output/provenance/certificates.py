@@ -90,19 +90,19 @@ def root_pem(data: bytes, name: str) -> bytes:
             f"{name} holds a PRIVATE KEY: whoever has it can sign as its owner, so it must not be handed around",
             hint="imggen keys export -o root.pem, where the key is, writes what others may have",
         )
-    found = _parsed(data, name)
-    if len(found) > 1:
+    certificates = _parsed(data, name)
+    if len(certificates) > 1:
         raise RequestError(
-            f"{name} holds {len(found)} certificates, not one root",
+            f"{name} holds {len(certificates)} certificates, not one root",
             hint="imggen keys export -o root.pem, where the key is, writes the root alone",
         )
-    facts = _facts(found[0])
+    facts = _facts(certificates[0])
     if not facts.is_root:
         raise RequestError(
             f"{name} is the certificate of {facts.subject!r}, which {facts.issuer!r} issued, and no root",
             hint=f"trust the certificate of {facts.issuer!r}",
         )
-    return _pem(found[0])
+    return _pem(certificates[0])
 
 
 def check_key(key_pem: bytes, chain_pem: bytes) -> None:
@@ -259,13 +259,15 @@ def _parsed(data: bytes, name: str) -> list["x509.Certificate"]:
         with warnings.catch_warnings():
             # What the next version of cryptography refuses is refused now.
             warnings.simplefilter("error")
-            found = list(x509.load_pem_x509_certificates(data)) if is_pem else [x509.load_der_x509_certificate(data)]
+            certificates = (
+                list(x509.load_pem_x509_certificates(data)) if is_pem else [x509.load_der_x509_certificate(data)]
+            )
         # Names are parsed when they are first asked for, and only here is a bad one told from a bad file.
-        for certificate in found:
+        for certificate in certificates:
             _ = certificate.subject, certificate.issuer
     except (ValueError, Warning) as error:
         raise RequestError(f"{name} is no certificate", hint="a certificate as PEM or DER is wanted") from error
-    return found
+    return certificates
 
 
 def _x509() -> Any:
@@ -280,18 +282,18 @@ def _x509() -> Any:
     return x509
 
 
-def _facts(found: "x509.Certificate") -> Certificate:
+def _facts(certificate: "x509.Certificate") -> Certificate:
     from cryptography.hazmat.primitives import hashes
 
     try:
         return Certificate(
-            subject=_named(found.subject),
-            issuer=_named(found.issuer),
-            serial=f"{found.serial_number:x}",
-            begins=found.not_valid_before_utc,
-            ends=found.not_valid_after_utc,
-            sha256=found.fingerprint(hashes.SHA256()).hex(),
-            is_root=_is_issued_by(found, found),
+            subject=_named(certificate.subject),
+            issuer=_named(certificate.issuer),
+            serial=f"{certificate.serial_number:x}",
+            begins=certificate.not_valid_before_utc,
+            ends=certificate.not_valid_after_utc,
+            sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+            is_root=_is_issued_by(certificate, certificate),
         )
     except ValueError as error:
         raise RequestError(f"a certificate cannot be read: {error}") from error

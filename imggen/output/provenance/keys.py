@@ -212,8 +212,8 @@ def trusted_watermark_keys(place: Path) -> tuple[tuple[str, bytes], ...]:
 
 def trust_root(place: Path, pem: bytes) -> bool:
     """Keep somebody's root among the trusted ones, under its fingerprint; return False where it was there already."""
-    (found,) = certificates.read(pem, "the root")
-    return _keep(place, f"{found.sha256}.pem", pem, private=False)
+    (certificate,) = certificates.read(pem, "the root")
+    return _keep(place, f"{certificate.sha256}.pem", pem, private=False)
 
 
 def trust_watermark_key(place: Path, path: Path) -> tuple[str, bool]:
@@ -231,18 +231,18 @@ def trust_watermark_key(place: Path, path: Path) -> tuple[str, bool]:
 
 def distrust(place: Path, fingerprint: str) -> str:
     """Take the one trusted root whose fingerprint begins so away; return its whole fingerprint."""
-    wanted = fingerprint.replace(":", "").lower()
-    if not _FINGERPRINT.fullmatch(wanted):
+    prefix = fingerprint.replace(":", "").lower()
+    if not _FINGERPRINT.fullmatch(prefix):
         raise RequestError(f"{fingerprint!r} is no fingerprint: 8 to 64 hexadecimal digits", hint="imggen keys show")
-    found = [path for path in _trusted(place, ".pem") if path.stem.startswith(wanted)]
-    if len(found) != 1:
-        what = "no trusted root has" if not found else f"{len(found)} trusted roots have"
-        raise RequestError(f"{what} a fingerprint that begins with {wanted}", hint="imggen keys show")
+    matches = [path for path in _trusted(place, ".pem") if path.stem.startswith(prefix)]
+    if len(matches) != 1:
+        what = "no trusted root has" if not matches else f"{len(matches)} trusted roots have"
+        raise RequestError(f"{what} a fingerprint that begins with {prefix}", hint="imggen keys show")
     try:
-        found[0].unlink(missing_ok=True)
+        matches[0].unlink(missing_ok=True)
     except OSError as error:
-        raise RequestError(f"cannot remove {found[0]}: {_reason(error)}") from error
-    return found[0].stem
+        raise RequestError(f"cannot remove {matches[0]}: {_reason(error)}") from error
+    return matches[0].stem
 
 
 def fingerprint(key: bytes) -> str:
@@ -293,14 +293,14 @@ def _fresh(draft: Draft) -> tuple[Identity, bytes]:
     organisation = _organisation(draft.organisation)
     if not 1 <= draft.years <= MOST_YEARS:
         raise RequestError(f"{draft.years} years is no life for a certificate", hint=f"--years 1 to {MOST_YEARS}")
-    made = certificates.make(organisation, draft.years)
+    certificate = certificates.make(organisation, draft.years)
     identity = Identity(
         organisation=organisation,
-        chain_pem=made.leaf_pem + made.root_pem,
+        chain_pem=certificate.leaf_pem + certificate.root_pem,
         watermark_key=secrets.token_bytes(WATERMARK_KEY_BYTES),
-        key_pem=made.key_pem,
+        key_pem=certificate.key_pem,
     )
-    return identity, made.root_pem
+    return identity, certificate.root_pem
 
 
 def _elsewhere(draft: Draft) -> tuple[Identity, bytes]:

@@ -221,7 +221,7 @@ def test_a_full_disk_leaves_the_log_as_it_was(tmp_path, log):
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 100}, resource.RLIM_INFINITY))\n"
         "try:\n"
-        f"    audit.append(Path({str(log)!r}), audit.Entry(decision='deny', action='x'))\n"
+        f"    audit.append(Path({str(log)!r}), audit.AuditEntry(decision='deny', action='x'))\n"
         "except ImggenError as error:\n"
         "    sys.exit(f'{error.exit_code} {error.message}')\n"
     )
@@ -323,7 +323,7 @@ def write(descriptor, data):
 os.write = write
 print("ready", flush=True)
 while True:
-    audit.append(Path(sys.argv[1]), audit.Entry(decision="allow", action="kill", user="x" * 300))
+    audit.append(Path(sys.argv[1]), audit.AuditEntry(decision="allow", action="kill", user="x" * 300))
 """
 
 
@@ -356,7 +356,7 @@ import sys
 from pathlib import Path
 from imggen.output.governance import audit
 for number in range(int(sys.argv[2])):
-    audit.append(Path(sys.argv[1]), audit.Entry(decision="allow", action="many", user=f"{sys.argv[3]}.{number}"))
+    audit.append(Path(sys.argv[1]), audit.AuditEntry(decision="allow", action="many", user=f"{sys.argv[3]}.{number}"))
 """
 
 
