@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from imggen.errors import RequestError
 from imggen.output.formats import heif, isobmff, spans
 from imggen.output.formats.carriers import MAX_TEXT_BYTES, Carriers, Changes, Picture, check_size
@@ -46,7 +44,7 @@ def is_heic(data: bytes) -> bool:
     return not is_avif(data) and bool(_brands(data) & _HEIC_BRANDS)
 
 
-def options(_image: Image.Image, quality: int) -> dict[str, Any]:
+def options(quality: int, _mode: str, _pixels: int) -> dict[str, Any]:
     """Return what Pillow is told when it encodes the picture."""
     subsampling = "4:4:4" if quality >= FULL_COLOUR_QUALITY else "4:2:0"
     # How many threads there are would change the bytes.

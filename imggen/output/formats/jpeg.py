@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from imggen.errors import RequestError
 from imggen.output.formats.carriers import MAX_PARTS, Carriers, Changes, Droppable, Picture, check_size
 from imggen.plan.schema.formats import FULL_COLOUR_QUALITY
@@ -54,13 +52,13 @@ def is_jpeg(data: bytes) -> bool:
     return data.startswith(SIGNATURE)
 
 
-def options(image: Image.Image, quality: int) -> dict[str, Any]:
+def options(quality: int, _mode: str, pixels: int) -> dict[str, Any]:
     """Return what Pillow is told when it encodes the picture."""
     return {
         "quality": quality,
         "subsampling": 0 if quality >= FULL_COLOUR_QUALITY else 2,
         # The best codes take a second pass, for which libjpeg holds six bytes per pixel; they save some hundredths.
-        "optimize": image.width * image.height <= _TWO_PASS_PIXELS,
+        "optimize": pixels <= _TWO_PASS_PIXELS,
     }
 
 

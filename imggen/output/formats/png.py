@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from imggen.errors import RequestError
 from imggen.output.formats.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes, Picture, check_size
 
@@ -41,7 +39,7 @@ def is_png(data: bytes) -> bool:
     return data.startswith(SIGNATURE)
 
 
-def options(_image: Image.Image, _quality: int) -> dict[str, Any]:
+def options(_quality: int, _mode: str, _pixels: int) -> dict[str, Any]:
     """Return what Pillow is told when it encodes the picture: nothing, for the best of all qualities."""
     return {}
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from dataclasses import replace as altered
 from typing import Any
 
-from PIL import Image
-
 from imggen.errors import RequestError
 from imggen.output.formats import exif, ifd, spans
 from imggen.output.formats.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes, Droppable, Picture, check_size
@@ -96,10 +94,10 @@ def is_tiff(data: bytes) -> bool:
     return ifd.order(data) is not None or data[:4] in _BIG
 
 
-def options(image: Image.Image, _quality: int) -> dict[str, Any]:
+def options(_quality: int, mode: str, _pixels: int) -> dict[str, Any]:
     """Return what Pillow is told when it encodes the picture."""
     # Differences of neighbours take less room; there are none between bits or a palette's numbers.
-    tags = {} if image.mode in ("1", "P") else {_PREDICTOR: _DIFFERENCES}
+    tags = {} if mode in ("1", "P") else {_PREDICTOR: _DIFFERENCES}
     return {"compression": "tiff_adobe_deflate", "tiffinfo": tags}
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from imggen.errors import RequestError
 from imggen.output.formats.carriers import MAX_PARTS, Carriers, Changes, Picture, check_size
 
@@ -34,7 +32,7 @@ def is_webp(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def options(_image: Image.Image, quality: int) -> dict[str, Any]:
+def options(quality: int, _mode: str, _pixels: int) -> dict[str, Any]:
     """Return what Pillow is told when it encodes the picture."""
     if quality == _LOSSLESS_QUALITY:
         # Pillow's quality is the effort here; exact keeps the colours of transparent pixels.
