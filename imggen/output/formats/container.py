@@ -18,9 +18,9 @@ class Container:
     """One file format.
 
     `replace` changes metadata and leaves the picture as it is. Pillow encodes pictures of `modes` with the `options`
-    for a quality, a mode and a number of pixels. `has_texts` is true of a format with text chunks, whose Exif then holds only what came
-    with the file; `max_exif_bytes` and `max_xmp_bytes` are None where nothing bounds them; `moves_exif` says that an
-    Exif block is taken apart, so that offsets inside it do not hold.
+    for a quality, a mode and a number of pixels. `has_texts` is true of a format with text chunks, whose Exif then
+    holds only what came with the file; `max_exif_bytes` and `max_xmp_bytes` are None where nothing bounds them;
+    `moves_exif` says that an Exif block is taken apart, so that offsets inside it do not hold.
     """
 
     matches: Callable[[bytes], bool]
