@@ -38,6 +38,7 @@ def to_srgb(image: Image.Image, raw: str, notes: list[str]) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image, raw: str, notes: list[str]) -> Image.Image:
+    """Return the picture with 8 bits a channel, its transparent colour scaled alike."""
     if image.mode == "F":
         return _from_fractions(image, notes)
     if image.mode.startswith("I"):
@@ -59,6 +60,7 @@ def _scaled(key: Any, raw: str) -> Any:
 
 
 def _from_numbers(image: Image.Image, raw: str, notes: list[str]) -> Image.Image:
+    """Return whole numbers of up to 16 bits as a grey picture of 8."""
     values = np.asarray(image)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 0xFFFF:

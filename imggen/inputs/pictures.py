@@ -142,6 +142,7 @@ def _check_size(size: tuple[int, int]) -> None:
 
 
 def _choose_frame(opened: Image.Image, frame: int | None, notes: list[str]) -> None:
+    """Turn to the frame that was asked for; RequestError where it is missing or must be named."""
     count: int = getattr(opened, "n_frames", 1)
     if frame is None and count > 1:
         if opened.format != "MPO":

@@ -147,6 +147,7 @@ def _hold(path: Path, kept: Path) -> None:
 
 
 def _publish(temporary: Path, place: WriteTarget) -> None:
+    """Give the file its name in one step; FileExistsError where a name that was free is taken by now."""
     if place.replaces:
         temporary.replace(place.path)
         return

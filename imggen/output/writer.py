@@ -171,6 +171,7 @@ def _judged(image: Image.Image, command: Sequence[str], folder: Path | None) -> 
 
 
 def _with_metadata(data: bytes, pixels: MarkedPixels, output: OutputPlan, created: datetime) -> Marked:
+    """Return the encoded file with the metadata that its level asks for."""
     if output.metadata == "none":
         return Marked(data=data, marks=())
     picture = container.read(data)

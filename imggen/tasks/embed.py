@@ -112,6 +112,7 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def _additions(request: EmbedRequest) -> tuple[Metadata, ...]:
+    """Return what is to be added to every file, in the order in which it applies."""
     if not request.targets:
         raise RequestError("no file is named to embed metadata into")
     if request.source is None and not request.pairs and request.strip is None and request.sign == "auto":
@@ -129,6 +130,7 @@ def _additions(request: EmbedRequest) -> tuple[Metadata, ...]:
 
 
 def _check_output(request: EmbedRequest) -> None:
+    """Raise RequestError where the place for the results does not suit the number of files."""
     if request.output is None:
         return
     named = naming.format_of(request.output) if _names_file(request.output) else None
@@ -152,6 +154,7 @@ def _names_file(output: str) -> bool:
 
 
 def _embedded(edit: _FileEdit, target: Path) -> Embedded:
+    """Change one file: read it, check it against the policy, write it, and log that."""
     request = edit.request
     data = files.read(target)
     path = _destination(request, target)
@@ -181,6 +184,7 @@ def _embedded(edit: _FileEdit, target: Path) -> Embedded:
 
 
 def _check_policy(edit: _FileEdit, target: Path, facts: Facts) -> None:
+    """Raise CheckError where the policy forbids what is to be embedded."""
     policy, request = edit.governed.policy, edit.request
     if policy is None:
         return
@@ -299,6 +303,7 @@ def _of(target: Path, refusal: Refusal | None) -> Refusal | None:
 
 
 def _log(edit: _FileEdit, place: WriteTarget, before: bytes, marked: Marked) -> None:
+    """Add the changed file's line to the log."""
     facts = metadata.read(marked.data)
     stated = facts.xmp.get(metadata.SOURCE_TYPE)
     source = audit.Input(

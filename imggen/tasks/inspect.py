@@ -93,6 +93,7 @@ def raise_together(failures: Sequence[RequestError], count: int) -> None:
 
 
 def _inspected(path: Path) -> Inspected:
+    """Return what the file says, as it is shown."""
     data = files.read(path)
     with files.blaming(path):
         facts = metadata.read(data)

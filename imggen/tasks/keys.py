@@ -132,6 +132,7 @@ def write_watermark_key(place: Path, path: Path) -> str:
 
 
 def _draft(request: InitRequest) -> Draft:
+    """Return the keys to make from the request; RequestError where it contradicts itself."""
     chain = keys.read(request.chain) if request.chain is not None else None
     if request.years is not None and (request.command or chain):
         raise RequestError("--years is for a new certificate, and --command and --chain come with one")

@@ -188,6 +188,7 @@ def _with_record(data: bytes, opened: OpenedPicture) -> bytes:
 
 
 def _written(path: Path, data: bytes, if_exists: IfExists, means: WriteContext) -> Path:
+    """Put the picture into its file under the policy for names that are taken; return where it went."""
     for _ in range(_ATTEMPTS):
         place = files.settle(path, if_exists, is_own=metadata.is_own)
         if place is None:

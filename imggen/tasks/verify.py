@@ -198,6 +198,7 @@ def _looked_at(name: str, means: _Means) -> Verified | Unreadable:
 
 
 def _verified(name: str, data: bytes, means: _Means) -> Verified:
+    """Return what each layer shows of one file's picture."""
     facts, notes = _facts(data, name)
     decoded = pictures.decode(data, name=name, frame=1)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -235,6 +236,7 @@ def _c2pa(data: bytes, facts: Facts | None, means: _Means) -> MarkReport:
 
 
 def _judged(validation: Validation) -> MarkReport:
+    """Return what a signature is worth, in words."""
     facts = {
         name: getattr(validation, name)
         for name in (
@@ -380,6 +382,7 @@ def _tc260(facts: Facts, tail: str) -> MarkReport | None:
 
 
 def _watermark(image: Image.Image, facts: Facts | None, means: _Means) -> MarkReport:
+    """Return what the pixels carry, held against the watermark that the record names."""
     whose, detection = _detected(image, means.watermark_keys)
     values = {"z": round(detection.z, 2), "id": detection.identity, "key": whose}
     recorded = _recorded(facts)
@@ -445,6 +448,7 @@ def _log_problem(log: Path | None) -> str | None:
 
 
 def _logged(log: Path, problem: str | None, sha256: str, mark: MarkReport) -> MarkReport:
+    """Return what the log knows of the file, or of another one with its watermark."""
     if problem:
         return MarkReport(name="log", strength="broken", words=problem)
     identity = mark.facts.get("id")
@@ -460,6 +464,7 @@ def _logged(log: Path, problem: str | None, sha256: str, mark: MarkReport) -> Ma
 
 
 def _is_there(name: Requirable, layers: Sequence[MarkReport], facts: Facts | None) -> bool:
+    """Return whether the mark that was asked for is there."""
     strengths = {layer.name: layer.strength for layer in layers}
     record = facts.found if facts else None
     fits = facts is not None and facts.fits is not False
@@ -478,6 +483,7 @@ def _is_there(name: Requirable, layers: Sequence[MarkReport], facts: Facts | Non
 
 
 def _raise_for(seen: Sequence[Verified | Unreadable]) -> None:
+    """Raise the error that the results add up to: a check that failed before a file that could not be read."""
     bad = [result for result in seen if isinstance(result, Verified) and (result.broken or result.missing)]
     bad = [
         result

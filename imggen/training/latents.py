@@ -82,6 +82,7 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 @torch.no_grad()
 def _encode_chunk(path: Path, indices: range, encoder: Encoder) -> None:
+    """Encode the scenes into one file, which is there whole or not at all."""
     vae, data = encoder.vae, encoder.data
     parts = []
     for first in range(indices.start, indices.stop, BATCH):

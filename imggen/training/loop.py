@@ -128,6 +128,7 @@ def digest(module: nn.Module) -> str:
 
 
 def _advance(stage: Stage, step: int, rate: float) -> float:
+    """Take one step; return its loss."""
     seed = hashlib.sha256(f"{stage.place.seed}:{stage.objective.name}:{step}".encode()).digest()
     generator = torch.Generator("cpu").manual_seed(int.from_bytes(seed[:7]))
     stage.optimizer.set_learning_rate(rate)
@@ -182,6 +183,7 @@ def _average(averaged: nn.Module, module: nn.Module, decay: float) -> None:
 
 
 def _resume(stage: Stage) -> StageProgress:
+    """Load the last checkpoint; return how far it had come, nothing where there is none."""
     place = stage.place
     if not place.checkpoint.exists():
         return StageProgress(step=0, seconds=0.0)
@@ -221,6 +223,7 @@ def _forget_after(stats: Path, pictures: int) -> None:
 
 
 def _save(stage: Stage, progress: StageProgress) -> None:
+    """Write a checkpoint in place of the last one, whole or not at all."""
     state = {
         "fingerprint": stage.place.fingerprint,
         "step": progress.step,

@@ -176,6 +176,7 @@ def _notes(file: File, counts: Mapping[str, int]) -> Iterator[str]:
 
 
 def _image_hash(file: File) -> str:
+    """Return the hash of what decides the pixels, each stretch of bytes read once."""
     digest = hashlib.sha256()
     known: dict[Span, bytes] = {}
     budget = _MOST_OVERLAP * len(file.data)
@@ -216,6 +217,7 @@ def _coded(file: File) -> Iterator[bytes | Span]:
 
 
 def _check_movable(file: File) -> None:
+    """Raise RequestError where offsets that imggen does not know could point to what moves."""
     odd = [box for box in file.boxes if box.name not in _MOVABLE]
     if file.movie is not None:
         inner = isobmff.inside(file.data, file.movie)
@@ -272,6 +274,7 @@ class _MetadataEdit:
 
 
 def _rewritten(file: File, blocks: Mapping[str, bytes], gone: Iterable[Item], tail: Box | None) -> bytes:
+    """Return the file with a new `meta` box, `blocks` in a last `mdat` box, and the items in `gone` left out."""
     gone = list(gone)
     numbers = {item.number for item in gone}
     data = _blanked(file, [item for item in gone if tail is None or not _is_within(item, tail)], numbers)
@@ -302,6 +305,7 @@ def _piece(edit: _MetadataEdit, box: Box, growth: int, end: int) -> Iterator[byt
 
 
 def _blanked(file: File, gone: Iterable[Item], numbers: Iterable[int]) -> bytes:
+    """Return the file's bytes with zeros for those of the items that go."""
     blanks = [span for item in gone for span in item.spans if span[0] < span[1]]
     if not blanks:
         return file.data
@@ -335,6 +339,7 @@ def _new_meta(edit: _MetadataEdit, *, growth: int, place: int) -> bytes:
 
 
 def _new_names(edit: _MetadataEdit) -> bytes:
+    """Return the `iinf` box: the names of the items that stay, then those of the new ones."""
     box = edit.file.meta.names
     staying = {item.number for item in edit.kept}
     cursor = Cursor(edit.file.data, box)
@@ -350,6 +355,7 @@ def _new_names(edit: _MetadataEdit) -> bytes:
 
 
 def _new_places(edit: _MetadataEdit, growth: int, place: int) -> bytes:
+    """Return the `iloc` box: where the items' bytes are once the file has grown."""
     idat = edit.file.meta.child(b"idat")
     version = 1 if any(item.method for item in edit.kept) else 0
     rows = []
@@ -382,6 +388,7 @@ def _moved(file: File, start: int, end: int, growth: int) -> int:
 
 
 def _new_references(edit: _MetadataEdit) -> bytes:
+    """Return the `iref` box without what leads to items that go, the new items linked to the picture."""
     meta = edit.file.meta
     box = meta.child(b"iref")
     version = edit.file.data[box.body] if box else 0

@@ -235,6 +235,7 @@ def _entry(order: str, tag: int, value: Value) -> IfdEntry:
 
 
 def _written(old: _Block, main: list[IfdEntry], exif: list[IfdEntry]) -> bytes:
+    """Return the block with its directories written anew behind what has to stay at its place."""
     data = _without_leaving(old, (*main, *exif))
     base = data[: old.at] if _is_ours_from(old, old.at) else data
     base += b"\0" * (len(base) & 1)

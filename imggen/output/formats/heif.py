@@ -96,6 +96,7 @@ def parse(data: bytes) -> File:
 
 
 def _meta(data: bytes, box: Box) -> Meta:
+    """Return what the `meta` box says; RequestError where a box that it needs is missing or there twice."""
     children = isobmff.inside(data, box, skip=FULL_HEADER)
     by_name = {child.name: child for child in reversed(children)}
     for name in (b"pitm", b"iloc", b"iinf", b"iprp"):
@@ -151,6 +152,7 @@ def named(data: bytes, box: Box) -> Iterator[Item]:
 
 
 def _places(data: bytes, box: Box, idat: Box | None) -> Iterator[tuple[int, Item]]:
+    """Yield the items that the `iloc` box locates, by their numbers."""
     cursor = Cursor(data, box)
     version, _ = cursor.full()
     sizes = cursor.number(2)
@@ -180,6 +182,7 @@ def _places(data: bytes, box: Box, idat: Box | None) -> Iterator[tuple[int, Item
 def _absolute(
     data: bytes, number: int, spans: Iterable[tuple[int, int]], method: int, idat: Box | None
 ) -> tuple[Span, ...]:
+    """Return an item's extents as places in the whole file; RequestError where they are not in it."""
     if method == IN_META and idat is None:
         raise RequestError(f"the AVIF's item {number} is in a box 'idat' that is not there")
     first, behind = (idat.body, idat.end) if method == IN_META and idat else (0, len(data))
@@ -247,6 +250,7 @@ def _down(data: bytes, box: Box, *names: bytes) -> Box:
 
 
 def _chunks(data: bytes, tables: Iterable[Box], places: Iterable[Box]) -> Iterator[Span]:
+    """Yield the places of a track's chunks, from their starts and the sizes of their samples."""
     by_name = {table.name: table for table in tables}
     if b"stsz" not in by_name or b"stsc" not in by_name:
         raise RequestError("the AVIF has a track that does not tell the sizes of its samples")

@@ -61,6 +61,7 @@ def frame(name: bytes, *pieces: bytes | memoryview) -> bytes:
 
 
 def _box(data: bytes, at: int, end: int) -> Box:
+    """Return the box that begins at a byte; RequestError where it does not fit."""
     if at + _HEADER_BYTES > end:
         raise RequestError(f"the AVIF's last box at byte {at:,} has no room for its header")
     size, name = struct.unpack_from(">I4s", data, at)

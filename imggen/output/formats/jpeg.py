@@ -166,6 +166,7 @@ def _framed(what: str, payload: bytes) -> bytes:
 
 
 def _split(data: bytes) -> list[_Segment]:
+    """Return the segments up to the end of the picture."""
     segments: list[_Segment] = []
     at = 2
     while True:
@@ -182,6 +183,7 @@ def _split(data: bytes) -> list[_Segment]:
 
 
 def _segment(data: bytes, at: int) -> _Segment:
+    """Return the segment that begins at a byte, with its entropy-coded data where it has any."""
     if data[at : at + 1] not in (b"\xff", b""):
         raise RequestError(f"the JPEG has no marker at byte {at:,}")
     code = _code_at(data, at)

@@ -97,6 +97,7 @@ def _replaced(data: bytes, chunk: _PngChunk, changes: Changes, texts: Iterable[s
 
 
 def _split(data: bytes) -> list[_PngChunk]:
+    """Return the chunks up to the last; RequestError where they are no PNG's."""
     chunks: list[_PngChunk] = []
     at = len(SIGNATURE)
     while not chunks or chunks[-1].name != b"IEND":
@@ -135,6 +136,7 @@ def _shown(name: bytes) -> str:
 
 
 def _image_hash(data: bytes, chunks: Iterable[_PngChunk]) -> str:
+    """Return the hash of the chunks that decide the pixels."""
     # How the compressed data is cut into IDAT chunks does not matter to the pixels, so names are hashed once per run.
     digest = hashlib.sha256()
     view = memoryview(data)

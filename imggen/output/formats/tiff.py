@@ -160,6 +160,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
 
 
 def _parse(data: bytes) -> _File:
+    """Return the file's directories in their order; RequestError where they are damaged or run in a circle."""
     order = ifd.order(data)
     if order is None:
         raise RequestError("the file is a BigTIFF, which imggen does not read", hint="save it as a classic TIFF")
@@ -244,6 +245,7 @@ def _check_value(file: _File, entry: IfdEntry) -> None:
 
 
 def _image_hash(file: _File) -> str:
+    """Return the hash of the tags and coded data of all pages, each stretch of bytes read once."""
     digest = hashlib.sha256(file.order.encode())
     known: dict[Span, bytes] = {}
     budget = _MOST_OVERLAP * len(file.data)

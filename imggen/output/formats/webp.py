@@ -89,6 +89,7 @@ def _riff_end(data: bytes) -> int:
 
 
 def _split(data: bytes) -> list[_RiffChunk]:
+    """Return the chunks in the RIFF; RequestError where they do not fill it or are out of order."""
     end = _riff_end(data)
     view = memoryview(data)
     chunks: list[_RiffChunk] = []

@@ -133,6 +133,7 @@ def _parse(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
 
 
 def _build(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
+    """Return the packet's root and its namespaces' prefixes, within the limits on size and depth."""
     # A tag is built whole before it is told of, so its parts are counted by their marks before that.
     _check_parts(packet.count(b"<") + packet.count(b"="), 0)
     if (declared := _ENCODING.match(packet)) and declared[1].upper() not in _ENCODINGS:
@@ -186,6 +187,7 @@ def _descriptions(rdf: ET.Element) -> Iterator[ET.Element]:
 
 
 def _value(element: ET.Element) -> Value | None:
+    """Return a property's text or list, the default one of several languages; None for other structures."""
     resource = element.get(_tag("rdf:resource"))
     if resource is not None:
         return resource
@@ -243,6 +245,7 @@ def _append(rdf: ET.Element, name: str, item: Struct) -> None:
 
 
 def _element(name: str, value: Value, translations: list[ET.Element]) -> ET.Element:
+    """Return a property's element in the container that its name asks for."""
     element = ET.Element(_tag(name))
     kind = CONTAINERS.get(name)
     if kind is None:
@@ -309,6 +312,7 @@ def _copied(element: ET.Element, prefixes: Mapping[str, str], chosen: dict[str, 
 
 
 def _qualified(tag: str, prefixes: Mapping[str, str], chosen: dict[str, str]) -> str:
+    """Return a tag as `prefix:name`, and add its namespace to `chosen`."""
     uri, closed, local = tag.removeprefix("{").rpartition("}")
     if not closed:
         return tag

@@ -286,6 +286,7 @@ class _Tail:
 
 
 def _tail(path: Path, descriptor: int) -> _Tail:
+    """Return the last sound line and what a crash left behind it; RequestError for what is no log."""
     size = os.fstat(descriptor).st_size
     begin = max(0, size - _TAIL_BYTES)
     os.lseek(descriptor, begin, os.SEEK_SET)
@@ -333,6 +334,7 @@ def _is_json(raw: bytes) -> bool:
 
 
 def _add(descriptor: int, tail: _Tail, entry: AuditEntry, clock: Callable[[], datetime]) -> str:
+    """Write the entry's line, after a note where remains of a crash were found; return its hash."""
     last = (tail.last.seq, tail.last.sha256) if tail.last else (0, NO_LINE)
     data = end = b"\n" if tail.open else b""
     if tail.remains:

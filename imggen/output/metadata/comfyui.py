@@ -90,6 +90,7 @@ def _link(graph: Graph, value: object) -> str | None:
 
 
 def _upstream(graph: Graph, start: str) -> Iterator[str]:
+    """Yield the node and all that it depends on, nearest first."""
     seen = {start}
     waiting = deque([start])
     while waiting:

@@ -139,6 +139,7 @@ _JSON_SETTINGS = ("Hashes", _RESOURCES, "Civitai metadata")
 
 
 def _from_values(dialect: str, values: Mapping[str, object]) -> ReadMetadata:
+    """Return the record in a flat table, its prompts and settings under our names."""
     prompts = (*_PROMPTS, *_NEGATIVES)
     plain = {key: value for key, value in values.items() if comfyui.is_scalar(value) and key not in prompts}
     for key in _SIZES:
@@ -203,6 +204,7 @@ def _inner(values: Mapping[str, object], key: str) -> dict[str, object]:
 
 
 def _imggen(clues: Clues) -> ReadMetadata | None:
+    """Return our own recipe's record; where it cannot be read, what the infotext beside it says."""
     text = clues.texts.get("imggen") or clues.property("imggen:Recipe")
     if not text:
         return None
@@ -288,6 +290,7 @@ def _json_end(text: str, at: int) -> int:
 
 
 def _infotext(clues: Clues) -> ReadMetadata | None:
+    """Return the record in an infotext, under the name of the program that wrote it."""
     text = _infotext_of(clues)
     if text is None:
         return None
@@ -341,6 +344,7 @@ def _comfyui(clues: Clues) -> ReadMetadata | None:
 
 
 def _invokeai(clues: Clues) -> ReadMetadata | None:
+    """Return InvokeAI's record, of its present form or of the two before it."""
     values = _json(clues.texts.get("invokeai_metadata", ""))
     if values:
         model = _inner(values, "model")

@@ -92,6 +92,7 @@ def enlarged(text: str, edit: Edit, width: int, height: int) -> str:
 
 
 def _enlarged(edits: Sequence[Edit], width: int, height: int) -> dict[str, str]:
+    """Return what the web UI's postprocessing says of pictures that were enlarged."""
     if not edits:
         return {}
     last = edits[-1]
@@ -147,6 +148,7 @@ def parse(text: str) -> Infotext:
 
 
 def _pairs(line: str) -> list[tuple[str, str]]:
+    """Return the keys and values of a line of settings."""
     pairs = []
     at = 0
     while run := _RUN.search(line, at):

@@ -319,6 +319,7 @@ def read(source: Path | bytes) -> Facts:
 
 
 def _facts(picture: Picture) -> Facts:
+    """Return everything that the blocks of a picture say."""
     notes = list(picture.notes)
     tags = _tags(picture, notes)
     properties = _properties(picture, notes)
@@ -412,6 +413,7 @@ def _new_texts(facts: Facts, metadata: Metadata) -> dict[str, str | None]:
 
 
 def _new_xmp(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None:
+    """Return the packet with the changes, the prompt cut where it does not fit; None where nothing changes."""
     absent = {name: value for name, value in metadata.defaults.items() if name not in facts.xmp}
     values: dict[str, xmp.Value | None] = {**absent, **metadata.properties}
     changed = {name: value for name, value in values.items() if facts.xmp.get(name) != value}
@@ -431,6 +433,7 @@ def _new_xmp(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None
 
 
 def _new_exif(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None:
+    """Return the block with the changes, the prompt cut where it does not fit; None where it stays as it is."""
     changed = _exif_changes(facts, metadata)
     if not changed:
         return None
@@ -450,6 +453,7 @@ def _new_exif(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | Non
 
 
 def _exif_changes(facts: Facts, metadata: Metadata) -> dict[str, exif.Value | None]:
+    """Return the tags that have to change for the metadata."""
     absent = {name: value for name, value in metadata.tag_defaults.items() if name not in facts.exif}
     tags: dict[str, exif.Value | None] = {**absent, **metadata.tags}
     if metadata.infotext:

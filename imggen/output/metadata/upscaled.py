@@ -116,6 +116,7 @@ def source_type(origin: Upscaled) -> str | None:
 
 
 def _full(origin: Upscaled, created: datetime, picture: Picture, particulars: Particulars) -> Metadata:
+    """Return all that the source says, with the step."""
     extended, text = _record(origin)
     carried, notes = _carried(origin.source, picture) if origin.source else (Carriers(), ())
     tags, dropped = _density(origin, carried.exif, picture)
@@ -165,6 +166,7 @@ def _upright_size(source: Facts) -> tuple[int, int]:
 
 
 def _replaced(origin: Upscaled, picture: Picture, guid: str) -> dict[str, xmp.Value | None]:
+    """Return the properties that are no longer true of the larger picture, as they are now."""
     extended, _ = _record(origin)
     stated = origin.source.xmp if origin.source else {}
     sizes = {
@@ -287,6 +289,7 @@ def _left_out(source: Facts, picture: Picture) -> Iterator[str]:
 
 
 def _minimal(origin: Upscaled, created: datetime, picture: Picture, _: Particulars) -> Metadata:
+    """Return the source's public words, and which model made the picture."""
     source = origin.source
     public = [field for field in fields.FIELDS if field.name in _PUBLIC]
     words = _worded(source, public) if source else {}

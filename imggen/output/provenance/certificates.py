@@ -154,6 +154,7 @@ def check_signature(signature: bytes, data: bytes, chain_pem: bytes, name: str) 
 
 
 def _check_chain(chain: Sequence["x509.Certificate"], name: str) -> None:
+    """Raise RequestError where a certificate is not issued by the next, or the last is no root."""
     for below, above in itertools.pairwise(chain):
         if not _is_issued_by(below, above):
             raise RequestError(
@@ -236,6 +237,7 @@ def _usage(*allowed: str) -> Any:
 
 
 def _public_key(chain_pem: bytes) -> "EllipticCurvePublicKey":
+    """Return the key of the chain's first certificate; RequestError where it is not for ES256."""
     leaf = _parsed(chain_pem, "the chain")[0]
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -253,6 +255,7 @@ def _public_key(chain_pem: bytes) -> "EllipticCurvePublicKey":
 
 
 def _parsed(data: bytes, name: str) -> list["x509.Certificate"]:
+    """Return the certificates in PEM or DER; RequestError, with `name`, where there is none."""
     x509 = _x509()
     try:
         is_pem = b"-----BEGIN" in data
@@ -283,6 +286,7 @@ def _x509() -> Any:
 
 
 def _facts(certificate: "x509.Certificate") -> Certificate:
+    """Return what the certificate says; RequestError where that cannot be read."""
     from cryptography.hazmat.primitives import hashes
 
     try:

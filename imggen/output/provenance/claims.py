@@ -61,6 +61,7 @@ def _settings(recipe: Recipe) -> dict[str, str | int | float]:
 def _of_enlargement(
     pixels: MarkedPixels, origin: Upscaled, *, title: str, created: datetime, parents: Sequence[Parent]
 ) -> Statement:
+    """Return what to state of a picture that was enlarged from another file's."""
     edit, particulars = origin.edit, pixels.particulars
     action: Action = "resized" if edit.engine == "lanczos" else "enhanced"
     return Statement(

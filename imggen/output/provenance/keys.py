@@ -332,6 +332,7 @@ def _organisation(name: str) -> str:
 
 
 def _by_command(command: tuple[str, ...], name: str, data: bytes) -> bytes:
+    """Return the signature that the user's command prints for the data."""
     try:
         done = subprocess.run(  # noqa: S603 - the user's own command, without a shell
             command, input=data, capture_output=True, timeout=COMMAND_SECONDS, check=False

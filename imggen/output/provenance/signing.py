@@ -232,6 +232,7 @@ def _signer(sdk: Any, identity: Identity, signature: _Signature) -> Any:
 
 
 def _sdk() -> Any:
+    """Return the C2PA SDK; MachineError where the extra is not installed."""
     try:
         import c2pa
     except ImportError as error:
@@ -421,6 +422,7 @@ def _unreadable(data: bytes, error: Exception) -> Validation | None:
 
 
 def _validation(store: Mapping[str, Any], details: Mapping[str, Any]) -> Validation:
+    """Return what the active manifest of a store says, and what the SDK found of it."""
     manifests, active = _table(store.get("manifests")), store.get("active_manifest")
     manifest = _table(manifests.get(active)) if isinstance(active, str) else {}
     codes = tuple(dict.fromkeys(_codes(store)))
