@@ -65,7 +65,7 @@ def _from_numbers(image: Image.Image, raw: str, notes: list[str]) -> Image.Image
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 0xFFFF:
         raise RequestError(
-            f"its samples run from {low:,} to {high:,}, and which of them is white is not said",
+            f"its samples run from {low:,} to {high:,}, and the file does not say which is white",
             hint="save it with 8 or 16 bits a channel",
         )
     white = 0xFFF if raw == "I;12" else 0xFFFF

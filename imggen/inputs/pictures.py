@@ -105,7 +105,7 @@ def _explained(kind: str, shown: str, notes: list[str]) -> Iterator[None]:
                 ) from error
             # Decoders raise whatever comes where bytes are bad; this is the seam.
             raise RequestError(
-                f"{shown} begins as a {kinds.NAMES[kind]} file and cannot be read: {_reason(error)}",
+                f"{shown} looks like a {kinds.NAMES[kind]} file but cannot be read: {_reason(error)}",
                 hint="the file is damaged or cut short; fetch it again",
             ) from error
     notes.extend(str(warning.message).strip() for warning in heard)
@@ -187,6 +187,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "its header makes no sense"
+        return "its header is invalid"
     text = str(error).partition("\n")[0].rstrip(". ")
     return text[:100] if text and text.isprintable() else type(error).__name__

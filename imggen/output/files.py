@@ -69,15 +69,13 @@ def settle(
     if if_exists == "number":
         return _numbered(path, taken)
     if path in taken:
-        raise RequestError(f"two pictures of this run would be {path}", hint="put {seed} or {index} into -o")
+        raise RequestError(f"two pictures of this run would both be {path}", hint="put {seed} or {index} into -o")
     if if_exists == "skip":
         return None
     if if_exists == "error":
         raise RequestError(f"{path} exists", hint="--if-exists overwrite, number or skip")
     if if_exists == "auto" and not is_own(path):
-        raise RequestError(
-            f"{path} exists and is not as imggen made it, so it stays as it is", hint="--if-exists overwrite"
-        )
+        raise RequestError(f"{path} exists and is not as imggen wrote it, so it is kept", hint="--if-exists overwrite")
     _check_folder(path)
     return WriteTarget(path=path, replaces=True)
 

@@ -114,10 +114,10 @@ def pair(text: str) -> tuple[str, str]:
 def _additions(request: EmbedRequest) -> tuple[Metadata, ...]:
     """Return what is to be added to every file, in the order in which it applies."""
     if not request.targets:
-        raise RequestError("no file is named to embed metadata into")
+        raise RequestError("there is no file to embed metadata into")
     if request.source is None and not request.pairs and request.strip is None and request.sign == "auto":
         raise RequestError(
-            "nothing is named to embed", hint='--from apple.png, --set artist="A. B.", --alt, or --strip'
+            "there is nothing to embed", hint='--from apple.png, --set artist="A. B.", --alt, or --strip'
         )
     additions = []
     if request.source is not None:
@@ -198,7 +198,9 @@ def _check_policy(edit: _FileEdit, target: Path, facts: Facts) -> None:
         return
     means.refuse(_of(target, policies.check_prompt(policy, record.prompt, record.negative_prompt)))
     if policy.prompt.record != "full":
-        message = f"--from {request.source} would tell a prompt, of which the policy records {policy.prompt.record!r}"
+        message = (
+            f"--from {request.source} would copy a prompt, and the policy's prompt.record is {policy.prompt.record!r}"
+        )
         means.refuse(Refusal(rule="prompt.record", message=message, hint="leave --from out"))
 
 
@@ -216,9 +218,7 @@ def _marked(edit: _FileEdit, data: bytes, facts: Facts, title: str) -> Marked:
 def _oracle(facts: Facts) -> tuple[str, ...]:
     if metadata.stated_guid(facts.xmp) is None:
         return ()
-    return (
-        "the picture's id stays, by which someone who guesses the words and all settings can tell that they are it",
-    )
+    return ("the picture's id stays, by which someone who guesses the prompt and all settings can confirm the guess",)
 
 
 def _stripped(data: bytes, facts: Facts) -> Marked:
@@ -254,7 +254,7 @@ def _signed(edit: _FileEdit, data: bytes, facts: Facts, marked: Marked, title: s
     if identity is None:
         raise RequestError(
             "the file is signed, and a change of its metadata would break the signature",
-            hint='imggen keys init --organisation "Example Ltd", then it is signed anew; or --sign off',
+            hint='imggen keys init --organisation "Example Ltd", then it is signed again; or --sign off',
         )
     new = metadata.read(marked.data)
     statement = claims.of_edit(data, new, title=title, created=metadata.now())
@@ -274,7 +274,7 @@ def _check_signature(data: bytes, facts: Facts, sign: Signing) -> None:
         return
     codes = ", ".join(validation.codes)
     raise RequestError(
-        f"the file was changed after it was signed ({codes}), and signing it anew would vouch for it",
+        f"the file was changed after it was signed ({codes}), and signing it again would vouch for it",
         hint="--sign on does that all the same, --sign off takes the signature out",
     )
 
@@ -326,7 +326,7 @@ def _log(edit: _FileEdit, place: WriteTarget, before: bytes, marked: Marked) -> 
 def _fit_notes(marked: Marked, request: EmbedRequest) -> tuple[str, ...]:
     if request.source is None or metadata.read(marked.data).fits is not False:
         return ()
-    return (f"the record belongs to other image data, that of {request.source} or what it was made from",)
+    return (f"the record describes other image data, that of {request.source} or of its source",)
 
 
 def _destination(request: EmbedRequest, target: Path) -> Path | None:
@@ -357,4 +357,6 @@ def _write(place: WriteTarget, marked: Marked, target: Path, settled: Callable[[
     try:
         files.write(place, marked.data, like=target, settled=settled)
     except FileExistsError as error:
-        raise RequestError(f"{place.path} exists now; another program wrote it", hint="run the line again") from error
+        raise RequestError(
+            f"{place.path} exists now; another program wrote it", hint="run the command again"
+        ) from error

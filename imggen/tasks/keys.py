@@ -140,7 +140,7 @@ def _draft(request: InitRequest) -> Draft:
     if organisation is None and chain is not None:
         organisation = certificates.read(chain, str(request.chain))[0].subject.partition(", ")[0]
     if organisation is None:
-        raise RequestError("whose keys are they?", hint='imggen keys init --organisation "Example Ltd"')
+        raise RequestError("the keys need an organisation's name", hint='imggen keys init --organisation "Example Ltd"')
     return Draft(
         organisation=organisation,
         years=keys.YEARS if request.years is None else request.years,
@@ -221,9 +221,9 @@ def _unless_known(error: ImggenError, problems: list[Problem]) -> list[Problem]:
 def _ending(certificate: Certificate, name: str) -> Iterator[str]:
     left = certificate.ends - datetime.now(UTC)
     if _is_over(certificate):
-        yield f"{name} ended on {certificate.ends:%Y-%m-%d}: what was signed with it does not hold any more"
+        yield f"{name} ended on {certificate.ends:%Y-%m-%d}: what was signed with it is no longer valid"
     elif left < _SOON:
-        yield f"{name} ends on {certificate.ends:%Y-%m-%d}, in {left.days} days; what was signed with it ends then too"
+        yield f"{name} ends on {certificate.ends:%Y-%m-%d}, in {left.days} days, and so does what was signed with it"
 
 
 def _write(path: Path, data: bytes, *, private: bool) -> None:

@@ -102,7 +102,7 @@ class Verified:
         """Return what it comes to, in words."""
         broken = [report.name for report in self.broken]
         if broken == ["log"]:
-            return "the log that it was looked up in does not hold"
+            return "the log that it was looked up in is broken"
         if broken:
             return f"not as it was made: {', '.join(name for name in broken if name != 'log')}"
         if self.missing:
@@ -185,7 +185,7 @@ def require(text: str) -> tuple[Requirable, ...]:
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     strange = next((name for name in names if name not in known), None)
     if strange is not None or not names:
-        what = f"{strange!r} is no mark" if strange else "no mark is named"
+        what = f"{strange!r} is not a mark" if strange else "no mark is named"
         raise RequestError(f"--require {text!r}: {what}", hint=f"known: {', '.join(known)}")
     return tuple(dict.fromkeys(names))  # type: ignore[arg-type]  # each is one of the known
 
@@ -252,7 +252,7 @@ def _judged(validation: Validation) -> MarkReport:
     if validation.ingredients:
         declared += f"; made from {_counted(len(validation.ingredients))}"
     if any(ingredient.state == "invalid" for ingredient in validation.ingredients):
-        declared += ", and of one the signature did not hold"
+        declared += ", one of which had an invalid signature"
     if validation.mining is not None and validation.mining != "allowed":
         declared += "; asks not to be trained on"
     if validation.state == "trusted":
@@ -360,7 +360,7 @@ def _record(facts: Facts, tail: str) -> MarkReport | None:
         False: "; the picture was changed or encoded anew since, or the record is from another one",
         None: "",
     }[facts.fits]
-    words = f"generation parameters in the manner of {record.dialect}{fit}; {tail}"
+    words = f"generation parameters as written by {record.dialect}{fit}; {tail}"
     return MarkReport(name="record", strength="weak", words=words, facts=values)
 
 
@@ -389,7 +389,7 @@ def _watermark(image: Image.Image, facts: Facts | None, means: _Means) -> MarkRe
     if not detection.present:
         if recorded is None:
             return MarkReport(name="watermark", strength="none", words=_absent(facts), facts=values)
-        words = f"the record names the watermark {recorded}, and it is not found: weakened, or under a key not at hand"
+        words = f"the record names the watermark {recorded}, but it is not found: damaged, or of another key"
         return MarkReport(name="watermark", strength="none", words=words, facts=values | {"recorded": recorded})
     key = "a public key: anyone can put it there" if whose == _PUBLIC else f"the key of {whose}"
     if detection.identity is None:
@@ -397,7 +397,7 @@ def _watermark(image: Image.Image, facts: Facts | None, means: _Means) -> MarkRe
         return MarkReport(name="watermark", strength="medium", words=words, facts=values)
     words = f"imggen watermark, id {detection.identity}, z = {detection.z:.1f}; {key}"
     if recorded is not None and detection.identity not in _known(facts, recorded):
-        words += f"; the record names {recorded}: it is of another picture, or a part of this one is"
+        words += f"; the record names {recorded}: it is another picture's, or a part of this one is"
         values["recorded"] = recorded
     return MarkReport(name="watermark", strength="medium", words=words, facts=values)
 
@@ -454,11 +454,11 @@ def _logged(log: Path, problem: str | None, sha256: str, mark: MarkReport) -> Ma
     identity = mark.facts.get("id")
     line = audit.find(log, sha256) or (audit.find_mark(log, identity) if isinstance(identity, str) else None)
     if line is None:
-        return MarkReport(name="log", strength="none", words=f"{log} does not tell of it")
+        return MarkReport(name="log", strength="none", words=f"{log} has no line about it")
     output = line.values.get("output")
     same = isinstance(output, Mapping) and output.get("sha256") == sha256
     how = "this very file" if same else f"another file, with the watermark {identity} that is in this one"
-    words = f"as far as {log} can be relied on, its line {line.number} tells of {how}, {line.values.get('time')}"
+    words = f"line {line.number} of {log}, as far as that can be trusted, is about {how}, {line.values.get('time')}"
     strength: Strength = "medium" if same else "weak"
     return MarkReport(name="log", strength=strength, words=words, facts={"line": line.number, "same_file": same})
 

@@ -136,8 +136,8 @@ def _advance(stage: Stage, step: int, rate: float) -> float:
         loss = stage.objective.loss(step, generator)
     if not torch.isfinite(loss):
         raise ImggenError(
-            f"the loss of stage {stage.objective.name} is not a number at step {step}",
-            hint=f"{stage.place.checkpoint} is as it was before; start anew with a lower learning_rate",
+            f"the loss of stage {stage.objective.name} is NaN or infinite at step {step}",
+            hint=f"{stage.place.checkpoint} is as it was before; start again with a lower learning_rate",
         )
     stage.accelerator.backward(loss)
     stage.accelerator.clip_grad_norm_(stage.objective.module.parameters(), 1.0)
@@ -205,7 +205,7 @@ def _read(place: StageFolder) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(place.checkpoint, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ImggenError(
-            f"the checkpoint {place.checkpoint} is damaged", hint=f"rm {place.checkpoint}, and the stage starts anew"
+            f"the checkpoint {place.checkpoint} is damaged", hint=f"rm {place.checkpoint}, and the stage starts over"
         ) from error
     return state
 

@@ -177,7 +177,7 @@ class TestPolicy:
         marked = writer.encode(picture(), APPLE, output()).data
         other = metadata.copied(metadata.read(marked))
         path.write_bytes(metadata.embed(saved(picture().rotate(90), "png"), other).data)
-        with pytest.raises(RequestError, match="not as imggen made it"):
+        with pytest.raises(RequestError, match="not as imggen wrote it"):
             writer.write(picture(), APPLE, output(), path)
 
     def test_number_keeps_both(self, tmp_path):

@@ -107,7 +107,7 @@ def _unsigned(data: bytes) -> bytes:
     for box in file.boxes:
         if _is_manifest(data, box):
             if held.touches((box.start, box.end)):
-                raise RequestError("the AVIF keeps its picture in its manifest; it is left as it is")
+                raise RequestError("the AVIF's picture overlaps its C2PA manifest, which cannot be taken out")
             bare[box.start + 4 : box.start + 8] = b"free"
             bare[box.body : box.end] = bytes(box.end - box.body)
     return bytes(bare)
@@ -188,7 +188,7 @@ def _image_hash(file: File) -> str:
             start, end = piece
             budget -= end - start
             if budget < 0:
-                raise RequestError("the AVIF's items lie over one another many times")
+                raise RequestError("the AVIF's items overlap")
             known[piece] = hashlib.sha256(memoryview(file.data)[start:end]).digest()
         digest.update(known[piece])
     return digest.hexdigest()
@@ -226,12 +226,12 @@ def _check_movable(file: File) -> None:
             odd += [box for box in isobmff.inside(file.data, track) if box.name == b"meta"]
     odd += [table for track in file.tracks for table in track.tables if table.name == b"saio"]
     if odd:
-        raise RequestError(f"the AVIF has a box {odd[0].shown}, which may tell of places that a change would move")
+        raise RequestError(f"the AVIF has a box {odd[0].shown}, which may hold offsets that a change would break")
     starts = [box.start for box in file.boxes]
     for start, end in _spans_but(file, ()):
         home = file.boxes[bisect_right(starts, start) - 1]
         if start < end and (start < home.body or end > home.end or home is file.movie):
-            raise RequestError("the AVIF keeps its picture where its structure is; it is left as it is")
+            raise RequestError("the AVIF's picture overlaps its structure, so its metadata cannot be changed")
 
 
 def _tail(file: File) -> Box | None:
@@ -282,7 +282,7 @@ def _rewritten(file: File, blocks: Mapping[str, bytes], gone: Iterable[Item], ta
     told_of = (number for _, source, targets in file.meta.references if source not in numbers for number in targets)
     first = max((*(item.number for item in kept), *told_of, 0)) + 1
     if first + len(blocks) > _WIDEST_NUMBER:
-        raise RequestError(f"the AVIF has an item {first - 1}, so that no number is left for metadata")
+        raise RequestError(f"the AVIF has an item {first - 1}, which leaves no number for metadata")
     named = {role: first + at for at, role in enumerate(blocks)}
     edit = _MetadataEdit(file=file, data=data, kept=kept, blocks=blocks, numbers=named)
     growth = len(_new_meta(edit, growth=0, place=0)) - (file.meta.box.end - file.meta.box.start)
@@ -315,9 +315,9 @@ def _blanked(file: File, gone: Iterable[Item], numbers: Iterable[int]) -> bytes:
     data = bytearray(file.data)
     for start, end in blanks:
         if held.touches((start, end)):
-            raise RequestError("the AVIF's metadata lies over the picture; it is left as it is")
+            raise RequestError("the AVIF's metadata overlaps its picture, so it cannot be changed")
         if not any(home.body <= start and end <= home.end for home in homes):
-            raise RequestError("the AVIF's metadata lies over the file's own structure; it is left as it is")
+            raise RequestError("the AVIF's metadata overlaps its structure, so it cannot be changed")
         data[start:end] = bytes(end - start)
     return bytes(data)
 
@@ -383,7 +383,7 @@ def _location(number: int, method: int | None, places: list[tuple[int, int]]) ->
 def _moved(file: File, start: int, end: int, growth: int) -> int:
     box = file.meta.box
     if start < box.end and end > box.start:
-        raise RequestError("the AVIF keeps its picture where its structure is; it is left as it is")
+        raise RequestError("the AVIF's picture overlaps its structure, so its metadata cannot be changed")
     return start + growth if start >= box.end else start
 
 

@@ -112,5 +112,5 @@ def _find(data: bytes) -> Container:
     other = next((title for magic, title in _OTHERS if data.startswith(magic)), None)
     if avif.is_heic(data):
         other = "a HEIC"
-    what = f"{other}, not a {TITLES}" if other else f"no picture that imggen knows: not a {TITLES}"
+    what = f"{other}, not a {TITLES}" if other else f"of an unknown kind, not a {TITLES}"
     raise RequestError(f"the file is {what}")

@@ -188,7 +188,7 @@ def _blanked(parsed: _Block, spans: list[tuple[int, int]]) -> bytes:
     cleaned = bytes(data)
     # A thumbnail that lies about its place must not take the rest with it.
     if len(cleaned) != len(parsed.data) or read(cleaned) != read(parsed.data):
-        raise RequestError("the Exif thumbnail lies over other values")
+        raise RequestError("the Exif thumbnail overlaps other values")
     return cleaned
 
 

@@ -158,7 +158,7 @@ def _places(data: bytes, box: Box, idat: Box | None) -> Iterator[tuple[int, Item
     sizes = cursor.number(2)
     place, length, base, index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     if any(size not in (0, 4, 8) for size in (place, length, base)) or version > 2:
-        raise RequestError("the AVIF's box 'iloc' is of no known form")
+        raise RequestError("the AVIF's box 'iloc' has an unknown form")
     seen: set[int] = set()
     parts = 0
     for _ in range(cursor.number(4 if version > 1 else 2)):
@@ -192,7 +192,7 @@ def _absolute(
         # No length is all that follows.
         end = start + length if length else behind
         if start > behind or end > behind:
-            raise RequestError(f"the AVIF's item {number} says bytes {start:,} to {end:,}; they are not there")
+            raise RequestError(f"the AVIF's item {number} says bytes {start:,} to {end:,}, beyond the end of its data")
         absolute.append((start, end))
     return tuple(absolute)
 
@@ -253,7 +253,7 @@ def _chunks(data: bytes, tables: Iterable[Box], places: Iterable[Box]) -> Iterat
     """Yield the places of a track's chunks, from their starts and the sizes of their samples."""
     by_name = {table.name: table for table in tables}
     if b"stsz" not in by_name or b"stsc" not in by_name:
-        raise RequestError("the AVIF has a track that does not tell the sizes of its samples")
+        raise RequestError("the AVIF has a track that does not say the sizes of its samples")
     ends = _sample_ends(data, by_name[b"stsz"])
     runs = _runs(data, by_name[b"stsc"])
     starts = [start for place in places for start in chunk_places(data, place)]
@@ -266,7 +266,7 @@ def _chunks(data: bytes, tables: Iterable[Box], places: Iterable[Box]) -> Iterat
             raise RequestError(f"the AVIF's chunk {chunk} has more samples than there are")
         end = start + ends[following] - ends[done]
         if end > len(data):
-            raise RequestError(f"the AVIF's chunk {chunk} says bytes {start:,} to {end:,}; they are not there")
+            raise RequestError(f"the AVIF's chunk {chunk} says bytes {start:,} to {end:,}, beyond the end of its data")
         yield start, end
         done = following
 

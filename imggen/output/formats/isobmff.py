@@ -74,7 +74,7 @@ def _box(data: bytes, at: int, end: int) -> Box:
         size = end - at
     if not body - at <= size <= end - at:
         raise RequestError(
-            f"the AVIF's box {name.decode('latin-1')!r} at byte {at:,} says {size:,} bytes; they are not there"
+            f"the AVIF's box {name.decode('latin-1')!r} at byte {at:,} says {size:,} bytes, more than are there"
         )
     return Box(name=name, start=at, body=body, end=at + size)
 

@@ -196,7 +196,9 @@ def _segment(data: bytes, at: int) -> _Segment:
     length = struct.unpack_from(">H", data, behind)[0] if behind + 2 <= len(data) else 0
     end = behind + length
     if length < 2 or end > len(data):
-        raise RequestError(f"the JPEG's segment {marker:#04x} at byte {at:,} says {length:,} bytes; they are not there")
+        raise RequestError(
+            f"the JPEG's segment {marker:#04x} at byte {at:,} says {length:,} bytes, more than are there"
+        )
     tail = _scan_end(data, end) if marker == _SOS else end
     return _Segment(marker=marker, start=at, payload_start=behind + 2, end=end, tail=tail)
 

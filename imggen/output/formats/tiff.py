@@ -155,7 +155,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
     at = len(base) + len(pad)
     rest = _laid_out(file.order, at, _changed(file, words, packet, end, gone), file.first.following)
     if at + len(rest) > _LARGEST_FILE:
-        raise RequestError("the TIFF would be larger than the 4 GiB that its places can tell")
+        raise RequestError("the TIFF would be larger than the 4 GiB that its offsets can address")
     return b"".join((base[:4], struct.pack(file.order + "I", at), base[8:], pad, rest))
 
 
@@ -225,7 +225,9 @@ def _spans(file: _File, page: _Page) -> Iterator[Span]:
             raise RequestError("the TIFF does not say how long each piece of its picture is")
         for start, size in zip(_numbers(file, starts), _numbers(file, sizes), strict=True):
             if start + size > len(file.data) or start < ifd.HEADER_BYTES:
-                raise RequestError(f"the TIFF's picture has {size:,} bytes at byte {start:,}; they are not there")
+                raise RequestError(
+                    f"the TIFF's picture has {size:,} bytes at byte {start:,}, beyond the end of the file"
+                )
             is_coded = True
             yield start, start + size
     if not is_coded and page is file.first:
@@ -241,7 +243,9 @@ def _check_values(file: _File) -> None:
 def _check_value(file: _File, entry: IfdEntry) -> None:
     start, end = _value_span(file, entry)
     if entry.size_bytes > ifd.SLOT_BYTES and (start < ifd.HEADER_BYTES or end > len(file.data)):
-        raise RequestError(f"the TIFF tag {entry.tag:#06x} says {end - start:,} bytes at {start:,}; they are not there")
+        raise RequestError(
+            f"the TIFF tag {entry.tag:#06x} says {end - start:,} bytes at {start:,}, beyond the end of the file"
+        )
 
 
 def _image_hash(file: _File) -> str:
@@ -262,7 +266,7 @@ def _image_hash(file: _File) -> str:
                 known[start, end] = hashlib.sha256(memoryview(file.data)[start:end]).digest()
             digest.update(known[start, end])
             if budget < 0:
-                raise RequestError("the TIFF's pieces lie over one another many times")
+                raise RequestError("the TIFF's strips or tiles overlap")
     return digest.hexdigest()
 
 

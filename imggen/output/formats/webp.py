@@ -77,7 +77,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
     body = [piece for chunk in [_header(chunks, kept), *kept] for piece in chunk.framed()]
     size = sum(len(piece) for piece in body) + 4
     if size > _MAX_RIFF:
-        raise RequestError("the WebP would be larger than the 4 GiB that its header can tell")
+        raise RequestError("the WebP would be larger than the 4 GiB that its header can hold")
     return b"".join([b"RIFF", struct.pack("<I", size), b"WEBP", *body, memoryview(data)[_riff_end(data) :]])
 
 

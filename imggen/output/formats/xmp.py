@@ -127,9 +127,9 @@ def _parse(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
         # Padding may be zeros, which in UTF-16 are halves of letters.
         return _build(packet if packet.startswith(_WIDE) else packet.strip(b"\0 \t\r\n"))
     except DefusedXmlException as error:
-        raise RequestError("the XMP has a document type or entities, which no honest packet has") from error
+        raise RequestError("the XMP has a document type or entities, which are not allowed") from error
     except (ET.ParseError, ValueError, LookupError) as error:
-        raise RequestError(f"the XMP is not sound XML: {error}") from error
+        raise RequestError(f"the XMP is not well-formed: {error}") from error
 
 
 def _build(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
@@ -150,7 +150,7 @@ def _build(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
         else:
             depth -= 1
         if depth > MAX_DEPTH:
-            raise RequestError(f"the XMP nests more than {MAX_DEPTH} elements")
+            raise RequestError(f"the XMP nests elements more than {MAX_DEPTH} deep")
         _check_parts(parts, len(prefixes))
     return events.root, prefixes
 

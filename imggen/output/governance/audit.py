@@ -243,11 +243,11 @@ class _Chain:
     def _problem(self, line: Line) -> str | None:
         seq, previous = (self._last.seq, self._last.sha256) if self._last else (0, NO_LINE)
         if line.values.get("remains") != self._remains.facts():
-            return "tells of other remains of a crash than stand before it"
+            return "records other remains of a crash than those before it"
         if line.seq != seq + 1:
             return f"has number {line.seq} in the chain, not {seq + 1}: lines are missing, or in another order"
         if line.values["previous"] != previous:
-            return "does not follow the line before it, which was changed or exchanged"
+            return "does not follow the line before it, which was changed or swapped"
         return None
 
     def checked(self) -> ChainCheck:
@@ -303,7 +303,7 @@ def _tail(path: Path, descriptor: int) -> _Tail:
             _check_remains(path, remains)
             return _Tail(size=size, last=line, remains=b"".join(remains), open=not data.endswith(b"\n"))
     if begin or not all(_is_begun(line) for line in lines):
-        raise RequestError(f"{path} is no audit log", hint="name another file, or move this one away")
+        raise RequestError(f"{path} is not an audit log", hint="name another file, or move this one away")
     # The very first line was cut off.
     return _Tail(size=size, last=None, remains=data, open=not data.endswith(b"\n"))
 
@@ -454,8 +454,8 @@ def _why_not(raw: bytes) -> str:
     if not raw.endswith(b"\n") and len(raw) <= MAX_LINE_BYTES:
         return "is cut off, as a crash leaves it; the next line that is added will note it"
     if not raw.startswith(_FIRST_KEY):
-        return "is no line of an audit log"
-    return "was changed: it does not fit its own hash"
+        return "is not a line of an audit log"
+    return "was changed: it does not match its own hash"
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
@@ -515,7 +515,7 @@ def _locked(path: Path) -> Iterator[Path]:
     real = Path(os.path.realpath(path))
     _check_kind(real)
     if not real.parent.is_dir():
-        raise RequestError(f"cannot write {path}: {real.parent} is no folder", hint=f"mkdir -p {real.parent}")
+        raise RequestError(f"cannot write {path}: {real.parent} is not a folder", hint=f"mkdir -p {real.parent}")
     # Without it, what can never be created would be taken for a lock that another process holds.
     os.close(os.open(f"{real}.lock", os.O_CREAT | os.O_RDWR, 0o600))
     lock = FileLock(f"{real}.lock", mode=0o600)

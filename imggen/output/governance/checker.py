@@ -76,6 +76,6 @@ def _reason(out: IO[bytes]) -> str:
 def _failed(why: str, words: Sequence[str]) -> Refusal:
     return Refusal(
         rule=RULE,
-        message=f"the image checker {words[0]!r} could not tell, so the picture is refused: {why}",
+        message=f"the image checker {words[0]!r} gave no verdict, so the picture is refused: {why}",
         hint="exit 0 passes, exit 1 refuses; the encoded picture comes on standard input",
     )

@@ -330,7 +330,7 @@ def _facts(picture: Picture) -> Facts:
         comments=tuple(comment.decode(errors="replace") for comment in picture.carriers.comments),
     )
     record = dialects.read(clues)
-    notes += [f"the text {name!r} is too long to be looked into" for name in dialects.passed_over(clues)]
+    notes += [f"the text {name!r} is too long to be read" for name in dialects.passed_over(clues)]
     recorded = properties.get(IMAGE_HASH)
     return Facts(
         picture=picture,

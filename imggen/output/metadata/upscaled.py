@@ -269,7 +269,9 @@ def _carried(source: Facts, picture: Picture) -> tuple[Carriers, tuple[str, ...]
         notes.append(f"the Exif has {len(block):,} bytes, more than a {title} holds; it is not carried over")
         block = None
     if block and kept.moves_exif and exif.has_note(block):
-        notes.append("the source's Exif has a maker's note, which holds only where it is; it is not carried over")
+        notes.append(
+            "the source's Exif has a maker's note, which is valid only at its place in the file; it is not carried over"
+        )
     texts = [(key, text) for key, text in held.texts if 0 < len(key) <= _LONGEST_KEYWORD]
     return Carriers(exif=block, xmp=packet, texts=tuple(texts) if kept.has_texts else ()), tuple(notes)
 
@@ -283,7 +285,7 @@ def _left_out(source: Facts, picture: Picture) -> Iterator[str]:
     carried = ["parameters", "imggen", *(field.text for field in fields.FIELDS if field.text)]
     lost = dict.fromkeys(key for key, _ in held.texts if key not in carried)
     if lost and not CONTAINERS[picture.format].has_texts:
-        yield f"a {FORMATS[picture.format].title} has no place for the PNG's texts {', '.join(map(repr, lost))}"
+        yield f"a {FORMATS[picture.format].title} has no place for the PNG's text chunks {', '.join(map(repr, lost))}"
     if any(not comment.startswith(b"parameters\0") for comment in held.comments):
         yield "the source's JPEG comment is not carried over"
 

@@ -87,7 +87,7 @@ def root_pem(data: bytes, name: str) -> bytes:
     """
     if b"PRIVATE KEY-----" in data:
         raise RequestError(
-            f"{name} holds a PRIVATE KEY: whoever has it can sign as its owner, so it must not be handed around",
+            f"{name} holds a PRIVATE KEY: whoever has it can sign as its owner, so it must not be shared",
             hint="imggen keys export -o root.pem, where the key is, writes what others may have",
         )
     certificates = _parsed(data, name)
@@ -99,7 +99,7 @@ def root_pem(data: bytes, name: str) -> bytes:
     facts = _facts(certificates[0])
     if not facts.is_root:
         raise RequestError(
-            f"{name} is the certificate of {facts.subject!r}, which {facts.issuer!r} issued, and no root",
+            f"{name} is the certificate of {facts.subject!r}, which {facts.issuer!r} issued, not a root",
             hint=f"trust the certificate of {facts.issuer!r}",
         )
     return _pem(certificates[0])
@@ -114,9 +114,7 @@ def check_key(key_pem: bytes, chain_pem: bytes) -> None:
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise MachineError(
-            "the signing key cannot be read: it is no PEM of a private key without a password"
-        ) from error
+        raise MachineError("the signing key cannot be read: it is not an unencrypted private key in PEM") from error
     if key.public_key() != public:
         raise MachineError(
             "the signing key does not belong to the certificate",
@@ -140,7 +138,7 @@ def check_signature(signature: bytes, data: bytes, chain_pem: bytes, name: str) 
         der = utils.encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
     except (ValueError, OverflowError) as error:
         raise ImggenError(
-            f"{name} gave {len(signature)} bytes, which are no ES256 signature",
+            f"{name} gave {len(signature)} bytes, which are not an ES256 signature",
             hint="it must print the signature as DER, or as the 64 bytes of r and s, and nothing else",
         ) from error
     try:
@@ -164,7 +162,7 @@ def _check_chain(chain: Sequence["x509.Certificate"], name: str) -> None:
             )
     if not _is_issued_by(chain[-1], chain[-1]):
         raise RequestError(
-            f"{name} ends with the certificate of {_named(chain[-1].subject)!r}, which is no root",
+            f"{name} ends with the certificate of {_named(chain[-1].subject)!r}, which is not a root",
             hint="cat leaf.pem root.pem > chain.pem",
         )
 
@@ -249,7 +247,7 @@ def _public_key(chain_pem: bytes) -> "EllipticCurvePublicKey":
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
         raise RequestError(
             f"the certificate of {_named(leaf.subject)!r} has a key of another kind; imggen signs with ES256",
-            hint="openssl ecparam -name prime256v1 -genkey makes a key of the kind that is wanted",
+            hint="openssl ecparam -name prime256v1 -genkey makes a key of the right kind",
         )
     return public
 
@@ -269,7 +267,7 @@ def _parsed(data: bytes, name: str) -> list["x509.Certificate"]:
         for certificate in certificates:
             _ = certificate.subject, certificate.issuer
     except (ValueError, Warning) as error:
-        raise RequestError(f"{name} is no certificate", hint="a certificate as PEM or DER is wanted") from error
+        raise RequestError(f"{name} is not a certificate", hint="give a certificate as PEM or DER") from error
     return certificates
 
 

@@ -233,7 +233,7 @@ def distrust(place: Path, fingerprint: str) -> str:
     """Take the one trusted root whose fingerprint begins so away; return its whole fingerprint."""
     prefix = fingerprint.replace(":", "").lower()
     if not _FINGERPRINT.fullmatch(prefix):
-        raise RequestError(f"{fingerprint!r} is no fingerprint: 8 to 64 hexadecimal digits", hint="imggen keys show")
+        raise RequestError(f"{fingerprint!r} is not a fingerprint: 8 to 64 hexadecimal digits", hint="imggen keys show")
     matches = [path for path in _trusted(place, ".pem") if path.stem.startswith(prefix)]
     if len(matches) != 1:
         what = "no trusted root has" if not matches else f"{len(matches)} trusted roots have"
@@ -277,7 +277,7 @@ def read(path: Path) -> bytes:
 def problems(place: Path) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the key folder and who may read it, each with the command that puts it right."""
     for path in sorted(place.glob(f".{_OWN}-*.tmp")):
-        yield f"{path} was left by a keys init that was cut off", f"rm -r {_quoted(path)}"
+        yield f"{path} was left by a keys init that was interrupted", f"rm -r {_quoted(path)}"
     if os.name == "nt":
         return
     for path in (place, own_folder(place), place / _TRUSTED):
@@ -292,7 +292,9 @@ def _fresh(draft: Draft) -> tuple[Identity, bytes]:
     """Return a new identity with a key of its own, and its root."""
     organisation = _organisation(draft.organisation)
     if not 1 <= draft.years <= MOST_YEARS:
-        raise RequestError(f"{draft.years} years is no life for a certificate", hint=f"--years 1 to {MOST_YEARS}")
+        raise RequestError(
+            f"--years {draft.years}: a certificate lasts 1 to {MOST_YEARS} years", hint=f"--years {YEARS}"
+        )
     certificate = certificates.make(organisation, draft.years)
     identity = Identity(
         organisation=organisation,
@@ -323,7 +325,7 @@ def _elsewhere(draft: Draft) -> tuple[Identity, bytes]:
 def _organisation(name: str) -> str:
     name = name.strip()
     if not name or not name.isprintable():
-        raise RequestError(f"{name!r} is no organisation's name", hint='--organisation "Example Ltd"')
+        raise RequestError(f"{name!r} is not a name for an organisation", hint='--organisation "Example Ltd"')
     if len(name) > certificates.LONGEST_NAME:
         raise RequestError(
             f"{name!r} has {len(name)} characters; a certificate has room for {certificates.LONGEST_NAME}"
@@ -488,7 +490,7 @@ def _exists(path: Path) -> bool:
 
 def _taken(place: Path) -> RequestError:
     return RequestError(
-        f"keys are there already, in {own_folder(place)}, and are never overwritten",
+        f"there are keys in {own_folder(place)} already; they are never overwritten",
         hint=f"imggen keys show, or IMGGEN_KEYS={_quoted(place.with_name(place.name + '-2'))} imggen keys init ...",
     )
 
@@ -499,7 +501,7 @@ def _absent(place: Path) -> RequestError:
 
 def _incomplete(path: Path) -> MachineError:
     return MachineError(
-        f"{path} is missing, so the keys are not whole", hint=f"put it back, or move {_quoted(path.parent)} away"
+        f"{path} is missing, so the keys are incomplete", hint=f"put it back, or move {_quoted(path.parent)} away"
     )
 
 
