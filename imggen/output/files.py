@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from imggen.output.formats.carriers import MAX_FILE_BYTES
 from imggen.plan.schema.request import IfExists
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG))
-_MANY = 100
+_ATTEMPTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,16 @@ class WriteTarget:
 
     path: Path
     replaces: bool
+
+
+def reason(error: Exception) -> str:
+    """Return what the system says went wrong, without the number and the path that OSError adds."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def is_full(error: Exception) -> bool:
+    """Return whether the disk is full or broken, which the user's request is not to blame for."""
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 @contextmanager
@@ -49,7 +60,7 @@ def read(path: Path) -> bytes:
             raise RequestError(f"{path} has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise RequestError(f"cannot read {path}: {_reason(error)}") from error
+        raise RequestError(f"cannot read {path}: {reason(error)}") from error
 
 
 def settle(
@@ -78,6 +89,31 @@ def settle(
         raise RequestError(f"{path} exists and is not as imggen wrote it, so it is kept", hint="--if-exists overwrite")
     _check_folder(path)
     return WriteTarget(path=path, replaces=True)
+
+
+def put(
+    path: Path,
+    data: bytes,
+    if_exists: IfExists,
+    *,
+    is_own: Callable[[Path], bool],
+    settled: Callable[[WriteTarget], None] | None = None,
+) -> WriteTarget | None:
+    """Write the bytes to where `settle` says; return that, None where the file is to be skipped.
+
+    `settled` is called as by `write`, with the place. Raises as both do.
+    """
+    for _ in range(_ATTEMPTS):
+        place = settle(path, if_exists, is_own=is_own)
+        if place is None:
+            return None
+        try:
+            write(place, data, settled=partial(settled, place) if settled else None)
+        except FileExistsError:
+            # Another process took the name in between: the policy decides again.
+            continue
+        return place
+    raise RequestError(f"cannot write {path}: other processes keep taking the name")
 
 
 def write(
@@ -167,7 +203,7 @@ def _is_present(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
-        raise RequestError(f"cannot write {path}: {_reason(error)}") from error
+        raise RequestError(f"cannot write {path}: {reason(error)}") from error
     if stat.S_ISDIR(status.st_mode):
         raise RequestError(f"{path} is a folder, not a file", hint=f"-o {path}/")
     if not stat.S_ISREG(status.st_mode):
@@ -191,9 +227,5 @@ def _numbered(path: Path, taken: Collection[Path]) -> WriteTarget:
 
 
 def _translated(path: Path, error: OSError) -> ImggenError:
-    message = f"cannot write {path}: {_reason(error)}"
-    return ImggenError(message) if error.errno in _FULL else RequestError(message)
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    message = f"cannot write {path}: {reason(error)}"
+    return ImggenError(message) if is_full(error) else RequestError(message)

@@ -39,7 +39,6 @@ from imggen.plan.schema.recipe import Recipe
 from imggen.plan.schema.request import Metadata as Level
 from imggen.plan.schema.request import OutputPlan
 
-_ATTEMPTS: Final = 100
 _MAX_TEXT_BYTES: Final = 60_000
 _UNNAMED: Final = "picture"
 
@@ -235,17 +234,9 @@ def write(
     cannot be written or the policy forbids it, ImggenError where the disk is full.
     """
     finished = encode(image, origin, output, by=by, title=path.name)
-    for _ in range(_ATTEMPTS):
-        place = files.settle(path, output.if_exists, is_own=metadata.is_own)
-        if place is None:
-            return _kept(path)
-        try:
-            files.write(place, finished.data, settled=partial(_log, by, finished, place) if by.journal else None)
-        except FileExistsError:
-            # Another process took the name in between: the policy decides again.
-            continue
-        return _written(place, finished)
-    raise RequestError(f"cannot write {path}: other processes keep taking the name")
+    settled = partial(_log, by, finished) if by.journal else None
+    place = files.put(path, finished.data, output.if_exists, is_own=metadata.is_own, settled=settled)
+    return _kept(path) if place is None else _written(place, finished)
 
 
 def emit(

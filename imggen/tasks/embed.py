@@ -315,10 +315,7 @@ def _log(edit: _FileEdit, place: WriteTarget, before: bytes, marked: Marked) -> 
             path=str(place.path),
             sha256=hashlib.sha256(marked.data).hexdigest(),
             guid=metadata.stated_guid(facts.xmp) or "",
-            watermark="",
             marks=marked.marks,
-            unmarked="",
-            recipe_sha256=None,
         )
     )
 

@@ -14,6 +14,7 @@ from imggen.errors import RequestError
 from imggen.host import environment
 from imggen.inputs import layout, preprocessing
 from imggen.output import files
+from imggen.output.files import WriteTarget
 from imggen.output.formats import container, encoder, xmp
 from imggen.output.governance import means as logged
 from imggen.output.governance.means import WriteContext
@@ -32,8 +33,6 @@ from imggen.tasks.steps.governance import Governance, SourcePicture
 
 ACTION: Final = "preprocess"
 SUFFIX: Final = ".png"
-
-_ATTEMPTS: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,17 +164,14 @@ def _source(opened: OpenedPicture) -> SourcePicture:
 
 def _with_record(data: bytes, opened: OpenedPicture) -> bytes:
     """Return the file with what is known of it: the program, its picture's hash, and what it was made from."""
-    source = {
-        "stRef:documentID": opened.given.guid or "",
-        "imggen:sha256": opened.given.sha256,
-        "imggen:role": opened.given.role,
-        metadata.SOURCE_TYPE: opened.given.source_type or "",
-    }
+    picture = opened.given
+    stated = {metadata.SOURCE_TYPE: picture.source_type}
+    source = metadata.reference(picture.sha256, picture.role, {"stRef:documentID": picture.guid}, stated)
     properties: dict[str, xmp.Value | None] = {
-        metadata.DERIVED: {name: text for name, text in source.items() if text},
+        metadata.DERIVED: source,
         metadata.IMAGE_HASH: container.read(data).image_sha256,
         # Lines of what a model made are as much its work as they are of a photograph none.
-        **({metadata.SOURCE_TYPE: opened.given.source_type} if opened.given.source_type else {}),
+        **({metadata.SOURCE_TYPE: picture.source_type} if picture.source_type else {}),
     }
     tool = f"imggen {imggen.__version__}"
     created = metadata.stamp(metadata.now())
@@ -189,27 +185,13 @@ def _with_record(data: bytes, opened: OpenedPicture) -> bytes:
 
 def _written(path: Path, data: bytes, if_exists: IfExists, means: WriteContext) -> Path:
     """Put the picture into its file under the policy for names that are taken; return where it went."""
-    for _ in range(_ATTEMPTS):
-        place = files.settle(path, if_exists, is_own=metadata.is_own)
-        if place is None:
-            return path
-        picture = _line(str(place.path), data)
-        try:
-            files.write(place, data, settled=partial(means.log, picture) if means.journal else None)
-        except FileExistsError:
-            # Another process took the name in between: the policy decides again.
-            continue
-        return place.path
-    raise RequestError(f"cannot write {path}: other processes keep taking the name")
+
+    def log(place: WriteTarget) -> None:
+        means.log(_line(str(place.path), data))
+
+    place = files.put(path, data, if_exists, is_own=metadata.is_own, settled=log if means.journal else None)
+    return path if place is None else place.path
 
 
 def _line(path: str, data: bytes) -> logged.LoggedPicture:
-    return logged.LoggedPicture(
-        path=path,
-        sha256=hashlib.sha256(data).hexdigest(),
-        guid="",
-        watermark="",
-        marks=(),
-        unmarked="",
-        recipe_sha256=None,
-    )
+    return logged.LoggedPicture(path=path, sha256=hashlib.sha256(data).hexdigest())

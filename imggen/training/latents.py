@@ -31,7 +31,8 @@ class Cache:
         total = len(self.latents)
         first = step * size
         places = [divmod(position, total) for position in range(first, first + size)]
-        orders = {epoch: _order(total, seed, epoch) for epoch in {epoch for epoch, _ in places}}
+        epochs = {epoch for epoch, _ in places}
+        orders = {epoch: _order(total, seed, epoch) for epoch in epochs}
         indices = torch.stack([orders[epoch][offset] for epoch, offset in places])
         return self.latents[indices].float(), self.tokens[indices]
 

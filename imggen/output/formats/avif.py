@@ -394,12 +394,12 @@ def _new_references(edit: _MetadataEdit) -> bytes:
     version = edit.file.data[box.body] if box else 0
     code = "I" if version else "H"
     gone = meta.items.keys() - {item.number for item in edit.kept}
-    rows = [
-        (kind, source, tuple(target for target in targets if target not in gone))
-        for kind, source, targets in meta.references
-        if source not in gone
-    ]
-    rows += [(b"cdsc", number, (meta.primary,)) for number in edit.numbers.values()]
+    rows = []
+    for kind, source, targets in meta.references:
+        if source not in gone:
+            rows.append((kind, source, [target for target in targets if target not in gone]))
+    # Not looked up among those that go: a new item may have the number of one of them.
+    rows += [(b"cdsc", number, [meta.primary]) for number in edit.numbers.values()]
     framed = (
         isobmff.frame(kind, struct.pack(f">{code}H{len(targets)}{code}", source, len(targets), *targets))
         for kind, source, targets in rows

@@ -328,11 +328,12 @@ def _in_hand(data: bytes, order: str, words: _Words, what: str) -> _Words:
     if sum(entry.size_bytes for entry in (*words.main, *words.exif, *words.gps)) > MAX_TEXT_BYTES:
         raise RequestError(f"the {what} metadata is longer than the {MAX_TEXT_BYTES:,} bytes that are read")
     # A value of a type that nobody knows has no length, so it cannot be carried.
-    main, inner, gps = (
-        tuple(altered(entry, payload=ifd.raw(data, order, entry, what=what)) for entry in entries if entry.size_bytes)
-        for entries in (words.main, words.exif, words.gps)
-    )
-    return _Words(main=main, exif=inner, gps=gps)
+
+    def held(entries: Iterable[IfdEntry]) -> tuple[IfdEntry, ...]:
+        known = (entry for entry in entries if entry.size_bytes)
+        return tuple(altered(entry, payload=ifd.raw(data, order, entry, what=what)) for entry in known)
+
+    return _Words(main=held(words.main), exif=held(words.exif), gps=held(words.gps))
 
 
 def _block(file: _File, notes: list[str]) -> bytes | None:

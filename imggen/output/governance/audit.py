@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 import imggen
 from imggen.errors import CheckError, ImggenError, RequestError
+from imggen.output import files
 
 SCHEMA: Final = 1
 NO_LINE: Final = "0" * 64
@@ -39,7 +40,6 @@ _MOST_INPUTS: Final = 16
 _LOCK_SECONDS: Final = 30.0
 _LOCK_POLL_SECONDS: Final = 0.005
 _WRITING_SECONDS: Final = 0.1
-_FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,12 +174,9 @@ def verify(path: Path, *, head: str | None = None) -> ChainCheck:
     Raises RequestError where the file cannot be read.
     """
     chain = _Chain(head)
-    with _explained(path):
-        _check_kind(path)
-        with path.open("rb") as file:
-            for number, raw in enumerate(_lines(file), start=1):
-                if not chain.take(number, raw):
-                    break
+    for number, raw in _numbered(path):
+        if not chain.take(number, raw):
+            break
     return chain.checked()
 
 
@@ -198,15 +195,19 @@ def find_mark(path: Path, watermark: str) -> Line | None:
 
 def _last_of(path: Path, name: str, value: str) -> Line | None:
     last = None
+    for number, raw in _numbered(path):
+        line = _sound(number, raw) if value.encode() in raw else None
+        output = line.values.get("output") if line else None
+        if isinstance(output, dict) and output.get(name) == value:
+            last = line
+    return last
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
     with _explained(path):
         _check_kind(path)
         with path.open("rb") as file:
-            for number, raw in enumerate(_lines(file), start=1):
-                line = _sound(number, raw) if value.encode() in raw else None
-                output = line.values.get("output") if line else None
-                if isinstance(output, dict) and output.get(name) == value:
-                    last = line
-    return last
+            yield from enumerate(_lines(file), start=1)
 
 
 class _Chain:
@@ -545,6 +546,5 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        full = isinstance(error, OSError) and error.errno in _FULL
-        raise (ImggenError if full else RequestError)(f"cannot use the audit log {path}: {reason}") from error
+        kind = ImggenError if files.is_full(error) else RequestError
+        raise kind(f"cannot use the audit log {path}: {files.reason(error)}") from error

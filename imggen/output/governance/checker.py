@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
+from imggen.output import files
 from imggen.plan.policy.policy import Refusal
 
 RULE: Final = "safety.image_checker"
@@ -33,7 +34,7 @@ def check(picture: bytes, command: Sequence[str], *, folder: Path | None = None,
         except subprocess.TimeoutExpired:
             return _failed(f"it took longer than {seconds:g} seconds", words)
         except (OSError, ValueError) as error:
-            return _failed((error.strerror if isinstance(error, OSError) else None) or str(error), words)
+            return _failed(files.reason(error), words)
         if code == PASSED:
             return None
         if code == REFUSED:

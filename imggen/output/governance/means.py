@@ -31,11 +31,11 @@ class LoggedPicture:
 
     path: str
     sha256: str
-    guid: str
-    watermark: str
-    marks: tuple[str, ...]
-    unmarked: str
-    recipe_sha256: str | None
+    guid: str = ""
+    watermark: str = ""
+    marks: tuple[str, ...] = ()
+    unmarked: str = ""
+    recipe_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from imggen.errors import RequestError
 from imggen.output.metadata import comfyui, infotext
@@ -226,20 +226,10 @@ def _imggen(clues: Clues) -> ReadMetadata | None:
     )
 
 
-def _unreadable(clues: Clues, error: RequestError) -> ReadMetadata | None:
+def _unreadable(clues: Clues, error: RequestError) -> ReadMetadata:
     # The infotext beside a recipe that cannot be read, a newer imggen's perhaps, still says most of it.
-    beside = _infotext(clues)
-    note = f"the imggen recipe cannot be read: {error.message}"
-    if beside is None:
-        return ReadMetadata(dialect="imggen", notes=(note,))
-    return ReadMetadata(
-        dialect="imggen",
-        prompt=beside.prompt,
-        negative_prompt=beside.negative_prompt,
-        settings=beside.settings,
-        infotext=beside.infotext,
-        notes=(note,),
-    )
+    beside = _infotext(clues) or ReadMetadata(dialect="imggen")
+    return replace(beside, dialect="imggen", notes=(f"the imggen recipe cannot be read: {error.message}",))
 
 
 def _infotext_of(clues: Clues) -> str | None:
@@ -366,9 +356,7 @@ def _bracketed(record: ReadMetadata) -> ReadMetadata:
     inside = re.fullmatch(r"([^\[]*)\[([^\]]*)\]\s*", record.prompt)
     if not inside or record.negative_prompt:
         return record
-    return ReadMetadata(
-        dialect=record.dialect, prompt=inside[1].strip(), negative_prompt=inside[2].strip(), settings=record.settings
-    )
+    return replace(record, prompt=inside[1].strip(), negative_prompt=inside[2].strip())
 
 
 def _dream(line: str) -> ReadMetadata | None:

@@ -235,13 +235,16 @@ def _origin(recipe: Recipe) -> dict[str, xmp.Value]:
 
 
 def _reference(ingredient: Ingredient) -> dict[str, str]:
-    values = {
-        "stRef:documentID": ingredient.guid or "",
-        "imggen:sha256": ingredient.sha256,
-        "imggen:role": ingredient.role,
-        "imggen:weight": "" if ingredient.weight is None else repr(ingredient.weight),
-        SOURCE_TYPE: ingredient.source_type or "",
-    }
+    weight = None if ingredient.weight is None else repr(ingredient.weight)
+    more = {"imggen:weight": weight, SOURCE_TYPE: ingredient.source_type}
+    return reference(ingredient.sha256, ingredient.role, {"stRef:documentID": ingredient.guid}, more)
+
+
+def reference(
+    sha256: str, role: str, names: Mapping[str, str | None], more: Mapping[str, str | None]
+) -> dict[str, str]:
+    """Return the XMP structure that names another file's picture, without what is not known of it."""
+    values = {**names, "imggen:sha256": sha256, "imggen:role": role, **more}
     return {name: value for name, value in values.items() if value}
 
 

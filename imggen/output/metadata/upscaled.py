@@ -189,14 +189,12 @@ def _replaced(origin: Upscaled, picture: Picture, guid: str) -> dict[str, xmp.Va
 
 def _reference(origin: Upscaled) -> dict[str, str]:
     source = origin.source
-    values = {
+    names = {
         "stRef:documentID": _stated(source, "xmpMM:DocumentID") or _stated(source, metadata.IDENTITY),
         "stRef:instanceID": _stated(source, "xmpMM:InstanceID"),
-        "imggen:sha256": origin.edit.source_sha256,
-        "imggen:role": "image",
-        metadata.SOURCE_TYPE: _stated(source, metadata.SOURCE_TYPE),
     }
-    return {name: value for name, value in values.items() if value}
+    more = {metadata.SOURCE_TYPE: _stated(source, metadata.SOURCE_TYPE)}
+    return metadata.reference(origin.edit.source_sha256, "image", names, more)
 
 
 def _event(edit: Edit, created: datetime, picture: Picture) -> dict[str, str]:

@@ -241,7 +241,7 @@ def distrust(place: Path, fingerprint: str) -> str:
     try:
         matches[0].unlink(missing_ok=True)
     except OSError as error:
-        raise RequestError(f"cannot remove {matches[0]}: {_reason(error)}") from error
+        raise RequestError(f"cannot remove {matches[0]}: {files.reason(error)}") from error
     return matches[0].stem
 
 
@@ -268,7 +268,7 @@ def read(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise RequestError(f"cannot read {path}: {_reason(error)}") from error
+        raise RequestError(f"cannot read {path}: {files.reason(error)}") from error
     if len(data) > _MAX_BYTES:
         raise RequestError(f"{path} is larger than 1 MiB, which no key or certificate is")
     return data
@@ -342,7 +342,7 @@ def _by_command(command: tuple[str, ...], name: str, data: bytes) -> bytes:
     except subprocess.TimeoutExpired as error:
         raise ImggenError(f"{name} gave no signature within {COMMAND_SECONDS:g} seconds") from error
     except (OSError, ValueError) as error:
-        raise ImggenError(f"{name} cannot be run: {_reason(error)}") from error
+        raise ImggenError(f"{name} cannot be run: {files.reason(error)}") from error
     if done.returncode:
         first = next(iter(done.stderr.decode("utf-8", "replace").strip().splitlines()), "")
         raise ImggenError(f"{name} failed with exit code {done.returncode}" + (f": {first[:500]}" if first else ""))
@@ -381,7 +381,7 @@ def _publish(place: Path, contents: Mapping[str, bytes]) -> None:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise RequestError(f"cannot write keys to {place}: {_reason(error)}") from error
+        raise RequestError(f"cannot write keys to {place}: {files.reason(error)}") from error
 
 
 def _rename(temporary: Path, place: Path) -> None:
@@ -416,7 +416,7 @@ def _keep(place: Path, name: str, data: bytes, *, private: bool) -> bool:
         # Somebody else put it there just now.
         return _keep(place, name, data, private=private) if path.exists() else False
     except OSError as error:
-        raise RequestError(f"cannot write {path}: {_reason(error)}") from error
+        raise RequestError(f"cannot write {path}: {files.reason(error)}") from error
     return True
 
 
@@ -471,21 +471,21 @@ def _trusted(place: Path, suffix: str) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise RequestError(f"cannot read {place / _TRUSTED}: {_reason(error)}") from error
+        raise RequestError(f"cannot read {place / _TRUSTED}: {files.reason(error)}") from error
 
 
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except (OSError, ValueError) as error:
-        raise RequestError(f"cannot read {path}: {_reason(error)}") from error
+        raise RequestError(f"cannot read {path}: {files.reason(error)}") from error
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except (OSError, ValueError) as error:
-        raise RequestError(f"cannot read {path}: {_reason(error)}") from error
+        raise RequestError(f"cannot read {path}: {files.reason(error)}") from error
 
 
 def _taken(place: Path) -> RequestError:
@@ -507,7 +507,3 @@ def _incomplete(path: Path) -> MachineError:
 
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

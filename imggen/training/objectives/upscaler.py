@@ -58,8 +58,8 @@ class Pairs:
         decoded = [index for index, random in chances.items() if random.random() < self._plan.degradation.decoded]
         drawn = dict(zip(decoded, self._decoded_pairs(decoded, chances), strict=True))
         drawn |= {index: self._pair(index, chances[index]) for index in indices if index not in drawn}
-        small, large = (np.stack([drawn[index][which] for index in indices]) for which in (0, 1))
-        return _to_tensor(small), _to_tensor(large)
+        smalls, larges = zip(*(drawn[index] for index in indices), strict=True)
+        return _to_tensor(np.stack(smalls)), _to_tensor(np.stack(larges))
 
     def _pair(self, index: int, random: Random) -> tuple[np.ndarray, np.ndarray]:
         plan = self._plan
