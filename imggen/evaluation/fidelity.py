@@ -15,22 +15,22 @@ WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 
 
-def psnr(made: Image.Image, wanted: Image.Image) -> float:
+def psnr(picture: Image.Image, reference: Image.Image) -> float:
     """Return the peak signal-to-noise ratio of two RGB pictures of one size, in decibels; infinite for equal ones."""
-    difference = _pixels(made, wanted)[0] - _pixels(wanted, made)[0]
+    difference = _pixels(picture, reference)[0] - _pixels(reference, picture)[0]
     error = float(difference.square().mean())
     return math.inf if error == 0 else 10 * math.log10(PEAK**2 / error)
 
 
-def ssim(made: Image.Image, wanted: Image.Image) -> float:
+def ssim(picture: Image.Image, reference: Image.Image) -> float:
     """Return the structural similarity of two RGB pictures of one size, the mean over pixels and channels: 1 = equal.
 
     With a Gaussian window of 11 pixels and 1.5 deviation, K1 = 0.01 and K2 = 0.03, where the window is inside of the
     picture (Wang et al. 2004, eq. 13, 10.1109/TIP.2003.819861); edges of at least 11 pixels are needed.
     """
-    x, y = _pixels(made, wanted), _pixels(wanted, made)
-    if min(made.size) < WINDOW:
-        raise RequestError(f"SSIM needs edges of {WINDOW} pixels; the pictures have {made.width}x{made.height}")
+    x, y = _pixels(picture, reference), _pixels(reference, picture)
+    if min(picture.size) < WINDOW:
+        raise RequestError(f"SSIM needs edges of {WINDOW} pixels; the pictures have {picture.width}x{picture.height}")
     mean_x, mean_y = _blurred(x), _blurred(y)
     var_x, var_y = _blurred(x * x) - mean_x**2, _blurred(y * y) - mean_y**2
     covariance = _blurred(x * y) - mean_x * mean_y

@@ -144,6 +144,7 @@ def _draw_batch(painter: drawing.Painter, indices: range, *, harm: bool) -> tupl
 
 
 def _harm(picture: Image.Image, random: Random) -> Image.Image:
+    """Return the picture turned, scaled, shifted and sometimes blurred by chance."""
     edge = picture.width
     angle, scale = random.uniform(-8, 8), random.uniform(0.85, 1.12)
     corner = picture.getpixel((1, 1))

@@ -35,8 +35,8 @@ PROMISES = {"DIFFUSERS_DISABLE_REMOTE_CODE": "1", "HF_HUB_DISABLE_EXPERIMENTAL_W
 
 def is_offline(*, asked: bool | None = None) -> bool:
     """Return whether nothing may be fetched: `--offline`, HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE says so."""
-    said = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return bool(asked) or said.upper() in TRUE_WORDS
+    variable = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return bool(asked) or variable.upper() in TRUE_WORDS
 
 
 def prepare(*, offline: bool = False) -> None:

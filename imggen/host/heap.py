@@ -24,6 +24,6 @@ def _release() -> Callable[[int], int] | None:
         return None
     # Only the GNU C library has it.
     with suppress(OSError, AttributeError):
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-        return found
+        release: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        return release
     return None

@@ -65,9 +65,9 @@ def cpu_bfloat16(flags: frozenset[str], architecture: str) -> tuple[bool, str]:
 
     Plain AVX-512 and ARM cores compute it by conversion, which is slower than float32.
     """
-    found = [name for flag, name in BFLOAT16_FLAGS.items() if flag in flags]
-    if found:
-        return True, f"the processor has {' and '.join(found)}"
+    extensions = [name for flag, name in BFLOAT16_FLAGS.items() if flag in flags]
+    if extensions:
+        return True, f"the processor has {' and '.join(extensions)}"
     return False, f"the {architecture} processor has neither {' nor '.join(BFLOAT16_FLAGS.values())}"
 
 
@@ -120,8 +120,8 @@ def _cgroup_memory(root: Path) -> tuple[int, int]:
 def _cached(path: Path, prefix: str) -> int:
     """Return the bytes of files that count as used, yet that the kernel gives up before anything else."""
     text = _read(path)
-    found = (re.search(rf"^{prefix}{name} (\d+)$", text, re.MULTILINE) for name in ("inactive_file", "active_file"))
-    return sum(int(match.group(1)) for match in found if match)
+    matches = (re.search(rf"^{prefix}{name} (\d+)$", text, re.MULTILINE) for name in ("inactive_file", "active_file"))
+    return sum(int(match.group(1)) for match in matches if match)
 
 
 def _cgroup_cores(root: Path) -> float | None:
@@ -156,11 +156,11 @@ def cuda(torch: Any) -> tuple[Accelerator, ...]:
     """Return the CUDA (or ROCm) devices that `torch` can use."""
     if not torch.cuda.is_available():
         return ()
-    found = []
+    devices = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         free, total = torch.cuda.mem_get_info(index)
-        found.append(
+        devices.append(
             Accelerator(
                 device="cuda",
                 name=properties.name,
@@ -170,7 +170,7 @@ def cuda(torch: Any) -> tuple[Accelerator, ...]:
                 bfloat16=_cuda_bfloat16(torch, index),
             )
         )
-    return tuple(found)
+    return tuple(devices)
 
 
 def _cuda_bfloat16(torch: Any, index: int) -> bool:

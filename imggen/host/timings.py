@@ -97,13 +97,13 @@ def recall(plan: GeneratePlan, *, path: Path | None = None) -> Taken | None:
 
 def last_used(reference: str, revision: str | None, *, path: Path | None = None) -> str | None:
     """Return when a picture was last made with the model, None where that is not known."""
-    found = []
+    times = []
     for key, entry in _read(path or _path()).items():
         taken = _taken(entry)
         with suppress(ValueError, TypeError):
             if taken and json.loads(key)[:2] == [reference, revision]:
-                found.append(taken.when)
-    return max(found, default=None)
+                times.append(taken.when)
+    return max(times, default=None)
 
 
 def _key(plan: GeneratePlan) -> str:

@@ -29,15 +29,16 @@ def to_srgb(image: Image.Image, raw: str, notes: list[str]) -> Image.Image:
     gamma = image.info.get("gamma")
     if gamma and not profile and "srgb" not in image.info and abs(gamma - _GAMMA) > 0.01:
         notes.append(f"its gamma of {gamma:g} is not applied")
-    made = _converted(base, profile, notes)
+    converted = _converted(base, profile, notes)
     # What is left would speak of pixels as they were before: Pillow would write the old profile into the next file.
-    made.info.clear()
+    converted.info.clear()
     if alpha is not None and alpha.getextrema()[0] != 255:
-        made.putalpha(alpha)
-    return made
+        converted.putalpha(alpha)
+    return converted
 
 
 def _eight_bits(image: Image.Image, raw: str, notes: list[str]) -> Image.Image:
+    """Return the picture with 8 bits a channel, its transparent colour scaled alike."""
     if image.mode == "F":
         return _from_fractions(image, notes)
     if image.mode.startswith("I"):
@@ -59,11 +60,12 @@ def _scaled(key: Any, raw: str) -> Any:
 
 
 def _from_numbers(image: Image.Image, raw: str, notes: list[str]) -> Image.Image:
+    """Return whole numbers of up to 16 bits as a grey picture of 8."""
     values = np.asarray(image)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 0xFFFF:
         raise RequestError(
-            f"its samples run from {low:,} to {high:,}, and which of them is white is not said",
+            f"its samples run from {low:,} to {high:,}, and the file does not say which is white",
             hint="save it with 8 or 16 bits a channel",
         )
     white = 0xFFF if raw == "I;12" else 0xFFFF
@@ -127,9 +129,9 @@ def _managed(base: Image.Image, profile: bytes, notes: list[str]) -> Image.Image
     transform = _transform(mode, opened)
     if mode != "CMYK" and _is_srgb(transform, mode):
         return base.convert("RGB")
-    made = _applied(transform, base.convert(mode))
+    converted = _applied(transform, base.convert(mode))
     notes.append(f"its colours are converted to sRGB from {_printable(opened.profile.profile_description or space)}")
-    return made
+    return converted
 
 
 def _transform(mode: str, profile: Any) -> Any:
@@ -144,8 +146,8 @@ def _transform(mode: str, profile: Any) -> Any:
 
 
 def _applied(transform: Any, image: Image.Image) -> Image.Image:
-    made: Image.Image = transform.apply(image)
-    return made
+    converted: Image.Image = transform.apply(image)
+    return converted
 
 
 def _is_srgb(transform: Any, mode: str) -> bool:
@@ -155,8 +157,8 @@ def _is_srgb(transform: Any, mode: str) -> bool:
         grid, expected = levels[None], np.stack([levels] * 3, axis=-1)[None]
     else:
         grid = expected = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
-    made = np.asarray(_applied(transform, Image.fromarray(grid)))
-    return int(np.abs(made.astype(int) - expected).max()) <= _NOTHING
+    actual = np.asarray(_applied(transform, Image.fromarray(grid)))
+    return int(np.abs(actual.astype(int) - expected).max()) <= _NOTHING
 
 
 def _first_line(error: Exception) -> str:

@@ -78,7 +78,7 @@ def _first(signatures: dict[str, bytes], start: bytes) -> str | None:
 def _other(start: bytes) -> str:
     if not start:
         return "empty"
-    return _first(_OTHERS, start) or ("text" if _is_text(start) else "of no kind that imggen knows")
+    return _first(_OTHERS, start) or ("text" if _is_text(start) else "of an unknown kind")
 
 
 def _is_text(start: bytes) -> bool:

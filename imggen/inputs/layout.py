@@ -154,9 +154,9 @@ def box_mask(box: tuple[int, int, int, int], size: tuple[int, int], *, invert: b
             f"--mask-box {x},{y},{width},{height} is the whole picture: with --invert-mask nothing would be repainted",
             hint="leave --invert-mask out",
         )
-    made = Image.new("L", size, 255 if invert else 0)
-    made.paste(0 if invert else 255, (x, y, x + width, y + height))
-    return made
+    filled = Image.new("L", size, 255 if invert else 0)
+    filled.paste(0 if invert else 255, (x, y, x + width, y + height))
+    return filled
 
 
 def feathered(mask: Image.Image, pixels: int) -> Image.Image:
@@ -205,8 +205,8 @@ def _columns_at_edges(squares: np.ndarray, most: int) -> np.ndarray:
 
     What is left out between two of them is so wide, or so near to the outside, that neither side sees the other.
     """
-    found: np.ndarray = _spread(np.any(squares > 0, axis=0), 1) & _spread(np.any(squares < most**2, axis=0), most)
-    return found
+    columns: np.ndarray = _spread(np.any(squares > 0, axis=0), 1) & _spread(np.any(squares < most**2, axis=0), most)
+    return columns
 
 
 def _spread(chosen: np.ndarray, by: int) -> np.ndarray:
@@ -240,18 +240,18 @@ def widen(image: Image.Image, pad: tuple[int, int, int, int]) -> tuple[Image.Ima
     if not any(pad):
         return image, Image.new("L", image.size)
     box = (left, top, left + image.width, top + image.height)
-    made = _blurred_outwards(_continued(image, pad), box, max(pad))
-    made.paste(image, box)
-    return made, box_mask((left, top, *image.size), made.size, invert=True)
+    canvas = _blurred_outwards(_continued(image, pad), box, max(pad))
+    canvas.paste(image, box)
+    return canvas, box_mask((left, top, *image.size), canvas.size, invert=True)
 
 
 def _blurred_outwards(image: Image.Image, box: tuple[int, int, int, int], reach: int) -> Image.Image:
     """Return the picture ever more blurred with the distance to the box, up to a third of `reach` pixels."""
-    made = image
+    blurred = image
     for share in (1 / 24, 1 / 8, 1 / 3):
         near, far = reach * share / 2, reach * share * 2
-        made = Image.composite(_blurred(image, reach * share), made, _ramp(image.size, box, (near, far)))
-    return made
+        blurred = Image.composite(_blurred(image, reach * share), blurred, _ramp(image.size, box, (near, far)))
+    return blurred
 
 
 def _blurred(image: Image.Image, radius: float) -> Image.Image:
@@ -280,12 +280,12 @@ def paste(original: Image.Image, drawn: Image.Image, mask: Image.Image) -> Image
     opaque = flatten(drawn)
     if original.mode != "RGBA":
         return Image.composite(opaque, original, mask)
-    made = np.array(original)
+    pasted = np.array(original)
     share, new = np.asarray(mask), np.asarray(opaque)
-    made[share == 255] = np.pad(new[share == 255], ((0, 0), (0, 1)), constant_values=255)
+    pasted[share == 255] = np.pad(new[share == 255], ((0, 0), (0, 1)), constant_values=255)
     between = (share > 0) & (share < 255)
-    made[between] = _mixed(made[between], new[between], share[between, None] / 255)
-    return Image.fromarray(made)
+    pasted[between] = _mixed(pasted[between], new[between], share[between, None] / 255)
+    return Image.fromarray(pasted)
 
 
 def _mixed(old: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -105,7 +105,7 @@ def _explained(kind: str, shown: str, notes: list[str]) -> Iterator[None]:
                 ) from error
             # Decoders raise whatever comes where bytes are bad; this is the seam.
             raise RequestError(
-                f"{shown} begins as a {kinds.NAMES[kind]} file and cannot be read: {_reason(error)}",
+                f"{shown} looks like a {kinds.NAMES[kind]} file but cannot be read: {_reason(error)}",
                 hint="the file is damaged or cut short; fetch it again",
             ) from error
     notes.extend(str(warning.message).strip() for warning in heard)
@@ -142,6 +142,7 @@ def _check_size(size: tuple[int, int]) -> None:
 
 
 def _choose_frame(opened: Image.Image, frame: int | None, notes: list[str]) -> None:
+    """Turn to the frame that was asked for; RequestError where it is missing or must be named."""
     count: int = getattr(opened, "n_frames", 1)
     if frame is None and count > 1:
         if opened.format != "MPO":
@@ -160,10 +161,10 @@ def _choose_frame(opened: Image.Image, frame: int | None, notes: list[str]) -> N
 def _raw_mode(opened: Image.Image) -> str:
     """Return how the file stores its samples, with `;16` in it where they have more than 8 bits; may be empty."""
     arguments = [_arguments(tile) for tile in getattr(opened, "tile", ())[:1]]
-    found = arguments[0] if arguments else ()
-    raw = next((argument for argument in found if isinstance(argument, str)), "")
+    first = arguments[0] if arguments else ()
+    raw = next((argument for argument in first if isinstance(argument, str)), "")
     # Of a PPM, the number that stands for white.
-    is_deep = opened.format == "PPM" and any(isinstance(argument, int) and argument > 255 for argument in found)
+    is_deep = opened.format == "PPM" and any(isinstance(argument, int) and argument > 255 for argument in first)
     return f"{raw};16" if is_deep and ";" not in raw else raw
 
 
@@ -186,6 +187,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "its header makes no sense"
+        return "its header is invalid"
     text = str(error).partition("\n")[0].rstrip(". ")
     return text[:100] if text and text.isprintable() else type(error).__name__

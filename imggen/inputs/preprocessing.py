@@ -31,8 +31,8 @@ def edges(image: Image.Image) -> Image.Image:
         raise MachineError(
             "canny edges need OpenCV, which is not installed", hint="pip install 'imggen[control]'"
         ) from error
-    found = cv2.Canny(np.asarray(image), WEAK_EDGE, STRONG_EDGE)
-    return Image.fromarray(np.asarray(found, dtype=np.uint8)).convert("RGB")
+    detected = cv2.Canny(np.asarray(image), WEAK_EDGE, STRONG_EDGE)
+    return Image.fromarray(np.asarray(detected, dtype=np.uint8)).convert("RGB")
 
 
 def tile(image: Image.Image) -> Image.Image:

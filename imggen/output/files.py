@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from imggen.output.formats.carriers import MAX_FILE_BYTES
 from imggen.plan.schema.request import IfExists
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG))
-_MANY = 100
+_ATTEMPTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,16 @@ class WriteTarget:
 
     path: Path
     replaces: bool
+
+
+def reason(error: Exception) -> str:
+    """Return what the system says went wrong, without the number and the path that OSError adds."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def is_full(error: Exception) -> bool:
+    """Return whether the disk is full or broken, which the user's request is not to blame for."""
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 @contextmanager
@@ -40,16 +51,16 @@ def read(path: Path) -> bytes:
     """Return the file's bytes; raise RequestError where it is no readable regular file of sane size."""
     try:
         # Looked at before it is opened, because opening a pipe waits for its other end.
-        found = path.stat()
-        if stat.S_ISDIR(found.st_mode):
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             raise RequestError(f"{path} is a folder, not a picture")
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise RequestError(f"{path} is not a regular file")
-        if found.st_size > MAX_FILE_BYTES:
-            raise RequestError(f"{path} has {found.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+        if status.st_size > MAX_FILE_BYTES:
+            raise RequestError(f"{path} has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise RequestError(f"cannot read {path}: {_reason(error)}") from error
+        raise RequestError(f"cannot read {path}: {reason(error)}") from error
 
 
 def settle(
@@ -69,17 +80,40 @@ def settle(
     if if_exists == "number":
         return _numbered(path, taken)
     if path in taken:
-        raise RequestError(f"two pictures of this run would be {path}", hint="put {seed} or {index} into -o")
+        raise RequestError(f"two pictures of this run would both be {path}", hint="put {seed} or {index} into -o")
     if if_exists == "skip":
         return None
     if if_exists == "error":
         raise RequestError(f"{path} exists", hint="--if-exists overwrite, number or skip")
     if if_exists == "auto" and not is_own(path):
-        raise RequestError(
-            f"{path} exists and is not as imggen made it, so it stays as it is", hint="--if-exists overwrite"
-        )
+        raise RequestError(f"{path} exists and is not as imggen wrote it, so it is kept", hint="--if-exists overwrite")
     _check_folder(path)
     return WriteTarget(path=path, replaces=True)
+
+
+def put(
+    path: Path,
+    data: bytes,
+    if_exists: IfExists,
+    *,
+    is_own: Callable[[Path], bool],
+    settled: Callable[[WriteTarget], None] | None = None,
+) -> WriteTarget | None:
+    """Write the bytes to where `settle` says; return that, None where the file is to be skipped.
+
+    `settled` is called as by `write`, with the place. Raises as both do.
+    """
+    for _ in range(_ATTEMPTS):
+        place = settle(path, if_exists, is_own=is_own)
+        if place is None:
+            return None
+        try:
+            write(place, data, settled=partial(settled, place) if settled else None)
+        except FileExistsError:
+            # Another process took the name in between: the policy decides again.
+            continue
+        return place
+    raise RequestError(f"cannot write {path}: other processes keep taking the name")
 
 
 def write(
@@ -147,6 +181,7 @@ def _hold(path: Path, kept: Path) -> None:
 
 
 def _publish(temporary: Path, place: WriteTarget) -> None:
+    """Give the file its name in one step; FileExistsError where a name that was free is taken by now."""
     if place.replaces:
         temporary.replace(place.path)
         return
@@ -164,14 +199,14 @@ def _publish(temporary: Path, place: WriteTarget) -> None:
 
 def _is_present(path: Path) -> bool:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
-        raise RequestError(f"cannot write {path}: {_reason(error)}") from error
-    if stat.S_ISDIR(found.st_mode):
+        raise RequestError(f"cannot write {path}: {reason(error)}") from error
+    if stat.S_ISDIR(status.st_mode):
         raise RequestError(f"{path} is a folder, not a file", hint=f"-o {path}/")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise RequestError(f"{path} is not a regular file", hint="-o - writes to standard output")
     return True
 
@@ -186,15 +221,11 @@ def _check_folder(path: Path) -> None:
 
 def _numbered(path: Path, taken: Collection[Path]) -> WriteTarget:
     candidates = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
-    found = next(candidate for candidate in candidates if candidate not in taken and not os.path.lexists(candidate))
-    _check_folder(found)
-    return WriteTarget(path=found, replaces=False)
+    free = next(candidate for candidate in candidates if candidate not in taken and not os.path.lexists(candidate))
+    _check_folder(free)
+    return WriteTarget(path=free, replaces=False)
 
 
 def _translated(path: Path, error: OSError) -> ImggenError:
-    message = f"cannot write {path}: {_reason(error)}"
-    return ImggenError(message) if error.errno in _FULL else RequestError(message)
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    message = f"cannot write {path}: {reason(error)}"
+    return ImggenError(message) if is_full(error) else RequestError(message)

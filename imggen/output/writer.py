@@ -31,7 +31,7 @@ from imggen.output.provenance import claims, signing
 from imggen.output.provenance.keys import Identity
 from imggen.output.provenance.signing import Statement
 from imggen.output.watermark import label, marking
-from imggen.output.watermark.marking import MarkedPixels, Told
+from imggen.output.watermark.marking import MarkedPixels, Origin
 from imggen.plan.policy import policy
 from imggen.plan.policy.policy import Refusal
 from imggen.plan.schema.formats import FORMATS
@@ -39,7 +39,6 @@ from imggen.plan.schema.recipe import Recipe
 from imggen.plan.schema.request import Metadata as Level
 from imggen.plan.schema.request import OutputPlan
 
-_ATTEMPTS: Final = 100
 _MAX_TEXT_BYTES: Final = 60_000
 _UNNAMED: Final = "picture"
 
@@ -48,13 +47,13 @@ _UNNAMED: Final = "picture"
 class Finished:
     """A picture's file as it will stand on disk: its bytes, what it says of its making, and what did not fit.
 
-    `told` is what made it, as the file records that: a recipe says whether the pixels carry a watermark. `watermark` is
-    the id in them, else empty and `unmarked` says why. `guid` is the picture's URN.
+    `origin` is what made it, as the file records that: a recipe says whether the pixels carry a watermark. `watermark`
+    is the id in them, else empty and `unmarked` says why. `guid` is the picture's URN.
     """
 
     data: bytes
     marks: tuple[str, ...]
-    told: Told
+    origin: Origin
     guid: str
     notes: tuple[str, ...] = ()
     watermark: str = ""
@@ -117,7 +116,7 @@ def check(
 
 def encode(
     image: Image.Image,
-    told: Told,
+    origin: Origin,
     output: OutputPlan,
     *,
     by: WriteContext = means.NONE,
@@ -125,37 +124,41 @@ def encode(
 ) -> Finished:
     """Return the picture's file: marked as the plan says, with its metadata, and signed; nothing is written or logged.
 
-    `told` is what made the picture: a recipe, or what enlarged another file's. PNG, WebP, AVIF and TIFF keep
+    `origin` is what made the picture: a recipe, or what enlarged another file's. PNG, WebP, AVIF and TIFF keep
     transparency, a JPEG refuses it. Raises CheckError where the policy wants a mark that the picture cannot have, or
     where its checker says no.
     """
     created = by.created or metadata.now()
-    pixels = _marked(image, told, output, by)
+    pixels = _marked(image, origin, output, by)
     if by.policy is not None:
         by.refuse(_judged(pixels.image, by.policy.safety.image_checker, by.folder))
     data = encoder.encode(pixels.image, output.format, output.quality)
-    marked = _told(data, pixels, output, created)
+    marked = _with_metadata(data, pixels, output, created)
     if signs(output, by.identity):
         statement = claims.of_picture(pixels, output, title=title, created=created, parents=by.parents)
         marked = _signed(marked, output, statement, by.identity)
-    said = pixels.particulars
+    particulars = pixels.particulars
     finished = Finished(
         data=marked.data,
-        marks=(*marked.marks, *(["watermark"] if said.watermark else []), *(["label"] if said.label else [])),
+        marks=(
+            *marked.marks,
+            *(["watermark"] if particulars.watermark else []),
+            *(["label"] if particulars.label else []),
+        ),
         notes=marked.notes,
-        told=pixels.told,
-        guid=said.guid,
-        watermark=said.watermark,
-        unmarked=said.unmarked,
+        origin=pixels.origin,
+        guid=particulars.guid,
+        watermark=particulars.watermark,
+        unmarked=particulars.unmarked,
     )
     if by.policy is not None:
         by.refuse(policy.check_marks(by.policy, finished.marks))
     return finished
 
 
-def _marked(image: Image.Image, told: Told, output: OutputPlan, by: WriteContext) -> MarkedPixels:
+def _marked(image: Image.Image, origin: Origin, output: OutputPlan, by: WriteContext) -> MarkedPixels:
     try:
-        return marking.apply(image, told, by.wish(output))
+        return marking.apply(image, origin, by.wish(output))
     except (PictureError, RequestError) as error:
         if by.policy is not None and "watermark" in by.policy.marking.require:
             by.refuse(Refusal(rule="marking.require", message=error.message))
@@ -166,34 +169,35 @@ def _judged(image: Image.Image, command: Sequence[str], folder: Path | None) -> 
     return checker.check(encoder.encode(image, "png", 100), command, folder=folder) if command else None
 
 
-def _told(data: bytes, pixels: MarkedPixels, output: OutputPlan, created: datetime) -> Marked:
+def _with_metadata(data: bytes, pixels: MarkedPixels, output: OutputPlan, created: datetime) -> Marked:
+    """Return the encoded file with the metadata that its level asks for."""
     if output.metadata == "none":
         return Marked(data=data, marks=())
     picture = container.read(data)
-    if isinstance(pixels.told, Upscaled):
+    if isinstance(pixels.origin, Upscaled):
         return _enlarged(data, picture, pixels, output.metadata, created)
-    said = metadata.compose(
-        pixels.told,
+    text = metadata.compose(
+        pixels.origin,
         level=output.metadata,
         created=created,
         image_sha256=picture.image_sha256,
         particulars=pixels.particulars,
     )
-    return metadata.embed(data, said, picture=picture)
+    return metadata.embed(data, text, picture=picture)
 
 
 def _enlarged(data: bytes, picture: Picture, pixels: MarkedPixels, level: Level, created: datetime) -> Marked:
-    told, particulars = pixels.told, pixels.particulars
-    if not isinstance(told, Upscaled):
+    origin, particulars = pixels.origin, pixels.particulars
+    if not isinstance(origin, Upscaled):
         raise TypeError("only what was enlarged comes here")
-    said = upscaled.compose(told, level=level, created=created, picture=picture, particulars=particulars)
+    text = upscaled.compose(origin, level=level, created=created, picture=picture, particulars=particulars)
     try:
-        return metadata.embed(data, said, picture=picture)
+        return metadata.embed(data, text, picture=picture)
     except RequestError as error:
         # A stranger's words that do not fit must not cost the minutes that the pixels took.
         note = f"no more than --metadata minimal is written: {error.message}"
-        said = upscaled.compose(told, level="minimal", created=created, picture=picture, particulars=particulars)
-    return metadata.embed(data, replace(said, notes=(*said.notes, note)), picture=picture)
+        text = upscaled.compose(origin, level="minimal", created=created, picture=picture, particulars=particulars)
+    return metadata.embed(data, replace(text, notes=(*text.notes, note)), picture=picture)
 
 
 def _signed(marked: Marked, output: OutputPlan, statement: Statement, identity: Identity | None) -> Marked:
@@ -218,7 +222,7 @@ def signs(output: OutputPlan, identity: Identity | None) -> bool:
 
 def write(
     image: Image.Image,
-    told: Told,
+    origin: Origin,
     output: OutputPlan,
     path: Path,
     *,
@@ -226,32 +230,24 @@ def write(
 ) -> Written:
     """Put the picture into a file, whole or not at all, under the plan's policy for names that are taken.
 
-    Parents are created. `told` and what is raised are as for `encode`. Raises RequestError where the place
+    Parents are created. `origin` and what is raised are as for `encode`. Raises RequestError where the place
     cannot be written or the policy forbids it, ImggenError where the disk is full.
     """
-    finished = encode(image, told, output, by=by, title=path.name)
-    for _ in range(_ATTEMPTS):
-        place = files.settle(path, output.if_exists, is_own=metadata.is_own)
-        if place is None:
-            return _kept(path)
-        try:
-            files.write(place, finished.data, settled=partial(_log, by, finished, place) if by.journal else None)
-        except FileExistsError:
-            # Another process took the name in between: the policy decides again.
-            continue
-        return _written(place, finished)
-    raise RequestError(f"cannot write {path}: other processes keep taking the name")
+    finished = encode(image, origin, output, by=by, title=path.name)
+    settled = partial(_log, by, finished) if by.journal else None
+    place = files.put(path, finished.data, output.if_exists, is_own=metadata.is_own, settled=settled)
+    return _kept(path) if place is None else _written(place, finished)
 
 
 def emit(
     image: Image.Image,
-    told: Told,
+    origin: Origin,
     output: OutputPlan,
     *,
     by: WriteContext = means.NONE,
 ) -> Finished:
     """Return the picture's file as `encode` does, for standard output, with its line in the audit log."""
-    finished = encode(image, told, output, by=by)
+    finished = encode(image, origin, output, by=by)
     _log(by, finished, None)
     return finished
 
@@ -270,16 +266,16 @@ def _written(place: WriteTarget, finished: Finished) -> Written:
 
 def _log(by: WriteContext, finished: Finished, place: WriteTarget | None) -> None:
     """Add the picture's line to the log."""
-    told = means.Told(
+    picture = means.LoggedPicture(
         path=str(place.path) if place else "-",
         sha256=finished.sha256,
         guid=finished.guid,
         watermark=finished.watermark,
         marks=finished.marks,
         unmarked=finished.unmarked,
-        recipe_sha256=finished.told.sha256() if isinstance(finished.told, Recipe) else None,
+        recipe_sha256=finished.origin.sha256() if isinstance(finished.origin, Recipe) else None,
     )
-    by.log(told)
+    by.log(picture)
 
 
 def _kept(path: Path) -> Written:

@@ -11,13 +11,13 @@ from imggen.output.governance.audit import ChainCheck
 def check(path: Path, *, head: str | None = None) -> ChainCheck:
     """Return how far the log's chain holds; `head` is a line's hash that was kept elsewhere.
 
-    Raise RequestError where the file cannot be read, and for a head that is no SHA-256.
+    Raise RequestError where the file cannot be read, and for a head that is not a SHA-256 hash.
     """
     if head is not None:
         head = head.strip().lower()
         if not re.fullmatch("[0-9a-f]{64}", head):
             raise RequestError(
-                f"--head {head!r} is no SHA-256", hint="64 hexadecimal digits, as audit check prints them"
+                f"--head {head!r} is not a SHA-256 hash", hint="64 hexadecimal digits, as audit check prints them"
             )
     return audit.verify(path, head=head)
 

@@ -14,7 +14,7 @@ from imggen.output.files import WriteTarget
 from imggen.output.formats import container
 from imggen.output.formats.carriers import Changes
 from imggen.output.governance import audit
-from imggen.output.governance.means import Told
+from imggen.output.governance.means import LoggedPicture
 from imggen.output.metadata import fields, metadata, stripping
 from imggen.output.metadata.metadata import Facts, Marked, Metadata
 from imggen.output.provenance import claims, signing
@@ -79,7 +79,7 @@ def embed(request: EmbedRequest) -> Iterator[Embedded]:
     RequestError where nothing could be written, an ImggenError where some of many could.
     """
     governed = governance.read(request.policy, "embed-metadata", sign=request.sign)
-    edit = _FileEdit(request=request, told=_told(request), governed=governed)
+    edit = _FileEdit(request=request, additions=_additions(request), governed=governed)
     _check_output(request)
     if request.sign == "on" and governed.identity is None:
         raise RequestError("--sign on, and no key is set up", hint='imggen keys init --organisation "Example Ltd"')
@@ -99,7 +99,7 @@ def embed(request: EmbedRequest) -> Iterator[Embedded]:
 @dataclass(frozen=True, kw_only=True)
 class _FileEdit:
     request: EmbedRequest
-    told: tuple[Metadata, ...]
+    additions: tuple[Metadata, ...]
     governed: Governance
 
 
@@ -111,24 +111,26 @@ def pair(text: str) -> tuple[str, str]:
     return name.strip(), value
 
 
-def _told(request: EmbedRequest) -> tuple[Metadata, ...]:
+def _additions(request: EmbedRequest) -> tuple[Metadata, ...]:
+    """Return what is to be added to every file, in the order in which it applies."""
     if not request.targets:
-        raise RequestError("no file is named to embed metadata into")
+        raise RequestError("there is no file to embed metadata into")
     if request.source is None and not request.pairs and request.strip is None and request.sign == "auto":
         raise RequestError(
-            "nothing is named to embed", hint='--from apple.png, --set artist="A. B.", --alt, or --strip'
+            "there is nothing to embed", hint='--from apple.png, --set artist="A. B.", --alt, or --strip'
         )
-    told = []
+    additions = []
     if request.source is not None:
         facts = metadata.read(request.source)
         with files.blaming(request.source):
-            told.append(metadata.copied(facts))
+            additions.append(metadata.copied(facts))
     if request.pairs:
-        told.append(fields.assign(request.pairs))
-    return tuple(told)
+        additions.append(fields.assign(request.pairs))
+    return tuple(additions)
 
 
 def _check_output(request: EmbedRequest) -> None:
+    """Raise RequestError where the place for the results does not suit the number of files."""
     if request.output is None:
         return
     named = naming.format_of(request.output) if _names_file(request.output) else None
@@ -152,6 +154,7 @@ def _names_file(output: str) -> bool:
 
 
 def _embedded(edit: _FileEdit, target: Path) -> Embedded:
+    """Change one file: read it, check it against the policy, write it, and log that."""
     request = edit.request
     data = files.read(target)
     path = _destination(request, target)
@@ -181,6 +184,7 @@ def _embedded(edit: _FileEdit, target: Path) -> Embedded:
 
 
 def _check_policy(edit: _FileEdit, target: Path, facts: Facts) -> None:
+    """Raise CheckError where the policy forbids what is to be embedded."""
     policy, request = edit.governed.policy, edit.request
     if policy is None:
         return
@@ -189,21 +193,23 @@ def _check_policy(edit: _FileEdit, target: Path, facts: Facts) -> None:
         taken = (*taken, "c2pa")
     means = edit.governed.means()
     means.refuse(_of(target, policies.check_strip(policy, tuple(dict.fromkeys(taken)))))
-    found = metadata.read(request.source).found if request.source else None
-    if found is None:
+    record = metadata.read(request.source).found if request.source else None
+    if record is None:
         return
-    means.refuse(_of(target, policies.check_prompt(policy, found.prompt, found.negative_prompt)))
+    means.refuse(_of(target, policies.check_prompt(policy, record.prompt, record.negative_prompt)))
     if policy.prompt.record != "full":
-        message = f"--from {request.source} would tell a prompt, of which the policy records {policy.prompt.record!r}"
+        message = (
+            f"--from {request.source} would copy a prompt, and the policy's prompt.record is {policy.prompt.record!r}"
+        )
         means.refuse(Refusal(rule="prompt.record", message=message, hint="leave --from out"))
 
 
 def _marked(edit: _FileEdit, data: bytes, facts: Facts, title: str) -> Marked:
     request = edit.request
     if request.strip == "all":
-        return _embed(_stripped(data, facts), edit.told)
-    told = ((stripping.of_prompt(facts),) if request.strip else ()) + edit.told
-    marked = _embed(Marked(data=data, marks=(), notes=_oracle(facts) if request.strip else ()), told)
+        return _embed(_stripped(data, facts), edit.additions)
+    additions = ((stripping.of_prompt(facts),) if request.strip else ()) + edit.additions
+    marked = _embed(Marked(data=data, marks=(), notes=_oracle(facts) if request.strip else ()), additions)
     if marked.data == data and request.sign == "auto":
         return marked
     return _signed(edit, data, facts, marked, title)
@@ -212,9 +218,7 @@ def _marked(edit: _FileEdit, data: bytes, facts: Facts, title: str) -> Marked:
 def _oracle(facts: Facts) -> tuple[str, ...]:
     if metadata.stated_guid(facts.xmp) is None:
         return ()
-    return (
-        "the picture's id stays, by which someone who guesses the words and all settings can tell that they are it",
-    )
+    return ("the picture's id stays, by which someone who guesses the prompt and all settings can confirm the guess",)
 
 
 def _stripped(data: bytes, facts: Facts) -> Marked:
@@ -227,8 +231,8 @@ def _stripped(data: bytes, facts: Facts) -> Marked:
     return Marked(data=container.replace(data, stripping.of_all(facts)), marks=(), notes=tuple(notes))
 
 
-def _embed(marked: Marked, told: tuple[Metadata, ...]) -> Marked:
-    for addition in told:
+def _embed(marked: Marked, additions: tuple[Metadata, ...]) -> Marked:
+    for addition in additions:
         more = metadata.embed(marked.data, addition)
         marks = tuple(dict.fromkeys((*marked.marks, *more.marks)))
         marked = Marked(data=more.data, marks=marks, notes=(*marked.notes, *more.notes))
@@ -250,7 +254,7 @@ def _signed(edit: _FileEdit, data: bytes, facts: Facts, marked: Marked, title: s
     if identity is None:
         raise RequestError(
             "the file is signed, and a change of its metadata would break the signature",
-            hint='imggen keys init --organisation "Example Ltd", then it is signed anew; or --sign off',
+            hint='imggen keys init --organisation "Example Ltd", then it is signed again; or --sign off',
         )
     new = metadata.read(marked.data)
     statement = claims.of_edit(data, new, title=title, created=metadata.now())
@@ -260,11 +264,17 @@ def _signed(edit: _FileEdit, data: bytes, facts: Facts, marked: Marked, title: s
 
 def _check_signature(data: bytes, facts: Facts, sign: Signing) -> None:
     """Raise RequestError for a file that was tampered with: a new signature would vouch for it, unless that is said."""
-    found = signing.read(data, facts.picture.format) if signing.is_available() else None
-    if sign == "on" or found is None or found.state != "invalid" or (found.expired and not found.is_changed):
+    validation = signing.read(data, facts.picture.format) if signing.is_available() else None
+    if (
+        sign == "on"
+        or validation is None
+        or validation.state != "invalid"
+        or (validation.expired and not validation.is_changed)
+    ):
         return
+    codes = ", ".join(validation.codes)
     raise RequestError(
-        f"the file was changed after it was signed ({', '.join(found.codes)}), and signing it anew would vouch for it",
+        f"the file was changed after it was signed ({codes}), and signing it again would vouch for it",
         hint="--sign on does that all the same, --sign off takes the signature out",
     )
 
@@ -293,21 +303,19 @@ def _of(target: Path, refusal: Refusal | None) -> Refusal | None:
 
 
 def _log(edit: _FileEdit, place: WriteTarget, before: bytes, marked: Marked) -> None:
+    """Add the changed file's line to the log."""
     facts = metadata.read(marked.data)
     stated = facts.xmp.get(metadata.SOURCE_TYPE)
-    given = audit.Input(
+    source = audit.Input(
         sha256=hashlib.sha256(before).hexdigest(), source_type=stated if isinstance(stated, str) else None
     )
-    means = edit.governed.means(replace(edit.governed.entry(), inputs=(given,)))
+    means = edit.governed.means(replace(edit.governed.entry(), inputs=(source,)))
     means.log(
-        Told(
+        LoggedPicture(
             path=str(place.path),
             sha256=hashlib.sha256(marked.data).hexdigest(),
             guid=metadata.stated_guid(facts.xmp) or "",
-            watermark="",
             marks=marked.marks,
-            unmarked="",
-            recipe_sha256=None,
         )
     )
 
@@ -315,7 +323,7 @@ def _log(edit: _FileEdit, place: WriteTarget, before: bytes, marked: Marked) -> 
 def _fit_notes(marked: Marked, request: EmbedRequest) -> tuple[str, ...]:
     if request.source is None or metadata.read(marked.data).fits is not False:
         return ()
-    return (f"the record belongs to other image data, that of {request.source} or what it was made from",)
+    return (f"the record describes other image data, that of {request.source} or of its source",)
 
 
 def _destination(request: EmbedRequest, target: Path) -> Path | None:
@@ -346,4 +354,6 @@ def _write(place: WriteTarget, marked: Marked, target: Path, settled: Callable[[
     try:
         files.write(place, marked.data, like=target, settled=settled)
     except FileExistsError as error:
-        raise RequestError(f"{place.path} exists now; another program wrote it", hint="run the line again") from error
+        raise RequestError(
+            f"{place.path} exists now; another program wrote it", hint="run the command again"
+        ) from error

@@ -584,7 +584,7 @@ def _written(prepared: _Prepared, number: int, image: Any, recipe: Recipe) -> Ge
 
 
 def _told(finished: Finished) -> Recipe | None:
-    return finished.told if isinstance(finished.told, Recipe) else None
+    return finished.origin if isinstance(finished.origin, Recipe) else None
 
 
 def _kept(prepared: _Prepared, number: int) -> Generated:

@@ -70,12 +70,12 @@ def infotexts(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def _infotext(path: Path) -> str:
-    found = metadata.read(path).found
-    if found is not None and found.infotext is not None:
-        return found.infotext
-    if found is None or found.recipe is None:
+    record = metadata.read(path).found
+    if record is not None and record.infotext is not None:
+        return record.infotext
+    if record is None or record.recipe is None:
         raise RequestError(f"{path} holds no infotext", hint=f"imggen inspect {path}")
-    return infotext.write(found.recipe)
+    return infotext.write(record.recipe)
 
 
 def raise_together(failures: Sequence[RequestError], count: int) -> None:
@@ -93,10 +93,11 @@ def raise_together(failures: Sequence[RequestError], count: int) -> None:
 
 
 def _inspected(path: Path) -> Inspected:
+    """Return what the file says, as it is shown."""
     data = files.read(path)
     with files.blaming(path):
         facts = metadata.read(data)
-    found = facts.found
+    record = facts.found
     return Inspected(
         path=path,
         format=facts.picture.format,
@@ -105,11 +106,11 @@ def _inspected(path: Path) -> Inspected:
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         animated=facts.picture.animated,
-        dialect=found.dialect if found else None,
-        prompt=found.prompt if found else "",
-        negative_prompt=found.negative_prompt if found else "",
-        settings=found.settings if found else {},
-        recipe=found.recipe if found else None,
+        dialect=record.dialect if record else None,
+        prompt=record.prompt if record else "",
+        negative_prompt=record.negative_prompt if record else "",
+        settings=record.settings if record else {},
+        recipe=record.recipe if record else None,
         fits=facts.fits,
         xmp=facts.xmp,
         exif=facts.exif,

@@ -84,7 +84,7 @@ def show(place: Path) -> Shown:
         try:
             own |= look(place)
         except ImggenError as error:
-            problems += _unless_told(error, problems)
+            problems += _unless_known(error, problems)
     shown = Shown(folder=place, **own)  # type: ignore[arg-type]  # names and types are those of the fields
     return replace(shown, notes=tuple(_notes(shown)), problems=(*problems, *_ended(shown)))
 
@@ -95,9 +95,9 @@ def trust_root(place: Path, path: Path) -> Trusted:
     Raises RequestError where the file is no root certificate, and loudly where it is a private key.
     """
     pem = certificates.root_pem(keys.read(path), str(path))
-    (found,) = certificates.read(pem, str(path))
+    (certificate,) = certificates.read(pem, str(path))
     added = keys.trust_root(place, pem)
-    return Trusted(added=added, certificate=found, notes=tuple(_ending(found, f"{path}")))
+    return Trusted(added=added, certificate=certificate, notes=tuple(_ending(certificate, f"{path}")))
 
 
 def trust_watermark_key(place: Path, path: Path) -> Trusted:
@@ -132,6 +132,7 @@ def write_watermark_key(place: Path, path: Path) -> str:
 
 
 def _draft(request: InitRequest) -> Draft:
+    """Return the keys to make from the request; RequestError where it contradicts itself."""
     chain = keys.read(request.chain) if request.chain is not None else None
     if request.years is not None and (request.command or chain):
         raise RequestError("--years is for a new certificate, and --command and --chain come with one")
@@ -139,7 +140,7 @@ def _draft(request: InitRequest) -> Draft:
     if organisation is None and chain is not None:
         organisation = certificates.read(chain, str(request.chain))[0].subject.partition(", ")[0]
     if organisation is None:
-        raise RequestError("whose keys are they?", hint='imggen keys init --organisation "Example Ltd"')
+        raise RequestError("the keys need an organisation's name", hint='imggen keys init --organisation "Example Ltd"')
     return Draft(
         organisation=organisation,
         years=keys.YEARS if request.years is None else request.years,
@@ -186,8 +187,8 @@ def _secrets(place: Path) -> dict[str, object]:
 
 def _trusted(place: Path) -> dict[str, object]:
     named = tuple((name, keys.fingerprint(key)) for name, key in keys.trusted_watermark_keys(place))
-    found = tuple(certificates.read(root, "a trusted root")[0] for root in keys.trusted_roots(place))
-    return {"trusted": found, "watermark_keys": named}
+    roots = tuple(certificates.read(root, "a trusted root")[0] for root in keys.trusted_roots(place))
+    return {"trusted": roots, "watermark_keys": named}
 
 
 def _notes(shown: Shown) -> Iterator[str]:
@@ -206,23 +207,23 @@ def _ended(shown: Shown) -> Iterator[Problem]:
         )
 
 
-def _is_over(found: Certificate) -> bool:
-    return found.ends < datetime.now(UTC)
+def _is_over(certificate: Certificate) -> bool:
+    return certificate.ends < datetime.now(UTC)
 
 
-def _unless_told(error: ImggenError, told: list[Problem]) -> list[Problem]:
+def _unless_known(error: ImggenError, problems: list[Problem]) -> list[Problem]:
     """Return the error as a problem, none where the same command is what another one already asks for."""
-    if error.hint is not None and any(problem.hint == error.hint for problem in told):
+    if error.hint is not None and any(problem.hint == error.hint for problem in problems):
         return []
     return [Problem(message=error.message, hint=error.hint)]
 
 
-def _ending(found: Certificate, name: str) -> Iterator[str]:
-    left = found.ends - datetime.now(UTC)
-    if _is_over(found):
-        yield f"{name} ended on {found.ends:%Y-%m-%d}: what was signed with it does not hold any more"
+def _ending(certificate: Certificate, name: str) -> Iterator[str]:
+    left = certificate.ends - datetime.now(UTC)
+    if _is_over(certificate):
+        yield f"{name} ended on {certificate.ends:%Y-%m-%d}: what was signed with it is no longer valid"
     elif left < _SOON:
-        yield f"{name} ends on {found.ends:%Y-%m-%d}, in {left.days} days; what was signed with it ends then too"
+        yield f"{name} ends on {certificate.ends:%Y-%m-%d}, in {left.days} days, and so does what was signed with it"
 
 
 def _write(path: Path, data: bytes, *, private: bool) -> None:

@@ -14,6 +14,7 @@ from imggen.errors import RequestError
 from imggen.host import environment
 from imggen.inputs import layout, preprocessing
 from imggen.output import files
+from imggen.output.files import WriteTarget
 from imggen.output.formats import container, encoder, xmp
 from imggen.output.governance import means as logged
 from imggen.output.governance.means import WriteContext
@@ -32,8 +33,6 @@ from imggen.tasks.steps.governance import Governance, SourcePicture
 
 ACTION: Final = "preprocess"
 SUFFIX: Final = ".png"
-
-_ATTEMPTS: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,7 @@ def preprocess(  # noqa: PLR0913 - one for each of the command's options, as far
     governance.check_places(governed, [path])
     measure = _depth(governed, weights, on_event) if kind in controls.MEASURED else _unmeasured(kind, weights)
     image = measure(layout.flatten(opened.image, (0, 0, 0)).convert("RGB"))
-    data = _told(encoder.encode(image, "png", 100), opened)
+    data = _with_record(encoder.encode(image, "png", 100), opened)
     if path is None:
         means.log(_line(naming.STDOUT, data))
         return ControlPicture(path=None, data=data, notes=opened.notes)
@@ -163,52 +162,36 @@ def _source(opened: OpenedPicture) -> SourcePicture:
     )
 
 
-def _told(data: bytes, opened: OpenedPicture) -> bytes:
+def _with_record(data: bytes, opened: OpenedPicture) -> bytes:
     """Return the file with what is known of it: the program, its picture's hash, and what it was made from."""
-    source = {
-        "stRef:documentID": opened.given.guid or "",
-        "imggen:sha256": opened.given.sha256,
-        "imggen:role": opened.given.role,
-        metadata.SOURCE_TYPE: opened.given.source_type or "",
-    }
+    picture = opened.given
+    stated = {metadata.SOURCE_TYPE: picture.source_type}
+    source = metadata.reference(picture.sha256, picture.role, {"stRef:documentID": picture.guid}, stated)
     properties: dict[str, xmp.Value | None] = {
-        metadata.DERIVED: {name: text for name, text in source.items() if text},
+        metadata.DERIVED: source,
         metadata.IMAGE_HASH: container.read(data).image_sha256,
         # Lines of what a model made are as much its work as they are of a photograph none.
-        **({metadata.SOURCE_TYPE: opened.given.source_type} if opened.given.source_type else {}),
+        **({metadata.SOURCE_TYPE: picture.source_type} if picture.source_type else {}),
     }
     tool = f"imggen {imggen.__version__}"
     created = metadata.stamp(metadata.now())
-    said = metadata.Metadata(
+    record = metadata.Metadata(
         properties=properties,
         defaults={metadata.TOOL: tool, metadata.CREATED: created},
         tag_defaults={"Software": tool},
     )
-    return metadata.embed(data, said).data
+    return metadata.embed(data, record).data
 
 
 def _written(path: Path, data: bytes, if_exists: IfExists, means: WriteContext) -> Path:
-    for _ in range(_ATTEMPTS):
-        place = files.settle(path, if_exists, is_own=metadata.is_own)
-        if place is None:
-            return path
-        told = _line(str(place.path), data)
-        try:
-            files.write(place, data, settled=partial(means.log, told) if means.journal else None)
-        except FileExistsError:
-            # Another process took the name in between: the policy decides again.
-            continue
-        return place.path
-    raise RequestError(f"cannot write {path}: other processes keep taking the name")
+    """Put the picture into its file under the policy for names that are taken; return where it went."""
+
+    def log(place: WriteTarget) -> None:
+        means.log(_line(str(place.path), data))
+
+    place = files.put(path, data, if_exists, is_own=metadata.is_own, settled=log if means.journal else None)
+    return path if place is None else place.path
 
 
-def _line(path: str, data: bytes) -> logged.Told:
-    return logged.Told(
-        path=path,
-        sha256=hashlib.sha256(data).hexdigest(),
-        guid="",
-        watermark="",
-        marks=(),
-        unmarked="",
-        recipe_sha256=None,
-    )
+def _line(path: str, data: bytes) -> logged.LoggedPicture:
+    return logged.LoggedPicture(path=path, sha256=hashlib.sha256(data).hexdigest())

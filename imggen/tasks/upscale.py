@@ -364,7 +364,7 @@ def _made(prepared: _PreparedUpscale, picture: PicturePlan, draw: Draw, report: 
     data = prepared.stdin if source.name == given.STDIN and prepared.stdin is not None else given.load(source.name)
     decoded = pictures.decode(data, name=source.name, frame=prepared.plan.frame)
     if decoded.image.size != (source.width, source.height):
-        raise RequestError(f"{source.name} was changed while imggen ran", hint="run the line again")
+        raise RequestError(f"{source.name} was changed while imggen ran", hint="run the command again")
     if decoded.image.mode == "RGBA":
         encoder.check_alpha(picture.output.format)
     drawn = draw(decoded.image, picture, report)

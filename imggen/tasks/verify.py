@@ -102,7 +102,7 @@ class Verified:
         """Return what it comes to, in words."""
         broken = [report.name for report in self.broken]
         if broken == ["log"]:
-            return "the log that it was looked up in does not hold"
+            return "the log that it was looked up in is broken"
         if broken:
             return f"not as it was made: {', '.join(name for name in broken if name != 'log')}"
         if self.missing:
@@ -173,10 +173,10 @@ def expand(patterns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _within(folder: Path) -> list[str]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in formats.SUFFIXES and path.is_file())
-    if not found:
+    names = sorted(path for path in folder.rglob("*") if path.suffix.lower() in formats.SUFFIXES and path.is_file())
+    if not names:
         raise RequestError(f"there is no picture in the folder {folder}")
-    return [str(path) for path in found]
+    return [str(path) for path in names]
 
 
 def require(text: str) -> tuple[Requirable, ...]:
@@ -185,7 +185,7 @@ def require(text: str) -> tuple[Requirable, ...]:
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     strange = next((name for name in names if name not in known), None)
     if strange is not None or not names:
-        what = f"{strange!r} is no mark" if strange else "no mark is named"
+        what = f"{strange!r} is not a mark" if strange else "no mark is named"
         raise RequestError(f"--require {text!r}: {what}", hint=f"known: {', '.join(known)}")
     return tuple(dict.fromkeys(names))  # type: ignore[arg-type]  # each is one of the known
 
@@ -198,6 +198,7 @@ def _looked_at(name: str, means: _Means) -> Verified | Unreadable:
 
 
 def _verified(name: str, data: bytes, means: _Means) -> Verified:
+    """Return what each layer shows of one file's picture."""
     facts, notes = _facts(data, name)
     decoded = pictures.decode(data, name=name, frame=1)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -228,48 +229,51 @@ def _c2pa(data: bytes, facts: Facts | None, means: _Means) -> MarkReport:
         return MarkReport(name="c2pa", strength="none", words="not signed")
     if not signing.is_available():
         return MarkReport(name="c2pa", strength="unknown", words=f"a manifest is there, and {_UNCHECKED}")
-    found = signing.read(data, facts.picture.format, means.roots)
-    if found is None:
+    validation = signing.read(data, facts.picture.format, means.roots)
+    if validation is None:
         return MarkReport(name="c2pa", strength="none", words="no manifest in the file; others are not fetched")
-    return _judged(found)
+    return _judged(validation)
 
 
-def _judged(found: Validation) -> MarkReport:
-    told = {
-        name: getattr(found, name)
+def _judged(validation: Validation) -> MarkReport:
+    """Return what a signature is worth, in words."""
+    facts = {
+        name: getattr(validation, name)
         for name in (
             *("state", "codes", "expired", "signer", "common_name", "issuer", "generator", "source_type", "model"),
             *("when", "guid", "watermark_id", "actions", "mining"),
         )
     }
-    told["ingredients"] = [
+    facts["ingredients"] = [
         {"title": ingredient.title, "relationship": ingredient.relationship, "state": ingredient.state}
-        for ingredient in found.ingredients
+        for ingredient in validation.ingredients
     ]
-    declared = f"; declares {_term(found.source_type)}" if found.source_type else ""
-    if found.ingredients:
-        declared += f"; made from {_counted(len(found.ingredients))}"
-    if any(ingredient.state == "invalid" for ingredient in found.ingredients):
-        declared += ", and of one the signature did not hold"
-    if found.mining is not None and found.mining != "allowed":
+    declared = f"; declares {_term(validation.source_type)}" if validation.source_type else ""
+    if validation.ingredients:
+        declared += f"; made from {_counted(len(validation.ingredients))}"
+    if any(ingredient.state == "invalid" for ingredient in validation.ingredients):
+        declared += ", one of which had an invalid signature"
+    if validation.mining is not None and validation.mining != "allowed":
         declared += "; asks not to be trained on"
-    if found.state == "trusted":
-        words = f"signed by {_quoted(found.signer)}, under a root that you trust; unchanged since signing{declared}"
-        return MarkReport(name="c2pa", strength="strong", words=words, facts=told)
-    if found.state == "valid":
+    if validation.state == "trusted":
         words = (
-            f"unchanged since signing{declared}; the signer, {_quoted(found.signer or found.common_name)}, is not on "
-            "your trust list: anyone can make such a key"
+            f"signed by {_quoted(validation.signer)}, under a root that you trust; unchanged since signing{declared}"
         )
-        return MarkReport(name="c2pa", strength="medium", words=words, facts=told)
-    codes = ", ".join(found.codes)
-    if found.is_changed:
+        return MarkReport(name="c2pa", strength="strong", words=words, facts=facts)
+    if validation.state == "valid":
+        words = (
+            f"unchanged since signing{declared}; the signer, {_quoted(validation.signer or validation.common_name)}, "
+            "is not on your trust list: anyone can make such a key"
+        )
+        return MarkReport(name="c2pa", strength="medium", words=words, facts=facts)
+    codes = ", ".join(validation.codes)
+    if validation.is_changed:
         words = f"a manifest is there, but the file was changed after signing, or the manifest was ({codes})"
-        return MarkReport(name="c2pa", strength="broken", words=words, facts=told)
+        return MarkReport(name="c2pa", strength="broken", words=words, facts=facts)
     words = f"a manifest is there that cannot be judged here ({codes})"
-    if found.expired:
+    if validation.expired:
         words = f"the signer's certificate had expired or was not valid yet ({codes}), so the signature shows nothing"
-    return MarkReport(name="c2pa", strength="unknown", words=words, facts=told)
+    return MarkReport(name="c2pa", strength="unknown", words=words, facts=facts)
 
 
 def _counted(files: int) -> str:
@@ -299,13 +303,13 @@ def _iptc(facts: Facts, tail: str) -> MarkReport:
     stated = facts.xmp.get(metadata.SOURCE_TYPE)
     if not isinstance(stated, str) or not stated.strip():
         return MarkReport(name="iptc", strength="none", words="states no digital source type")
-    told = {"source_type": stated, **_system(facts)}
+    values = {"source_type": stated, **_system(facts)}
     uri = stated.strip().replace("https:", "http:", 1)
     if uri in _SYNTHETIC:
-        words = f"declares {_term(uri)}{_by(told)}; {tail}"
-        return MarkReport(name="iptc", strength="weak", words=words, facts=told)
+        words = f"declares {_term(uri)}{_by(values)}; {tail}"
+        return MarkReport(name="iptc", strength="weak", words=words, facts=values)
     words = f"declares {_term(uri)}, which does not mean that it is AI-generated; {tail}"
-    return MarkReport(name="iptc", strength="none", words=words, facts=told)
+    return MarkReport(name="iptc", strength="none", words=words, facts=values)
 
 
 def _system(facts: Facts) -> dict[str, object]:
@@ -321,8 +325,8 @@ def _system(facts: Facts) -> dict[str, object]:
     return {name: facts.xmp[source] for name, source in named.items() if source in facts.xmp}
 
 
-def _by(told: Mapping[str, object]) -> str:
-    system = told.get("system")
+def _by(values: Mapping[str, object]) -> str:
+    system = values.get("system")
     return f" by {_quoted(system)}" if isinstance(system, str) and system else ""
 
 
@@ -342,13 +346,13 @@ def _term(uri: str | None) -> str:
 
 def _record(facts: Facts, tail: str) -> MarkReport | None:
     """Return what a generator wrote of how it made the picture, None where none did."""
-    found = facts.found
-    if found is None:
+    record = facts.found
+    if record is None:
         return None
-    told = {
-        "dialect": found.dialect,
-        "recipe": found.recipe is not None,
-        "infotext": found.infotext is not None,
+    values = {
+        "dialect": record.dialect,
+        "recipe": record.recipe is not None,
+        "infotext": record.infotext is not None,
         "fits": facts.fits,
     }
     fit = {
@@ -356,8 +360,8 @@ def _record(facts: Facts, tail: str) -> MarkReport | None:
         False: "; the picture was changed or encoded anew since, or the record is from another one",
         None: "",
     }[facts.fits]
-    words = f"generation parameters in the manner of {found.dialect}{fit}; {tail}"
-    return MarkReport(name="record", strength="weak", words=words, facts=told)
+    words = f"generation parameters as written by {record.dialect}{fit}; {tail}"
+    return MarkReport(name="record", strength="weak", words=words, facts=values)
 
 
 def _tc260(facts: Facts, tail: str) -> MarkReport | None:
@@ -371,41 +375,42 @@ def _tc260(facts: Facts, tail: str) -> MarkReport | None:
         values = None
     if not isinstance(values, dict):
         return MarkReport(name="tc260", strength="none", words="a TC260 label that cannot be read")
-    told = {name: text for name in _TC260_FIELDS if isinstance(text := values.get(name), str)}
-    meaning = _TC260_LABELS.get(told.get("Label", ""), "says nothing known")
-    producer = f" by {_quoted(told['ContentProducer'])}" if told.get("ContentProducer") else ""
-    return MarkReport(name="tc260", strength="weak", words=f"labelled: {meaning}{producer}; {tail}", facts=told)
+    label = {name: text for name in _TC260_FIELDS if isinstance(text := values.get(name), str)}
+    meaning = _TC260_LABELS.get(label.get("Label", ""), "says nothing known")
+    producer = f" by {_quoted(label['ContentProducer'])}" if label.get("ContentProducer") else ""
+    return MarkReport(name="tc260", strength="weak", words=f"labelled: {meaning}{producer}; {tail}", facts=label)
 
 
 def _watermark(image: Image.Image, facts: Facts | None, means: _Means) -> MarkReport:
-    whose, found = _detected(image, means.watermark_keys)
-    told = {"z": round(found.z, 2), "id": found.identity, "key": whose}
+    """Return what the pixels carry, held against the watermark that the record names."""
+    whose, detection = _detected(image, means.watermark_keys)
+    values = {"z": round(detection.z, 2), "id": detection.identity, "key": whose}
     recorded = _recorded(facts)
-    if not found.present:
+    if not detection.present:
         if recorded is None:
-            return MarkReport(name="watermark", strength="none", words=_absent(facts), facts=told)
-        words = f"the record names the watermark {recorded}, and it is not found: weakened, or under a key not at hand"
-        return MarkReport(name="watermark", strength="none", words=words, facts=told | {"recorded": recorded})
+            return MarkReport(name="watermark", strength="none", words=_absent(facts), facts=values)
+        words = f"the record names the watermark {recorded}, but it is not found: damaged, or of another key"
+        return MarkReport(name="watermark", strength="none", words=words, facts=values | {"recorded": recorded})
     key = "a public key: anyone can put it there" if whose == _PUBLIC else f"the key of {whose}"
-    if found.identity is None:
-        words = f"imggen watermark, its id unreadable, z = {found.z:.1f}; {key}"
-        return MarkReport(name="watermark", strength="medium", words=words, facts=told)
-    words = f"imggen watermark, id {found.identity}, z = {found.z:.1f}; {key}"
-    if recorded is not None and found.identity not in _known(facts, recorded):
-        words += f"; the record names {recorded}: it is of another picture, or a part of this one is"
-        told["recorded"] = recorded
-    return MarkReport(name="watermark", strength="medium", words=words, facts=told)
+    if detection.identity is None:
+        words = f"imggen watermark, its id unreadable, z = {detection.z:.1f}; {key}"
+        return MarkReport(name="watermark", strength="medium", words=words, facts=values)
+    words = f"imggen watermark, id {detection.identity}, z = {detection.z:.1f}; {key}"
+    if recorded is not None and detection.identity not in _known(facts, recorded):
+        words += f"; the record names {recorded}: it is another picture's, or a part of this one is"
+        values["recorded"] = recorded
+    return MarkReport(name="watermark", strength="medium", words=words, facts=values)
 
 
 def _detected(image: Image.Image, known: Sequence[tuple[str, bytes]]) -> tuple[str, Detection]:
     """Return the first mark that is found, and whose; where there is none, what came nearest."""
     best: tuple[str, Detection] | None = None
     for whose, key in (*known, (_PUBLIC, watermark.PUBLIC_KEY)):
-        found = watermark.detect(image, key=key)
-        if found.identity is not None:
-            return whose, found
-        if best is None or (found.present, found.z) > (best[1].present, best[1].z):
-            best = whose, found
+        detection = watermark.detect(image, key=key)
+        if detection.identity is not None:
+            return whose, detection
+        if best is None or (detection.present, detection.z) > (best[1].present, best[1].z):
+            best = whose, detection
     if best is None:
         raise ValueError("there is always the public key")
     return best
@@ -443,31 +448,33 @@ def _log_problem(log: Path | None) -> str | None:
 
 
 def _logged(log: Path, problem: str | None, sha256: str, mark: MarkReport) -> MarkReport:
+    """Return what the log knows of the file, or of another one with its watermark."""
     if problem:
         return MarkReport(name="log", strength="broken", words=problem)
     identity = mark.facts.get("id")
     line = audit.find(log, sha256) or (audit.find_mark(log, identity) if isinstance(identity, str) else None)
     if line is None:
-        return MarkReport(name="log", strength="none", words=f"{log} does not tell of it")
+        return MarkReport(name="log", strength="none", words=f"{log} has no line about it")
     output = line.values.get("output")
     same = isinstance(output, Mapping) and output.get("sha256") == sha256
     how = "this very file" if same else f"another file, with the watermark {identity} that is in this one"
-    words = f"as far as {log} can be relied on, its line {line.number} tells of {how}, {line.values.get('time')}"
+    words = f"line {line.number} of {log}, as far as that can be trusted, is about {how}, {line.values.get('time')}"
     strength: Strength = "medium" if same else "weak"
     return MarkReport(name="log", strength=strength, words=words, facts={"line": line.number, "same_file": same})
 
 
 def _is_there(name: Requirable, layers: Sequence[MarkReport], facts: Facts | None) -> bool:
+    """Return whether the mark that was asked for is there."""
     strengths = {layer.name: layer.strength for layer in layers}
-    found = facts.found if facts else None
+    record = facts.found if facts else None
     fits = facts is not None and facts.fits is not False
     holds = {
         "c2pa": strengths.get("c2pa") in ("strong", "medium"),
         "trusted": strengths.get("c2pa") == "strong",
         "iptc": strengths.get("iptc") in _SHOWS,
-        "record": fits and found is not None,
-        "recipe": fits and found is not None and found.recipe is not None,
-        "infotext": fits and found is not None and found.infotext is not None,
+        "record": fits and record is not None,
+        "recipe": fits and record is not None and record.recipe is not None,
+        "infotext": fits and record is not None and record.infotext is not None,
         "watermark": strengths.get("watermark") in _SHOWS,
         # A watermark can be copied; a hash cannot.
         "log": strengths.get("log") == "medium",
@@ -476,6 +483,7 @@ def _is_there(name: Requirable, layers: Sequence[MarkReport], facts: Facts | Non
 
 
 def _raise_for(seen: Sequence[Verified | Unreadable]) -> None:
+    """Raise the error that the results add up to: a check that failed before a file that could not be read."""
     bad = [result for result in seen if isinstance(result, Verified) and (result.broken or result.missing)]
     bad = [
         result

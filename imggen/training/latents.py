@@ -30,9 +30,10 @@ class Cache:
         """Return the step's latents (float32) and tokens: every picture once an epoch, in an order of its own."""
         total = len(self.latents)
         first = step * size
-        wanted = [divmod(position, total) for position in range(first, first + size)]
-        orders = {epoch: _order(total, seed, epoch) for epoch in {epoch for epoch, _ in wanted}}
-        indices = torch.stack([orders[epoch][offset] for epoch, offset in wanted])
+        places = [divmod(position, total) for position in range(first, first + size)]
+        epochs = {epoch for epoch, _ in places}
+        orders = {epoch: _order(total, seed, epoch) for epoch in epochs}
+        indices = torch.stack([orders[epoch][offset] for epoch, offset in places])
         return self.latents[indices].float(), self.tokens[indices]
 
 
@@ -82,6 +83,7 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 @torch.no_grad()
 def _encode_chunk(path: Path, indices: range, encoder: Encoder) -> None:
+    """Encode the scenes into one file, which is there whole or not at all."""
     vae, data = encoder.vae, encoder.data
     parts = []
     for first in range(indices.start, indices.stop, BATCH):

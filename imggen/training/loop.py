@@ -120,14 +120,15 @@ def run(objective: Objective, plan: StagePlan, place: StageFolder) -> Iterator[T
 
 def digest(module: nn.Module) -> str:
     """Return the SHA-256 of a module's weights, by name and value."""
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+        hashed.update(name.encode())
+        hashed.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest()
 
 
 def _advance(stage: Stage, step: int, rate: float) -> float:
+    """Take one step; return its loss."""
     seed = hashlib.sha256(f"{stage.place.seed}:{stage.objective.name}:{step}".encode()).digest()
     generator = torch.Generator("cpu").manual_seed(int.from_bytes(seed[:7]))
     stage.optimizer.set_learning_rate(rate)
@@ -135,8 +136,8 @@ def _advance(stage: Stage, step: int, rate: float) -> float:
         loss = stage.objective.loss(step, generator)
     if not torch.isfinite(loss):
         raise ImggenError(
-            f"the loss of stage {stage.objective.name} is not a number at step {step}",
-            hint=f"{stage.place.checkpoint} is as it was before; start anew with a lower learning_rate",
+            f"the loss of stage {stage.objective.name} is NaN or infinite at step {step}",
+            hint=f"{stage.place.checkpoint} is as it was before; start again with a lower learning_rate",
         )
     stage.accelerator.backward(loss)
     stage.accelerator.clip_grad_norm_(stage.objective.module.parameters(), 1.0)
@@ -182,6 +183,7 @@ def _average(averaged: nn.Module, module: nn.Module, decay: float) -> None:
 
 
 def _resume(stage: Stage) -> StageProgress:
+    """Load the last checkpoint; return how far it had come, nothing where there is none."""
     place = stage.place
     if not place.checkpoint.exists():
         return StageProgress(step=0, seconds=0.0)
@@ -203,7 +205,7 @@ def _read(place: StageFolder) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(place.checkpoint, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ImggenError(
-            f"the checkpoint {place.checkpoint} is damaged", hint=f"rm {place.checkpoint}, and the stage starts anew"
+            f"the checkpoint {place.checkpoint} is damaged", hint=f"rm {place.checkpoint}, and the stage starts over"
         ) from error
     return state
 
@@ -221,6 +223,7 @@ def _forget_after(stats: Path, pictures: int) -> None:
 
 
 def _save(stage: Stage, progress: StageProgress) -> None:
+    """Write a checkpoint in place of the last one, whole or not at all."""
     state = {
         "fingerprint": stage.place.fingerprint,
         "step": progress.step,

@@ -29,6 +29,7 @@ def _enlargement(plan: UpscalerTrainPlan, folder: Path, model: Path) -> Iterator
 
 
 def _diffusion(plan: TrainPlan, folder: Path, model: Path) -> Iterator[TrainingStep | Encoded]:
+    """Train the autoencoder, encode the scenes, train the diffusion model, and write the pipeline."""
     data = pictures.Scenes(plan.data.seed, plan.data.size)
     reconstruction = autoencoder.Reconstruction(plan.autoencoder, data, plan.autoencoder_training.batch_size)
     yield from loop.run(reconstruction, plan.autoencoder_training, _place(folder, plan, "autoencoder"))

@@ -42,8 +42,8 @@ def words() -> tuple[str, ...]:
     """Return every word that a caption of the drawn set can hold, sorted."""
     names = [*vocabulary.OBJECTS, *vocabulary.SHAPES]
     phrases = [*names, *map(vocabulary.plural, names), *vocabulary.COLORS, *vocabulary.BACKGROUNDS, *FILLERS]
-    found = itertools.chain.from_iterable(re.findall(r"[a-z]+", phrase) for phrase in phrases)
-    return tuple(sorted(set(found)))
+    letters = itertools.chain.from_iterable(re.findall(r"[a-z]+", phrase) for phrase in phrases)
+    return tuple(sorted(set(letters)))
 
 
 def build_tokenizer(max_tokens: int) -> CLIPTokenizer:
@@ -86,9 +86,9 @@ def _merge(parts: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
     merged: list[str] = []
     position = 0
     while position < len(parts):
-        found = parts[position : position + 2] == pair
-        merged.append("".join(pair) if found else parts[position])
-        position += 2 if found else 1
+        matches = parts[position : position + 2] == pair
+        merged.append("".join(pair) if matches else parts[position])
+        position += 2 if matches else 1
     return tuple(merged)
 
 

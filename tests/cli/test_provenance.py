@@ -56,7 +56,7 @@ def test_a_file_that_fails_does_not_hide_the_others(run, photo, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["embed-metadata", "photo.jpg"], "nothing is named to embed"),
+        (["embed-metadata", "photo.jpg"], "there is nothing to embed"),
         (["embed-metadata", "photo.jpg", "--set", "artist"], "KEY=VALUE"),
         (["embed-metadata", "photo.jpg", "--from", "photo.jpg"], "photo.jpg"),
         (["inspect", "nothing.png"], "nothing.png"),

@@ -35,5 +35,5 @@ def test_another_logs_head_is_not_found(log):
 
 @pytest.mark.parametrize("head", ["", "12ab", "g" * 64, "0" * 65])
 def test_what_is_no_hash_is_refused(log, head):
-    with pytest.raises(RequestError, match="no SHA-256"):
+    with pytest.raises(RequestError, match="not a SHA-256"):
         task.check(log, head=head)

@@ -60,7 +60,7 @@ def test_record_of_a_picture_goes_into_a_photo(apple, photo):
 
 def test_copied_record_does_not_claim_the_photo(apple, photo):
     (fact,) = run(photo, source=apple)
-    assert any("belongs to other image data" in note for note in fact.notes)
+    assert any("describes other image data" in note for note in fact.notes)
     assert metadata.read(photo).fits is False
     with pytest.raises(RequestError, match="exists"):
         writer.check([photo], OUTPUT)
@@ -117,7 +117,7 @@ def test_foreign_file_at_the_output_stays(tmp_path, photo):
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({}, "nothing is named"),
+        ({}, "nothing to embed"),
         ({"pairs": (("artits", "x"),)}, "artits"),
         ({"pairs": (("artist", "x"), ("source-type", "nonsense"))}, "nonsense"),
     ],

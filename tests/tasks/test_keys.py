@@ -43,7 +43,7 @@ class TestInit:
     @pytest.mark.parametrize(
         ("request_", "message"),
         [
-            (InitRequest(), "whose keys"),
+            (InitRequest(), "an organisation's name"),
             (InitRequest(organisation="A", command=" "), "--command is empty"),
             (InitRequest(organisation="A", command="a 'b"), "cannot be read"),
             (InitRequest(organisation="A", command="sign"), "needs both"),
@@ -110,7 +110,7 @@ class TestShow:
         keys.trust_root(tmp_path, tmp_path / "own" / "root.pem")
         (tmp_path / "own" / "chain.pem").write_text("damaged")
         shown = keys.show(tmp_path)
-        assert "no certificate" in shown.problems[0].message
+        assert "not a certificate" in shown.problems[0].message
         assert len(shown.trusted) == 1
         (tmp_path / "own" / "identity.toml").unlink()
         assert "identity.toml" in keys.show(tmp_path).problems[0].message

@@ -86,7 +86,7 @@ def test_edges_of_a_models_picture_still_say_that_a_model_made_it():
 def test_it_takes_the_place_of_its_own_file_and_of_no_other():
     first = preprocess.preprocess("canny", "photo.png", "a.png").path.read_bytes()
     assert preprocess.preprocess("tile", "photo.png", "a.png").path.read_bytes() != first
-    with pytest.raises(RequestError, match="exists and is not as imggen made it"):
+    with pytest.raises(RequestError, match="exists and is not as imggen wrote it"):
         preprocess.preprocess("canny", "photo.png", "photo.png")
 
 

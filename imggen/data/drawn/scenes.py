@@ -76,6 +76,7 @@ def _compose_single(random: Random, background: Background) -> Scene:
 
 
 def _compose_pair(random: Random) -> Scene:
+    """Return a scene of two things, beside or above one another."""
     background = _plain(random) if random.random() < 0.8 else _patterned(random)
     names = [_draw_name(random), _draw_name(random)]
     place = random.choice(vocabulary.PLACES)

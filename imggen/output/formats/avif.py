@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from imggen.errors import RequestError
 from imggen.output.formats import heif, isobmff, spans
 from imggen.output.formats.carriers import MAX_TEXT_BYTES, Carriers, Changes, Picture, check_size
@@ -46,7 +44,7 @@ def is_heic(data: bytes) -> bool:
     return not is_avif(data) and bool(_brands(data) & _HEIC_BRANDS)
 
 
-def options(_image: Image.Image, quality: int) -> dict[str, Any]:
+def options(quality: int, _mode: str, _pixels: int) -> dict[str, Any]:
     """Return what Pillow is told when it encodes the picture."""
     subsampling = "4:4:4" if quality >= FULL_COLOUR_QUALITY else "4:2:0"
     # How many threads there are would change the bytes.
@@ -88,17 +86,17 @@ def replace(data: bytes, changes: Changes) -> bytes:
     file = heif.parse(data)
     _check_movable(file)
     tail = _tail(file)
-    told: dict[str, bytes] = {}
+    blocks: dict[str, bytes] = {}
     gone: list[Item] = []
     for role, block in new.items():
         held = _saying(file, role)
         if block is not None:
-            told |= {role: b"\0\0\0\0" + block if role == "exif" else block} if block else {}
+            blocks |= {role: b"\0\0\0\0" + block if role == "exif" else block} if block else {}
             gone += held
         elif tail and any(_is_within(item, tail) for item in held):
-            told[role] = _content(data, held[0])
+            blocks[role] = _content(data, held[0])
             gone += held
-    return _rewritten(file, told, gone, tail)
+    return _rewritten(file, blocks, gone, tail)
 
 
 def _unsigned(data: bytes) -> bytes:
@@ -109,7 +107,7 @@ def _unsigned(data: bytes) -> bytes:
     for box in file.boxes:
         if _is_manifest(data, box):
             if held.touches((box.start, box.end)):
-                raise RequestError("the AVIF keeps its picture in its manifest; it is left as it is")
+                raise RequestError("the AVIF's picture overlaps its C2PA manifest, which cannot be taken out")
             bare[box.start + 4 : box.start + 8] = b"free"
             bare[box.body : box.end] = bytes(box.end - box.body)
     return bytes(bare)
@@ -142,10 +140,10 @@ def _property(meta: Meta, index: int) -> Box | None:
     return meta.properties[index - 1] if index else None
 
 
-def _of_primary(meta: Meta, told: list[Item]) -> list[Item]:
+def _of_primary(meta: Meta, items: list[Item]) -> list[Item]:
     """Return the items with those that describe the picture itself at the front."""
     describing = {source for kind, source, targets in meta.references if kind == b"cdsc" and meta.primary in targets}
-    return sorted(told, key=lambda item: item.number not in describing)
+    return sorted(items, key=lambda item: item.number not in describing)
 
 
 def _content(data: bytes, item: Item) -> bytes:
@@ -178,6 +176,7 @@ def _notes(file: File, counts: Mapping[str, int]) -> Iterator[str]:
 
 
 def _image_hash(file: File) -> str:
+    """Return the hash of what decides the pixels, each stretch of bytes read once."""
     digest = hashlib.sha256()
     known: dict[Span, bytes] = {}
     budget = _MOST_OVERLAP * len(file.data)
@@ -189,7 +188,7 @@ def _image_hash(file: File) -> str:
             start, end = piece
             budget -= end - start
             if budget < 0:
-                raise RequestError("the AVIF's items lie over one another many times")
+                raise RequestError("the AVIF's items overlap")
             known[piece] = hashlib.sha256(memoryview(file.data)[start:end]).digest()
         digest.update(known[piece])
     return digest.hexdigest()
@@ -218,6 +217,7 @@ def _coded(file: File) -> Iterator[bytes | Span]:
 
 
 def _check_movable(file: File) -> None:
+    """Raise RequestError where offsets that imggen does not know could point to what moves."""
     odd = [box for box in file.boxes if box.name not in _MOVABLE]
     if file.movie is not None:
         inner = isobmff.inside(file.data, file.movie)
@@ -226,12 +226,12 @@ def _check_movable(file: File) -> None:
             odd += [box for box in isobmff.inside(file.data, track) if box.name == b"meta"]
     odd += [table for track in file.tracks for table in track.tables if table.name == b"saio"]
     if odd:
-        raise RequestError(f"the AVIF has a box {odd[0].shown}, which may tell of places that a change would move")
+        raise RequestError(f"the AVIF has a box {odd[0].shown}, which may hold offsets that a change would break")
     starts = [box.start for box in file.boxes]
     for start, end in _spans_but(file, ()):
         home = file.boxes[bisect_right(starts, start) - 1]
         if start < end and (start < home.body or end > home.end or home is file.movie):
-            raise RequestError("the AVIF keeps its picture where its structure is; it is left as it is")
+            raise RequestError("the AVIF's picture overlaps its structure, so its metadata cannot be changed")
 
 
 def _tail(file: File) -> Box | None:
@@ -240,14 +240,14 @@ def _tail(file: File) -> Box | None:
     if last.name != b"mdat":
         return None
     within = [item for item in file.meta.items.values() if item.role and _is_within(item, last)]
-    told = sorted(span for item in within for span in item.spans)
+    held = sorted(span for item in within for span in item.spans)
     reached = last.body
-    for start, end in told:
+    for start, end in held:
         if start != reached:
             return None
         reached = end
     others = _spans_but(file, {item.number for item in within})
-    if not told or reached != last.end or any(end > last.body for _, end in others):
+    if not held or reached != last.end or any(end > last.body for _, end in others):
         return None
     return last
 
@@ -269,25 +269,26 @@ class _MetadataEdit:
     file: File
     data: bytes
     kept: tuple[Item, ...]
-    told: Mapping[str, bytes]
+    blocks: Mapping[str, bytes]
     numbers: Mapping[str, int]
 
 
-def _rewritten(file: File, told: Mapping[str, bytes], gone: Iterable[Item], tail: Box | None) -> bytes:
+def _rewritten(file: File, blocks: Mapping[str, bytes], gone: Iterable[Item], tail: Box | None) -> bytes:
+    """Return the file with a new `meta` box, `blocks` in a last `mdat` box, and the items in `gone` left out."""
     gone = list(gone)
     numbers = {item.number for item in gone}
     data = _blanked(file, [item for item in gone if tail is None or not _is_within(item, tail)], numbers)
     kept = tuple(item for number, item in sorted(file.meta.items.items()) if number not in numbers)
     told_of = (number for _, source, targets in file.meta.references if source not in numbers for number in targets)
     first = max((*(item.number for item in kept), *told_of, 0)) + 1
-    if first + len(told) > _WIDEST_NUMBER:
-        raise RequestError(f"the AVIF has an item {first - 1}, so that no number is left for metadata")
-    named = {role: first + at for at, role in enumerate(told)}
-    edit = _MetadataEdit(file=file, data=data, kept=kept, told=told, numbers=named)
+    if first + len(blocks) > _WIDEST_NUMBER:
+        raise RequestError(f"the AVIF has an item {first - 1}, which leaves no number for metadata")
+    named = {role: first + at for at, role in enumerate(blocks)}
+    edit = _MetadataEdit(file=file, data=data, kept=kept, blocks=blocks, numbers=named)
     growth = len(_new_meta(edit, growth=0, place=0)) - (file.meta.box.end - file.meta.box.start)
     end = (tail.start if tail else len(data)) + growth
     pieces = [piece for box in file.boxes if box is not tail for piece in _piece(edit, box, growth, end)]
-    return b"".join([*pieces, *([isobmff.frame(b"mdat", *told.values())] if told else [])])
+    return b"".join([*pieces, *([isobmff.frame(b"mdat", *blocks.values())] if blocks else [])])
 
 
 def _piece(edit: _MetadataEdit, box: Box, growth: int, end: int) -> Iterator[bytes | memoryview]:
@@ -304,6 +305,7 @@ def _piece(edit: _MetadataEdit, box: Box, growth: int, end: int) -> Iterator[byt
 
 
 def _blanked(file: File, gone: Iterable[Item], numbers: Iterable[int]) -> bytes:
+    """Return the file's bytes with zeros for those of the items that go."""
     blanks = [span for item in gone for span in item.spans if span[0] < span[1]]
     if not blanks:
         return file.data
@@ -313,9 +315,9 @@ def _blanked(file: File, gone: Iterable[Item], numbers: Iterable[int]) -> bytes:
     data = bytearray(file.data)
     for start, end in blanks:
         if held.touches((start, end)):
-            raise RequestError("the AVIF's metadata lies over the picture; it is left as it is")
+            raise RequestError("the AVIF's metadata overlaps its picture, so it cannot be changed")
         if not any(home.body <= start and end <= home.end for home in homes):
-            raise RequestError("the AVIF's metadata lies over the file's own structure; it is left as it is")
+            raise RequestError("the AVIF's metadata overlaps its structure, so it cannot be changed")
         data[start:end] = bytes(end - start)
     return bytes(data)
 
@@ -337,6 +339,7 @@ def _new_meta(edit: _MetadataEdit, *, growth: int, place: int) -> bytes:
 
 
 def _new_names(edit: _MetadataEdit) -> bytes:
+    """Return the `iinf` box: the names of the items that stay, then those of the new ones."""
     box = edit.file.meta.names
     staying = {item.number for item in edit.kept}
     cursor = Cursor(edit.file.data, box)
@@ -352,6 +355,7 @@ def _new_names(edit: _MetadataEdit) -> bytes:
 
 
 def _new_places(edit: _MetadataEdit, growth: int, place: int) -> bytes:
+    """Return the `iloc` box: where the items' bytes are once the file has grown."""
     idat = edit.file.meta.child(b"idat")
     version = 1 if any(item.method for item in edit.kept) else 0
     rows = []
@@ -364,8 +368,8 @@ def _new_places(edit: _MetadataEdit, growth: int, place: int) -> bytes:
         if pieces:
             rows.append(_location(item.number, item.method if version else None, pieces))
     for role, number in edit.numbers.items():
-        rows.append(_location(number, IN_FILE if version else None, [(place, len(edit.told[role]))]))
-        place += len(edit.told[role])
+        rows.append(_location(number, IN_FILE if version else None, [(place, len(edit.blocks[role]))]))
+        place += len(edit.blocks[role])
     sizes = _PLACE_BYTES << 12 | _PLACE_BYTES << 8
     return isobmff.frame(b"iloc", struct.pack(">IHH", version << 24, sizes, len(rows)), *rows)
 
@@ -379,22 +383,23 @@ def _location(number: int, method: int | None, places: list[tuple[int, int]]) ->
 def _moved(file: File, start: int, end: int, growth: int) -> int:
     box = file.meta.box
     if start < box.end and end > box.start:
-        raise RequestError("the AVIF keeps its picture where its structure is; it is left as it is")
+        raise RequestError("the AVIF's picture overlaps its structure, so its metadata cannot be changed")
     return start + growth if start >= box.end else start
 
 
 def _new_references(edit: _MetadataEdit) -> bytes:
+    """Return the `iref` box without what leads to items that go, the new items linked to the picture."""
     meta = edit.file.meta
     box = meta.child(b"iref")
     version = edit.file.data[box.body] if box else 0
     code = "I" if version else "H"
     gone = meta.items.keys() - {item.number for item in edit.kept}
-    rows = [
-        (kind, source, tuple(target for target in targets if target not in gone))
-        for kind, source, targets in meta.references
-        if source not in gone
-    ]
-    rows += [(b"cdsc", number, (meta.primary,)) for number in edit.numbers.values()]
+    rows = []
+    for kind, source, targets in meta.references:
+        if source not in gone:
+            rows.append((kind, source, [target for target in targets if target not in gone]))
+    # Not looked up among those that go: a new item may have the number of one of them.
+    rows += [(b"cdsc", number, [meta.primary]) for number in edit.numbers.values()]
     framed = (
         isobmff.frame(kind, struct.pack(f">{code}H{len(targets)}{code}", source, len(targets), *targets))
         for kind, source, targets in rows

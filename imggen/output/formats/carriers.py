@@ -80,4 +80,4 @@ def check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise RequestError(f"the header says {width}x{height} pixels")
     if width * height > MAX_PIXELS:
-        raise RequestError(f"the header says {width}x{height} pixels; at most {MAX_PIXELS:,} in all are believed")
+        raise RequestError(f"the header says {width}x{height} pixels; at most {MAX_PIXELS:,} in all are accepted")

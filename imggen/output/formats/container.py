@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from PIL import Image
-
 from imggen.errors import RequestError
 from imggen.output.formats import avif, jpeg, png, tiff, webp
 from imggen.output.formats.carriers import Changes, Picture, check_text
@@ -20,16 +18,16 @@ class Container:
     """One file format.
 
     `replace` changes metadata and leaves the picture as it is. Pillow encodes pictures of `modes` with the `options`
-    for a picture and a quality. `has_texts` is true of a format with text chunks, whose Exif then holds only what came
-    with the file; `max_exif_bytes` and `max_xmp_bytes` are None where nothing bounds them; `moves_exif` says that an
-    Exif block is taken apart, so that offsets inside it do not hold.
+    for a quality, a mode and a number of pixels. `has_texts` is true of a format with text chunks, whose Exif then
+    holds only what came with the file; `max_exif_bytes` and `max_xmp_bytes` are None where nothing bounds them;
+    `moves_exif` says that an Exif block is taken apart, so that offsets inside it do not hold.
     """
 
     matches: Callable[[bytes], bool]
     read: Callable[[bytes], Picture]
     replace: Callable[[bytes, Changes], bytes]
     modes: tuple[str, ...]
-    options: Callable[[Image.Image, int], dict[str, Any]]
+    options: Callable[[int, str, int], dict[str, Any]]
     has_texts: bool = False
     max_exif_bytes: int | None = None
     max_xmp_bytes: int | None = None
@@ -114,5 +112,5 @@ def _find(data: bytes) -> Container:
     other = next((title for magic, title in _OTHERS if data.startswith(magic)), None)
     if avif.is_heic(data):
         other = "a HEIC"
-    what = f"{other}, not a {TITLES}" if other else f"no picture that imggen knows: not a {TITLES}"
+    what = f"{other}, not a {TITLES}" if other else f"of an unknown kind, not a {TITLES}"
     raise RequestError(f"the file is {what}")

@@ -22,9 +22,9 @@ def read(data: bytes, picture: Picture) -> Density | None:
 
     Exif comes first, then JFIF or a PNG's pHYs chunk. None where none of them knows: 72 is Exif's word for that.
     """
-    for found in (of_exif(picture.carriers.exif), _jfif(data), _phys(data)):
-        if found is not None and found != _UNKNOWN:
-            return found
+    for density in (of_exif(picture.carriers.exif), _jfif(data), _phys(data)):
+        if density is not None and density != _UNKNOWN:
+            return density
     return None
 
 
@@ -37,11 +37,11 @@ def of_exif(block: bytes | None) -> Density | None:
 
 
 def _jfif(data: bytes) -> Density | None:
-    found = _JFIF.match(data)
-    per_inch = _PER_INCH.get(found[1]) if found else None
-    if found is None or per_inch is None:
+    header = _JFIF.match(data)
+    per_inch = _PER_INCH.get(header[1]) if header else None
+    if header is None or per_inch is None:
         return None
-    return _whole(*(int.from_bytes(found[group]) * per_inch for group in (2, 3)))
+    return _whole(*(int.from_bytes(header[group]) * per_inch for group in (2, 3)))
 
 
 def _phys(data: bytes) -> Density | None:

@@ -23,7 +23,7 @@ def encode(image: Image.Image, file_format: ImageFormat, quality: int) -> bytes:
     buffer = io.BytesIO()
     with _bare(image):
         fitting = _fitting(image, file_format)
-        options = CONTAINERS[file_format].options(fitting, quality)
+        options = CONTAINERS[file_format].options(quality, fitting.mode, image.width * image.height)
         if _colours(fitting) == _colours(image):
             options["icc_profile"] = profile
         # The formats are named as Pillow names them, in small letters.

@@ -84,14 +84,14 @@ def read(block: bytes) -> dict[str, Value]:
 
 
 def _values(parsed: _Block) -> dict[str, Value]:
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for entries, tags in ((parsed.main, _MAIN_TAGS), (parsed.exif, _EXIF_TAGS)):
         for name, tag in tags.items():
             entry = next((entry for entry in entries if entry.tag == tag), None)
             value = _value(parsed, entry) if entry else None
             if value is not None:
-                found[name] = value
-    return found
+                values[name] = value
+    return values
 
 
 def merge(block: bytes | None, fields: Mapping[str, Value | None]) -> bytes:
@@ -156,8 +156,8 @@ def resized(block: bytes, width: int, height: int) -> bytes:
     cleaned = _blanked(parsed, spans)
     present = read(cleaned)
     sizes = {"ImageWidth": width, "ImageHeight": height, "ExifImageWidth": width, "ExifImageHeight": height}
-    wanted = {**sizes, "Orientation": 1, "ColorSpace": 1}
-    changed: dict[str, Value | None] = {name: value for name, value in wanted.items() if name in present}
+    values = {**sizes, "Orientation": 1, "ColorSpace": 1}
+    changed: dict[str, Value | None] = {name: value for name, value in values.items() if name in present}
     return merge(cleaned, changed | ({"MakerNote": None} if shows else {}))
 
 
@@ -171,9 +171,9 @@ def _thumbnails(parsed: _Block) -> Iterator[tuple[int, int]]:
     if not parsed.next:
         return
     yield parsed.next, 2 + ENTRY_BYTES * len(parsed.others) + 4
-    found = {other.tag: _value(parsed, other) for other in parsed.others if other.kind in (SHORT, LONG)}
+    numbers = {other.tag: _value(parsed, other) for other in parsed.others if other.kind in (SHORT, LONG)}
     for place, length in _THUMBNAILS:
-        start, size = found.get(place), found.get(length)
+        start, size = numbers.get(place), numbers.get(length)
         if isinstance(start, int) and isinstance(size, int):
             yield start, size
 
@@ -188,7 +188,7 @@ def _blanked(parsed: _Block, spans: list[tuple[int, int]]) -> bytes:
     cleaned = bytes(data)
     # A thumbnail that lies about its place must not take the rest with it.
     if len(cleaned) != len(parsed.data) or read(cleaned) != read(parsed.data):
-        raise RequestError("the Exif thumbnail lies over other values")
+        raise RequestError("the Exif thumbnail overlaps other values")
     return cleaned
 
 
@@ -235,6 +235,7 @@ def _entry(order: str, tag: int, value: Value) -> IfdEntry:
 
 
 def _written(old: _Block, main: list[IfdEntry], exif: list[IfdEntry]) -> bytes:
+    """Return the block with its directories written anew behind what has to stay at its place."""
     data = _without_leaving(old, (*main, *exif))
     base = data[: old.at] if _is_ours_from(old, old.at) else data
     base += b"\0" * (len(base) & 1)

@@ -81,14 +81,14 @@ class File:
 
 def parse(data: bytes) -> File:
     """Return what the file holds; raise RequestError where it is damaged or too large to be honest."""
-    found = isobmff.split(data, 0, len(data))
-    metas = [box for box in found if box.name == b"meta"]
+    boxes = isobmff.split(data, 0, len(data))
+    metas = [box for box in boxes if box.name == b"meta"]
     if len(metas) != 1:
         raise RequestError(f"the AVIF has {len(metas)} meta boxes where it needs one")
-    movie = next((box for box in found if box.name == b"moov"), None)
+    movie = next((box for box in boxes if box.name == b"moov"), None)
     return File(
         data=data,
-        boxes=found,
+        boxes=boxes,
         meta=_meta(data, metas[0]),
         movie=movie,
         tracks=tuple(_tracks(data, movie)) if movie else (),
@@ -96,6 +96,7 @@ def parse(data: bytes) -> File:
 
 
 def _meta(data: bytes, box: Box) -> Meta:
+    """Return what the `meta` box says; RequestError where a box that it needs is missing or there twice."""
     children = isobmff.inside(data, box, skip=FULL_HEADER)
     by_name = {child.name: child for child in reversed(children)}
     for name in (b"pitm", b"iloc", b"iinf", b"iprp"):
@@ -124,12 +125,12 @@ def _primary(data: bytes, box: Box) -> int:
 def _items(data: bytes, by_name: Mapping[bytes, Box]) -> dict[int, Item]:
     idat = by_name.get(b"idat")
     places = dict(_places(data, by_name[b"iloc"], idat))
-    found: dict[int, Item] = {}
+    items: dict[int, Item] = {}
     for item in named(data, by_name[b"iinf"]):
-        if item.number in found:
+        if item.number in items:
             raise RequestError(f"the AVIF has two items {item.number}")
-        found[item.number] = replace(places.get(item.number, item), kind=item.kind, content_type=item.content_type)
-    return found | {number: place for number, place in places.items() if number not in found}
+        items[item.number] = replace(places.get(item.number, item), kind=item.kind, content_type=item.content_type)
+    return items | {number: place for number, place in places.items() if number not in items}
 
 
 def named(data: bytes, box: Box) -> Iterator[Item]:
@@ -151,12 +152,13 @@ def named(data: bytes, box: Box) -> Iterator[Item]:
 
 
 def _places(data: bytes, box: Box, idat: Box | None) -> Iterator[tuple[int, Item]]:
+    """Yield the items that the `iloc` box locates, by their numbers."""
     cursor = Cursor(data, box)
     version, _ = cursor.full()
     sizes = cursor.number(2)
     place, length, base, index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     if any(size not in (0, 4, 8) for size in (place, length, base)) or version > 2:
-        raise RequestError("the AVIF's box 'iloc' is of no known form")
+        raise RequestError("the AVIF's box 'iloc' has an unknown form")
     seen: set[int] = set()
     parts = 0
     for _ in range(cursor.number(4 if version > 1 else 2)):
@@ -180,18 +182,19 @@ def _places(data: bytes, box: Box, idat: Box | None) -> Iterator[tuple[int, Item
 def _absolute(
     data: bytes, number: int, spans: Iterable[tuple[int, int]], method: int, idat: Box | None
 ) -> tuple[Span, ...]:
+    """Return an item's extents as places in the whole file; RequestError where they are not in it."""
     if method == IN_META and idat is None:
         raise RequestError(f"the AVIF's item {number} is in a box 'idat' that is not there")
     first, behind = (idat.body, idat.end) if method == IN_META and idat else (0, len(data))
-    found = []
+    absolute = []
     for place, length in spans:
         start = first + place
         # No length is all that follows.
         end = start + length if length else behind
         if start > behind or end > behind:
-            raise RequestError(f"the AVIF's item {number} says bytes {start:,} to {end:,}; they are not there")
-        found.append((start, end))
-    return tuple(found)
+            raise RequestError(f"the AVIF's item {number} says bytes {start:,} to {end:,}, beyond the end of its data")
+        absolute.append((start, end))
+    return tuple(absolute)
 
 
 def _properties(data: bytes, box: Box) -> tuple[tuple[Box, ...], dict[int, tuple[int, ...]]]:
@@ -199,12 +202,12 @@ def _properties(data: bytes, box: Box) -> tuple[tuple[Box, ...], dict[int, tuple
     lists = [child for child in inner if child.name == b"ipco"]
     if len(lists) != 1:
         raise RequestError(f"the AVIF has {len(lists)} lists of properties where it needs one")
-    found: dict[int, tuple[int, ...]] = {}
+    associations: dict[int, tuple[int, ...]] = {}
     for child in inner:
         if child.name == b"ipma":
             for number, indices in _associations(data, child):
-                found[number] = found.get(number, ()) + indices
-    return isobmff.inside(data, lists[0]), found
+                associations[number] = associations.get(number, ()) + indices
+    return isobmff.inside(data, lists[0]), associations
 
 
 def _associations(data: bytes, box: Box) -> Iterator[tuple[int, tuple[int, ...]]]:
@@ -233,8 +236,8 @@ def _tracks(data: bytes, movie: Box) -> Iterator[Track]:
         if track.name == b"trak":
             tables = isobmff.inside(data, _down(data, track, b"mdia", b"minf", b"stbl"))
             places = tuple(table for table in tables if table.name in CHUNK_PLACES)
-            told = tuple(table for table in tables if table.name not in CHUNK_PLACES)
-            yield Track(tables=told, places=places, spans=tuple(_chunks(data, told, places)))
+            others = tuple(table for table in tables if table.name not in CHUNK_PLACES)
+            yield Track(tables=others, places=places, spans=tuple(_chunks(data, others, places)))
 
 
 def _down(data: bytes, box: Box, *names: bytes) -> Box:
@@ -247,9 +250,10 @@ def _down(data: bytes, box: Box, *names: bytes) -> Box:
 
 
 def _chunks(data: bytes, tables: Iterable[Box], places: Iterable[Box]) -> Iterator[Span]:
+    """Yield the places of a track's chunks, from their starts and the sizes of their samples."""
     by_name = {table.name: table for table in tables}
     if b"stsz" not in by_name or b"stsc" not in by_name:
-        raise RequestError("the AVIF has a track that does not tell the sizes of its samples")
+        raise RequestError("the AVIF has a track that does not say the sizes of its samples")
     ends = _sample_ends(data, by_name[b"stsz"])
     runs = _runs(data, by_name[b"stsc"])
     starts = [start for place in places for start in chunk_places(data, place)]
@@ -262,7 +266,7 @@ def _chunks(data: bytes, tables: Iterable[Box], places: Iterable[Box]) -> Iterat
             raise RequestError(f"the AVIF's chunk {chunk} has more samples than there are")
         end = start + ends[following] - ends[done]
         if end > len(data):
-            raise RequestError(f"the AVIF's chunk {chunk} says bytes {start:,} to {end:,}; they are not there")
+            raise RequestError(f"the AVIF's chunk {chunk} says bytes {start:,} to {end:,}, beyond the end of its data")
         yield start, end
         done = following
 

@@ -37,14 +37,14 @@ class Box:
 
 def split(data: bytes, start: int, end: int) -> tuple[Box, ...]:
     """Return the boxes that fill those bytes; raise RequestError where one says more than is there."""
-    found: list[Box] = []
+    boxes: list[Box] = []
     at = start
     while at < end:
-        if len(found) >= MAX_PARTS:
+        if len(boxes) >= MAX_PARTS:
             raise RequestError(f"the AVIF has more than {MAX_PARTS:,} boxes")
-        found.append(_box(data, at, end))
-        at = found[-1].end
-    return tuple(found)
+        boxes.append(_box(data, at, end))
+        at = boxes[-1].end
+    return tuple(boxes)
 
 
 def inside(data: bytes, box: Box, *, skip: int = 0) -> tuple[Box, ...]:
@@ -61,6 +61,7 @@ def frame(name: bytes, *pieces: bytes | memoryview) -> bytes:
 
 
 def _box(data: bytes, at: int, end: int) -> Box:
+    """Return the box that begins at a byte; RequestError where it does not fit."""
     if at + _HEADER_BYTES > end:
         raise RequestError(f"the AVIF's last box at byte {at:,} has no room for its header")
     size, name = struct.unpack_from(">I4s", data, at)
@@ -73,7 +74,7 @@ def _box(data: bytes, at: int, end: int) -> Box:
         size = end - at
     if not body - at <= size <= end - at:
         raise RequestError(
-            f"the AVIF's box {name.decode('latin-1')!r} at byte {at:,} says {size:,} bytes; they are not there"
+            f"the AVIF's box {name.decode('latin-1')!r} at byte {at:,} says {size:,} bytes, more than are there"
         )
     return Box(name=name, start=at, body=body, end=at + size)
 
@@ -98,9 +99,9 @@ class Cursor:
         """Return the bytes up to the next zero, or to the end of the box, and pass over both."""
         stop = self._data.find(b"\0", self.at, self._box.end)
         stop = self._box.end if stop < 0 else stop
-        found = self._data[self.at : stop]
+        content = self._data[self.at : stop]
         self.at = min(stop + 1, self._box.end)
-        return found
+        return content
 
     def full(self) -> tuple[int, int]:
         """Return the version and the flags that full boxes begin with."""

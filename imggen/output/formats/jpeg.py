@@ -3,11 +3,9 @@
 import hashlib
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-
-from PIL import Image
 
 from imggen.errors import RequestError
 from imggen.output.formats.carriers import MAX_PARTS, Carriers, Changes, Droppable, Picture, check_size
@@ -15,7 +13,6 @@ from imggen.plan.schema.formats import FULL_COLOUR_QUALITY
 
 SIGNATURE = b"\xff\xd8\xff"
 EXIF_PREFIX = b"Exif\0\0"
-_EXTENDED_PREFIX = b"http://ns.adobe.com/xmp/extension/\0"
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 MAX_PAYLOAD = 65_533
 MAX_EXIF_BYTES = MAX_PAYLOAD - len(EXIF_PREFIX)
@@ -31,6 +28,20 @@ _RESTARTS = frozenset(range(0xD0, 0xD8))
 _NOT_FILL = re.compile(rb"[^\xff]", re.DOTALL)
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
+_Kind = tuple[int, bytes]
+"""What a segment is: its marker, and the bytes that its payload begins with."""
+_EXIF: _Kind = (_APP1, EXIF_PREFIX)
+_XMP: _Kind = (_APP1, XMP_PREFIX)
+_EXTENDED_XMP: _Kind = (_APP1, b"http://ns.adobe.com/xmp/extension/\0")
+_PICTURE_INDEX: _Kind = (_APP2, b"MPF\0")
+_COMMENT: _Kind = (_COM, b"")
+_DROPPED: dict[Droppable, _Kind] = {
+    "comments": _COMMENT,
+    "captions": (_APP13, b""),
+    # A manifest that takes several segments is numbered through; only the first names it (ISO 19566-5, annex D).
+    "manifest": (_APP11, b"JP"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Segment:
@@ -45,8 +56,9 @@ class _Segment:
     def payload(self, data: bytes) -> bytes:
         return data[self.payload_start : self.end]
 
-    def begins(self, data: bytes, prefix: bytes) -> bool:
-        return data.startswith(prefix, self.payload_start, self.end)
+    def holds(self, data: bytes, kind: _Kind) -> bool:
+        marker, prefix = kind
+        return self.marker == marker and data.startswith(prefix, self.payload_start, self.end)
 
 
 def is_jpeg(data: bytes) -> bool:
@@ -54,13 +66,13 @@ def is_jpeg(data: bytes) -> bool:
     return data.startswith(SIGNATURE)
 
 
-def options(image: Image.Image, quality: int) -> dict[str, Any]:
+def options(quality: int, _mode: str, pixels: int) -> dict[str, Any]:
     """Return what Pillow is told when it encodes the picture."""
     return {
         "quality": quality,
         "subsampling": 0 if quality >= FULL_COLOUR_QUALITY else 2,
         # The best codes take a second pass, for which libjpeg holds six bytes per pixel; they save some hundredths.
-        "optimize": image.width * image.height <= _TWO_PASS_PIXELS,
+        "optimize": pixels <= _TWO_PASS_PIXELS,
     }
 
 
@@ -69,9 +81,9 @@ def read(data: bytes) -> Picture:
     segments = _split(data)
     width, height = _frame_size(data, segments)
     check_size(width, height)
-    exifs = [segment.payload(data)[len(EXIF_PREFIX) :] for segment in segments if _is_exif(data, segment)]
-    packets = [segment.payload(data)[len(XMP_PREFIX) :] for segment in segments if _is_xmp(data, segment)]
-    found = (("Exif", len(exifs)), ("XMP", len(packets)))
+    exifs = [segment.payload(data)[len(EXIF_PREFIX) :] for segment in segments if segment.holds(data, _EXIF)]
+    packets = [segment.payload(data)[len(XMP_PREFIX) :] for segment in segments if segment.holds(data, _XMP)]
+    counts = (("Exif", len(exifs)), ("XMP", len(packets)))
     return Picture(
         format="jpeg",
         width=width,
@@ -81,11 +93,11 @@ def read(data: bytes) -> Picture:
         carriers=Carriers(
             exif=exifs[0] if exifs else None,
             xmp=packets[0] if packets else None,
-            comments=tuple(segment.payload(data) for segment in segments if segment.marker == _COM),
+            comments=tuple(segment.payload(data) for segment in segments if segment.holds(data, _COMMENT)),
             captions=any(segment.marker == _APP13 and _CAPTIONS in segment.payload(data) for segment in segments),
         ),
         signed=any(segment.marker == _APP11 and b"c2pa" in segment.payload(data) for segment in segments),
-        notes=tuple(f"the JPEG has {count} {what} segments; the first is read" for what, count in found if count > 1),
+        notes=tuple(f"the JPEG has {count} {what} segments; the first is read" for what, count in counts if count > 1),
     )
 
 
@@ -97,7 +109,9 @@ def replace(data: bytes, changes: Changes) -> bytes:
     segments = _split(data)
     kept = [segment for segment in segments if not _replaced(data, segment, changes)]
     _check_index(data, segments, changes)
-    front = next((at for at, segment in enumerate(kept) if segment.marker != _APP0 and not _is_exif(data, segment)), 0)
+    front = next(
+        (at for at, segment in enumerate(kept) if segment.marker != _APP0 and not segment.holds(data, _EXIF)), 0
+    )
     new = []
     if changes.exif:
         new.append(_framed("Exif", EXIF_PREFIX + changes.exif))
@@ -109,54 +123,21 @@ def replace(data: bytes, changes: Changes) -> bytes:
 
 
 def _replaced(data: bytes, segment: _Segment, changes: Changes) -> bool:
-    if changes.exif is not None and _is_exif(data, segment):
-        return True
-    if changes.xmp is not None and (_is_xmp(data, segment) or (not changes.xmp and _is_extended(data, segment))):
-        return True
-    return any(_DROPPED[kind](data, segment) for kind in changes.dropped)
+    kinds = [_DROPPED[name] for name in changes.dropped]
+    if changes.exif is not None:
+        kinds.append(_EXIF)
+    if changes.xmp is not None:
+        kinds.append(_XMP)
+    if changes.xmp == b"":
+        kinds.append(_EXTENDED_XMP)
+    return any(segment.holds(data, kind) for kind in kinds)
 
 
 def _check_index(data: bytes, segments: list[_Segment], changes: Changes) -> None:
     # A multi-picture index (CIPA DC-007) counts bytes from itself to the pictures behind: nothing between may move.
-    index = next((at for at, segment in enumerate(segments) if _is_picture_index(data, segment)), len(segments))
+    index = next((at for at, segment in enumerate(segments) if segment.holds(data, _PICTURE_INDEX)), len(segments))
     if any(_replaced(data, segment, changes) for segment in segments[index:]):
         raise RequestError("the JPEG keeps metadata behind its multi-picture index; changing it would lose the others")
-
-
-def _is_picture_index(data: bytes, segment: _Segment) -> bool:
-    return segment.marker == _APP2 and segment.begins(data, b"MPF\0")
-
-
-def _is_exif(data: bytes, segment: _Segment) -> bool:
-    return segment.marker == _APP1 and segment.begins(data, EXIF_PREFIX)
-
-
-def _is_extended(data: bytes, segment: _Segment) -> bool:
-    return segment.marker == _APP1 and segment.begins(data, _EXTENDED_PREFIX)
-
-
-def _is_comment(_: bytes, segment: _Segment) -> bool:
-    return segment.marker == _COM
-
-
-def _is_captions(_: bytes, segment: _Segment) -> bool:
-    return segment.marker == _APP13
-
-
-def _is_manifest(data: bytes, segment: _Segment) -> bool:
-    # A manifest that takes several segments is numbered through; only the first names it (ISO 19566-5, annex D).
-    return segment.marker == _APP11 and segment.begins(data, b"JP")
-
-
-_DROPPED: dict[Droppable, Callable[[bytes, _Segment], bool]] = {
-    "comments": _is_comment,
-    "captions": _is_captions,
-    "manifest": _is_manifest,
-}
-
-
-def _is_xmp(data: bytes, segment: _Segment) -> bool:
-    return segment.marker == _APP1 and segment.begins(data, XMP_PREFIX)
 
 
 def _framed(what: str, payload: bytes) -> bytes:
@@ -168,6 +149,7 @@ def _framed(what: str, payload: bytes) -> bytes:
 
 
 def _split(data: bytes) -> list[_Segment]:
+    """Return the segments up to the end of the picture."""
     segments: list[_Segment] = []
     at = 2
     while True:
@@ -184,6 +166,7 @@ def _split(data: bytes) -> list[_Segment]:
 
 
 def _segment(data: bytes, at: int) -> _Segment:
+    """Return the segment that begins at a byte, with its entropy-coded data where it has any."""
     if data[at : at + 1] not in (b"\xff", b""):
         raise RequestError(f"the JPEG has no marker at byte {at:,}")
     code = _code_at(data, at)
@@ -196,24 +179,26 @@ def _segment(data: bytes, at: int) -> _Segment:
     length = struct.unpack_from(">H", data, behind)[0] if behind + 2 <= len(data) else 0
     end = behind + length
     if length < 2 or end > len(data):
-        raise RequestError(f"the JPEG's segment {marker:#04x} at byte {at:,} says {length:,} bytes; they are not there")
+        raise RequestError(
+            f"the JPEG's segment {marker:#04x} at byte {at:,} says {length:,} bytes, more than are there"
+        )
     tail = _scan_end(data, end) if marker == _SOS else end
     return _Segment(marker=marker, start=at, payload_start=behind + 2, end=end, tail=tail)
 
 
 def _code_at(data: bytes, at: int) -> int:
     # Any number of fill bytes may stand before a marker's code.
-    found = _NOT_FILL.search(data, at + 1)
-    if not found:
+    code = _NOT_FILL.search(data, at + 1)
+    if not code:
         raise RequestError(f"the JPEG ends at byte {len(data):,}, in the middle of the picture")
-    return found.start()
+    return code.start()
 
 
 def _scan_end(data: bytes, start: int) -> int:
-    found = _MARKER.search(data, start)
-    if not found:
+    marker = _MARKER.search(data, start)
+    if not marker:
         raise RequestError(f"the JPEG ends at byte {len(data):,}, in the middle of the picture")
-    return found.start()
+    return marker.start()
 
 
 def _frame_size(data: bytes, segments: Iterable[_Segment]) -> tuple[int, int]:

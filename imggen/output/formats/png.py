@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from imggen.errors import RequestError
 from imggen.output.formats.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes, Picture, check_size
 
@@ -41,7 +39,7 @@ def is_png(data: bytes) -> bool:
     return data.startswith(SIGNATURE)
 
 
-def options(_image: Image.Image, _quality: int) -> dict[str, Any]:
+def options(_quality: int, _mode: str, _pixels: int) -> dict[str, Any]:
     """Return what Pillow is told when it encodes the picture: nothing, for the best of all qualities."""
     return {}
 
@@ -99,6 +97,7 @@ def _replaced(data: bytes, chunk: _PngChunk, changes: Changes, texts: Iterable[s
 
 
 def _split(data: bytes) -> list[_PngChunk]:
+    """Return the chunks up to the last; RequestError where they are no PNG's."""
     chunks: list[_PngChunk] = []
     at = len(SIGNATURE)
     while not chunks or chunks[-1].name != b"IEND":
@@ -137,6 +136,7 @@ def _shown(name: bytes) -> str:
 
 
 def _image_hash(data: bytes, chunks: Iterable[_PngChunk]) -> str:
+    """Return the hash of the chunks that decide the pixels."""
     # How the compressed data is cut into IDAT chunks does not matter to the pixels, so names are hashed once per run.
     digest = hashlib.sha256()
     view = memoryview(data)

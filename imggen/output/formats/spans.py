@@ -22,16 +22,16 @@ class Held:
 
 def joined(spans: Iterable[Span]) -> list[Span]:
     """Return the same bytes in order, as spans that do not touch; empty ones are none."""
-    found: list[Span] = []
+    stretches: list[Span] = []
     for start, end in sorted(span for span in spans if span[0] < span[1]):
-        if found and start <= found[-1][1]:
-            found[-1] = found[-1][0], max(end, found[-1][1])
+        if stretches and start <= stretches[-1][1]:
+            stretches[-1] = stretches[-1][0], max(end, stretches[-1][1])
         else:
-            found.append((start, end))
-    return found
+            stretches.append((start, end))
+    return stretches
 
 
 def hold(spans: Iterable[Span]) -> Held:
     """Return what the spans hold together."""
-    found = joined(spans)
-    return Held(starts=tuple(start for start, _ in found), ends=tuple(end for _, end in found))
+    stretches = joined(spans)
+    return Held(starts=tuple(start for start, _ in stretches), ends=tuple(end for _, end in stretches))

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from dataclasses import replace as altered
 from typing import Any
 
-from PIL import Image
-
 from imggen.errors import RequestError
 from imggen.output.formats import exif, ifd, spans
 from imggen.output.formats.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes, Droppable, Picture, check_size
@@ -83,7 +81,7 @@ class _File:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
+class _Words:
     """What a first directory tells beside its picture: its own words, and those of the directories it points to."""
 
     main: tuple[IfdEntry, ...] = ()
@@ -96,13 +94,11 @@ def is_tiff(data: bytes) -> bool:
     return ifd.order(data) is not None or data[:4] in _BIG
 
 
-def options(image: Image.Image, _quality: int) -> dict[str, Any]:
+def options(_quality: int, mode: str, _pixels: int) -> dict[str, Any]:
     """Return what Pillow is told when it encodes the picture."""
-    told: dict[str, Any] = {"compression": "tiff_adobe_deflate"}
-    if image.mode not in ("1", "P"):
-        # Differences of neighbours take less room; there are none between bits or a palette's numbers.
-        told["tiffinfo"] = {_PREDICTOR: _DIFFERENCES}
-    return told
+    # Differences of neighbours take less room; there are none between bits or a palette's numbers.
+    tags = {} if mode in ("1", "P") else {_PREDICTOR: _DIFFERENCES}
+    return {"compression": "tiff_adobe_deflate", "tiffinfo": tags}
 
 
 def read(data: bytes) -> Picture:
@@ -144,26 +140,27 @@ def replace(data: bytes, changes: Changes) -> bytes:
     _check_values(file)
     held = [span for page in file.pages for span in _spans(file, page)]
     end = _own_end(file, held)
-    told = _told(file) if changes.exif is not None or end is not None else None
+    words = _words(file) if changes.exif is not None or end is not None else None
     if changes.exif is not None:
-        told = _of_block(changes.exif, file.order) if changes.exif else _Told()
+        words = _of_block(changes.exif, file.order) if changes.exif else _Words()
     packet = changes.xmp
     written = file.first.entry(_XMP)
     if packet is None and end is not None and written is not None:
         packet = file.raw(written)
     gone = dropped | (frozenset() if packet is None else {_XMP})
-    base = memoryview(_blanked(file, held, gone | (frozenset() if told is None else _WORDS), telling=told is not None))[
-        :end
-    ]
+    base = memoryview(
+        _blanked(file, held, gone | (frozenset() if words is None else _WORDS), telling=words is not None)
+    )[:end]
     pad = b"\0" * (len(base) & 1)
     at = len(base) + len(pad)
-    rest = _laid_out(file.order, at, _changed(file, told, packet, end, gone), file.first.following)
+    rest = _laid_out(file.order, at, _changed(file, words, packet, end, gone), file.first.following)
     if at + len(rest) > _LARGEST_FILE:
-        raise RequestError("the TIFF would be larger than the 4 GiB that its places can tell")
+        raise RequestError("the TIFF would be larger than the 4 GiB that its offsets can address")
     return b"".join((base[:4], struct.pack(file.order + "I", at), base[8:], pad, rest))
 
 
 def _parse(data: bytes) -> _File:
+    """Return the file's directories in their order; RequestError where they are damaged or run in a circle."""
     order = ifd.order(data)
     if order is None:
         raise RequestError("the file is a BigTIFF, which imggen does not read", hint="save it as a classic TIFF")
@@ -219,7 +216,7 @@ def _has_captions(file: _File) -> bool:
 
 def _spans(file: _File, page: _Page) -> Iterator[Span]:
     """Yield the places of the page's coded data; raise RequestError where there is none, or it is not all there."""
-    found = False
+    is_coded = False
     for place, length in _DATA:
         starts, sizes = page.entry(place), page.entry(length)
         if starts is None:
@@ -228,10 +225,12 @@ def _spans(file: _File, page: _Page) -> Iterator[Span]:
             raise RequestError("the TIFF does not say how long each piece of its picture is")
         for start, size in zip(_numbers(file, starts), _numbers(file, sizes), strict=True):
             if start + size > len(file.data) or start < ifd.HEADER_BYTES:
-                raise RequestError(f"the TIFF's picture has {size:,} bytes at byte {start:,}; they are not there")
-            found = True
+                raise RequestError(
+                    f"the TIFF's picture has {size:,} bytes at byte {start:,}, beyond the end of the file"
+                )
+            is_coded = True
             yield start, start + size
-    if not found and page is file.first:
+    if not is_coded and page is file.first:
         raise RequestError("the TIFF has no image data")
 
 
@@ -244,10 +243,13 @@ def _check_values(file: _File) -> None:
 def _check_value(file: _File, entry: IfdEntry) -> None:
     start, end = _value_span(file, entry)
     if entry.size_bytes > ifd.SLOT_BYTES and (start < ifd.HEADER_BYTES or end > len(file.data)):
-        raise RequestError(f"the TIFF tag {entry.tag:#06x} says {end - start:,} bytes at {start:,}; they are not there")
+        raise RequestError(
+            f"the TIFF tag {entry.tag:#06x} says {end - start:,} bytes at {start:,}, beyond the end of the file"
+        )
 
 
 def _image_hash(file: _File) -> str:
+    """Return the hash of the tags and coded data of all pages, each stretch of bytes read once."""
     digest = hashlib.sha256(file.order.encode())
     known: dict[Span, bytes] = {}
     budget = _MOST_OVERLAP * len(file.data)
@@ -264,7 +266,7 @@ def _image_hash(file: _File) -> str:
                 known[start, end] = hashlib.sha256(memoryview(file.data)[start:end]).digest()
             digest.update(known[start, end])
             if budget < 0:
-                raise RequestError("the TIFF's pieces lie over one another many times")
+                raise RequestError("the TIFF's strips or tiles overlap")
     return digest.hexdigest()
 
 
@@ -280,18 +282,18 @@ def _pointed(file: _File, tag: int) -> tuple[IfdEntry, ...]:
     return ifd.read(file.data, file.order, ifd.number(file.order, entry.slot), what="TIFF")[0]
 
 
-def _told(file: _File) -> _Told:
+def _words(file: _File) -> _Words:
     """Return what the first directory tells, with every value in hand."""
     telling = _WORDS | _RESOLUTION | {_ORIENTATION}
-    found = _Told(
+    words = _Words(
         main=tuple(entry for entry in file.first.entries if entry.tag in telling),
         exif=tuple(entry for entry in _pointed(file, _EXIF) if entry.tag not in _STAYING),
         gps=_pointed(file, _GPS),
     )
-    return _in_hand(file.data, file.order, found, "TIFF")
+    return _in_hand(file.data, file.order, words, "TIFF")
 
 
-def _of_block(block: bytes, order: str) -> _Told:
+def _of_block(block: bytes, order: str) -> _Words:
     """Return what an Exif block tells, in that byte order."""
     its = ifd.order(block)
     if its is None:
@@ -300,15 +302,15 @@ def _of_block(block: bytes, order: str) -> _Told:
     inner = {
         entry.tag: ifd.read(block, its, ifd.number(its, entry.slot))[0] for entry in main if entry.tag in (_EXIF, _GPS)
     }
-    found = _Told(
+    words = _Words(
         main=tuple(entry for entry in main if entry.tag in _WORDS | _RESOLUTION | {_ORIENTATION}),
         exif=tuple(entry for entry in inner.get(_EXIF, ()) if entry.tag not in _STAYING | _COMPRESSED_ONLY),
         gps=inner.get(_GPS, ()),
     )
-    held = _in_hand(block, its, found, "Exif")
+    held = _in_hand(block, its, words, "Exif")
     if its != order:
         main, own, gps = (tuple(map(ifd.turned, entries)) for entries in (held.main, held.exif, held.gps))
-        held = _Told(main=main, exif=own, gps=gps)
+        held = _Words(main=main, exif=own, gps=gps)
     return altered(held, exif=tuple(_ordered(entry, order) for entry in held.exif))
 
 
@@ -322,39 +324,40 @@ def _ordered(entry: IfdEntry, order: str) -> IfdEntry:
     return altered(entry, payload=payload, count=len(payload)) if is_safe else entry
 
 
-def _in_hand(data: bytes, order: str, told: _Told, what: str) -> _Told:
-    if sum(entry.size_bytes for entry in (*told.main, *told.exif, *told.gps)) > MAX_TEXT_BYTES:
+def _in_hand(data: bytes, order: str, words: _Words, what: str) -> _Words:
+    if sum(entry.size_bytes for entry in (*words.main, *words.exif, *words.gps)) > MAX_TEXT_BYTES:
         raise RequestError(f"the {what} metadata is longer than the {MAX_TEXT_BYTES:,} bytes that are read")
     # A value of a type that nobody knows has no length, so it cannot be carried.
-    main, inner, gps = (
-        tuple(altered(entry, payload=ifd.raw(data, order, entry, what=what)) for entry in entries if entry.size_bytes)
-        for entries in (told.main, told.exif, told.gps)
-    )
-    return _Told(main=main, exif=inner, gps=gps)
+
+    def held(entries: Iterable[IfdEntry]) -> tuple[IfdEntry, ...]:
+        known = (entry for entry in entries if entry.size_bytes)
+        return tuple(altered(entry, payload=ifd.raw(data, order, entry, what=what)) for entry in known)
+
+    return _Words(main=held(words.main), exif=held(words.exif), gps=held(words.gps))
 
 
 def _block(file: _File, notes: list[str]) -> bytes | None:
     try:
-        told = _told(file)
+        words = _words(file)
     except RequestError as error:
         notes.append(error.message)
         return None
-    if told == _Told():
+    if words == _Words():
         return None
     header = file.data[:4] + struct.pack(file.order + "I", ifd.HEADER_BYTES)
-    return header + _laid_out(file.order, ifd.HEADER_BYTES, told, 0)
+    return header + _laid_out(file.order, ifd.HEADER_BYTES, words, 0)
 
 
-def _laid_out(order: str, at: int, told: _Told, following: int) -> bytes:
+def _laid_out(order: str, at: int, words: _Words, following: int) -> bytes:
     """Return the directories for the place `at`, one behind the other, and their values behind them."""
-    inner = [(tag, entries) for tag, entries in ((_EXIF, told.exif), (_GPS, told.gps)) if entries]
-    place = at + _table_bytes(len(told.main) + len(inner))
+    inner = [(tag, entries) for tag, entries in ((_EXIF, words.exif), (_GPS, words.gps)) if entries]
+    place = at + _table_bytes(len(words.main) + len(inner))
     pointers = []
     for tag, entries in inner:
         pointers.append(IfdEntry(tag=tag, kind=ifd.LONG, count=1, payload=struct.pack(order + "I", place)))
         place += _table_bytes(len(entries))
     tables, values = [], []
-    for entries, link in (((*told.main, *pointers), following), *((entries, 0) for _, entries in inner)):
+    for entries, link in (((*words.main, *pointers), following), *((entries, 0) for _, entries in inner)):
         table, behind = ifd.write(order, entries, link, place)
         tables.append(table)
         values.append(behind)
@@ -366,24 +369,26 @@ def _table_bytes(rows: int) -> int:
     return 2 + ifd.ENTRY_BYTES * rows + 4
 
 
-def _changed(file: _File, told: _Told | None, packet: bytes | None, end: int | None, dropped: frozenset[int]) -> _Told:
+def _changed(
+    file: _File, words: _Words | None, packet: bytes | None, end: int | None, dropped: frozenset[int]
+) -> _Words:
     """Return the first directory with the changes; values behind `end`, where imggen's own stand, are in hand."""
     gone = set(dropped)
-    if told is not None:
-        gone |= _WORDS | _POINTERS | {entry.tag for entry in told.main if entry.tag in _RESOLUTION}
+    if words is not None:
+        gone |= _WORDS | _POINTERS | {entry.tag for entry in words.main if entry.tag in _RESOLUTION}
     main = [entry for entry in _own(file, file.first.entries, end) if entry.tag not in gone]
     if packet:
         main.append(IfdEntry(tag=_XMP, kind=ifd.BYTE, count=len(packet), payload=packet))
-    if told is None:
-        return _Told(main=tuple(main))
+    if words is None:
+        return _Words(main=tuple(main))
     held = {entry.tag for entry in main}
     main += [
         entry
-        for entry in told.main
+        for entry in words.main
         if entry.tag != _ORIENTATION or (_ORIENTATION not in held and _says_one(file, entry))
     ]
     staying = [entry for entry in _pointed(file, _EXIF) if entry.tag in _STAYING]
-    return _Told(main=tuple(main), exif=_with(_VERSIONS, (*told.exif, *staying)), gps=told.gps)
+    return _Words(main=tuple(main), exif=_with(_VERSIONS, (*words.exif, *staying)), gps=words.gps)
 
 
 def _with(required: tuple[IfdEntry, ...], entries: tuple[IfdEntry, ...]) -> tuple[IfdEntry, ...]:
@@ -424,7 +429,7 @@ def _own_end(file: _File, held: Iterable[Span]) -> int | None:
         reached += [page.at + _table_bytes(len(page.entries)), *(_value_span(file, entry)[1] for entry in page.entries)]
     if max(reached) > at:
         return None
-    rebuilt = _Told(
+    rebuilt = _Words(
         main=tuple(_own(file, (entry for entry in file.first.entries if entry.tag not in inner), at)),
         exif=tuple(_own(file, inner.get(_EXIF, ()), at)),
         gps=tuple(_own(file, inner.get(_GPS, ()), at)),

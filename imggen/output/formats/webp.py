@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from imggen.errors import RequestError
 from imggen.output.formats.carriers import MAX_PARTS, Carriers, Changes, Picture, check_size
 
@@ -34,7 +32,7 @@ def is_webp(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def options(_image: Image.Image, quality: int) -> dict[str, Any]:
+def options(quality: int, _mode: str, _pixels: int) -> dict[str, Any]:
     """Return what Pillow is told when it encodes the picture."""
     if quality == _LOSSLESS_QUALITY:
         # Pillow's quality is the effort here; exact keeps the colours of transparent pixels.
@@ -48,7 +46,7 @@ def read(data: bytes) -> Picture:
     width, height = _canvas(chunks)
     exifs = [bytes(chunk.payload) for chunk in chunks if chunk.name == b"EXIF"]
     packets = [bytes(chunk.payload) for chunk in chunks if chunk.name == b"XMP "]
-    found = (("Exif", len(exifs)), ("XMP", len(packets)))
+    counts = (("Exif", len(exifs)), ("XMP", len(packets)))
     return Picture(
         format="webp",
         width=width,
@@ -59,7 +57,7 @@ def read(data: bytes) -> Picture:
             exif=exifs[0].removeprefix(_EXIF_PREFIX) if exifs else None, xmp=packets[0] if packets else None
         ),
         signed=any(chunk.name == b"C2PA" for chunk in chunks),
-        notes=tuple(f"the WebP has {count} {what} chunks; the first is read" for what, count in found if count > 1),
+        notes=tuple(f"the WebP has {count} {what} chunks; the first is read" for what, count in counts if count > 1),
     )
 
 
@@ -79,7 +77,7 @@ def replace(data: bytes, changes: Changes) -> bytes:
     body = [piece for chunk in [_header(chunks, kept), *kept] for piece in chunk.framed()]
     size = sum(len(piece) for piece in body) + 4
     if size > _MAX_RIFF:
-        raise RequestError("the WebP would be larger than the 4 GiB that its header can tell")
+        raise RequestError("the WebP would be larger than the 4 GiB that its header can hold")
     return b"".join([b"RIFF", struct.pack("<I", size), b"WEBP", *body, memoryview(data)[_riff_end(data) :]])
 
 
@@ -91,6 +89,7 @@ def _riff_end(data: bytes) -> int:
 
 
 def _split(data: bytes) -> list[_RiffChunk]:
+    """Return the chunks in the RIFF; RequestError where they do not fill it or are out of order."""
     end = _riff_end(data)
     view = memoryview(data)
     chunks: list[_RiffChunk] = []

@@ -78,17 +78,17 @@ def read(packet: bytes) -> dict[str, Value]:
     Of structures, those of STRUCTURES, with the fields that are simple texts.
     """
     root, prefixes = _parse(packet)
-    found: dict[str, Value] = {}
+    properties: dict[str, Value] = {}
     for description in _descriptions(_rdf(root)):
         for key, value in description.attrib.items():
             if not key.startswith(_OF_RDF):
-                found.setdefault(_name(key, prefixes), value)
+                properties.setdefault(_name(key, prefixes), value)
         for child in description:
             name = _name(child.tag, prefixes)
             read_value = _structured(child, prefixes) if name in STRUCTURES else _value(child)
             if read_value is not None:
-                found.setdefault(name, read_value)
-    return found
+                properties.setdefault(name, read_value)
+    return properties
 
 
 def merge(
@@ -127,12 +127,13 @@ def _parse(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
         # Padding may be zeros, which in UTF-16 are halves of letters.
         return _build(packet if packet.startswith(_WIDE) else packet.strip(b"\0 \t\r\n"))
     except DefusedXmlException as error:
-        raise RequestError("the XMP has a document type or entities, which no honest packet has") from error
+        raise RequestError("the XMP has a document type or entities, which are not allowed") from error
     except (ET.ParseError, ValueError, LookupError) as error:
-        raise RequestError(f"the XMP is not sound XML: {error}") from error
+        raise RequestError(f"the XMP is not well-formed: {error}") from error
 
 
 def _build(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
+    """Return the packet's root and its namespaces' prefixes, within the limits on size and depth."""
     # A tag is built whole before it is told of, so its parts are counted by their marks before that.
     _check_parts(packet.count(b"<") + packet.count(b"="), 0)
     if (declared := _ENCODING.match(packet)) and declared[1].upper() not in _ENCODINGS:
@@ -149,7 +150,7 @@ def _build(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
         else:
             depth -= 1
         if depth > MAX_DEPTH:
-            raise RequestError(f"the XMP nests more than {MAX_DEPTH} elements")
+            raise RequestError(f"the XMP nests elements more than {MAX_DEPTH} deep")
         _check_parts(parts, len(prefixes))
     return events.root, prefixes
 
@@ -175,10 +176,10 @@ def _blank() -> ET.Element:
 
 
 def _rdf(root: ET.Element) -> ET.Element:
-    found = next(root.iter(_tag("rdf:RDF")), None)
-    if found is None:
+    rdf = next(root.iter(_tag("rdf:RDF")), None)
+    if rdf is None:
         raise RequestError("the XMP holds no RDF")
-    return found
+    return rdf
 
 
 def _descriptions(rdf: ET.Element) -> Iterator[ET.Element]:
@@ -186,6 +187,7 @@ def _descriptions(rdf: ET.Element) -> Iterator[ET.Element]:
 
 
 def _value(element: ET.Element) -> Value | None:
+    """Return a property's text or list, the default one of several languages; None for other structures."""
     resource = element.get(_tag("rdf:resource"))
     if resource is not None:
         return resource
@@ -210,14 +212,14 @@ def _structured(element: ET.Element, prefixes: Mapping[str, str]) -> Value | Non
 
 def _struct(element: ET.Element, prefixes: Mapping[str, str]) -> dict[str, str]:
     """Return the fields, which stand in the element itself or in a description within, as attributes or as elements."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for holder in (element, *element.findall(_tag("rdf:Description"))):
         fields = [(key, value) for key, value in holder.attrib.items() if not key.startswith(_OF_RDF)]
         fields += [
             (child.tag, child.text or "") for child in holder if not len(child) and not child.tag.startswith(_OF_RDF)
         ]
-        found |= {_name(key, prefixes): value for key, value in fields}
-    return found
+        values |= {_name(key, prefixes): value for key, value in fields}
+    return values
 
 
 def _take(rdf: ET.Element, tag: str) -> list[ET.Element]:
@@ -243,6 +245,7 @@ def _append(rdf: ET.Element, name: str, item: Struct) -> None:
 
 
 def _element(name: str, value: Value, translations: list[ET.Element]) -> ET.Element:
+    """Return a property's element in the container that its name asks for."""
     element = ET.Element(_tag(name))
     kind = CONTAINERS.get(name)
     if kind is None:
@@ -309,15 +312,16 @@ def _copied(element: ET.Element, prefixes: Mapping[str, str], chosen: dict[str, 
 
 
 def _qualified(tag: str, prefixes: Mapping[str, str], chosen: dict[str, str]) -> str:
+    """Return a tag as `prefix:name`, and add its namespace to `chosen`."""
     uri, closed, local = tag.removeprefix("{").rpartition("}")
     if not closed:
         return tag
     if uri == _XML:
         return f"xml:{local}"
     if uri not in chosen:
-        wanted = _PREFIX_OF.get(uri) or prefixes.get(uri) or ""
-        foreign = wanted in NAMESPACES and NAMESPACES[wanted] != uri
+        usual = _PREFIX_OF.get(uri) or prefixes.get(uri) or ""
+        foreign = usual in NAMESPACES and NAMESPACES[usual] != uri
         invented = (f"ns{number}" for number in itertools.count(1))
-        offered = itertools.chain([] if foreign or not wanted else [wanted], invented)
+        offered = itertools.chain([] if foreign or not usual else [usual], invented)
         chosen[uri] = next(prefix for prefix in offered if prefix not in chosen.values())
     return f"{chosen[uri]}:{local}"

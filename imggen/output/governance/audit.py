@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 import imggen
 from imggen.errors import CheckError, ImggenError, RequestError
+from imggen.output import files
 
 SCHEMA: Final = 1
 NO_LINE: Final = "0" * 64
@@ -39,7 +40,6 @@ _MOST_INPUTS: Final = 16
 _LOCK_SECONDS: Final = 30.0
 _LOCK_POLL_SECONDS: Final = 0.005
 _WRITING_SECONDS: Final = 0.1
-_FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,12 +174,9 @@ def verify(path: Path, *, head: str | None = None) -> ChainCheck:
     Raises RequestError where the file cannot be read.
     """
     chain = _Chain(head)
-    with _explained(path):
-        _check_kind(path)
-        with path.open("rb") as file:
-            for number, raw in enumerate(_lines(file), start=1):
-                if not chain.take(number, raw):
-                    break
+    for number, raw in _numbered(path):
+        if not chain.take(number, raw):
+            break
     return chain.checked()
 
 
@@ -197,16 +194,20 @@ def find_mark(path: Path, watermark: str) -> Line | None:
 
 
 def _last_of(path: Path, name: str, value: str) -> Line | None:
-    found = None
+    last = None
+    for number, raw in _numbered(path):
+        line = _sound(number, raw) if value.encode() in raw else None
+        output = line.values.get("output") if line else None
+        if isinstance(output, dict) and output.get(name) == value:
+            last = line
+    return last
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
     with _explained(path):
         _check_kind(path)
         with path.open("rb") as file:
-            for number, raw in enumerate(_lines(file), start=1):
-                line = _sound(number, raw) if value.encode() in raw else None
-                output = line.values.get("output") if line else None
-                if isinstance(output, dict) and output.get(name) == value:
-                    found = line
-    return found
+            yield from enumerate(_lines(file), start=1)
 
 
 class _Chain:
@@ -243,11 +244,11 @@ class _Chain:
     def _problem(self, line: Line) -> str | None:
         seq, previous = (self._last.seq, self._last.sha256) if self._last else (0, NO_LINE)
         if line.values.get("remains") != self._remains.facts():
-            return "tells of other remains of a crash than stand before it"
+            return "records other remains of a crash than those before it"
         if line.seq != seq + 1:
             return f"has number {line.seq} in the chain, not {seq + 1}: lines are missing, or in another order"
         if line.values["previous"] != previous:
-            return "does not follow the line before it, which was changed or exchanged"
+            return "does not follow the line before it, which was changed or swapped"
         return None
 
     def checked(self) -> ChainCheck:
@@ -286,6 +287,7 @@ class _Tail:
 
 
 def _tail(path: Path, descriptor: int) -> _Tail:
+    """Return the last sound line and what a crash left behind it; RequestError for what is no log."""
     size = os.fstat(descriptor).st_size
     begin = max(0, size - _TAIL_BYTES)
     os.lseek(descriptor, begin, os.SEEK_SET)
@@ -302,7 +304,7 @@ def _tail(path: Path, descriptor: int) -> _Tail:
             _check_remains(path, remains)
             return _Tail(size=size, last=line, remains=b"".join(remains), open=not data.endswith(b"\n"))
     if begin or not all(_is_begun(line) for line in lines):
-        raise RequestError(f"{path} is no audit log", hint="name another file, or move this one away")
+        raise RequestError(f"{path} is not an audit log", hint="name another file, or move this one away")
     # The very first line was cut off.
     return _Tail(size=size, last=None, remains=data, open=not data.endswith(b"\n"))
 
@@ -333,6 +335,7 @@ def _is_json(raw: bytes) -> bool:
 
 
 def _add(descriptor: int, tail: _Tail, entry: AuditEntry, clock: Callable[[], datetime]) -> str:
+    """Write the entry's line, after a note where remains of a crash were found; return its hash."""
     last = (tail.last.seq, tail.last.sha256) if tail.last else (0, NO_LINE)
     data = end = b"\n" if tail.open else b""
     if tail.remains:
@@ -383,24 +386,24 @@ def _encoded(values: Mapping[str, object]) -> bytes:
 
 
 def _values(entry: AuditEntry) -> dict[str, object]:
-    values = _said(asdict(entry))
+    values = _filled(asdict(entry))
     left_out = len(entry.inputs) - _MOST_INPUTS
     if left_out > 0:
         values |= {
-            "inputs": [_said(asdict(picture)) for picture in entry.inputs[:_MOST_INPUTS]],
+            "inputs": [_filled(asdict(picture)) for picture in entry.inputs[:_MOST_INPUTS]],
             "inputs_left_out": left_out,
         }
     return values
 
 
-def _said(values: Mapping[str, object]) -> dict[str, object]:
+def _filled(values: Mapping[str, object]) -> dict[str, object]:
     """Return what is neither None nor empty, long texts cut."""
     return {name: _short(name, value) for name, value in values.items() if value is not None and value != ()}
 
 
 def _short(name: str, value: object) -> object:
     if isinstance(value, dict):
-        return _said(value)
+        return _filled(value)
     if isinstance(value, tuple):
         return [_short(name, item) for item in value]
     if isinstance(value, str):
@@ -452,8 +455,8 @@ def _why_not(raw: bytes) -> str:
     if not raw.endswith(b"\n") and len(raw) <= MAX_LINE_BYTES:
         return "is cut off, as a crash leaves it; the next line that is added will note it"
     if not raw.startswith(_FIRST_KEY):
-        return "is no line of an audit log"
-    return "was changed: it does not fit its own hash"
+        return "is not a line of an audit log"
+    return "was changed: it does not match its own hash"
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
@@ -513,7 +516,7 @@ def _locked(path: Path) -> Iterator[Path]:
     real = Path(os.path.realpath(path))
     _check_kind(real)
     if not real.parent.is_dir():
-        raise RequestError(f"cannot write {path}: {real.parent} is no folder", hint=f"mkdir -p {real.parent}")
+        raise RequestError(f"cannot write {path}: {real.parent} is not a folder", hint=f"mkdir -p {real.parent}")
     # Without it, what can never be created would be taken for a lock that another process holds.
     os.close(os.open(f"{real}.lock", os.O_CREAT | os.O_RDWR, 0o600))
     lock = FileLock(f"{real}.lock", mode=0o600)
@@ -530,11 +533,11 @@ def _locked(path: Path) -> Iterator[Path]:
 def _check_kind(path: Path) -> None:
     """Raise RequestError where something else than a file has the name: opening a pipe would wait for its other end."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return
-    if not stat.S_ISREG(found.st_mode):
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise RequestError(f"{path} is {kind}, not an audit log")
 
 
@@ -543,6 +546,5 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        full = isinstance(error, OSError) and error.errno in _FULL
-        raise (ImggenError if full else RequestError)(f"cannot use the audit log {path}: {reason}") from error
+        kind = ImggenError if files.is_full(error) else RequestError
+        raise kind(f"cannot use the audit log {path}: {files.reason(error)}") from error

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
+from imggen.output import files
 from imggen.plan.policy.policy import Refusal
 
 RULE: Final = "safety.image_checker"
@@ -33,7 +34,7 @@ def check(picture: bytes, command: Sequence[str], *, folder: Path | None = None,
         except subprocess.TimeoutExpired:
             return _failed(f"it took longer than {seconds:g} seconds", words)
         except (OSError, ValueError) as error:
-            return _failed((error.strerror if isinstance(error, OSError) else None) or str(error), words)
+            return _failed(files.reason(error), words)
         if code == PASSED:
             return None
         if code == REFUSED:
@@ -76,6 +77,6 @@ def _reason(out: IO[bytes]) -> str:
 def _failed(why: str, words: Sequence[str]) -> Refusal:
     return Refusal(
         rule=RULE,
-        message=f"the image checker {words[0]!r} could not tell, so the picture is refused: {why}",
+        message=f"the image checker {words[0]!r} gave no verdict, so the picture is refused: {why}",
         hint="exit 0 passes, exit 1 refuses; the encoded picture comes on standard input",
     )

@@ -26,16 +26,16 @@ class Journal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class LoggedPicture:
     """What the log tells of a picture that was made."""
 
     path: str
     sha256: str
-    guid: str
-    watermark: str
-    marks: tuple[str, ...]
-    unmarked: str
-    recipe_sha256: str | None
+    guid: str = ""
+    watermark: str = ""
+    marks: tuple[str, ...] = ()
+    unmarked: str = ""
+    recipe_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +71,17 @@ class WriteContext:
         self._add("deny", rule=refusal.rule, reason=refusal.message)
         raise CheckError(f"{refusal.message} ({self.subject}: {refusal.rule})", hint=refusal.hint)
 
-    def log(self, made: Told) -> None:
+    def log(self, picture: LoggedPicture) -> None:
         """Add the line of a picture that was made."""
-        output = Output(path=made.path, sha256=made.sha256, guid=made.guid or None, watermark=made.watermark or None)
+        output = Output(
+            path=picture.path, sha256=picture.sha256, guid=picture.guid or None, watermark=picture.watermark or None
+        )
         self._add(
             "allow",
             output=output,
-            marks=made.marks,
-            unmarked=made.unmarked or None,
-            recipe_sha256=made.recipe_sha256,
+            marks=picture.marks,
+            unmarked=picture.unmarked or None,
+            recipe_sha256=picture.recipe_sha256,
         )
 
     def _add(self, decision: Literal["allow", "deny"], **facts: object) -> None:

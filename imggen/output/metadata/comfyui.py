@@ -54,14 +54,14 @@ def texts(graph: Graph) -> tuple[str, str]:
 def settings(graph: Graph) -> dict[str, Scalar]:
     """Return seed, steps, guidance, sampler, scheduler, model and size, from the sampler and the nodes that feed it."""
     sampler = _sampler(graph)
-    found: dict[str, Scalar] = {}
+    values: dict[str, Scalar] = {}
     for key in _upstream(graph, sampler) if sampler else ():
         inputs = _inputs(graph, key)
         for name, sources in _NAMES.items():
             value = next((inputs[source] for source in sources if is_scalar(inputs.get(source))), None)
             if isinstance(value, str | int | float):
-                found.setdefault(name, value)
-    return found
+                values.setdefault(name, value)
+    return values
 
 
 def is_scalar(value: object) -> bool:
@@ -70,8 +70,8 @@ def is_scalar(value: object) -> bool:
 
 
 def _sampler(graph: Graph) -> str | None:
-    for wanted in _SAMPLER_INPUTS:
-        matching = [key for key in graph if wanted <= _inputs(graph, key).keys()]
+    for names in _SAMPLER_INPUTS:
+        matching = [key for key in graph if names <= _inputs(graph, key).keys()]
         samplers = [key for key in matching if "Sampler" in str(graph[key]["class_type"])]
         if samplers:
             return samplers[0]
@@ -90,6 +90,7 @@ def _link(graph: Graph, value: object) -> str | None:
 
 
 def _upstream(graph: Graph, start: str) -> Iterator[str]:
+    """Yield the node and all that it depends on, nearest first."""
     seen = {start}
     waiting = deque([start])
     while waiting:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from imggen.errors import RequestError
 from imggen.output.metadata import comfyui, infotext
@@ -139,6 +139,7 @@ _JSON_SETTINGS = ("Hashes", _RESOURCES, "Civitai metadata")
 
 
 def _from_values(dialect: str, values: Mapping[str, object]) -> ReadMetadata:
+    """Return the record in a flat table, its prompts and settings under our names."""
     prompts = (*_PROMPTS, *_NEGATIVES)
     plain = {key: value for key, value in values.items() if comfyui.is_scalar(value) and key not in prompts}
     for key in _SIZES:
@@ -158,16 +159,16 @@ def _from_values(dialect: str, values: Mapping[str, object]) -> ReadMetadata:
 
 
 def _translated(plain: Mapping[str, object]) -> dict[str, Scalar]:
-    found: dict[str, Scalar] = {}
+    settings: dict[str, Scalar] = {}
     used = set()
     for name, sources in _NAMES.items():
         source = next((source for source in sources if plain.get(source) not in (None, "")), None)
         value = None if source is None else _typed(name, plain[source])
         if source is not None and value is not None:
-            found[name] = value
+            settings[name] = value
             used.add(source)
-    rest = {key: value for key, value in plain.items() if key not in used and key not in found}
-    return {**found, **{key: value for key, value in rest.items() if isinstance(value, str | int | float)}}
+    rest = {key: value for key, value in plain.items() if key not in used and key not in settings}
+    return {**settings, **{key: value for key, value in rest.items() if isinstance(value, str | int | float)}}
 
 
 def _typed(name: str, value: object) -> Scalar | None:
@@ -203,6 +204,7 @@ def _inner(values: Mapping[str, object], key: str) -> dict[str, object]:
 
 
 def _imggen(clues: Clues) -> ReadMetadata | None:
+    """Return our own recipe's record; where it cannot be read, what the infotext beside it says."""
     text = clues.texts.get("imggen") or clues.property("imggen:Recipe")
     if not text:
         return None
@@ -224,20 +226,10 @@ def _imggen(clues: Clues) -> ReadMetadata | None:
     )
 
 
-def _unreadable(clues: Clues, error: RequestError) -> ReadMetadata | None:
+def _unreadable(clues: Clues, error: RequestError) -> ReadMetadata:
     # The infotext beside a recipe that cannot be read, a newer imggen's perhaps, still says most of it.
-    found = _infotext(clues)
-    note = f"the imggen recipe cannot be read: {error.message}"
-    if found is None:
-        return ReadMetadata(dialect="imggen", notes=(note,))
-    return ReadMetadata(
-        dialect="imggen",
-        prompt=found.prompt,
-        negative_prompt=found.negative_prompt,
-        settings=found.settings,
-        infotext=found.infotext,
-        notes=(note,),
-    )
+    beside = _infotext(clues) or ReadMetadata(dialect="imggen")
+    return replace(beside, dialect="imggen", notes=(f"the imggen recipe cannot be read: {error.message}",))
 
 
 def _infotext_of(clues: Clues) -> str | None:
@@ -266,16 +258,16 @@ def _without_json(text: str) -> tuple[str, dict[str, str]]:
     stable-diffusion.cpp ends with its own; Civitai has resources and hashes, and the web UI's the latter, too.
     """
     text = text.partition(", SDCPP: ")[0]
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     last = text.rfind("\n") + 1
     for name in _JSON_SETTINGS:
         mark = f", {name}: "
         at = text.find(mark, last)
         end = _json_end(text, at + len(mark)) if at >= 0 else 0
         if end:
-            found[name] = text[at + len(mark) : end]
+            values[name] = text[at + len(mark) : end]
             text = text[:at] + text[end:]
-    return text, found
+    return text, values
 
 
 def _json_end(text: str, at: int) -> int:
@@ -288,6 +280,7 @@ def _json_end(text: str, at: int) -> int:
 
 
 def _infotext(clues: Clues) -> ReadMetadata | None:
+    """Return the record in an infotext, under the name of the program that wrote it."""
     text = _infotext_of(clues)
     if text is None:
         return None
@@ -306,8 +299,8 @@ def _infotext(clues: Clues) -> ReadMetadata | None:
 
 def _civitai_model(resources: str) -> str:
     """Return the checkpoint among Civitai's resources, by the best name that it has there."""
-    found = json.loads(resources) if resources else []
-    for resource in found if isinstance(found, list) else ():
+    listed = json.loads(resources) if resources else []
+    for resource in listed if isinstance(listed, list) else ():
         if isinstance(resource, dict) and resource.get("type") == "checkpoint":
             named = (resource.get(key) for key in ("modelName", "air", "modelVersionId"))
             return next((str(value) for value in named if comfyui.is_scalar(value) and value), "")
@@ -341,6 +334,7 @@ def _comfyui(clues: Clues) -> ReadMetadata | None:
 
 
 def _invokeai(clues: Clues) -> ReadMetadata | None:
+    """Return InvokeAI's record, of its present form or of the two before it."""
     values = _json(clues.texts.get("invokeai_metadata", ""))
     if values:
         model = _inner(values, "model")
@@ -353,18 +347,16 @@ def _invokeai(clues: Clues) -> ReadMetadata | None:
     prompts = image.get("prompt")
     if isinstance(prompts, list) and prompts and isinstance(prompts[0], dict):
         image = {**image, "prompt": prompts[0].get("prompt")}
-    found = _from_values("invokeai", {**old, **image})
-    return _bracketed(found)
+    record = _from_values("invokeai", {**old, **image})
+    return _bracketed(record)
 
 
-def _bracketed(found: ReadMetadata) -> ReadMetadata:
+def _bracketed(record: ReadMetadata) -> ReadMetadata:
     # InvokeAI's old prompts hold the negative one in square brackets.
-    inside = re.fullmatch(r"([^\[]*)\[([^\]]*)\]\s*", found.prompt)
-    if not inside or found.negative_prompt:
-        return found
-    return ReadMetadata(
-        dialect=found.dialect, prompt=inside[1].strip(), negative_prompt=inside[2].strip(), settings=found.settings
-    )
+    inside = re.fullmatch(r"([^\[]*)\[([^\]]*)\]\s*", record.prompt)
+    if not inside or record.negative_prompt:
+        return record
+    return replace(record, prompt=inside[1].strip(), negative_prompt=inside[2].strip())
 
 
 def _dream(line: str) -> ReadMetadata | None:
@@ -374,8 +366,8 @@ def _dream(line: str) -> ReadMetadata | None:
     if not match:
         return None
     flags = {"s": "steps", "S": "seed", "W": "width", "H": "height", "C": "cfg_scale", "A": "sampler"}
-    given = dict(re.findall(r"\s-(\w)\s?(\S+)", match[2]))
-    values = {flags[letter]: value for letter, value in given.items() if letter in flags}
+    typed = dict(re.findall(r"\s-(\w)\s?(\S+)", match[2]))
+    values = {flags[letter]: value for letter, value in typed.items() if letter in flags}
     return _bracketed(_from_values("invokeai", {"prompt": match[1], **values}))
 
 

@@ -70,9 +70,9 @@ def assign(pairs: Iterable[tuple[str, str]]) -> metadata.Metadata:
 
 
 def _find(name: str) -> Field:
-    found = next((field for field in FIELDS if field.name == name.strip().casefold()), None)
-    if found:
-        return found
+    by_name = next((field for field in FIELDS if field.name == name.strip().casefold()), None)
+    if by_name:
+        return by_name
     known = [field.name for field in FIELDS]
     near = nearest(name, known)
     raise RequestError(

@@ -71,12 +71,12 @@ def _changed(recipe: Recipe) -> dict[str, str]:
     file's SHA-256.
     """
     change = recipe.change or Change(method="image-to-image")
-    given = next((ingredient.sha256 for ingredient in recipe.ingredients if ingredient.role == "image"), "")
+    start_sha256 = next((ingredient.sha256 for ingredient in recipe.ingredients if ingredient.role == "image"), "")
     tiling = {"xy": {"Tiling": "True"}, "x": {"Tile X": "True"}, "y": {"Tile Y": "True"}}
     return {
         "Denoising strength": "" if change.strength is None else f"{change.strength:g}",
         "Image CFG scale": "" if change.image_guidance is None else f"{change.image_guidance:g}",
-        "Init image hash": given,
+        "Init image hash": start_sha256,
         **tiling.get(recipe.tile or "", {}),
         "Mask mode": "Inpaint not masked" if change.invert_mask else "",
         "Mask blur": str(change.feather or ""),
@@ -92,6 +92,7 @@ def enlarged(text: str, edit: Edit, width: int, height: int) -> str:
 
 
 def _enlarged(edits: Sequence[Edit], width: int, height: int) -> dict[str, str]:
+    """Return what the web UI's postprocessing says of pictures that were enlarged."""
     if not edits:
         return {}
     last = edits[-1]
@@ -147,7 +148,8 @@ def parse(text: str) -> Infotext:
 
 
 def _pairs(line: str) -> list[tuple[str, str]]:
-    found = []
+    """Return the keys and values of a line of settings."""
+    pairs = []
     at = 0
     while run := _RUN.search(line, at):
         at = run.end()
@@ -158,21 +160,21 @@ def _pairs(line: str) -> list[tuple[str, str]]:
         value = _VALUE.match(line, at + 1)
         if value is None:
             break
-        found.append((key, value[1]))
+        pairs.append((key, value[1]))
         at = value.end()
-    return found
+    return pairs
 
 
 def _settings(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for key, written in pairs:
         value = _unquoted(written)
         size = _SIZE.match(value)
         if size:
-            found[f"{key}-1"], found[f"{key}-2"] = size.groups()
+            settings[f"{key}-1"], settings[f"{key}-2"] = size.groups()
         elif written:
-            found[key] = value
-    return found
+            settings[key] = value
+    return settings
 
 
 def _unquoted(value: str) -> str:

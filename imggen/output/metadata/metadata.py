@@ -104,16 +104,16 @@ class Particulars:
     mining: Mining | None = None
     prompt: PromptRecord = "full"
 
-    def told(self) -> dict[str, xmp.Value | None]:
+    def properties(self) -> dict[str, xmp.Value | None]:
         """Return the XMP properties that hold whatever else is said."""
-        said = {
+        properties = {
             WATERMARK: self.watermark or (UNMARKED + self.unmarked if self.unmarked else ""),
             LABEL: self.label,
             CREDIT: self.organisation,
             ALT: xmp.clean(self.alt),
             MINING: _MINING[self.mining] if self.mining else "",
         }
-        return {name: value for name, value in said.items() if value}
+        return {name: value for name, value in properties.items() if value}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,13 +153,13 @@ class Facts:
 
 def now(environment: Mapping[str, str] = os.environ) -> datetime:
     """Return the time to record, in UTC: SOURCE_DATE_EPOCH where it is set, so that builds can be repeated."""
-    given = environment.get("SOURCE_DATE_EPOCH")
-    if not given:
+    epoch = environment.get("SOURCE_DATE_EPOCH")
+    if not epoch:
         return datetime.now(UTC)
     try:
-        return datetime.fromtimestamp(int(given), UTC)
+        return datetime.fromtimestamp(int(epoch), UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise RequestError(f"SOURCE_DATE_EPOCH is {given!r}, not a number of seconds since 1970") from error
+        raise RequestError(f"SOURCE_DATE_EPOCH is {epoch!r}, not a number of seconds since 1970") from error
 
 
 def compose(
@@ -178,22 +178,22 @@ def compose(
     particulars = particulars or Particulars(guid=identity(recipe))
     version = recipe.versions.get("imggen", "")
     tool = f"imggen {version}".strip()
-    told: dict[str, xmp.Value | None] = {
+    properties: dict[str, xmp.Value | None] = {
         SOURCE_TYPE: source_type(recipe),
         SYSTEM: f"imggen ({public(recipe.model)})",
         SYSTEM_VERSION: f"{tool}; {recipe.model_revision or recipe.model_hash}",
         IMAGE_HASH: image_sha256,
-        **particulars.told(),
+        **particulars.properties(),
     }
     defaults = {TOOL: tool, CREATED: stamp(created)}
     if level == "minimal":
-        return Metadata(properties=told, defaults=defaults, tag_defaults={"Software": tool})
-    told |= {PROMPT: _prompts(recipe, particulars.prompt), IDENTITY: particulars.guid, **_origin(recipe)}
+        return Metadata(properties=properties, defaults=defaults, tag_defaults={"Software": tool})
+    properties |= {PROMPT: _prompts(recipe, particulars.prompt), IDENTITY: particulars.guid, **_origin(recipe)}
     kept = particulars.prompt == "full"
     return Metadata(
         infotext=infotext.write(recipe if kept else replace(recipe, prompt="", negative_prompt="")),
         recipe=recipe.to_json() if kept else None,
-        properties={**told, RECIPE: recipe.to_json()} if kept else told,
+        properties={**properties, RECIPE: recipe.to_json()} if kept else properties,
         defaults=defaults,
         tag_defaults={"Software": tool, "ColorSpace": _S_RGB},
     )
@@ -235,14 +235,17 @@ def _origin(recipe: Recipe) -> dict[str, xmp.Value]:
 
 
 def _reference(ingredient: Ingredient) -> dict[str, str]:
-    told = {
-        "stRef:documentID": ingredient.guid or "",
-        "imggen:sha256": ingredient.sha256,
-        "imggen:role": ingredient.role,
-        "imggen:weight": "" if ingredient.weight is None else repr(ingredient.weight),
-        SOURCE_TYPE: ingredient.source_type or "",
-    }
-    return {name: value for name, value in told.items() if value}
+    weight = None if ingredient.weight is None else repr(ingredient.weight)
+    more = {"imggen:weight": weight, SOURCE_TYPE: ingredient.source_type}
+    return reference(ingredient.sha256, ingredient.role, {"stRef:documentID": ingredient.guid}, more)
+
+
+def reference(
+    sha256: str, role: str, names: Mapping[str, str | None], more: Mapping[str, str | None]
+) -> dict[str, str]:
+    """Return the XMP structure that names another file's picture, without what is not known of it."""
+    values = {**names, "imggen:sha256": sha256, "imggen:role": role, **more}
+    return {name: value for name, value in values.items() if value}
 
 
 def identity(recipe: Recipe, key: bytes | None = None) -> str:
@@ -289,19 +292,18 @@ def copied(source: Facts) -> Metadata:
     The making is copied whole, with the hash of the picture that it belongs to, so that `Facts.fits` stays honest.
     Which program wrote the file, and when, remains the target's own. Raises RequestError where there is no record.
     """
-    found = source.found
-    if found is None or (found.recipe is None and found.infotext is None):
-        what = (
-            f"its {found.dialect} record cannot be carried over" if found else "it holds no record of how it was made"
-        )
-        raise RequestError(f"{what}; imggen copies its own recipe and infotext")
-    told = {name: source.xmp.get(name) for name in _MAKING}
-    told |= {name: source.xmp[name] for name in _ORIGIN if name in source.xmp}
-    record = found.recipe.to_json() if found.recipe else None
+    record = source.found
+    if record is None:
+        raise RequestError("it holds no record of how it was made; imggen copies its own recipe and infotext")
+    if record.recipe is None and record.infotext is None:
+        raise RequestError(f"its {record.dialect} record cannot be carried over, only a recipe or infotext can")
+    properties = {name: source.xmp.get(name) for name in _MAKING}
+    properties |= {name: source.xmp[name] for name in _ORIGIN if name in source.xmp}
+    recipe = record.recipe.to_json() if record.recipe else None
     return Metadata(
-        infotext=found.infotext or (infotext.write(found.recipe) if found.recipe else None),
-        recipe=record,
-        properties={**told, RECIPE: record},
+        infotext=record.infotext or (infotext.write(record.recipe) if record.recipe else None),
+        recipe=recipe,
+        properties={**properties, RECIPE: recipe},
         defaults={name: source.xmp[name] for name in (TOOL,) if name in source.xmp},
         replaces_making=True,
     )
@@ -320,6 +322,7 @@ def read(source: Path | bytes) -> Facts:
 
 
 def _facts(picture: Picture) -> Facts:
+    """Return everything that the blocks of a picture say."""
     notes = list(picture.notes)
     tags = _tags(picture, notes)
     properties = _properties(picture, notes)
@@ -329,16 +332,16 @@ def _facts(picture: Picture) -> Facts:
         properties=properties,
         comments=tuple(comment.decode(errors="replace") for comment in picture.carriers.comments),
     )
-    found = dialects.read(clues)
-    notes += [f"the text {name!r} is too long to be looked into" for name in dialects.passed_over(clues)]
+    record = dialects.read(clues)
+    notes += [f"the text {name!r} is too long to be read" for name in dialects.passed_over(clues)]
     recorded = properties.get(IMAGE_HASH)
     return Facts(
         picture=picture,
-        found=found,
+        found=record,
         xmp=properties,
         exif=tags,
         fits=recorded == picture.image_sha256 if recorded else None,
-        notes=(*notes, *(found.notes if found else ())),
+        notes=(*notes, *(record.notes if record else ())),
     )
 
 
@@ -374,12 +377,12 @@ def embed(data: bytes, metadata: Metadata, *, picture: Picture | None = None) ->
 
 
 def _marks(metadata: Metadata) -> tuple[str, ...]:
-    said = {
+    values = {
         "iptc": metadata.properties.get(SOURCE_TYPE),
         "infotext": metadata.infotext,
         "recipe": metadata.recipe,
     }
-    return tuple(name for name, value in said.items() if value)
+    return tuple(name for name, value in values.items() if value)
 
 
 def _tags(picture: Picture, notes: list[str]) -> dict[str, exif.Value]:
@@ -413,9 +416,10 @@ def _new_texts(facts: Facts, metadata: Metadata) -> dict[str, str | None]:
 
 
 def _new_xmp(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None:
+    """Return the packet with the changes, the prompt cut where it does not fit; None where nothing changes."""
     absent = {name: value for name, value in metadata.defaults.items() if name not in facts.xmp}
-    wanted: dict[str, xmp.Value | None] = {**absent, **metadata.properties}
-    changed = {name: value for name, value in wanted.items() if facts.xmp.get(name) != value}
+    values: dict[str, xmp.Value | None] = {**absent, **metadata.properties}
+    changed = {name: value for name, value in values.items() if facts.xmp.get(name) != value}
     if not changed and not metadata.added:
         return None
     old_type = facts.xmp.get(SOURCE_TYPE)
@@ -432,6 +436,7 @@ def _new_xmp(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None
 
 
 def _new_exif(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None:
+    """Return the block with the changes, the prompt cut where it does not fit; None where it stays as it is."""
     changed = _exif_changes(facts, metadata)
     if not changed:
         return None
@@ -451,14 +456,15 @@ def _new_exif(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | Non
 
 
 def _exif_changes(facts: Facts, metadata: Metadata) -> dict[str, exif.Value | None]:
+    """Return the tags that have to change for the metadata."""
     absent = {name: value for name, value in metadata.tag_defaults.items() if name not in facts.exif}
-    wanted: dict[str, exif.Value | None] = {**absent, **metadata.tags}
+    tags: dict[str, exif.Value | None] = {**absent, **metadata.tags}
     if metadata.infotext:
-        wanted["UserComment"] = metadata.infotext
+        tags["UserComment"] = metadata.infotext
     if CONTAINERS[facts.picture.format].has_texts:
         # The text chunks say it; the Exif is only kept from saying something else.
-        wanted = {name: value for name, value in wanted.items() if name in facts.exif}
-    changed = {name: value for name, value in wanted.items() if facts.exif.get(name) != value}
+        tags = {name: value for name, value in tags.items() if name in facts.exif}
+    changed = {name: value for name, value in tags.items() if facts.exif.get(name) != value}
     if facts.picture.carriers.exif is None and any(value is not None for value in changed.values()):
         # The standard wants every Exif block to tell the size.
         changed |= {"ExifImageWidth": facts.picture.width, "ExifImageHeight": facts.picture.height}

@@ -24,16 +24,16 @@ def of_prompt(facts: Facts) -> Metadata:
     Raises RequestError where a block cannot be read, in which the words would stay.
     """
     _check_read(facts)
-    found = facts.found
+    record = facts.found
     words = _words(facts)
-    kept = _settings(found.infotext) if found is not None and found.infotext else None
-    said = [name for name, value in facts.xmp.items() if name in _PROPERTIES or _holds(value, words)]
+    kept = _settings(record.infotext) if record is not None and record.infotext else None
+    properties = [name for name, value in facts.xmp.items() if name in _PROPERTIES or _holds(value, words)]
     tags = [name for name in _TAGS if _is_graph(facts.exif.get(name)) or _holds(facts.exif.get(name), words)]
     texts = [name for name, text in facts.picture.carriers.texts if name in dialects.TEXTS or _holds(text, words)]
     comment = {} if kept or "UserComment" not in facts.exif else {"UserComment": None}
     return Metadata(
         infotext=kept,
-        properties=dict.fromkeys(said) | _history(facts, words),
+        properties=dict.fromkeys(properties) | _history(facts, words),
         tags=dict.fromkeys(tags) | comment,
         texts=dict.fromkeys(texts),
         dropped=_comments(facts, words),
@@ -70,20 +70,20 @@ def of_all(facts: Facts) -> Changes:
 
 def taken_with_all(facts: Facts) -> tuple[str, ...]:
     """Return which marks the file loses with everything that it says; a watermark stays."""
-    found = facts.found
+    record = facts.found
     has = {
         "iptc": metadata.SOURCE_TYPE in facts.xmp,
-        "recipe": found is not None and found.recipe is not None,
-        "infotext": found is not None and found.infotext is not None,
+        "recipe": record is not None and record.recipe is not None,
+        "infotext": record is not None and record.infotext is not None,
         "c2pa": facts.picture.signed,
     }
     return tuple(name for name, there in has.items() if there)
 
 
 def _words(facts: Facts) -> tuple[str, ...]:
-    found = facts.found
+    record = facts.found
     stated = facts.xmp.get(metadata.PROMPT)
-    texts = [stated if isinstance(stated, str) else "", *((found.prompt, found.negative_prompt) if found else ())]
+    texts = [stated if isinstance(stated, str) else "", *((record.prompt, record.negative_prompt) if record else ())]
     return tuple(text for text in dict.fromkeys(texts) if len(text.strip()) >= _SHORTEST_WORDS)
 
 
@@ -119,13 +119,13 @@ def _texts(value: object) -> Iterator[str]:
 def _history(facts: Facts, words: tuple[str, ...]) -> dict[str, xmp.Value | None]:
     """Return the history without what a diffusion model was told, where it has that: it stands last in a step."""
     steps = facts.xmp.get(metadata.HISTORY)
-    if not isinstance(steps, tuple) or not any(_told(step) or _holds(step, words) for step in steps):
+    if not isinstance(steps, tuple) or not any(_tells_words(step) or _holds(step, words) for step in steps):
         return {}
     kept = tuple(_without_words(step) if isinstance(step, Mapping) else step for step in steps)
     return {metadata.HISTORY: kept}
 
 
-def _told(step: object) -> bool:
+def _tells_words(step: object) -> bool:
     return isinstance(step, Mapping) and ", prompt " in step.get("stEvt:parameters", "")
 
 

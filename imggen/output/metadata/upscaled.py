@@ -60,7 +60,7 @@ def describe(data: bytes, edit: Edit) -> Upscaled:
 
 
 def compose(
-    made: Upscaled, *, level: Level, created: datetime, picture: Picture, particulars: Particulars | None = None
+    origin: Upscaled, *, level: Level, created: datetime, picture: Picture, particulars: Particulars | None = None
 ) -> Metadata:
     """Return what to say of the enlarged picture, whose file's structure is `picture`.
 
@@ -75,87 +75,88 @@ def compose(
     """
     if level == "none":
         return Metadata()
-    particulars = particulars or Particulars(guid=name(made))
+    particulars = particulars or Particulars(guid=name(origin))
     composed = _full if level == "full" and particulars.prompt == "full" else _minimal
-    said = composed(made, created, picture, particulars)
+    record = composed(origin, created, picture, particulars)
     # What the source said of its own pixels is not true of these.
     own = {metadata.WATERMARK: None, metadata.LABEL: None}
-    return replace(said, properties={**said.properties, **own, **particulars.told()})
+    return replace(record, properties={**record.properties, **own, **particulars.properties()})
 
 
-def name(made: Upscaled, key: bytes | None = None) -> str:
+def name(origin: Upscaled, key: bytes | None = None) -> str:
     """Return the URN of the enlarged picture: the same for the same source, step and key."""
-    extended, _ = _record(made)
+    extended, _ = _record(origin)
     if extended is not None:
         return metadata.identity(extended, key)
-    return metadata.named(f"edit\n{json.dumps(asdict(made.edit), sort_keys=True)}", key)
+    return metadata.named(f"edit\n{json.dumps(asdict(origin.edit), sort_keys=True)}", key)
 
 
-def label(made: Upscaled) -> str:
+def label(origin: Upscaled) -> str:
     """Return the label that the source says is in its pixels, empty where there is none."""
-    return _said(made.source, metadata.LABEL)
+    return _stated(origin.source, metadata.LABEL)
 
 
-def is_generative(made: Upscaled) -> bool:
+def is_generative(origin: Upscaled) -> bool:
     """Return whether a model drew what the enlarged picture shows, or a part of it."""
-    return source_type(made) in GENERATIVE
+    return source_type(origin) in GENERATIVE
 
 
-def source_type(made: Upscaled) -> str | None:
+def source_type(origin: Upscaled) -> str | None:
     """Return the IPTC digital source type of the enlarged picture, None where none is stated.
 
     A picture that a model made, in whole or in part, stays what it was. Of others, a diffusion upscaler makes a
     composite, as it does of one with a generator's record and no statement; a trained network enhances; resampling
     changes nothing.
     """
-    stated = _said(made.source, metadata.SOURCE_TYPE) or None
-    if made.edit.engine == "lanczos" or stated in GENERATIVE or metadata.is_generated(stated):
+    stated = _stated(origin.source, metadata.SOURCE_TYPE) or None
+    if origin.edit.engine == "lanczos" or stated in GENERATIVE or metadata.is_generated(stated):
         return stated
-    is_recorded = stated is None and made.source is not None and made.source.found is not None
-    return metadata.COMPOSITE if made.edit.engine == "diffusion" or is_recorded else ENHANCED
+    is_recorded = stated is None and origin.source is not None and origin.source.found is not None
+    return metadata.COMPOSITE if origin.edit.engine == "diffusion" or is_recorded else ENHANCED
 
 
-def _full(made: Upscaled, created: datetime, picture: Picture, particulars: Particulars) -> Metadata:
-    extended, text = _record(made)
-    carried, notes = _carried(made.source, picture) if made.source else (Carriers(), ())
-    tags, dropped = _density(made, carried.exif, picture)
+def _full(origin: Upscaled, created: datetime, picture: Picture, particulars: Particulars) -> Metadata:
+    """Return all that the source says, with the step."""
+    extended, text = _record(origin)
+    carried, notes = _carried(origin.source, picture) if origin.source else (Carriers(), ())
+    tags, dropped = _density(origin, carried.exif, picture)
     return Metadata(
         infotext=text,
         recipe=extended.to_json() if extended else None,
-        properties={**_replaced(made, picture, particulars.guid), _MODIFIED: metadata.stamp(created)},
-        defaults=_defaults(made, picture),
+        properties={**_replaced(origin, picture, particulars.guid), _MODIFIED: metadata.stamp(created)},
+        defaults=_defaults(origin, picture),
         tags=tags,
-        tag_defaults={"Software": _tool(made.edit), "ColorSpace": 1},
-        added={metadata.HISTORY: _event(made.edit, created, picture)},
+        tag_defaults={"Software": _tool(origin.edit), "ColorSpace": 1},
+        added={metadata.HISTORY: _event(origin.edit, created, picture)},
         carried=carried,
-        notes=(*made.notes, *notes, *dropped),
+        notes=(*origin.notes, *notes, *dropped),
     )
 
 
 def _density(
-    made: Upscaled, block: bytes | None, picture: Picture
+    origin: Upscaled, block: bytes | None, picture: Picture
 ) -> tuple[dict[str, exif.Value | None], tuple[str, ...]]:
     """Return the Exif tags that keep the source's pixels per inch, where `block` does not; a note where none can."""
-    if made.density is None or density.of_exif(block) == made.density:
+    if origin.density is None or density.of_exif(block) == origin.density:
         return {}, ()
-    x, y = made.density
+    x, y = origin.density
     if CONTAINERS[picture.format].has_texts:
-        said = x if x == y else f"{x}x{y}"
-        return {}, (f"the source's density of {said} pixels per inch is not carried over",)
+        inches = x if x == y else f"{x}x{y}"
+        return {}, (f"the source's density of {inches} pixels per inch is not carried over",)
     return {"XResolution": x, "YResolution": y, "ResolutionUnit": 2}, ()
 
 
-def _record(made: Upscaled) -> tuple[Recipe | None, str | None]:
+def _record(origin: Upscaled) -> tuple[Recipe | None, str | None]:
     """Return the source's recipe and its infotext, whoever wrote that, with the step; None where there is none."""
-    found = made.source.found if made.source else None
-    if made.source is None or found is None:
+    record = origin.source.found if origin.source else None
+    if origin.source is None or record is None:
         return None, None
-    if found.recipe is not None:
-        extended = recipe.edited(found.recipe, made.edit)
+    if record.recipe is not None:
+        extended = recipe.edited(record.recipe, origin.edit)
         return extended, infotext.write(extended)
-    if found.infotext is None:
+    if record.infotext is None:
         return None, None
-    return None, infotext.enlarged(found.infotext, made.edit, *_upright_size(made.source))
+    return None, infotext.enlarged(record.infotext, origin.edit, *_upright_size(origin.source))
 
 
 def _upright_size(source: Facts) -> tuple[int, int]:
@@ -164,9 +165,10 @@ def _upright_size(source: Facts) -> tuple[int, int]:
     return (height, width) if isinstance(turned, int) and turned >= _SIDEWAYS else (width, height)
 
 
-def _replaced(made: Upscaled, picture: Picture, guid: str) -> dict[str, xmp.Value | None]:
-    extended, _ = _record(made)
-    stated = made.source.xmp if made.source else {}
+def _replaced(origin: Upscaled, picture: Picture, guid: str) -> dict[str, xmp.Value | None]:
+    """Return the properties that are no longer true of the larger picture, as they are now."""
+    extended, _ = _record(origin)
+    stated = origin.source.xmp if origin.source else {}
     sizes = {
         "tiff:ImageWidth": str(picture.width),
         "tiff:ImageLength": str(picture.height),
@@ -174,40 +176,38 @@ def _replaced(made: Upscaled, picture: Picture, guid: str) -> dict[str, xmp.Valu
         "exif:PixelYDimension": str(picture.height),
         "tiff:Orientation": "1",
     }
-    told: dict[str, xmp.Value | None] = dict.fromkeys(_STALE)
-    told |= {name: value for name, value in (sizes | dict.fromkeys(_IDENTITIES, guid)).items() if name in stated}
-    told[metadata.IDENTITY] = guid
+    values: dict[str, xmp.Value | None] = dict.fromkeys(_STALE)
+    values |= {name: value for name, value in (sizes | dict.fromkeys(_IDENTITIES, guid)).items() if name in stated}
+    values[metadata.IDENTITY] = guid
     if extended is not None:
-        told[metadata.RECIPE] = extended.to_json()
-    if made.source is not None and made.source.fits:
+        values[metadata.RECIPE] = extended.to_json()
+    if origin.source is not None and origin.source.fits:
         # A record that does not fit its picture keeps the hash of the one that it does fit.
-        told[metadata.IMAGE_HASH] = picture.image_sha256
-    return told | {metadata.SOURCE_TYPE: source_type(made), metadata.DERIVED: _reference(made)}
+        values[metadata.IMAGE_HASH] = picture.image_sha256
+    return values | {metadata.SOURCE_TYPE: source_type(origin), metadata.DERIVED: _reference(origin)}
 
 
-def _reference(made: Upscaled) -> dict[str, str]:
-    source = made.source
-    told = {
-        "stRef:documentID": _said(source, "xmpMM:DocumentID") or _said(source, metadata.IDENTITY),
-        "stRef:instanceID": _said(source, "xmpMM:InstanceID"),
-        "imggen:sha256": made.edit.source_sha256,
-        "imggen:role": "image",
-        metadata.SOURCE_TYPE: _said(source, metadata.SOURCE_TYPE),
+def _reference(origin: Upscaled) -> dict[str, str]:
+    source = origin.source
+    names = {
+        "stRef:documentID": _stated(source, "xmpMM:DocumentID") or _stated(source, metadata.IDENTITY),
+        "stRef:instanceID": _stated(source, "xmpMM:InstanceID"),
     }
-    return {name: value for name, value in told.items() if value}
+    more = {metadata.SOURCE_TYPE: _stated(source, metadata.SOURCE_TYPE)}
+    return metadata.reference(origin.edit.source_sha256, "image", names, more)
 
 
 def _event(edit: Edit, created: datetime, picture: Picture) -> dict[str, str]:
     """Return the step as the XMP specification's part 2 has it (ResourceEvent); `resized` is one of its actions."""
     means = " ".join(filter(None, (edit.engine, metadata.public(edit.model), edit.model_hash)))
-    told = {
+    values = {
         "seed": edit.seed,
         "steps": edit.steps,
         "guidance": None if edit.guidance is None else f"{edit.guidance:g}",
         # The last, since it may have commas of its own.
         "prompt": edit.prompt or None,
     }
-    details = [f"{name} {value}" for name, value in told.items() if value is not None]
+    details = [f"{name} {value}" for name, value in values.items() if value is not None]
     return {
         "stEvt:action": "resized",
         "stEvt:parameters": ", ".join([f"{edit.action} to {edit.width}x{edit.height} px by {means}", *details]),
@@ -218,22 +218,22 @@ def _event(edit: Edit, created: datetime, picture: Picture) -> dict[str, str]:
     }
 
 
-def _defaults(made: Upscaled, picture: Picture) -> dict[str, xmp.Value]:
-    source = made.source
-    told: dict[str, xmp.Value] = _system(made)
+def _defaults(origin: Upscaled, picture: Picture) -> dict[str, xmp.Value]:
+    source = origin.source
+    values: dict[str, xmp.Value] = _system(origin)
     if source is None or "Software" not in source.exif:
-        told[metadata.TOOL] = _tool(made.edit)
+        values[metadata.TOOL] = _tool(origin.edit)
     if source is not None and not CONTAINERS[picture.format].has_texts:
-        told |= _worded(source, [field for field in fields.FIELDS if source.picture.carriers.text(field.text or "")])
-    return told
+        values |= _worded(source, [field for field in fields.FIELDS if source.picture.carriers.text(field.text or "")])
+    return values
 
 
-def _system(made: Upscaled) -> dict[str, xmp.Value]:
-    if made.edit.engine != "diffusion":
+def _system(origin: Upscaled) -> dict[str, xmp.Value]:
+    if origin.edit.engine != "diffusion":
         return {}
     return {
-        metadata.SYSTEM: f"imggen ({metadata.public(made.edit.model)})",
-        metadata.SYSTEM_VERSION: f"{_tool(made.edit)}; {made.edit.model_hash}",
+        metadata.SYSTEM: f"imggen ({metadata.public(origin.edit.model)})",
+        metadata.SYSTEM_VERSION: f"{_tool(origin.edit)}; {origin.edit.model_hash}",
     }
 
 
@@ -241,7 +241,7 @@ def _tool(edit: Edit) -> str:
     return f"imggen {edit.imggen}".strip()
 
 
-def _said(source: Facts | None, name: str) -> str:
+def _stated(source: Facts | None, name: str) -> str:
     value = source.xmp.get(name) if source else None
     return value if isinstance(value, str) else ""
 
@@ -267,7 +267,9 @@ def _carried(source: Facts, picture: Picture) -> tuple[Carriers, tuple[str, ...]
         notes.append(f"the Exif has {len(block):,} bytes, more than a {title} holds; it is not carried over")
         block = None
     if block and kept.moves_exif and exif.has_note(block):
-        notes.append("the source's Exif has a maker's note, which holds only where it is; it is not carried over")
+        notes.append(
+            "the source's Exif has a maker's note, which is valid only at its place in the file; it is not carried over"
+        )
     texts = [(key, text) for key, text in held.texts if 0 < len(key) <= _LONGEST_KEYWORD]
     return Carriers(exif=block, xmp=packet, texts=tuple(texts) if kept.has_texts else ()), tuple(notes)
 
@@ -278,45 +280,46 @@ def _left_out(source: Facts, picture: Picture) -> Iterator[str]:
         yield MANIFEST_LOST
     if held.captions:
         yield "the source's IPTC-IIM captions, the form before XMP, are not carried over"
-    told = ["parameters", "imggen", *(field.text for field in fields.FIELDS if field.text)]
-    lost = dict.fromkeys(key for key, _ in held.texts if key not in told)
+    carried = ["parameters", "imggen", *(field.text for field in fields.FIELDS if field.text)]
+    lost = dict.fromkeys(key for key, _ in held.texts if key not in carried)
     if lost and not CONTAINERS[picture.format].has_texts:
-        yield f"a {FORMATS[picture.format].title} has no place for the PNG's texts {', '.join(map(repr, lost))}"
+        yield f"a {FORMATS[picture.format].title} has no place for the PNG's text chunks {', '.join(map(repr, lost))}"
     if any(not comment.startswith(b"parameters\0") for comment in held.comments):
         yield "the source's JPEG comment is not carried over"
 
 
-def _minimal(made: Upscaled, created: datetime, picture: Picture, _: Particulars) -> Metadata:
-    source = made.source
+def _minimal(origin: Upscaled, created: datetime, picture: Picture, _: Particulars) -> Metadata:
+    """Return the source's public words, and which model made the picture."""
+    source = origin.source
     public = [field for field in fields.FIELDS if field.name in _PUBLIC]
     words = _worded(source, public) if source else {}
-    kept = (metadata.SYSTEM, metadata.SYSTEM_VERSION, metadata.CREATED) if _said(source, metadata.SYSTEM) else ()
+    kept = (metadata.SYSTEM, metadata.SYSTEM_VERSION, metadata.CREATED) if _stated(source, metadata.SYSTEM) else ()
     tags = {field.exif: words[field.property] for field in public if field.exif and field.property in words}
-    resolution, dropped = _density(made, None, picture)
+    resolution, dropped = _density(origin, None, picture)
     return Metadata(
         properties={
             **words,
-            **{name: _said(source, name) or None for name in kept},
-            metadata.SOURCE_TYPE: source_type(made),
+            **{name: _stated(source, name) or None for name in kept},
+            metadata.SOURCE_TYPE: source_type(origin),
             metadata.IMAGE_HASH: picture.image_sha256,
         },
-        defaults={**_system(made), metadata.TOOL: _tool(made.edit)}
+        defaults={**_system(origin), metadata.TOOL: _tool(origin.edit)}
         | ({} if kept else {metadata.CREATED: metadata.stamp(created)}),
         tags={name: value if isinstance(value, str) else "; ".join(map(str, value)) for name, value in tags.items()}
         | resolution,
-        tag_defaults={"Software": _tool(made.edit)},
-        notes=(*made.notes, *dropped),
+        tag_defaults={"Software": _tool(origin.edit)},
+        notes=(*origin.notes, *dropped),
     )
 
 
-def _worded(source: Facts, wanted: list[Field]) -> dict[str, xmp.Value]:
+def _worded(source: Facts, chosen: list[Field]) -> dict[str, xmp.Value]:
     """Return the properties of those fields that the source has, in its XMP or in an older place."""
-    found: dict[str, xmp.Value] = {}
-    for field in wanted:
+    words: dict[str, xmp.Value] = {}
+    for field in chosen:
         older = source.exif.get(field.exif or "") or source.picture.carriers.text(field.text or "")
         value = (
             source.xmp.get(field.property) or fields.assign([(field.name, str(older or ""))]).properties[field.property]
         )
         if value:
-            found.setdefault(field.property, value)
-    return found
+            words.setdefault(field.property, value)
+    return words

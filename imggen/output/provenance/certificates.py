@@ -87,22 +87,22 @@ def root_pem(data: bytes, name: str) -> bytes:
     """
     if b"PRIVATE KEY-----" in data:
         raise RequestError(
-            f"{name} holds a PRIVATE KEY: whoever has it can sign as its owner, so it must not be handed around",
+            f"{name} holds a PRIVATE KEY: whoever has it can sign as its owner, so it must not be shared",
             hint="imggen keys export -o root.pem, where the key is, writes what others may have",
         )
-    found = _parsed(data, name)
-    if len(found) > 1:
+    certificates = _parsed(data, name)
+    if len(certificates) > 1:
         raise RequestError(
-            f"{name} holds {len(found)} certificates, not one root",
+            f"{name} holds {len(certificates)} certificates, not one root",
             hint="imggen keys export -o root.pem, where the key is, writes the root alone",
         )
-    facts = _facts(found[0])
+    facts = _facts(certificates[0])
     if not facts.is_root:
         raise RequestError(
-            f"{name} is the certificate of {facts.subject!r}, which {facts.issuer!r} issued, and no root",
+            f"{name} is the certificate of {facts.subject!r}, which {facts.issuer!r} issued, not a root",
             hint=f"trust the certificate of {facts.issuer!r}",
         )
-    return _pem(found[0])
+    return _pem(certificates[0])
 
 
 def check_key(key_pem: bytes, chain_pem: bytes) -> None:
@@ -114,9 +114,7 @@ def check_key(key_pem: bytes, chain_pem: bytes) -> None:
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise MachineError(
-            "the signing key cannot be read: it is no PEM of a private key without a password"
-        ) from error
+        raise MachineError("the signing key cannot be read: it is not an unencrypted private key in PEM") from error
     if key.public_key() != public:
         raise MachineError(
             "the signing key does not belong to the certificate",
@@ -140,7 +138,7 @@ def check_signature(signature: bytes, data: bytes, chain_pem: bytes, name: str) 
         der = utils.encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
     except (ValueError, OverflowError) as error:
         raise ImggenError(
-            f"{name} gave {len(signature)} bytes, which are no ES256 signature",
+            f"{name} gave {len(signature)} bytes, which are not an ES256 signature",
             hint="it must print the signature as DER, or as the 64 bytes of r and s, and nothing else",
         ) from error
     try:
@@ -154,6 +152,7 @@ def check_signature(signature: bytes, data: bytes, chain_pem: bytes, name: str) 
 
 
 def _check_chain(chain: Sequence["x509.Certificate"], name: str) -> None:
+    """Raise RequestError where a certificate is not issued by the next, or the last is no root."""
     for below, above in itertools.pairwise(chain):
         if not _is_issued_by(below, above):
             raise RequestError(
@@ -163,7 +162,7 @@ def _check_chain(chain: Sequence["x509.Certificate"], name: str) -> None:
             )
     if not _is_issued_by(chain[-1], chain[-1]):
         raise RequestError(
-            f"{name} ends with the certificate of {_named(chain[-1].subject)!r}, which is no root",
+            f"{name} ends with the certificate of {_named(chain[-1].subject)!r}, which is not a root",
             hint="cat leaf.pem root.pem > chain.pem",
         )
 
@@ -236,6 +235,7 @@ def _usage(*allowed: str) -> Any:
 
 
 def _public_key(chain_pem: bytes) -> "EllipticCurvePublicKey":
+    """Return the key of the chain's first certificate; RequestError where it is not for ES256."""
     leaf = _parsed(chain_pem, "the chain")[0]
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -247,25 +247,28 @@ def _public_key(chain_pem: bytes) -> "EllipticCurvePublicKey":
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
         raise RequestError(
             f"the certificate of {_named(leaf.subject)!r} has a key of another kind; imggen signs with ES256",
-            hint="openssl ecparam -name prime256v1 -genkey makes a key of the kind that is wanted",
+            hint="openssl ecparam -name prime256v1 -genkey makes a key of the right kind",
         )
     return public
 
 
 def _parsed(data: bytes, name: str) -> list["x509.Certificate"]:
+    """Return the certificates in PEM or DER; RequestError, with `name`, where there is none."""
     x509 = _x509()
     try:
         is_pem = b"-----BEGIN" in data
         with warnings.catch_warnings():
             # What the next version of cryptography refuses is refused now.
             warnings.simplefilter("error")
-            found = list(x509.load_pem_x509_certificates(data)) if is_pem else [x509.load_der_x509_certificate(data)]
+            certificates = (
+                list(x509.load_pem_x509_certificates(data)) if is_pem else [x509.load_der_x509_certificate(data)]
+            )
         # Names are parsed when they are first asked for, and only here is a bad one told from a bad file.
-        for certificate in found:
+        for certificate in certificates:
             _ = certificate.subject, certificate.issuer
     except (ValueError, Warning) as error:
-        raise RequestError(f"{name} is no certificate", hint="a certificate as PEM or DER is wanted") from error
-    return found
+        raise RequestError(f"{name} is not a certificate", hint="give a certificate as PEM or DER") from error
+    return certificates
 
 
 def _x509() -> Any:
@@ -280,18 +283,19 @@ def _x509() -> Any:
     return x509
 
 
-def _facts(found: "x509.Certificate") -> Certificate:
+def _facts(certificate: "x509.Certificate") -> Certificate:
+    """Return what the certificate says; RequestError where that cannot be read."""
     from cryptography.hazmat.primitives import hashes
 
     try:
         return Certificate(
-            subject=_named(found.subject),
-            issuer=_named(found.issuer),
-            serial=f"{found.serial_number:x}",
-            begins=found.not_valid_before_utc,
-            ends=found.not_valid_after_utc,
-            sha256=found.fingerprint(hashes.SHA256()).hex(),
-            is_root=_is_issued_by(found, found),
+            subject=_named(certificate.subject),
+            issuer=_named(certificate.issuer),
+            serial=f"{certificate.serial_number:x}",
+            begins=certificate.not_valid_before_utc,
+            ends=certificate.not_valid_after_utc,
+            sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+            is_root=_is_issued_by(certificate, certificate),
         )
     except ValueError as error:
         raise RequestError(f"a certificate cannot be read: {error}") from error

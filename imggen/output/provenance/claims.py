@@ -30,26 +30,26 @@ def of_picture(
     Below `--metadata full`, and where the prompt is not recorded in full, it has no settings; below `full`, or where it
     is not recorded at all, no hash of the prompt either. Parents stay: their marks are not to be lost.
     """
-    told, said = pixels.told, pixels.particulars
-    if isinstance(told, Upscaled):
-        return _of_enlargement(pixels, told, title=title, created=created, parents=parents)
+    origin, particulars = pixels.origin, pixels.particulars
+    if isinstance(origin, Upscaled):
+        return _of_enlargement(pixels, origin, title=title, created=created, parents=parents)
     full = output.metadata == "full"
     changed = any(parent.relationship == "parentOf" for parent in parents)
     return Statement(
         title=title,
-        source_type=metadata.source_type(told),
-        model=metadata.public(told.model),
-        model_version=told.model_revision or told.model_hash,
-        version=told.versions.get("imggen", ""),
+        source_type=metadata.source_type(origin),
+        model=metadata.public(origin.model),
+        model_version=origin.model_revision or origin.model_hash,
+        version=origin.versions.get("imggen", ""),
         when=created,
         action="edited" if changed else "created",
-        guid=said.guid if full else None,
-        watermark_id=said.watermark or None,
-        prompt_sha256=metadata.prompt_sha256(told) if full and said.prompt != "omit" else None,
-        settings=_settings(told) if full and said.prompt == "full" else {},
-        mining=_MINING[said.mining] if said.mining else None,
+        guid=particulars.guid if full else None,
+        watermark_id=particulars.watermark or None,
+        prompt_sha256=metadata.prompt_sha256(origin) if full and particulars.prompt != "omit" else None,
+        settings=_settings(origin) if full and particulars.prompt == "full" else {},
+        mining=_MINING[particulars.mining] if particulars.mining else None,
         parents=tuple(parents),
-        description=told.change.method if told.change else None,
+        description=origin.change.method if origin.change else None,
     )
 
 
@@ -59,22 +59,23 @@ def _settings(recipe: Recipe) -> dict[str, str | int | float]:
 
 
 def _of_enlargement(
-    pixels: MarkedPixels, told: Upscaled, *, title: str, created: datetime, parents: Sequence[Parent]
+    pixels: MarkedPixels, origin: Upscaled, *, title: str, created: datetime, parents: Sequence[Parent]
 ) -> Statement:
-    edit, said = told.edit, pixels.particulars
+    """Return what to state of a picture that was enlarged from another file's."""
+    edit, particulars = origin.edit, pixels.particulars
     action: Action = "resized" if edit.engine == "lanczos" else "enhanced"
     return Statement(
         title=title,
-        source_type=upscaled.source_type(told),
+        source_type=upscaled.source_type(origin),
         model=metadata.public(edit.model) or edit.engine,
         model_version=edit.model_hash or edit.imggen,
         version=edit.imggen,
         when=created,
         # A parent that C2PA cannot take in, a BMP, leaves nothing that could have been opened.
         action=action if parents else "created",
-        guid=said.guid,
-        watermark_id=said.watermark or None,
-        mining=_MINING[said.mining] if said.mining else None,
+        guid=particulars.guid,
+        watermark_id=particulars.watermark or None,
+        mining=_MINING[particulars.mining] if particulars.mining else None,
         parents=tuple(parents),
         description=f"enlarged to {edit.width}x{edit.height} pixels",
     )

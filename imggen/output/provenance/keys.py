@@ -211,8 +211,8 @@ def trusted_watermark_keys(place: Path) -> tuple[tuple[str, bytes], ...]:
 
 def trust_root(place: Path, pem: bytes) -> bool:
     """Keep somebody's root among the trusted ones, under its fingerprint; return False where it was there already."""
-    (found,) = certificates.read(pem, "the root")
-    return _keep(place, f"{found.sha256}.pem", pem, private=False)
+    (certificate,) = certificates.read(pem, "the root")
+    return _keep(place, f"{certificate.sha256}.pem", pem, private=False)
 
 
 def trust_watermark_key(place: Path, path: Path) -> tuple[str, bool]:
@@ -230,18 +230,18 @@ def trust_watermark_key(place: Path, path: Path) -> tuple[str, bool]:
 
 def distrust(place: Path, fingerprint: str) -> str:
     """Take the one trusted root whose fingerprint begins so away; return its whole fingerprint."""
-    wanted = fingerprint.replace(":", "").lower()
-    if not _FINGERPRINT.fullmatch(wanted):
-        raise RequestError(f"{fingerprint!r} is no fingerprint: 8 to 64 hexadecimal digits", hint="imggen keys show")
-    found = [path for path in _trusted(place, ".pem") if path.stem.startswith(wanted)]
-    if len(found) != 1:
-        what = "no trusted root has" if not found else f"{len(found)} trusted roots have"
-        raise RequestError(f"{what} a fingerprint that begins with {wanted}", hint="imggen keys show")
+    prefix = fingerprint.replace(":", "").lower()
+    if not _FINGERPRINT.fullmatch(prefix):
+        raise RequestError(f"{fingerprint!r} is not a fingerprint: 8 to 64 hexadecimal digits", hint="imggen keys show")
+    matches = [path for path in _trusted(place, ".pem") if path.stem.startswith(prefix)]
+    if len(matches) != 1:
+        what = "no trusted root has" if not matches else f"{len(matches)} trusted roots have"
+        raise RequestError(f"{what} a fingerprint that begins with {prefix}", hint="imggen keys show")
     try:
-        found[0].unlink(missing_ok=True)
+        matches[0].unlink(missing_ok=True)
     except OSError as error:
-        raise RequestError(f"cannot remove {found[0]}: {_reason(error)}") from error
-    return found[0].stem
+        raise RequestError(f"cannot remove {matches[0]}: {files.reason(error)}") from error
+    return matches[0].stem
 
 
 def fingerprint(key: bytes) -> str:
@@ -267,7 +267,7 @@ def read(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise RequestError(f"cannot read {path}: {_reason(error)}") from error
+        raise RequestError(f"cannot read {path}: {files.reason(error)}") from error
     if len(data) > _MAX_BYTES:
         raise RequestError(f"{path} is larger than 1 MiB, which no key or certificate is")
     return data
@@ -276,7 +276,7 @@ def read(path: Path) -> bytes:
 def problems(place: Path) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the key folder and who may read it, each with the command that puts it right."""
     for path in sorted(place.glob(f".{_OWN}-*.tmp")):
-        yield f"{path} was left by a keys init that was cut off", f"rm -r {_quoted(path)}"
+        yield f"{path} was left by a keys init that was interrupted", f"rm -r {_quoted(path)}"
     if os.name == "nt":
         return
     for path in (place, own_folder(place), place / _TRUSTED):
@@ -291,15 +291,17 @@ def _fresh(draft: Draft) -> tuple[Identity, bytes]:
     """Return a new identity with a key of its own, and its root."""
     organisation = _organisation(draft.organisation)
     if not 1 <= draft.years <= MOST_YEARS:
-        raise RequestError(f"{draft.years} years is no life for a certificate", hint=f"--years 1 to {MOST_YEARS}")
-    made = certificates.make(organisation, draft.years)
+        raise RequestError(
+            f"--years {draft.years}: a certificate lasts 1 to {MOST_YEARS} years", hint=f"--years {YEARS}"
+        )
+    certificate = certificates.make(organisation, draft.years)
     identity = Identity(
         organisation=organisation,
-        chain_pem=made.leaf_pem + made.root_pem,
+        chain_pem=certificate.leaf_pem + certificate.root_pem,
         watermark_key=secrets.token_bytes(WATERMARK_KEY_BYTES),
-        key_pem=made.key_pem,
+        key_pem=certificate.key_pem,
     )
-    return identity, made.root_pem
+    return identity, certificate.root_pem
 
 
 def _elsewhere(draft: Draft) -> tuple[Identity, bytes]:
@@ -322,7 +324,7 @@ def _elsewhere(draft: Draft) -> tuple[Identity, bytes]:
 def _organisation(name: str) -> str:
     name = name.strip()
     if not name or not name.isprintable():
-        raise RequestError(f"{name!r} is no organisation's name", hint='--organisation "Example Ltd"')
+        raise RequestError(f"{name!r} is not a name for an organisation", hint='--organisation "Example Ltd"')
     if len(name) > certificates.LONGEST_NAME:
         raise RequestError(
             f"{name!r} has {len(name)} characters; a certificate has room for {certificates.LONGEST_NAME}"
@@ -331,6 +333,7 @@ def _organisation(name: str) -> str:
 
 
 def _by_command(command: tuple[str, ...], name: str, data: bytes) -> bytes:
+    """Return the signature that the user's command prints for the data."""
     try:
         done = subprocess.run(  # noqa: S603 - the user's own command, without a shell
             command, input=data, capture_output=True, timeout=COMMAND_SECONDS, check=False
@@ -338,7 +341,7 @@ def _by_command(command: tuple[str, ...], name: str, data: bytes) -> bytes:
     except subprocess.TimeoutExpired as error:
         raise ImggenError(f"{name} gave no signature within {COMMAND_SECONDS:g} seconds") from error
     except (OSError, ValueError) as error:
-        raise ImggenError(f"{name} cannot be run: {_reason(error)}") from error
+        raise ImggenError(f"{name} cannot be run: {files.reason(error)}") from error
     if done.returncode:
         first = next(iter(done.stderr.decode("utf-8", "replace").strip().splitlines()), "")
         raise ImggenError(f"{name} failed with exit code {done.returncode}" + (f": {first[:500]}" if first else ""))
@@ -377,7 +380,7 @@ def _publish(place: Path, contents: Mapping[str, bytes]) -> None:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise RequestError(f"cannot write keys to {place}: {_reason(error)}") from error
+        raise RequestError(f"cannot write keys to {place}: {files.reason(error)}") from error
 
 
 def _rename(temporary: Path, place: Path) -> None:
@@ -412,7 +415,7 @@ def _keep(place: Path, name: str, data: bytes, *, private: bool) -> bool:
         # Somebody else put it there just now.
         return _keep(place, name, data, private=private) if path.exists() else False
     except OSError as error:
-        raise RequestError(f"cannot write {path}: {_reason(error)}") from error
+        raise RequestError(f"cannot write {path}: {files.reason(error)}") from error
     return True
 
 
@@ -464,26 +467,26 @@ def _trusted(place: Path, suffix: str) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise RequestError(f"cannot read {place / _TRUSTED}: {_reason(error)}") from error
+        raise RequestError(f"cannot read {place / _TRUSTED}: {files.reason(error)}") from error
 
 
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except (OSError, ValueError) as error:
-        raise RequestError(f"cannot read {path}: {_reason(error)}") from error
+        raise RequestError(f"cannot read {path}: {files.reason(error)}") from error
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except (OSError, ValueError) as error:
-        raise RequestError(f"cannot read {path}: {_reason(error)}") from error
+        raise RequestError(f"cannot read {path}: {files.reason(error)}") from error
 
 
 def _taken(place: Path) -> RequestError:
     return RequestError(
-        f"keys are there already, in {own_folder(place)}, and are never overwritten",
+        f"there are keys in {own_folder(place)} already; they are never overwritten",
         hint=f"imggen keys show, or IMGGEN_KEYS={_quoted(place.with_name(place.name + '-2'))} imggen keys init ...",
     )
 
@@ -494,13 +497,9 @@ def _absent(place: Path) -> RequestError:
 
 def _incomplete(path: Path) -> MachineError:
     return MachineError(
-        f"{path} is missing, so the keys are not whole", hint=f"put it back, or move {_quoted(path.parent)} away"
+        f"{path} is missing, so the keys are incomplete", hint=f"put it back, or move {_quoted(path.parent)} away"
     )
 
 
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

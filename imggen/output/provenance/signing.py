@@ -164,7 +164,7 @@ def sign(data: bytes, file_format: ImageFormat, statement: Statement, identity: 
     except sdk.C2paError as error:
         if signature.failure is not None:
             raise signature.failure from None
-        raise ImggenError(f"the picture could not be signed: {_told(error)}", hint=_signing_hint(error)) from error
+        raise ImggenError(f"the picture could not be signed: {_reason(error)}", hint=_signing_hint(error)) from error
     _check_signed(data, signed.getvalue(), file_format)
     return signed.getvalue()
 
@@ -225,13 +225,14 @@ def _signer(sdk: Any, identity: Identity, signature: _Signature) -> Any:
         return sdk.Signer.from_callback(signature, sdk.C2paSigningAlg.ES256, identity.chain_pem.decode("ascii"))
     key_pem = identity.key_pem or b""
     certificates.check_key(key_pem, identity.chain_pem)
-    told = sdk.C2paSignerInfo(
+    info = sdk.C2paSignerInfo(
         alg=sdk.C2paSigningAlg.ES256, sign_cert=identity.chain_pem, private_key=key_pem, ta_url=None
     )
-    return sdk.Signer.from_info(told)
+    return sdk.Signer.from_info(info)
 
 
 def _sdk() -> Any:
+    """Return the C2PA SDK; MachineError where the extra is not installed."""
     try:
         import c2pa
     except ImportError as error:
@@ -349,14 +350,14 @@ def _label(at: int) -> str:
 
 
 def _generation(statement: Statement, unreadable: Collection[int]) -> dict[str, object]:
-    said: dict[str, object] = {
+    values: dict[str, object] = {
         "guid": statement.guid,
         "watermark_id": statement.watermark_id,
         "prompt_sha256": statement.prompt_sha256,
         "settings": {_clean(name): _scalar(value) for name, value in statement.settings.items()},
         _UNREADABLE_PARENTS: [_fingerprint(statement.parents[at], at) for at in sorted(unreadable)],
     }
-    return {name: value for name, value in said.items() if value not in (None, {}, [])}
+    return {name: value for name, value in values.items() if value not in (None, {}, [])}
 
 
 def _fingerprint(parent: Parent, at: int) -> dict[str, object]:
@@ -376,13 +377,13 @@ def _scalar(value: str | float) -> str | int | float:
 
 def _metadata(statement: Statement) -> dict[str, object]:
     """Return the IPTC fields (Photo Metadata 2025.1) that tell the system; C2PA's own metadata has no room for them."""
-    said: dict[str, object] = {
+    values: dict[str, object] = {
         "@context": {"Iptc4xmpExt": _IPTC},
         "Iptc4xmpExt:AISystemUsed": _clean(f"imggen ({statement.model})"),
         "Iptc4xmpExt:AISystemVersionUsed": _clean(f"{statement.version}; {statement.model_version}"),
     }
     others = {"DigitalSourceType": statement.source_type, "DigImageGUID": statement.guid}
-    return said | {f"Iptc4xmpExt:{name}": value for name, value in others.items() if value}
+    return values | {f"Iptc4xmpExt:{name}": value for name, value in others.items() if value}
 
 
 def _clean(text: str) -> str:
@@ -392,15 +393,15 @@ def _clean(text: str) -> str:
 
 def _check_signed(data: bytes, signed: bytes, file_format: ImageFormat) -> None:
     """Raise ImggenError where the signed file does not read back intact: a broken signature is worse than none."""
-    found = read(signed, file_format)
-    if found is None or found.state == "invalid":
-        codes = ", ".join(found.codes) if found else "no manifest"
+    validation = read(signed, file_format)
+    if validation is None or validation.state == "invalid":
+        codes = ", ".join(validation.codes) if validation else "no manifest"
         raise ImggenError(f"the signature that was made does not hold ({codes}), so it is not used")
     if container.read(signed).image_sha256 != container.read(data).image_sha256:
         raise ImggenError("signing changed the picture, so the signed file is not used")
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(error).strip().partition("\n")[0][:_LONGEST_TEXT]
 
 
@@ -421,14 +422,15 @@ def _unreadable(data: bytes, error: Exception) -> Validation | None:
 
 
 def _validation(store: Mapping[str, Any], details: Mapping[str, Any]) -> Validation:
+    """Return what the active manifest of a store says, and what the SDK found of it."""
     manifests, active = _table(store.get("manifests")), store.get("active_manifest")
     manifest = _table(manifests.get(active)) if isinstance(active, str) else {}
     codes = tuple(dict.fromkeys(_codes(store)))
     actions = _acts(manifest)
-    said = _assertion(manifest, _GENERATION)
+    generation = _assertion(manifest, _GENERATION)
     lost = {
         _text(ingredient.get("instance_id"))
-        for ingredient in _tables(said.get(_UNREADABLE_PARENTS))
+        for ingredient in _tables(generation.get(_UNREADABLE_PARENTS))
         if ingredient.get("signed")
     }
     state = {"Trusted": "trusted", "Valid": "valid"}.get(str(store.get("validation_state")), "invalid")
@@ -443,9 +445,9 @@ def _validation(store: Mapping[str, Any], details: Mapping[str, Any]) -> Validat
         source_type=_source_type(manifests, manifest),
         model=_last(_text(_table(action.get("softwareAgent")).get("name")) for action in actions),
         when=_last(_text(action.get("when")) for action in actions),
-        guid=_text(said.get("guid")),
-        watermark_id=_text(said.get("watermark_id")),
-        prompt_sha256=_text(said.get("prompt_sha256")),
+        guid=_text(generation.get("guid")),
+        watermark_id=_text(generation.get("watermark_id")),
+        prompt_sha256=_text(generation.get("prompt_sha256")),
         mining=_mining(manifest),
         ingredients=tuple(_ingredient(ingredient, store, lost) for ingredient in _tables(manifest.get("ingredients"))),
     )
@@ -459,8 +461,9 @@ def _codes(store: Mapping[str, Any]) -> Iterator[str]:
 
 def _names(active: object, details: Mapping[str, Any]) -> dict[str, str | None]:
     """Return the signer's names and its certificate's number, as the certificate in the file has them."""
-    found = next((manifest for manifest in _tables(details.get("manifests")) if manifest.get("label") == active), {})
-    certificate = _table(_table(found.get("signature")).get("certificateInfo"))
+    manifests = _tables(details.get("manifests"))
+    signed = next((manifest for manifest in manifests if manifest.get("label") == active), {})
+    certificate = _table(_table(signed.get("signature")).get("certificateInfo"))
     subject, issuer = _table(certificate.get("subject")), _table(certificate.get("issuer"))
     return {
         "signer": _text(subject.get("O")) or _text(subject.get("CN")),
@@ -485,9 +488,9 @@ def _acts(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _source_type(manifests: Mapping[str, Any], manifest: Mapping[str, Any]) -> str | None:
     """Return the source type that the manifest's last step gives, or else the nearest one up the line of parents."""
     for _ in range(_DEEPEST):
-        found = _last(_text(action.get("digitalSourceType")) for action in _acts(manifest))
-        if found is not None:
-            return found
+        stated = _last(_text(action.get("digitalSourceType")) for action in _acts(manifest))
+        if stated is not None:
+            return stated
         ingredients = _tables(manifest.get("ingredients"))
         parent = next((ingredient for ingredient in ingredients if ingredient.get("relationship") == "parentOf"), {})
         manifest = _table(manifests.get(str(parent.get("active_manifest"))))
@@ -504,22 +507,24 @@ def _mining(manifest: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _ingredient(told: Mapping[str, Any], store: Mapping[str, Any], lost: Collection[str | None]) -> SignedIngredient:
-    is_lost = _text(told.get("instance_id")) in lost
+def _ingredient(
+    ingredient: Mapping[str, Any], store: Mapping[str, Any], lost: Collection[str | None]
+) -> SignedIngredient:
+    is_lost = _text(ingredient.get("instance_id")) in lost
     return SignedIngredient(
-        title=_text(told.get("title")),
-        relationship=_text(told.get("relationship")),
-        state="invalid" if is_lost else _ingredient_state(told, store),
+        title=_text(ingredient.get("title")),
+        relationship=_text(ingredient.get("relationship")),
+        state="invalid" if is_lost else _ingredient_state(ingredient, store),
     )
 
 
-def _ingredient_state(told: Mapping[str, Any], store: Mapping[str, Any]) -> IngredientState:
+def _ingredient_state(ingredient: Mapping[str, Any], store: Mapping[str, Any]) -> IngredientState:
     """Return how the ingredient's manifest was found when it went in, and since: its own file is not at hand."""
-    if not isinstance(told.get("active_manifest"), str):
+    if not isinstance(ingredient.get("active_manifest"), str):
         return "unsigned"
-    here = f"/{told['active_manifest']}"
+    here = f"/{ingredient['active_manifest']}"
     deltas = _tables(_table(store.get("validation_results")).get("ingredientDeltas"))
-    results = [_table(_table(told.get("validation_results")).get("activeManifest"))]
+    results = [_table(_table(ingredient.get("validation_results")).get("activeManifest"))]
     results += [_table(delta.get("validationDeltas")) for delta in deltas]
     failures = {code for result in results for code in _result_codes(result.get("failure"), here)}
     if failures - {_UNTRUSTED}:
@@ -536,13 +541,13 @@ def _result_codes(results: object, manifest: str) -> Iterator[str]:
 
 
 def _assertion(manifest: Mapping[str, Any], label: str) -> Mapping[str, Any]:
-    found = (assertion for assertion in _tables(manifest.get("assertions")) if assertion.get("label") == label)
-    return _table(next(found, {}).get("data"))
+    matching = (assertion for assertion in _tables(manifest.get("assertions")) if assertion.get("label") == label)
+    return _table(next(matching, {}).get("data"))
 
 
 def _last(values: Iterator[str | None]) -> str | None:
-    said = [value for value in values if value is not None]
-    return said[-1] if said else None
+    present = [value for value in values if value is not None]
+    return present[-1] if present else None
 
 
 def _table(value: object) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ def encode(data: bytes, version: int) -> Floats:
     window, coded = 0, []
     for bit in bits:
         window = (window >> 1) | (int(bit) << MEMORY)
-        coded += [1.0 - 2.0 * ((window & generator).bit_count() & 1) for generator in _GENERATORS]
+        coded += _sent(window)
     return np.array(coded, np.float32)
 
 
@@ -39,6 +39,10 @@ def decode(soft: Floats, version: int) -> bytes | None:
     return data if checked[DATA_BYTES:] == _checksum(data, version) else None
 
 
+def _sent(window: int) -> list[float]:
+    return [1.0 - 2.0 * ((window & generator).bit_count() & 1) for generator in _GENERATORS]
+
+
 def _checksum(data: bytes, version: int) -> bytes:
     # CRC-16-CCITT; a version of its own start value, so that no version takes another's mark for its own.
     return binascii.crc_hqx(data, 0xFFFF ^ version).to_bytes(2, "big")
@@ -47,10 +51,7 @@ def _checksum(data: bytes, version: int) -> bytes:
 @lru_cache(maxsize=1)
 def _trellis() -> tuple[Floats, NDArray[np.intp]]:
     """Return what each window of 9 bits sends (512, 3), and the two states before each state (256, 2)."""
-    sent = [
-        [1.0 - 2.0 * ((window & generator).bit_count() & 1) for generator in _GENERATORS]
-        for window in range(2 * _STATES)
-    ]
+    sent = [_sent(window) for window in range(2 * _STATES)]
     state = np.arange(_STATES)
     # A window is the bit that comes, then the state; the state after it is the window without its oldest bit.
     before = np.stack([(2 * state) % _STATES, (2 * state + 1) % _STATES], axis=1)

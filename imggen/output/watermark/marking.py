@@ -13,7 +13,7 @@ from imggen.output.watermark import label, watermark
 from imggen.plan.schema.marking import MarkingPlan
 from imggen.plan.schema.recipe import SCHEMA, Recipe
 
-Told = Recipe | Upscaled
+Origin = Recipe | Upscaled
 
 _OFF = "--watermark off"
 _NOT_DRAWN = "no model drew what it shows"
@@ -25,7 +25,7 @@ class MarkedPixels:
     """A picture as it will be encoded, what made it (a recipe tells the marks), and what is said beside that."""
 
     image: Image.Image
-    told: Told
+    origin: Origin
     particulars: Particulars
 
 
@@ -45,70 +45,71 @@ class MarkRequest:
     telling: bool = True
 
 
-def apply(image: Image.Image, told: Told, wish: MarkRequest) -> MarkedPixels:
+def apply(image: Image.Image, origin: Origin, wish: MarkRequest) -> MarkedPixels:
     """Return the picture with its label and its watermark, and what to say of them.
 
     A mark counts only where it is read back from the pixels. Raises RequestError where the label does not fit, and
     PictureError where `--watermark on` cannot be kept.
     """
-    labelled, wish = _labelled(image, told, wish)
+    labelled, wish = _labelled(image, origin, wish)
     drawn = None if wish.telling else hashlib.sha256(labelled.tobytes()).hexdigest()
-    unmarked = _refusal(labelled, told, wish)
+    unmarked = _refusal(labelled, origin, wish)
     if not unmarked:
-        made = _watermarked(labelled, told, wish, drawn)
-        if made is not None:
-            return made
+        marked = _watermarked(labelled, origin, wish, drawn)
+        if marked is not None:
+            return marked
         unmarked = _UNREADABLE
     if wish.plan.watermark == "on":
         raise PictureError(f"the watermark that was asked for is missing: {unmarked}", hint="--watermark auto")
-    told = _recorded(told, wish, marked=False)
-    return MarkedPixels(image=labelled, told=told, particulars=_particulars(told, wish, drawn, unmarked=unmarked))
+    origin = _recorded(origin, wish, marked=False)
+    return MarkedPixels(image=labelled, origin=origin, particulars=_particulars(origin, wish, drawn, unmarked=unmarked))
 
 
-def _labelled(image: Image.Image, told: Told, wish: MarkRequest) -> tuple[Image.Image, MarkRequest]:
+def _labelled(image: Image.Image, origin: Origin, wish: MarkRequest) -> tuple[Image.Image, MarkRequest]:
     """Return the picture with its label, and the wish with the label that is in the pixels."""
-    present, wanted = upscaled.label(told) if isinstance(told, Upscaled) else "", wish.plan.label
-    if present and wanted not in ("", present):
+    present, text = upscaled.label(origin) if isinstance(origin, Upscaled) else "", wish.plan.label
+    if present and text not in ("", present):
         raise RequestError(
-            f"--label {wanted!r}: the picture that was enlarged carries the label {present!r} already",
+            f"--label {text!r}: the picture that was enlarged carries the label {present!r} already",
             hint="leave --label out",
         )
     if present:
         return image, replace(wish, plan=replace(wish.plan, label=present))
-    return (label.draw(image, wanted) if wanted else image), wish
+    return (label.draw(image, text) if text else image), wish
 
 
-def _refusal(image: Image.Image, told: Told, wish: MarkRequest) -> str:
+def _refusal(image: Image.Image, origin: Origin, wish: MarkRequest) -> str:
     """Return why there is no watermark, empty where there is one."""
     if wish.plan.watermark == "off":
         return _OFF
     if wish.plan.watermark == "on":
         return ""
-    if isinstance(told, Upscaled) and not upscaled.is_generative(told):
+    if isinstance(origin, Upscaled) and not upscaled.is_generative(origin):
         return _NOT_DRAWN
     suited = watermark.suit(image, where=wish.where)
     return "" if suited.fits else suited.reason
 
 
-def _watermarked(image: Image.Image, told: Told, wish: MarkRequest, drawn: str | None) -> MarkedPixels | None:
-    told = _recorded(told, wish, marked=True)
-    said = _particulars(told, wish, drawn)
+def _watermarked(image: Image.Image, origin: Origin, wish: MarkRequest, drawn: str | None) -> MarkedPixels | None:
+    origin = _recorded(origin, wish, marked=True)
+    particulars = _particulars(origin, wish, drawn)
     key = wish.key or watermark.PUBLIC_KEY
-    marked = watermark.embed(image, said.watermark, key=key, where=wish.where)
-    if watermark.detect(marked, key=key).identity != said.watermark:
+    marked = watermark.embed(image, particulars.watermark, key=key, where=wish.where)
+    if watermark.detect(marked, key=key).identity != particulars.watermark:
         return None
-    return MarkedPixels(image=marked, told=told, particulars=said)
+    return MarkedPixels(image=marked, origin=origin, particulars=particulars)
 
 
-def _recorded(told: Told, wish: MarkRequest, *, marked: bool) -> Told:
-    if isinstance(told, Upscaled):
-        return told
-    return replace(told, watermark=marked, label=wish.plan.label, schema=SCHEMA)
+def _recorded(origin: Origin, wish: MarkRequest, *, marked: bool) -> Origin:
+    if isinstance(origin, Upscaled):
+        return origin
+    return replace(origin, watermark=marked, label=wish.plan.label, schema=SCHEMA)
 
 
-def _particulars(told: Told, wish: MarkRequest, drawn: str | None, *, unmarked: str = "") -> Particulars:
+def _particulars(origin: Origin, wish: MarkRequest, drawn: str | None, *, unmarked: str = "") -> Particulars:
+    """Return what is said of the picture beside its recipe, under its name."""
     # Whoever guesses a recipe could tell by its name that the guess is right; to know pixels one has to draw them.
-    guid = _guid(told, wish.key) if drawn is None else metadata.named(f"pixels\n{drawn}", wish.key)
+    guid = _guid(origin, wish.key) if drawn is None else metadata.named(f"pixels\n{drawn}", wish.key)
     return Particulars(
         guid=guid,
         watermark="" if unmarked else metadata.watermark_of(guid),
@@ -121,5 +122,5 @@ def _particulars(told: Told, wish: MarkRequest, drawn: str | None, *, unmarked: 
     )
 
 
-def _guid(told: Told, key: bytes | None) -> str:
-    return upscaled.name(told, key) if isinstance(told, Upscaled) else metadata.identity(told, key)
+def _guid(origin: Origin, key: bytes | None) -> str:
+    return upscaled.name(origin, key) if isinstance(origin, Upscaled) else metadata.identity(origin, key)

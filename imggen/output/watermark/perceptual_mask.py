@@ -32,7 +32,7 @@ _HALVINGS = 30
 class Tally:
     """What pixels there are, in a picture or a strip of it: all, plain ones, ones to mark, and of those the rough.
 
-    `squares` and `rough_squares` are those of `_wanted` over the pixels to mark, a number a row.
+    `squares` and `rough_squares` are those of `_levels` over the pixels to mark, a number a row.
     """
 
     pixels: int
@@ -53,7 +53,7 @@ class Rule:
 
 def tally(variance: Sums, share: Floats | None) -> Tally:
     """Return what a strip holds, by the variance of `spread.surround` and each pixel's share of the mark, 0 to 1."""
-    level, plain = _wanted(variance, share), variance == 0
+    level, plain = _levels(variance, share), variance == 0
     taken = level > 0
     squares = np.square(level)
     every: Doubles = squares.sum(axis=1, dtype=np.float64)
@@ -91,7 +91,7 @@ def rule(whole: Tally, mean: float) -> Rule:
 
 def over_pixels(variance: Sums, share: Floats | None, by: Rule) -> Floats:
     """Return the deviation of the mark at each pixel of a strip, in grey levels and whole 64ths."""
-    level, plain = _wanted(variance, share), variance == 0
+    level, plain = _levels(variance, share), variance == 0
     level *= np.float32(by.factor)
     np.minimum(level, np.where(plain, np.float32(_PLAIN if by.plain else 0), np.float32(_ROUGH)), out=level)
     if share is not None:
@@ -99,7 +99,7 @@ def over_pixels(variance: Sums, share: Floats | None, by: Rule) -> Floats:
     return in_64ths(level)
 
 
-def _wanted(variance: Sums, share: Floats | None) -> Floats:
+def _levels(variance: Sums, share: Floats | None) -> Floats:
     level: Floats = np.sqrt(spread_spectrum.deviation(variance) / np.float32(81) + 1)
     return level if share is None else level * share
 
@@ -144,8 +144,8 @@ def over_waves(host: Waves, through: float, keyed: Pattern, coded: Floats) -> Do
     unit = np.tile(np.concatenate([np.full(keyed.carriers, 0.5**0.5), np.ones(known)]), 2)
     view = _view(host, through, keyed, signs, unit)
     levels = np.zeros(KNOWN + 2)
-    wanted = _KNOWN_Z * (known / 2) ** 0.5
-    levels[KNOWN] = np.clip((wanted - view.own[KNOWN]) / view.gain[KNOWN], *_KNOWN_LIMITS)
+    target = _KNOWN_Z * (known / 2) ** 0.5
+    levels[KNOWN] = np.clip((target - view.own[KNOWN]) / view.gain[KNOWN], *_KNOWN_LIMITS)
     left = (len(keyed.rows) - known * levels[KNOWN] ** 2) / keyed.carriers * KNOWN
     levels[:KNOWN] = _shared(view, left)
     steps: Doubles = np.rint(levels * 16) / 16

@@ -219,38 +219,38 @@ def _rings() -> tuple[Whole, Floats, Floats]:
     return rings, used.astype(np.float32), np.maximum(counts, 1).astype(np.float32)
 
 
-def power(found: Waves) -> Floats:
+def power(spectrum: Waves) -> Floats:
     """Return the mean power of the waves as far from the middle as each."""
     rings, used, counts = _rings()
-    powers = (found.real**2 + found.imag**2) * used
+    powers = (spectrum.real**2 + spectrum.imag**2) * used
     means: Doubles = np.bincount(rings.ravel(), powers.ravel()) / counts
     return means[rings].astype(np.float32)
 
 
-def even(found: Waves) -> Waves:
+def even(spectrum: Waves) -> Waves:
     """Return the waves with each ring brought to the same strength, and single strong ones cut down."""
     _, used, _ = _rings()
-    scale = used / np.sqrt(power(found) + 1e-6)
-    size = np.abs(found) * scale
-    evened: Waves = found * (scale * np.minimum(1, OUTLIER / np.maximum(size, 1e-6))).astype(np.float32)
+    scale = used / np.sqrt(power(spectrum) + 1e-6)
+    size = np.abs(spectrum) * scale
+    evened: Waves = spectrum * (scale * np.minimum(1, OUTLIER / np.maximum(size, 1e-6))).astype(np.float32)
     return evened
 
 
-def pick(found: Waves | Floats, keyed: Pattern) -> NDArray[np.complex128]:
+def pick(spectrum: Waves | Floats, keyed: Pattern) -> NDArray[np.complex128]:
     """Return the waves of a key out of the square, in its order."""
-    return found[keyed.rows + _OUTER, keyed.columns + _OUTER].astype(np.complex128)
+    return spectrum[keyed.rows + _OUTER, keyed.columns + _OUTER].astype(np.complex128)
 
 
-def _turns(found: Waves) -> Iterator[Waves]:
+def _turns(spectrum: Waves) -> Iterator[Waves]:
     """Yield the waves of the picture as it is, mirrored, and in its quarter turns, with and without a mirror."""
-    for turned in (found, found.T):
+    for turned in (spectrum, spectrum.T):
         yield turned
         yield turned[:, ::-1]
         yield turned[::-1]
         yield turned[::-1, ::-1]
 
 
-def search(found: Waves, keyed: Pattern, scale: Fraction = Fraction(1)) -> Peak:
+def search(spectrum: Waves, keyed: Pattern, scale: Fraction = Fraction(1)) -> Peak:
     """Return the best place for the key's tile among evened waves of one scale, in all eight turns.
 
     Where the key is not in the picture, a place's z is a sum of known numbers with random signs, of variance 1: it
@@ -259,7 +259,7 @@ def search(found: Waves, keyed: Pattern, scale: Fraction = Fraction(1)) -> Peak:
     # Pixels are squares: their centres, not their corners, move by the scale.
     shift = 0.5 / float(scale) - 0.5
     line = np.exp(-2j * np.pi * shift / TILE * np.arange(-_OUTER, _OUTER + 1))
-    centred = (found * line[:, None] * line).astype(np.complex64)
+    centred = (spectrum * line[:, None] * line).astype(np.complex64)
     places = keyed.rows + _OUTER, keyed.columns + _OUTER
     got = np.stack([turned[places] for turned in _turns(centred)]) * keyed.phases.conj()
     known = got[:, keyed.carriers :]

@@ -96,8 +96,8 @@ def detect(image: Image.Image, *, key: bytes = PUBLIC_KEY) -> Detection:
     if image.mode not in _MODES:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     best = Detection(present=False, identity=None, z=0.0)
-    for scale, found in _scaled(image):
-        place = spread_spectrum.search(found, keyed, scale)
+    for scale, waves in _scaled(image):
+        place = spread_spectrum.search(waves, keyed, scale)
         present = place.z >= THRESHOLD
         data = convolutional_code.decode(place.soft, VERSION) if present else None
         seen = Detection(present=present, identity=data.hex() if data else None, z=place.z)
@@ -284,8 +284,8 @@ def _bits(image: Image.Image) -> float:
         pixels = np.asarray(strips.cut(image, rows).convert("RGB")).astype(np.int16)
         counts += np.stack([_counted(channel) for channel in pixels.transpose(2, 0, 1)])
     sizes = np.abs(np.arange(_RESTS) - 255)
-    told = [min(channel, key=lambda counted: int((counted.sum(axis=0) * sizes).sum())) for channel in counts]
-    return sum(_entropy(alike) + _entropy(rest) for alike, rest in told)
+    cheapest = [min(channel, key=lambda counted: int((counted.sum(axis=0) * sizes).sum())) for channel in counts]
+    return sum(_entropy(alike) + _entropy(rest) for alike, rest in cheapest)
 
 
 def _counted(plane: NDArray[np.int16]) -> NDArray[np.int64]:

@@ -101,8 +101,8 @@ class FlowMatching:
         self.export(averaged)
         with environment.quiet():
             pipeline = folder.load(self._model)
-            made = [self._draw(pipeline, index) for index in range(len(SAMPLE_PROMPTS))]
-        pictures.save_sheet(torch.cat(made) * 2 - 1, path, columns=8)
+            drawn = [self._draw(pipeline, index) for index in range(len(SAMPLE_PROMPTS))]
+        pictures.save_sheet(torch.cat(drawn) * 2 - 1, path, columns=8)
 
     def _draw(self, pipeline: Any, index: int) -> Tensor:
         drawn: Tensor = pipeline(

@@ -56,10 +56,10 @@ class Pairs:
         """Return the small and the large pictures of these scenes."""
         chances = {index: Random(f"{self._plan.data.seed}:{index}:pair") for index in indices}
         decoded = [index for index, random in chances.items() if random.random() < self._plan.degradation.decoded]
-        made = dict(zip(decoded, self._decoded_pairs(decoded, chances), strict=True))
-        made |= {index: self._pair(index, chances[index]) for index in indices if index not in made}
-        small, large = (np.stack([made[index][which] for index in indices]) for which in (0, 1))
-        return _to_tensor(small), _to_tensor(large)
+        drawn = dict(zip(decoded, self._decoded_pairs(decoded, chances), strict=True))
+        drawn |= {index: self._pair(index, chances[index]) for index in indices if index not in drawn}
+        smalls, larges = zip(*(drawn[index] for index in indices), strict=True)
+        return _to_tensor(np.stack(smalls)), _to_tensor(np.stack(larges))
 
     def _pair(self, index: int, random: Random) -> tuple[np.ndarray, np.ndarray]:
         plan = self._plan

@@ -132,7 +132,7 @@ def test_damaged_file_is_read_or_refused_and_never_more(name, edits):
     ("data", "fault"),
     [
         (b"", "empty"),
-        (b"hello", "no picture"),
+        (b"hello", "unknown kind, not a PNG"),
         (b"GIF89a....", "a GIF"),
         (b"II+\0\10\0\0\0", "a BigTIFF"),
         (b"%PDF-1.7", "a PDF"),

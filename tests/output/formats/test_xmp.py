@@ -147,9 +147,9 @@ LAUGHS = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>'
 @pytest.mark.parametrize(
     ("hostile", "fault"),
     [
-        (b"", "not sound XML"),
-        (b"\xff\xfe\0", "not sound XML"),
-        (b"<x", "not sound XML"),
+        (b"", "not well-formed"),
+        (b"\xff\xfe\0", "not well-formed"),
+        (b"<x", "not well-formed"),
         (b'<?xml version="1.0" encoding="nonsense"?><x/>', "not in UTF-8"),
         (b'<?xml version="1.0" encoding="cp037"?>' + packet("<a/>").decode().encode("cp037"), "not in UTF-8"),
         (b"<x/>", "no RDF"),

@@ -167,7 +167,7 @@ def test_what_is_no_log_is_refused_and_stays(tmp_path, content):
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     for call in (lambda: audit.append(path, DENIED), lambda: audit.check_writable(path)):
-        with pytest.raises(RequestError, match=r"notes.txt is no audit log"):
+        with pytest.raises(RequestError, match=r"notes.txt is not an audit log"):
             call()
     assert path.read_bytes() == content
     assert audit.verify(path).first_bad[0] == 1
@@ -180,7 +180,7 @@ def test_what_is_no_file_is_refused(tmp_path):
         audit.verify(tmp_path)
     with pytest.raises(RequestError, match="No such file"):
         audit.verify(tmp_path / "none")
-    with pytest.raises(RequestError, match="is no folder") as caught:
+    with pytest.raises(RequestError, match="is not a folder") as caught:
         audit.append(tmp_path / "none" / "audit.jsonl", DENIED)
     assert caught.value.hint == f"mkdir -p {tmp_path / 'none'}"
     with pytest.raises(RequestError, match="null"):
@@ -201,7 +201,7 @@ def test_checking_changes_nothing_and_makes_no_log(tmp_path, log):
     assert log.read_bytes() == before
     audit.check_writable(tmp_path / "new.jsonl")
     assert not (tmp_path / "new.jsonl").exists()
-    with pytest.raises(RequestError, match="is no folder"):
+    with pytest.raises(RequestError, match="is not a folder"):
         audit.check_writable(tmp_path / "none" / "audit.jsonl")
 
 
@@ -432,7 +432,7 @@ def test_a_line_forged_with_its_own_hash_breaks_the_one_behind(log):
     values["hash"] = hashlib.sha256(audit._encoded(values)).hexdigest()
     written[2] = audit._encoded(values)
     log.write_bytes(b"".join(written))
-    assert audit.verify(log).first_bad == (4, "does not follow the line before it, which was changed or exchanged")
+    assert audit.verify(log).first_bad == (4, "does not follow the line before it, which was changed or swapped")
 
 
 def test_a_start_that_was_cut_off_is_found(log):
@@ -485,7 +485,7 @@ def test_a_line_without_end_is_not_held_in_memory(tmp_path):
         file.truncate(1 << 33)
     began = time.process_time()
     assert audit.verify(path).first_bad[0] == 1
-    with pytest.raises(RequestError, match="no audit log"):
+    with pytest.raises(RequestError, match="not an audit log"):
         audit.append(path, DENIED)
     assert time.process_time() - began < 5
 

@@ -279,7 +279,7 @@ def test_exif_too_full_to_add_to_stays_and_the_xmp_is_written():
 
 def test_xmp_too_damaged_to_add_to_is_an_error():
     photo = container.replace(samples()["jpeg"], Changes(xmp=b"<not xmp"))
-    with pytest.raises(RequestError, match="not sound XML"):
+    with pytest.raises(RequestError, match="not well-formed"):
         metadata.embed(photo, metadata.copied(facts("png")))
 
 

@@ -40,7 +40,7 @@ def test_chunk_that_is_too_long_to_be_looked_into_goes_all_the_same():
     long = APPLE.prompt + "x" * (5 << 20)
     data = with_chunk(samples()["png"], b"tEXt", b"parameters\0" + long.encode())
     facts = metadata.read(data)
-    assert (facts.found, facts.notes) == (None, ("the text 'parameters' is too long to be looked into",))
+    assert (facts.found, facts.notes) == (None, ("the text 'parameters' is too long to be read",))
     assert APPLE.prompt.encode() not in metadata.embed(data, stripping.of_prompt(facts)).data
 
 

@@ -117,7 +117,7 @@ class TestSigning:
         "root", [b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
     )
     def test_root_that_is_no_certificate_is_refused(self, signed, root):
-        with pytest.raises(RequestError, match="no certificate"):
+        with pytest.raises(RequestError, match="not a certificate"):
             signing.read(signed, "png", [root])
 
     def test_somebody_elses_root_trusts_nothing_of_ours(self, signed, ours):

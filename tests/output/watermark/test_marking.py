@@ -23,8 +23,8 @@ def marked(image=PICTURE, told=APPLE, *, key=None, where=None, **plan):
 
 def test_mark_is_the_beginning_of_the_name_and_the_recipe_says_that_it_is_there():
     made = marked()
-    assert made.told == replace(APPLE, watermark=True, schema=SCHEMA)
-    assert made.particulars.guid == metadata.identity(made.told)
+    assert made.origin == replace(APPLE, watermark=True, schema=SCHEMA)
+    assert made.particulars.guid == metadata.identity(made.origin)
     assert made.particulars.watermark == made.particulars.guid.removeprefix("urn:uuid:").replace("-", "")[:12]
     assert watermark.detect(made.image).identity == made.particulars.watermark
 
@@ -41,7 +41,7 @@ def test_switched_off_it_leaves_every_pixel_and_says_so():
     made = marked(watermark="off")
     assert made.image.tobytes() == PICTURE.tobytes()
     assert (made.particulars.watermark, made.particulars.unmarked) == ("", "--watermark off")
-    assert made.told.watermark is False
+    assert made.origin.watermark is False
 
 
 @pytest.mark.parametrize("image", [PICTURE.resize((64, 64)), Image.new("RGB", (512, 512), (200, 30, 30))])
@@ -49,7 +49,7 @@ def test_picture_that_cannot_carry_a_mark_stays_as_it_is_and_the_reason_is_told(
     made = marked(image)
     assert made.image.tobytes() == image.tobytes()
     assert made.particulars.unmarked
-    assert metadata.UNMARKED + made.particulars.unmarked == made.particulars.told()[metadata.WATERMARK]
+    assert metadata.UNMARKED + made.particulars.unmarked == made.particulars.properties()[metadata.WATERMARK]
 
 
 def test_mark_that_was_asked_for_and_cannot_be_is_an_error():
@@ -73,8 +73,8 @@ def test_label_is_drawn_into_the_corner_and_recorded():
     changed = ImageChops.difference(made.image, PICTURE).getbbox()
     assert changed[0] > PICTURE.width / 2
     assert changed[1] > PICTURE.height / 2
-    assert made.told.label == "AI"
-    assert made.particulars.told()[metadata.LABEL] == "AI"
+    assert made.origin.label == "AI"
+    assert made.particulars.properties()[metadata.LABEL] == "AI"
     plate = made.image.crop(changed).convert("L").getextrema()
     assert plate == (0, 255)
 
