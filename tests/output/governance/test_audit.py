@@ -590,3 +590,18 @@ def test_a_picture_is_found_by_its_watermark(log):
     line = audit.find_mark(log, "0a1b")
     assert (line.number, line.values["output"]["path"]) == (9, "2.png")
     assert audit.find_mark(log, "0a1c") is audit.find(log, "0a1b") is None
+
+
+@pytest.mark.parametrize(("length", "lines"), [(audit.MAX_LINE_BYTES, 1), (audit.MAX_LINE_BYTES + 1, 0)])
+def test_a_line_of_the_greatest_length_is_one(tmp_path, length, lines):
+    def encoded(values):
+        return json.dumps(values, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+    values = {"action": "x", "previous": audit.NO_LINE, "schema": 1, "seq": 1, "user": ""}
+    signed = values | {"hash": "0" * 64}
+    values["user"] = "u" * (length - len(encoded(signed)))
+    raw = encoded(values | {"hash": hashlib.sha256(encoded(values)).hexdigest()})
+    assert len(raw) == length
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(raw)
+    assert audit.verify(path).lines == lines
