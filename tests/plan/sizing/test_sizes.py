@@ -301,3 +301,17 @@ def test_an_aspect_of_no_listed_size_keeps_the_native_area():
     for aspect, missed in (("2.203:1", "1520x690"), ("4:1", "2048x512"), ("1:4", "512x2048")):
         with pytest.raises(RequestError, match=f"not of {missed}"):
             choose(limits, aspect=aspect)
+
+
+@pytest.mark.parametrize("largest", [1250, 1216])
+@pytest.mark.parametrize(("aspect", "size"), [("3:2", (1216, 832)), ("2:3", (832, 1216))])
+def test_an_aspect_stays_within_the_largest_edge(largest, aspect, size):
+    limits = sizes.Limits(model="m", native=(1024, 1024), multiple_of=64, smallest=64, largest=largest)
+    assert choose(limits, aspect=aspect) == size
+
+
+@pytest.mark.parametrize("size", ["0x1", "1x0", "1x1"])
+def test_the_likest_of_the_listed_sizes_is_that_of_the_ratio(size):
+    with pytest.raises(RequestError) as caught:
+        choose(LISTED, size=size)
+    assert caught.value.hint == "--size 1024x1024"
