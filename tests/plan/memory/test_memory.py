@@ -581,7 +581,9 @@ def test_a_model_without_an_autoencoder_class_is_not_tiled_nor_sliced():
     assert (levers.vae_tile, levers.vae_slicing) == (0, False)
 
 
-@pytest.mark.parametrize(("torch", "taken"), [("2.14.0", True), ("2.13.14", False), ("3.0", True), ("1.99", False)])
+@pytest.mark.parametrize(
+    ("torch", "taken"), [("2.14.0", True), ("2.14+cu130", True), ("2.13.14", False), ("3.0", True), ("1.99", False)]
+)
 def test_sliced_attention_on_metal_is_a_matter_of_torchs_version(torch, taken):
     asked = job(**METAL | {"machine": with_mps(torch=torch)})
     if taken:
@@ -642,6 +644,21 @@ def test_what_would_fit_instead_is_named(asked, fields, hint):
     with pytest.raises(MachineError) as caught:
         choose(asked, **fields)
     assert caught.value.hint == hint
+
+
+def test_a_picture_that_is_narrower_than_the_models_smallest_keeps_its_edge():
+    narrow = job(READ_AS_STORED, dtype="bfloat16", width=56, height=8192)
+    held = choose(narrow, vae_tiling="off").memory.peak_bytes
+    with pytest.raises(MachineError) as caught:
+        choose(replace(narrow, machine=laptop(free_bytes=held - 1)), vae_tiling="off")
+    assert caught.value.hint == "--size 56x8184"
+
+
+def test_what_is_put_off_says_how_and_what_that_takes():
+    record = choose(job(FLUX, with_cuda(free=12 * GIB, free_bytes=60 * GIB), **CARD)).reasons[4]
+    start = "12.0 GiB are free, and everything takes about 33.7 GiB"
+    assert (record.name, record.value) == ("offload", "group")
+    assert record.reason == f"{start}; one layer on it at a time and the next one on its way takes 4.1 GiB"
 
 
 def test_main_memory_that_is_too_small_is_told_apart_from_a_card_that_is():
