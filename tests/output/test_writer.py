@@ -9,19 +9,21 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from recipes import APPLE
+from recipes import APPLE, ENLARGED
 from samples import picture, pixels, samples, saved
 from textures import textured
 
-from imggen.errors import RequestError
-from imggen.output import writer
-from imggen.output.formats import encoder
+from imggen.errors import CheckError, RequestError
+from imggen.output import files, writer
+from imggen.output.formats import container, encoder, xmp
+from imggen.output.formats.carriers import Changes
 from imggen.output.governance.audit import AuditEntry
 from imggen.output.governance.means import Journal, WriteContext
-from imggen.output.metadata import infotext, metadata
+from imggen.output.metadata import infotext, metadata, upscaled
 from imggen.output.provenance import keys, signing
 from imggen.output.provenance.keys import Draft
-from imggen.output.watermark import watermark
+from imggen.output.watermark import label, watermark
+from imggen.plan.policy import policy as policies
 from imggen.plan.schema.marking import MarkingPlan
 from imggen.plan.schema.request import OutputPlan
 
@@ -286,3 +288,162 @@ def test_without_metadata_nothing_is_signed_unless_that_is_asked_for(signer):
     assert "c2pa" in writer.encode(textured(), APPLE, asked, by=by).marks
     with pytest.raises(RequestError, match="no key is set up"):
         writer.encode(textured(), APPLE, asked)
+
+
+LOGGED = AuditEntry(decision="allow", action="generate")
+
+
+def ruled(text, **more):
+    return WriteContext(policy=policies.parse(f"schema = 1\n{text}", subject="it"), subject="the policy p", **more)
+
+
+def lines(log):
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_a_picture_for_standard_output_is_logged_without_a_path(tmp_path):
+    by = WriteContext(created=WHEN, journal=Journal(path=tmp_path / "log", entry=LOGGED))
+    finished = writer.emit(picture(), APPLE, output(), by=by)
+    assert finished.data == writer.encode(picture(), APPLE, output(), by=WriteContext(created=WHEN)).data
+    (line,) = lines(tmp_path / "log")
+    assert line["output"] == {"path": "-", "sha256": finished.sha256, "guid": finished.guid}
+    assert (line["marks"], line["unmarked"]) == (list(finished.marks), finished.unmarked)
+    assert line["recipe_sha256"] == finished.told.sha256()
+    assert finished.unmarked.startswith("24x18 is smaller")
+
+
+def test_a_picture_in_a_file_is_logged_with_its_path(tmp_path):
+    by = WriteContext(journal=Journal(path=tmp_path / "log", entry=LOGGED))
+    made = writer.write(picture(), APPLE, output(), tmp_path / "a.png", by=by)
+    (line,) = lines(tmp_path / "log")
+    assert line["output"]["path"] == str(tmp_path / "a.png")
+    assert made.finished == replace(writer.encode(picture(), APPLE, output()), data=b"")
+    assert (made.notes, made.finished.sha256) == ((), hashlib.sha256(b"").hexdigest())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no scripts that start themselves")
+@pytest.mark.parametrize(("code", "message"), [(0, None), (1, "the image checker refuses the picture: seen")])
+def test_the_policys_program_sees_the_pixels_that_would_be_written(tmp_path, code, message):
+    script = tmp_path / "look"
+    script.write_text(f"#!/bin/sh\ncat > {tmp_path}/seen.png\necho seen\nexit {code}\n")
+    script.chmod(0o755)
+    journal = Journal(path=tmp_path / "log", entry=LOGGED)
+    by = ruled('safety.image_checker = ["./look"]', folder=tmp_path, journal=journal)
+    image, plan = textured(), output(format="jpeg", marking=MarkingPlan(label="AI", watermark="off"))
+    if message is None:
+        marks = writer.encode(image, APPLE, plan, by=by).marks
+        assert marks == ("iptc", "infotext", "recipe", "label")
+    else:
+        with pytest.raises(CheckError) as caught:
+            writer.write(image, APPLE, plan, tmp_path / "a.jpg", by=by)
+        assert caught.value.message == f"{message} (the policy p: safety.image_checker)"
+        assert [(line["decision"], line["reason"]) for line in lines(tmp_path / "log")] == [("deny", message)]
+        assert not (tmp_path / "a.jpg").exists()
+    with Image.open(tmp_path / "seen.png") as seen:
+        assert seen.format == "PNG"
+        assert seen.convert("RGB").tobytes() == label.draw(image, "AI").convert("RGB").tobytes()
+
+
+def test_a_mark_that_the_policy_wants_and_the_picture_cannot_have_is_its_refusal(tmp_path):
+    plan = output(marking=MarkingPlan(watermark="on"))
+    reason = "24x18 is smaller than the 64x64"
+    journal = Journal(path=tmp_path / "log", entry=LOGGED)
+    with pytest.raises(CheckError, match=rf"^{reason}.* \(the policy p: marking\.require\)$"):
+        writer.encode(picture(), APPLE, plan, by=ruled('marking.require = ["watermark"]', journal=journal))
+    assert [line["rule"] for line in lines(tmp_path / "log")] == ["marking.require"]
+    for by in (WriteContext(), ruled('marking.require = ["iptc"]')):
+        with pytest.raises(RequestError, match=f"^{reason}"):
+            writer.encode(picture(), APPLE, plan, by=by)
+    with pytest.raises(CheckError, match="the picture lacks what the policy requires: watermark"):
+        writer.encode(picture(), APPLE, output(), by=ruled('marking.require = ["iptc", "watermark"]'))
+    assert writer.encode(picture(), APPLE, output(), by=ruled('marking.require = ["iptc"]')).marks
+
+
+def test_an_enlarged_picture_says_no_more_than_fits():
+    packet = xmp.merge(None, {metadata.CREDIT: "Someone", "photoshop:Instructions": "x" * 70_000})
+    plain = container.replace(samples()["png"], Changes(xmp=packet))
+    told = upscaled.describe(plain, ENLARGED)
+    made = writer.encode(picture(), told, output(format="jpeg"), by=WriteContext(created=WHEN))
+    (note,) = made.notes
+    assert note.startswith("no more than --metadata minimal is written: ")
+    assert made.marks == ("iptc",)
+    said = metadata.read(made.data).xmp
+    assert said[metadata.CREATED] == "2026-11-21T12:00:00Z"
+    whole = writer.encode(picture(), told, output(), by=WriteContext(created=WHEN))
+    assert whole.notes == ()
+    assert metadata.read(whole.data).xmp[metadata.HISTORY][0]["stEvt:when"] == "2026-11-21T12:00:00Z"
+    assert writer.encode(picture(), told, output(metadata="none")).marks == ()
+
+
+def test_a_manifest_that_is_not_kept_is_noted_where_the_larger_picture_is_not_signed(signer):
+    source = writer.encode(picture(), APPLE, output(), by=WriteContext(identity=signer)).data
+    told = upscaled.describe(source, ENLARGED)
+    assert writer.encode(picture(), told, output()).notes == (upscaled.MANIFEST_LOST,)
+    signed = writer.encode(picture(), told, output(), by=WriteContext(identity=signer))
+    assert (signed.notes, "c2pa" in signed.marks) == ((), True)
+
+
+@pytest.mark.parametrize(
+    ("sign", "level", "identity", "signs"),
+    [
+        ("auto", "full", True, True),
+        ("auto", "minimal", True, True),
+        ("auto", "none", True, False),
+        ("auto", "full", False, False),
+        ("on", "none", True, True),
+        ("off", "full", True, False),
+        ("off", "full", False, False),
+    ],
+)
+def test_a_picture_is_signed_where_a_key_is_set_up_and_metadata_is_written(sign, level, identity, signs):
+    who = keys.Identity(organisation="x", chain_pem=b"", key_pem=b"", watermark_key=b"") if identity else None
+    assert writer.signs(output(metadata=level, marking=MarkingPlan(sign=sign)), who) is signs
+
+
+def test_a_signature_without_a_key_says_how_to_make_one():
+    with pytest.raises(RequestError) as caught:
+        writer.signs(output(marking=MarkingPlan(sign="on")), None)
+    assert caught.value.message == "--sign on, and no key is set up"
+    assert caught.value.hint == 'imggen keys init --organisation "Example Ltd"'
+
+
+def test_a_name_that_others_keep_taking_is_given_up(tmp_path, monkeypatch):
+    tried = []
+
+    def taken(place, data, **options):
+        tried.append(place)
+        raise FileExistsError
+
+    monkeypatch.setattr(files, "write", taken)
+    with pytest.raises(RequestError) as caught:
+        writer.write(picture(), APPLE, output(), tmp_path / "a.png")
+    assert caught.value.message == f"cannot write {tmp_path / 'a.png'}: other processes keep taking the name"
+    assert len(tried) == 100
+
+
+def test_what_was_kept_says_nothing_of_its_marks(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"theirs")
+    made = writer.write(picture(), APPLE, output(if_exists="skip"), tmp_path / "a.png")
+    assert (made.path, made.marks, made.notes, made.finished) == (tmp_path / "a.png", (), (), None)
+
+
+def test_a_prompt_fits_a_jpeg_up_to_its_last_byte():
+    plan = output(format="jpeg")
+    writer.check([], plan, text="a" * 59_998)
+    with pytest.raises(RequestError) as caught:
+        writer.check([], plan, text="a" * 59_999)
+    assert caught.value.message == "the prompt takes 60,001 bytes, more than a JPEG's metadata holds"
+    assert caught.value.hint == "--format png, or --metadata minimal"
+
+
+def test_names_that_are_skipped_leave_the_others_free(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"theirs")
+    paths = [tmp_path / name for name in ("a.png", "a.png", "b.png")]
+    assert writer.check(paths, output(if_exists="skip"), size=(8, 8)) == (None, None, paths[2])
+    with pytest.raises(RequestError, match=r"two pictures of this run would be .*b\.png"):
+        writer.check([*paths, paths[2]], output(if_exists="skip"))
+
+
+def test_without_a_size_nothing_is_held_against_it(tmp_path):
+    plan = output(format="webp", marking=MarkingPlan(label="AI"))
+    assert writer.check([tmp_path / "a"], plan) == (tmp_path / "a",)

@@ -1,5 +1,8 @@
+import hashlib
 import json
+import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -305,3 +308,365 @@ def test_the_name_of_a_family_is_answered_with_its_usual_model():
     with pytest.raises(ModelError, match="there is no model 'flux'") as caught:
         lookup.find("flux")
     assert caught.value.hint.startswith("imggen models alias flux black-forest-labs/FLUX.1-dev")
+
+
+# -- folders made of small files by hand
+
+
+def safetensors(path, dtype="F32", size=4, **tensors):
+    """Write a file of weights: one tensor `w`, or those whose sizes are named."""
+    header, end = {}, 0
+    for name, count in (tensors or {"w": 4}).items():
+        header[name] = {"dtype": dtype, "shape": [count], "data_offsets": [end, end + count * size]}
+        end += count * size
+    raw = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(end))
+
+
+def folder_of(place, pipeline="StableDiffusionPipeline", card=None, **components):
+    """Make a model's folder: a class by component, each with a config and weights where it has any."""
+    place.mkdir(parents=True, exist_ok=True)
+    index = {"_class_name": pipeline} | {name: ["diffusers", class_name] for name, class_name in components.items()}
+    (place / "model_index.json").write_text(json.dumps(index))
+    for name in components:
+        (place / name).mkdir()
+        (place / name / "config.json").write_text("{}")
+        safetensors(place / name / "diffusion_pytorch_model.safetensors")
+    if card is not None:
+        (place / "README.md").write_text(card)
+    return place
+
+
+@pytest.fixture
+def decoder(tmp_path):
+    return folder_of(tmp_path / "decoder", "StableCascadeDecoderPipeline", decoder="StableCascadeUNet")
+
+
+@pytest.fixture
+def prior(tmp_path):
+    return folder_of(tmp_path / "prior", "StableCascadePriorPipeline", prior="StableCascadeUNet", image_encoder="X")
+
+
+def test_a_decoder_is_completed_by_its_base(decoder, prior, tmp_path):
+    asked = []
+    facts = lookup.find(str(decoder), base=str(prior), terms=AccessRules(allow=asked.append))
+    assert (facts.pipeline, facts.reference) == ("StableCascadeCombinedPipeline", str(decoder))
+    assert facts.weight_bytes == {"decoder": 16, "prior_prior": 16}
+    assert facts.prior.reference == str(prior)
+    assert str(prior) in asked
+    alone = lookup.own(facts)
+    assert (alone.prior, alone.weight_bytes) == (None, {"decoder": 16})
+    assert lookup.own(alone) is alone
+    names = [path.relative_to(tmp_path).parts[:2] for path in lookup.weight_files(facts, "float32")]
+    assert names == [("decoder", "decoder"), ("prior", "prior")]
+    both = [lookup.weights_sha256(part, "float32", memory=tmp_path / "memory") for part in (alone, facts.prior)]
+    joined = hashlib.sha256("\n".join(both).encode()).hexdigest()
+    assert lookup.weights_sha256(facts, "float32", memory=tmp_path / "memory") == joined
+
+
+def test_a_decoders_own_pickles_are_its_own(decoder, prior):
+    for place in (decoder / "decoder", prior / "prior"):
+        file = place / "diffusion_pytorch_model.safetensors"
+        file.rename(file.with_suffix(".bin"))
+    facts = lookup.find(str(decoder), base=str(prior), terms=AccessRules(allow_pickle=True))
+    pickle = "decoder/diffusion_pytorch_model.bin"
+    assert facts.pickles == (pickle, "prior_prior/diffusion_pytorch_model.bin")
+    assert lookup.own(facts).pickles == (pickle,)
+
+
+def test_the_prior_of_a_decoder_is_the_one_that_its_card_names_or_the_usual_one(decoder, prior):
+    assert lookup.prior_of(prior) is None
+    assert lookup.prior_of(decoder) == "stabilityai/stable-cascade-prior"
+    (decoder / "README.md").write_text("---\nprior: org/prior\n---\n")
+    assert lookup.prior_of(decoder) == "org/prior"
+    (decoder / "README.md").write_text("---\nprior:\n- ../x\n---\n")
+    with pytest.raises(ModelError) as caught:
+        lookup.prior_of(decoder)
+    assert caught.value.message == f"{decoder}: its card names '../x' as its prior, which is no model of the hub"
+    assert caught.value.hint == "--base stabilityai/stable-cascade-prior"
+
+
+@pytest.mark.parametrize(
+    ("base", "error", "message", "hint"),
+    [
+        (" ", RequestError, "--base is empty: it names no model", "--base FOLDER, or ORGANISATION/NAME"),
+        ("lone.safetensors", RequestError, "--base lone.safetensors is a single file", "--base FOLDER, or ORG"),
+        (
+            None,
+            ModelError,
+            "{decoder} draws nothing without its prior, and org/prior cannot be had: org/prior is not on this machine",
+            "while online: imggen models pull org/prior; or --base FOLDER",
+        ),
+        ("empty", ModelError, "{decoder} draws nothing without its prior, and empty cannot be had: empty is not", "im"),
+        ("decoder", ModelError, "{decoder} is a decoder of Stable Cascade, and its base decoder is no prior", "--base"),
+    ],
+)
+def test_a_prior_that_cannot_be_had_is_told(decoder, tmp_path, monkeypatch, base, error, message, hint):
+    monkeypatch.chdir(tmp_path)
+    (decoder / "README.md").write_text("---\nprior: org/prior\n---\n")
+    safetensors(tmp_path / "lone.safetensors")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(error) as caught:
+        lookup.find(str(decoder), base=base, terms=OFFLINE)
+    assert caught.value.message.startswith(message.format(decoder=decoder))
+    assert caught.value.hint.startswith(hint)
+
+
+def test_a_base_beside_a_whole_model_is_refused(tmp_path, prior):
+    whole = folder_of(tmp_path / "whole", unet="X")
+    with pytest.raises(RequestError) as caught:
+        lookup.find(str(whole), base=str(prior))
+    wanted = f"--base {prior}: only a single file and a decoder have a base, and {whole} is whole"
+    assert (caught.value.message, caught.value.hint) == (wanted, "leave --base out")
+    with pytest.raises(ModelError, match="is the prior of Stable Cascade, which draws no pictures by itself"):
+        lookup.find(str(prior))
+
+
+# -- what a name that is no model may be
+
+
+@pytest.mark.parametrize(
+    ("reference", "message", "hint"),
+    [
+        (" ", "the model reference is empty", "--model builtin"),
+        ("a/b@", "'a/b@' is not a model reference", "--model ORGANISATION/NAME@REVISION"),
+        ("builtin@main", "builtin has no revisions: only models of the hub do", "--model builtin"),
+        ("./whole@main", "./whole has no revisions: only models of the hub do", "--model ./whole"),
+        (
+            "org/name",
+            "'org/name' is a folder here, without model_index.json, and could also be a model of the hub",
+            "for the folder write ./org/name, for the hub's model org/name@main",
+        ),
+        (".", ". has no model_index.json, but decoder in it has", "--model decoder"),
+        ("two", "two has no model_index.json, but 2 files of weights", "--model two/a.safetensors"),
+        ("empty", "empty is not a diffusers model: it has no model_index.json", "imggen models list"),
+        (
+            "part",
+            "part is not a diffusers model: it has no model_index.json; it is one component, AutoencoderKL",
+            "--vae part",
+        ),
+        (
+            "control",
+            "control is not a diffusers model: it has no model_index.json; it is one component, ControlNetModel",
+            "--control control:PICTURE",
+        ),
+        (
+            "clip",
+            "clip is not a diffusers model: it has no model_index.json; it is one component, CLIPTextModel",
+            "imggen models list",
+        ),
+        (
+            "odd",
+            "odd is not a diffusers model: it has no model_index.json; it is one component, another library's",
+            "imggen models list",
+        ),
+        (
+            "parts",
+            "parts is not a diffusers model: it has no model_index.json, only a/, b/, c/",
+            "imggen models list",
+        ),
+        (
+            "./whole/unet",
+            "whole/unet is not a diffusers model: it has no model_index.json; it is one component, another library's",
+            "--model {here}/whole",
+        ),
+        ("none.safetensors", "there is no file none.safetensors", "imggen models list"),
+        ("org/none.gguf", "there is no file org/none.gguf", "imggen models list"),
+        (
+            "@@@@",
+            "'@@@@' is not a model reference",
+            "--model ORGANISATION/NAME@REVISION",
+        ),
+        (
+            "qqqqqqqq",
+            "there is no model 'qqqqqqqq': it is neither built in, nor a file, a folder, an alias or a hub id",
+            "imggen models list; --model takes builtin, a file, a folder or ORGANISATION/NAME",
+        ),
+        (
+            "FLUX",
+            "there is no model 'FLUX': it is neither built in, nor a file, a folder, an alias or a hub id",
+            "imggen models alias flux black-forest-labs/FLUX.1-dev, the usual model of the family of that name",
+        ),
+        ("text.txt", "text.txt is no model: imggen reads .safetensors, .gguf files and", "imggen models list"),
+        ("org/x", "org/x is not on this machine, and nothing is to be fetched now", "while online: imggen models pull"),
+    ],
+)
+def test_what_is_no_model_is_told_with_what_may_be_meant(decoder, tmp_path, monkeypatch, reference, message, hint):
+    monkeypatch.chdir(tmp_path)
+    folder_of(tmp_path / "whole", unet="X")
+    for name in (
+        "org/name",
+        "empty",
+        "two",
+        "part",
+        "control",
+        "clip",
+        "odd",
+        "parts/a",
+        "parts/b",
+        "parts/c",
+        "parts/d",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+    for name, config in {
+        "part": {"_class_name": "AutoencoderKL"},
+        "control": {"_class_name": "ControlNetModel"},
+        "clip": {"architectures": ["CLIPTextModel"]},
+        "odd": {"architectures": []},
+        **{f"parts/{part}": {} for part in "abcd"},
+    }.items():
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    for name in ("b", "a"):
+        safetensors(tmp_path / "two" / f"{name}.safetensors")
+    (tmp_path / "text.txt").write_text("x")
+    with pytest.raises((ModelError, RequestError)) as caught:
+        lookup.find(reference, terms=OFFLINE)
+    assert caught.value.message.startswith(message)
+    assert caught.value.hint.startswith(hint.format(here=tmp_path))
+
+
+def test_a_misspelt_name_offline_has_both_ways_out(cached):
+    with pytest.raises(ModelError) as caught:
+        lookup.find("org/tinny@v1", terms=OFFLINE)
+    message = "org/tinny is not on this machine, and nothing is to be fetched now (did you mean org/tiny?)"
+    assert caught.value.message == message
+    assert caught.value.hint == "--model org/tiny; or while online: imggen models pull org/tinny@v1"
+    shutil.rmtree(cached / "vae")
+    with pytest.raises(ModelError) as caught:
+        lookup.find("org/tiny", terms=OFFLINE)
+    assert caught.value.message == "org/tiny is not complete in the cache, and nothing is to be fetched now"
+    assert caught.value.hint == "while online: imggen models pull org/tiny"
+
+
+# -- what is there, and what is missing
+
+
+def test_what_is_here_needs_no_fetching(cached, decoder):
+    safetensors(cached / "lora.safetensors")
+    for reference in ("builtin", str(decoder), "org/tiny", "org/tiny@main", "org/tiny/lora.safetensors"):
+        assert lookup.is_here(reference), reference
+    for reference in ("org/none", "org/tiny@v2", "org/tiny/none.safetensors", "org/none/x.safetensors", "tiny"):
+        assert not lookup.is_here(reference), reference
+    shutil.rmtree(cached / "vae")
+    assert not lookup.is_here("org/tiny")
+    (cached / "model_index.json").unlink()
+    assert lookup.is_here("org/tiny"), "an adapter has no index"
+
+
+def test_what_is_missing_is_named_by_component(tmp_path):
+    whole = folder_of(tmp_path / "whole", unet="X", vae="Y", tokenizer="ZTokenizer", scheduler="DDIMScheduler")
+    (whole / "tokenizer" / "vocab.json").write_text("{}")
+    for name in ("tokenizer", "scheduler"):
+        (whole / name / "diffusion_pytorch_model.safetensors").unlink()
+    assert (lookup.missing(whole), lookup.faults(whole)) == ([], [])
+    (whole / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    (whole / "vae" / "config.json").unlink()
+    (whole / "tokenizer" / "vocab.json").unlink()
+    assert lookup.missing(whole) == ["unet", "vae", "tokenizer"]
+    assert lookup.missing(whole, without=("unet",)) == ["vae", "tokenizer"]
+    assert [name for name, _ in lookup.faults(whole)] == ["unet", "vae", "tokenizer"]
+    assert [problem.removeprefix(str(whole)) for _, problem in lookup.faults(whole)] == [
+        "/unet has no weights: neither diffusion_pytorch_model.safetensors nor model.safetensors",
+        (
+            "/vae has no config: none of config.json, scheduler_config.json, tokenizer_config.json, "
+            "preprocessor_config.json, guider_config.json is there"
+        ),
+        (
+            "/tokenizer has no vocabulary: none of tokenizer.json, vocab.json, vocab.txt, spiece.model, "
+            "tokenizer.model, merges.txt is there"
+        ),
+    ]
+    (whole / "model_index.json").write_text("{")
+    ((name, problem),) = lookup.faults(whole)
+    assert (name, "is not JSON" in problem) == ("model_index.json", True)
+    (whole / "model_index.json").unlink()
+    assert lookup.missing(whole) == ["model_index.json"]
+
+
+@pytest.mark.parametrize(
+    "class_name",
+    [
+        *("CLIPTokenizer", "CLIPTokenizerFast", "DDIMScheduler", "CLIPImageProcessor", "CLIPFeatureExtractor"),
+        *("ClassifierFreeGuidance", "TokenizersBackend", "ByT5Tokenizer"),
+    ],
+)
+@pytest.mark.parametrize("config", lookup.CONFIG_NAMES)
+def test_text_components_need_no_weights(tmp_path, class_name, config):
+    whole = folder_of(tmp_path / "whole", unet="X", text=class_name)
+    (whole / "text" / "diffusion_pytorch_model.safetensors").unlink()
+    (whole / "text" / "config.json").rename(whole / "text" / config)
+    if class_name != "ByT5Tokenizer":
+        (whole / "text" / "merges.txt").write_text("")
+    assert lookup.missing(whole) == []
+    facts = read(whole)
+    assert set(facts.weight_bytes) == {"unet"}
+
+
+def test_what_the_index_says_besides_components_are_options(tmp_path):
+    whole = folder_of(tmp_path / "whole", unet="X")
+    change_json(whole / "model_index.json", _name="x", force=True, edges=[1, 2.5], safety=[None, None], text="t")
+    facts = read(whole)
+    assert facts.options == {"force": True, "edges": [1, 2.5], "text": "t"}
+    assert set(facts.components) == {"unet"}
+    for wrong in ([], [True, False], ["a", "b", "c"]):
+        change_json(whole / "model_index.json", odd=wrong)
+        with pytest.raises(ModelError) as caught:
+            read(whole)
+        assert caught.value.message.endswith(f"model_index.json: component 'odd' is {wrong!r}, not [library, class]")
+
+
+def test_the_dtype_is_that_of_most_bytes_and_the_shapes_are_those_of_all_files(tmp_path):
+    whole = folder_of(tmp_path / "whole", unet="X", vae="Y")
+    safetensors(whole / "unet" / "diffusion_pytorch_model.safetensors", "BF16", 2, a=3, b=5)
+    safetensors(whole / "vae" / "diffusion_pytorch_model.safetensors", "I8", 1)
+    facts = read(whole)
+    assert facts.stored_dtypes == {"unet": "bfloat16"}
+    assert facts.shapes["unet"] == {"a": (3,), "b": (5,)}
+    assert facts.weight_bytes == {"unet": 16, "vae": 4}
+
+
+def test_code_of_its_own_is_named(tmp_path):
+    whole = folder_of(tmp_path / "whole", unet="X")
+    (whole / "pipeline.py").write_text("")
+    with pytest.raises(ModelError) as caught:
+        read(whole)
+    assert caught.value.message == f"{whole} brings code of its own (pipeline.py), which imggen never runs"
+    assert caught.value.hint == "take a model whose pipeline is part of diffusers"
+    change_json(whole / "model_index.json", _class_name=["mine", "M"])
+    with pytest.raises(ModelError, match=r"code of its own \(\['mine', 'M'\]\)"):
+        read(whole)
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: mit\n---\n", "mit"),
+        ("---\nlicense: other\nlicense_name: mine\n---\n", "mine"),
+        ("---\nlicense: other\n---\n", "other"),
+        ("---\nlicense:\n- 'mit'\n- gpl\n---\n", "mit"),
+        ('---\nlicense: ["apache-2.0", mit]\n---\n', "apache-2.0"),
+        ("---\ntags:\n- license: x\nother: y\n---\n", None),
+        ("---\nname: x\n---\nlicense: mit\n", None),
+        ("license: mit\n---\n---\n", None),
+        ("---\nlicense: mit\n", None),
+        ("---\n" + "a: b\n" * 2000 + "license: mit\n---\n", None),
+        (None, None),
+    ],
+)
+def test_the_licence_is_the_one_that_the_card_names_at_its_head(tmp_path, card, licence):
+    whole = folder_of(tmp_path / "whole", card=card, unet="X")
+    assert lookup.card_licence(whole) == licence
+    assert lookup.licence(read(whole)) == licence
+    for key in ("license", "licence"):
+        (whole / "imggen.json").write_text(json.dumps({key: f"own {key}"}))
+        assert lookup.licence(read(whole)) == f"own {key}"
+
+
+def test_what_is_installed_says_when_it_was_used(cached):
+    for path in cached.rglob("*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    builtin, tiny = lookup.installed()
+    assert (builtin.reference, builtin.source, builtin.revision) == ("builtin", "builtin", None)
+    size = sum(path.stat().st_size for path in builtin.folder.rglob("*") if path.is_file())
+    assert builtin.size_bytes == size > 10_000
+    assert (tiny.folder, tiny.last_used) == (cached, "2023-11-14T22:13:20+00:00")

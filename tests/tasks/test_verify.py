@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -5,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from recipes import APPLE
+from recipes import APPLE, CHILD
+from samples import samples, with_segment
 from signers import identity as identity_of
 from textures import textured
 
-from imggen.errors import CheckError, ImggenError, RequestError
+from imggen.errors import CheckError, ImggenError, MachineError, RequestError
 from imggen.output import writer
 from imggen.output.formats import container, xmp
 from imggen.output.formats.carriers import Changes
@@ -18,10 +20,13 @@ from imggen.output.governance.means import Journal, WriteContext
 from imggen.output.metadata import metadata
 from imggen.output.provenance import keys, signing
 from imggen.output.provenance.keys import Draft
+from imggen.output.provenance.signing import SignedIngredient, Validation
+from imggen.output.watermark import watermark
+from imggen.output.watermark.watermark import Detection
 from imggen.plan.schema.marking import MarkingPlan
 from imggen.plan.schema.request import OutputPlan
 from imggen.tasks import verify
-from imggen.tasks.verify import Unreadable, VerifyRequest
+from imggen.tasks.verify import MarkReport, Unreadable, VerifyRequest
 
 PICTURE = textured()
 NOW = datetime.now(UTC)
@@ -277,3 +282,467 @@ def test_picture_made_from_a_tampered_one_says_so(write, identity, place):
     child = write("b.png", by=WriteContext(identity=identity, parents=(parent,)))
     (found,) = look(child, place=place)
     assert "made from another file, one of which had an invalid signature" in found.layers[0].words
+    assert "made from another file, and of one the signature did not hold" in found.layers[0].words
+
+
+# -- what each layer says, of files made by hand
+
+SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+UNSIGNED = "unsigned: anyone can add or remove it"
+NO_MARK = Detection(present=False, identity=None, z=1.234)
+ANYONE = "a public key: anyone can put it there"
+
+
+@pytest.fixture
+def pixels(monkeypatch):
+    """Return a function that says what is found in the pixels, for all keys or key by key."""
+
+    def put(*detections):
+        found = iter(detections)
+        monkeypatch.setattr(
+            watermark, "detect", lambda _image, *, key: next(found) if len(detections) > 1 else detections[0]
+        )
+
+    put(NO_MARK)
+    return put
+
+
+@pytest.fixture
+def crafted(tmp_path, pixels):
+    """Return a function that makes a JPEG that says so much, with what looks like a manifest where that is asked."""
+
+    def make(properties=None, *, signed=False, name="a.jpg"):
+        data = samples()["jpeg"]
+        if properties:
+            data = container.replace(data, Changes(xmp=xmp.merge(None, properties)))
+        if signed:
+            data = with_segment(data, 0xEB, b"JP\0\1\0\0\0\1jumbc2pa")
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    return make
+
+
+def layer(verified, name):
+    return next(record for record in verified.layers if record.name == name)
+
+
+WORTH = {"state": "valid", "codes": ("a", "b"), "signer": "S", "common_name": "C"}
+STRANGER = "the signer, 'S', is not on your trust list: anyone can make such a key"
+
+
+@pytest.mark.parametrize(
+    ("read", "strength", "words"),
+    [
+        (None, "none", "no manifest in the file; others are not fetched"),
+        ({"state": "trusted"}, "strong", "signed by 'S', under a root that you trust; unchanged since signing"),
+        ({}, "medium", f"unchanged since signing; {STRANGER}"),
+        ({"signer": None}, "medium", "unchanged since signing; the signer, 'C', is not on your trust list: anyone can"),
+        (
+            {"source_type": f"{SOURCE}trainedAlgorithmicMedia"},
+            "medium",
+            f"unchanged since signing; declares AI-generated (trainedAlgorithmicMedia); {STRANGER}",
+        ),
+        ({"ingredients": ("valid",)}, "medium", f"unchanged since signing; made from another file; {STRANGER}"),
+        (
+            {"ingredients": ("valid", "invalid")},
+            "medium",
+            f"unchanged since signing; made from 2 other files, and of one the signature did not hold; {STRANGER}",
+        ),
+        ({"mining": "allowed"}, "medium", f"unchanged since signing; {STRANGER}"),
+        ({"mining": "notAllowed"}, "medium", f"unchanged since signing; asks not to be trained on; {STRANGER}"),
+        (
+            {"state": "invalid", "codes": ("x.mismatch", "b")},
+            "broken",
+            "a manifest is there, but the file was changed after signing, or the manifest was (x.mismatch, b)",
+        ),
+        ({"state": "invalid"}, "unknown", "a manifest is there that cannot be judged here (a, b)"),
+        (
+            {"state": "invalid", "expired": True},
+            "unknown",
+            "the signer's certificate had expired or was not valid yet (a, b), so the signature shows nothing",
+        ),
+    ],
+)
+def test_a_manifest_is_told_by_what_it_is_worth(crafted, place, monkeypatch, read, strength, words):
+    validation = None
+    if read is not None:
+        ingredients = tuple(
+            SignedIngredient(title="t", relationship="parentOf", state=state) for state in read.get("ingredients", ())
+        )
+        validation = Validation(**WORTH | read | {"ingredients": ingredients})
+    monkeypatch.setattr(signing, "is_available", lambda: True)
+    monkeypatch.setattr(signing, "read", lambda *_file: validation)
+    path = crafted({metadata.SOURCE_TYPE: metadata.GENERATED}, signed=True)
+    (found,) = look(path, place=place, error=CheckError if strength == "broken" else None)
+    signed = found.layers[0]
+    assert (signed.name, signed.strength) == ("c2pa", strength)
+    assert signed.words.startswith(words)
+    tail = {
+        "unknown": "whether a signature binds it was not checked",
+        "strong": "within what the signature binds",
+        "medium": "within what the signature binds",
+    }.get(strength, UNSIGNED)
+    assert layer(found, "iptc").words.endswith(f"; {tail}")
+    if validation is None:
+        assert signed.facts == {}
+        return
+    told = dict(signed.facts)
+    assert told.pop("ingredients") == [
+        {"title": "t", "relationship": "parentOf", "state": ingredient.state} for ingredient in validation.ingredients
+    ]
+    assert told == {
+        name: getattr(validation, name)
+        for name in (
+            *("state", "codes", "expired", "signer", "common_name", "issuer", "generator", "source_type", "model"),
+            *("when", "guid", "watermark_id", "actions", "mining"),
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("require", "error"),
+    [
+        ((), MachineError),
+        (("c2pa", "trusted"), MachineError),
+        (("trusted", "iptc"), MachineError),
+        (("log",), CheckError),
+    ],
+)
+def test_a_signature_that_cannot_be_checked_is_no_verdict(crafted, place, monkeypatch, require, error):
+    monkeypatch.setattr(signing, "is_available", lambda: False)
+    path = crafted({metadata.SOURCE_TYPE: metadata.GENERATED}, signed=True)
+    asking = verify.verify(VerifyRequest(files=(str(path),), require=require), {"IMGGEN_KEYS": str(place)})
+    found = next(asking)
+    words = "a manifest is there, and the package that checks it is not installed"
+    assert found.layers[0] == MarkReport(name="c2pa", strength="unknown", words=words)
+    assert layer(found, "iptc").words.endswith("; whether a signature binds it was not checked")
+    assert found.is_unchecked
+    if not require:
+        assert found.verdict == "carries iptc; c2pa could not be checked"
+    with pytest.raises(error) as caught:
+        next(asking)
+    if error is MachineError:
+        assert caught.value.message == "a signature was not checked: the package c2pa-python is missing"
+        assert caught.value.hint == "pip install 'imggen[c2pa]'"
+    else:
+        assert caught.value.message == f"{path}: lacks log"
+
+
+def test_a_file_of_another_kind_is_looked_at_for_its_pixels_alone(tmp_path, place, pixels):
+    PICTURE.save(tmp_path / "a.gif")
+    (found,) = look(tmp_path / "a.gif", place=place, error=ImggenError)
+    assert found.layers == (
+        MarkReport(name="c2pa", strength="unknown", words="not looked for in a file of this kind"),
+        MarkReport(
+            name="watermark",
+            strength="none",
+            words="none that imggen knows",
+            facts={"z": 1.23, "id": None, "key": "public"},
+        ),
+    )
+    assert found.notes == ("metadata is not read from a file of this kind; only its pixels were looked at",)
+    assert found.sha256 == hashlib.sha256((tmp_path / "a.gif").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("stated", "strength", "words"),
+    [
+        (None, "none", "states no digital source type"),
+        (" ", "none", "states no digital source type"),
+        (f"{SOURCE}trainedAlgorithmicMedia", "weak", "declares AI-generated (trainedAlgorithmicMedia); "),
+        (f"{SOURCE.replace('http', 'https')}algorithmicMedia", "weak", "declares algorithmicMedia; "),
+        (f"{SOURCE}compositeSynthetic", "weak", "declares compositeSynthetic; "),
+        (f"{SOURCE}algorithmicallyEnhanced", "weak", "declares algorithmicallyEnhanced; "),
+        (
+            f"{SOURCE}compositeWithTrainedAlgorithmicMedia",
+            "weak",
+            "declares AI-generated in part (compositeWithTrainedAlgorithmicMedia); ",
+        ),
+        (f"{SOURCE}digitalCapture", "none", "declares digitalCapture, which does not mean that it is AI-generated; "),
+        ("x", "none", "declares 'x', which does not mean that it is AI-generated; "),
+    ],
+)
+def test_a_source_type_is_told_as_what_it_says(crafted, place, stated, strength, words):
+    (found,) = look(
+        crafted(stated and {metadata.SOURCE_TYPE: stated}),
+        place=place,
+        error=None if strength == "weak" else ImggenError,
+    )
+    report = layer(found, "iptc")
+    whole = words + UNSIGNED if words.endswith("; ") else words
+    assert (report.strength, report.words) == (strength, whole)
+    assert report.facts == ({"source_type": stated} if stated and stated.strip() else {})
+    assert found.layers[0] == MarkReport(name="c2pa", strength="none", words="not signed")
+
+
+def test_all_that_is_said_of_the_system_is_kept(crafted, place):
+    said = {
+        metadata.SYSTEM: "s" * 81,
+        metadata.SYSTEM_VERSION: "v",
+        metadata.CREDIT: "c",
+        metadata.CREATED: "2026",
+        metadata.IDENTITY: "urn:uuid:1",
+        metadata.WATERMARK: "00aa",
+        metadata.LABEL: "AI",
+    }
+    (found,) = look(crafted({metadata.SOURCE_TYPE: metadata.GENERATED, **said}), place=place)
+    names = ("system", "system_version", "organisation", "created", "guid", "watermark", "label")
+    report = layer(found, "iptc")
+    wanted = dict(zip(names, said.values(), strict=True))
+    assert report.facts == {"source_type": metadata.GENERATED, **wanted}
+    assert f" by '{'s' * 79}…'; " in report.words
+    (found,) = look(crafted({metadata.SOURCE_TYPE: metadata.GENERATED, metadata.SYSTEM: "s" * 80}), place=place)
+    assert f" by '{'s' * 80}'; " in layer(found, "iptc").words
+
+
+@pytest.mark.parametrize(
+    ("fits", "words"),
+    [
+        ("same", "; it fits the pixels"),
+        ("other", "; the picture was changed or encoded anew since, or the record is from another one"),
+        (None, ""),
+    ],
+)
+def test_a_record_says_whether_it_fits(tmp_path, place, pixels, fits, words):
+    data = samples()["png"]
+    sha256 = container.read(data).image_sha256 if fits == "same" else "0" * 64
+    made = metadata.compose(APPLE, level="full", created=NOW, image_sha256=sha256)
+    if fits is None:
+        made = replace(
+            made, properties={name: value for name, value in made.properties.items() if name != metadata.IMAGE_HASH}
+        )
+    (tmp_path / "a.png").write_bytes(metadata.embed(data, made).data)
+    (found,) = look(tmp_path / "a.png", place=place)
+    report = layer(found, "record")
+    assert report.words == f"generation parameters as written by imggen{words}; {UNSIGNED}"
+    told = {
+        "dialect": "imggen",
+        "recipe": True,
+        "infotext": True,
+        "fits": {"same": True, "other": False, None: None}[fits],
+    }
+    assert (report.strength, report.facts) == ("weak", told)
+    for mark in ("record", "recipe", "infotext"):
+        look(tmp_path / "a.png", place=place, require=(mark,), error=CheckError if fits == "other" else None)
+
+
+@pytest.mark.parametrize(
+    ("stated", "strength", "words", "facts"),
+    [
+        ({"Label": "1"}, "weak", "labelled: is AI-generated; ", {"Label": "1"}),
+        ({"Label": "2"}, "weak", "labelled: may be AI-generated; ", {"Label": "2"}),
+        ({"Label": "3"}, "weak", "labelled: is suspected of it; ", {"Label": "3"}),
+        ({"Label": "4"}, "weak", "labelled: says nothing known; ", {"Label": "4"}),
+        ({}, "weak", "labelled: says nothing known; ", {}),
+        ({"ContentProducer": ""}, "weak", "labelled: says nothing known; ", {"ContentProducer": ""}),
+        (
+            {"Label": "1", "ContentProducer": "P", "ProduceID": "1", "Other": "x", "PropagateID": 5},
+            "weak",
+            "labelled: is AI-generated by 'P'; ",
+            {"Label": "1", "ContentProducer": "P", "ProduceID": "1"},
+        ),
+        (
+            dict.fromkeys(("ReservedCode1", "ContentPropagator", "PropagateID", "ReservedCode2"), "x"),
+            "weak",
+            "labelled: says nothing known; ",
+            dict.fromkeys(("ReservedCode1", "ContentPropagator", "PropagateID", "ReservedCode2"), "x"),
+        ),
+        ([], "none", "a TC260 label that cannot be read", {}),
+        ("{" + " " * 9_999, "none", "a TC260 label that cannot be read", {}),
+        ("{" + " " * 9_998 + "}}", None, None, None),
+    ],
+)
+def test_the_label_of_the_chinese_standard_is_read(crafted, place, stated, strength, words, facts):
+    text = stated if isinstance(stated, str) else json.dumps(stated)
+    path = crafted({metadata.SOURCE_TYPE: metadata.GENERATED, "TC260:AIGC": text})
+    (found,) = look(path, place=place)
+    labels = [report for report in found.layers if report.name == "tc260"]
+    if strength is None:
+        assert labels == []
+        return
+    wanted = words + UNSIGNED if strength == "weak" else words
+    assert labels == [MarkReport(name="tc260", strength=strength, words=wanted, facts=facts)]
+
+
+MARKED = Detection(present=True, identity="0123456789ab", z=12.34)
+ANOTHER = "the record names 00aa: it is of another picture, or a part of this one is"
+OTHER = "urn:uuid:01234567-89ab-8000-8000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("detected", "said", "strength", "words"),
+    [
+        (NO_MARK, {}, "none", "none that imggen knows"),
+        (
+            NO_MARK,
+            {metadata.WATERMARK: "none: too small"},
+            "none",
+            "none that imggen knows; the record says why: 'too small'",
+        ),
+        (
+            NO_MARK,
+            {metadata.WATERMARK: "00aa"},
+            "none",
+            "the record names the watermark 00aa, and it is not found: weakened, or under a key not at hand",
+        ),
+        (replace(MARKED, identity=None), {}, "medium", f"imggen watermark, its id unreadable, z = 12.3; {ANYONE}"),
+        (MARKED, {}, "medium", f"imggen watermark, id 0123456789ab, z = 12.3; {ANYONE}"),
+        (
+            MARKED,
+            {metadata.WATERMARK: "0123456789ab"},
+            "medium",
+            f"imggen watermark, id 0123456789ab, z = 12.3; {ANYONE}",
+        ),
+        (
+            MARKED,
+            {metadata.WATERMARK: "00aa"},
+            "medium",
+            f"imggen watermark, id 0123456789ab, z = 12.3; {ANYONE}; {ANOTHER}",
+        ),
+        *(
+            (
+                MARKED,
+                {metadata.WATERMARK: "00aa", name: value},
+                "medium",
+                f"imggen watermark, id 0123456789ab, z = 12.3; {ANYONE}",
+            )
+            for name, value in (
+                (metadata.DERIVED, {"stRef:documentID": OTHER}),
+                (metadata.INGREDIENTS, ({"imggen:role": "image"}, {"stRef:documentID": OTHER})),
+                (metadata.RECIPE, replace(CHILD, ingredients=(replace(CHILD.ingredients[0], guid=OTHER),)).to_json()),
+            )
+        ),
+    ],
+)
+def test_a_watermark_is_told_with_what_the_record_says_of_it(crafted, pixels, place, detected, said, strength, words):
+    path = crafted({metadata.SOURCE_TYPE: metadata.GENERATED, **said})
+    pixels(detected)
+    (found,) = look(path, place=place)
+    report = layer(found, "watermark")
+    assert (report.strength, report.words) == (strength, words)
+    facts = {"z": round(detected.z, 2), "id": detected.identity, "key": "public"}
+    assert report.facts == facts | ({"recorded": "00aa"} if "names" in words else {})
+    missing = () if strength == "medium" else ("watermark",)
+    (found,) = look(path, place=place, require=("watermark",), error=CheckError if missing else None)
+    assert found.missing == missing
+
+
+@pytest.mark.parametrize(
+    ("detections", "key", "told"),
+    [
+        ((MARKED, NO_MARK), "the key of Example Ltd", "0123456789ab"),
+        ((NO_MARK, MARKED), ANYONE, "0123456789ab"),
+        ((replace(MARKED, identity=None), MARKED), ANYONE, "0123456789ab"),
+        ((replace(MARKED, identity=None), NO_MARK), "the key of Example Ltd", None),
+        ((replace(MARKED, identity=None, z=5), replace(MARKED, identity=None, z=6)), ANYONE, None),
+        ((replace(MARKED, identity=None, z=6), replace(MARKED, identity=None, z=6)), "the key of Example Ltd", None),
+        ((replace(NO_MARK, z=9), replace(MARKED, identity=None, z=6)), ANYONE, None),
+    ],
+)
+def test_the_mark_that_is_read_or_stands_out_most_is_told(crafted, pixels, place, identity, detections, key, told):
+    path = crafted()
+    pixels(*detections)
+    (found,) = look(path, place=place)
+    report = layer(found, "watermark")
+    assert report.words.endswith(key)
+    assert report.facts["id"] == told
+    assert report.facts["key"] == ("public" if key == ANYONE else "Example Ltd")
+
+
+def test_the_log_is_told_by_its_line_and_its_time(crafted, pixels, place, tmp_path):
+    log, path = tmp_path / "audit.jsonl", crafted()
+    output = audit.Output(path="x", sha256=hashlib.sha256(b"other").hexdigest(), watermark="0123456789ab")
+    entry = audit.AuditEntry(decision="allow", action="generate", output=output)
+    audit.append(log, entry, clock=lambda: datetime(2026, 11, 26, tzinfo=UTC))
+    pixels(MARKED)
+    (found,) = look(path, place=place, log=log)
+    start = f"as far as {log} can be relied on, its line"
+    words = (
+        f"{start} 1 tells of another file, with the watermark 0123456789ab that is in this one, 2026-11-26T00:00:00.0"
+    )
+    assert found.layers[-1].words.startswith(words)
+    assert (found.layers[-1].strength, found.layers[-1].facts) == ("weak", {"line": 1, "same_file": False})
+    same = replace(output, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    audit.append(log, replace(entry, output=same), clock=lambda: datetime(2026, 11, 27, tzinfo=UTC))
+    (found,) = look(path, place=place, log=log, require=("log",))
+    assert found.layers[-1].words == f"{start} 2 tells of this very file, 2026-11-27T00:00:00.000000Z"
+    assert (found.layers[-1].strength, found.layers[-1].facts) == ("medium", {"line": 2, "same_file": True})
+    pixels(replace(MARKED, identity="ffffffffffff"))
+    log.write_bytes(log.read_bytes().splitlines(keepends=True)[0])
+    (found,) = look(path, place=place, log=log)
+    assert found.layers[-1] == MarkReport(name="log", strength="none", words=f"{log} does not tell of it")
+    log.write_bytes(log.read_bytes().replace(b"generate", b"generale"))
+    (found,) = look(path, place=place, log=log, error=CheckError)
+    why = "was changed: it does not fit its own hash"
+    assert found.layers[-1].words == f"the chain of {log} does not hold: line 1 {why}"
+
+
+def report(name, strength):
+    return MarkReport(name=name, strength=strength, words="")
+
+
+@pytest.mark.parametrize(
+    ("layers", "missing", "verdict"),
+    [
+        ({"log": "broken"}, ("iptc",), "the log that it was looked up in does not hold"),
+        ({"c2pa": "broken", "iptc": "weak", "log": "broken"}, (), "not as it was made: c2pa"),
+        ({"c2pa": "none", "iptc": "weak"}, ("c2pa", "log"), "lacks c2pa, log"),
+        ({"c2pa": "none", "iptc": "unknown"}, (), verify.NOTHING),
+        (
+            {"c2pa": "strong", "iptc": "weak", "record": "none", "watermark": "medium"},
+            (),
+            "carries c2pa, iptc, watermark",
+        ),
+    ],
+)
+def test_a_verdict_says_the_worst_first(layers, missing, verdict):
+    verified = verify.Verified(
+        path="a", sha256="", layers=tuple(report(*pair) for pair in layers.items()), missing=missing
+    )
+    assert verified.verdict == verdict
+    assert verified.is_marked == any(strength in ("strong", "medium", "weak") for strength in layers.values())
+
+
+def test_errors_name_each_file_and_the_worst_comes_first(crafted, place, tmp_path):
+    good = crafted({metadata.SOURCE_TYPE: metadata.GENERATED})
+    bare, broken = crafted(name="bare.jpg"), tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+    none = str(tmp_path / "none.png")
+
+    def raised(*names, **asked):
+        request = VerifyRequest(files=tuple(map(str, names)), **asked)
+        with pytest.raises(ImggenError) as caught:
+            list(verify.verify(request, {"IMGGEN_KEYS": str(place)}))
+        return type(caught.value), caught.value.message
+
+    assert raised(bare) == (ImggenError, f"{bare}: {verify.NOTHING}")
+    assert raised(good, bare) == (ImggenError, f"1 of 2 files:\n{bare}: {verify.NOTHING}")
+    kind, message = raised(good, bare, broken, none)
+    assert (kind, message.splitlines()[0], len(message.splitlines())) == (RequestError, "2 of 4 files:", 3)
+    assert all(line.count(name) == 1 for line, name in zip(message.splitlines()[1:], (str(broken), none), strict=True))
+    kind, message = raised(good, bare, broken, require=("iptc",))
+    assert (kind, message) == (CheckError, f"1 of 3 files:\n{bare}: lacks iptc")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("", "no mark is named"), (" , ", "no mark is named"), ("iptc,x", "'x' is no mark")]
+)
+def test_marks_that_can_be_required_are_named(text, problem):
+    with pytest.raises(RequestError) as caught:
+        verify.require(text)
+    assert caught.value.message == f"--require {text!r}: {problem}"
+    assert caught.value.hint == "known: c2pa, trusted, iptc, record, recipe, infotext, watermark, log"
+
+
+def test_names_are_taken_once_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.png", "a.JPG", "c.txt", "deep/d.webp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "e.png").mkdir()
+    assert verify.expand(["none.png", "b.png", ".", "b.png"]) == ("none.png", "b.png", "a.JPG", "deep/d.webp")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RequestError) as caught:
+        verify.expand(["empty"])
+    assert caught.value.message == "there is no picture in the folder empty"

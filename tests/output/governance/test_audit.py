@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -167,8 +168,9 @@ def test_what_is_no_log_is_refused_and_stays(tmp_path, content):
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     for call in (lambda: audit.append(path, DENIED), lambda: audit.check_writable(path)):
-        with pytest.raises(RequestError, match=r"notes.txt is not an audit log"):
+        with pytest.raises(RequestError, match=r"notes.txt is not an audit log") as caught:
             call()
+        assert caught.value.hint == "name another file, or move this one away"
     assert path.read_bytes() == content
     assert audit.verify(path).first_bad[0] == 1
 
@@ -178,7 +180,7 @@ def test_what_is_no_file_is_refused(tmp_path):
         audit.append(tmp_path, DENIED)
     with pytest.raises(RequestError, match="a folder"):
         audit.verify(tmp_path)
-    with pytest.raises(RequestError, match="No such file"):
+    with pytest.raises(RequestError, match=r"cannot use the audit log .*none: No such file"):
         audit.verify(tmp_path / "none")
     with pytest.raises(RequestError, match="is not a folder") as caught:
         audit.append(tmp_path / "none" / "audit.jsonl", DENIED)
@@ -226,13 +228,80 @@ def test_a_full_disk_leaves_the_log_as_it_was(tmp_path, log):
         "    sys.exit(f'{error.exit_code} {error.message}')\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "1 cannot use the audit log" in ended.stderr
+    assert f"1 cannot use the audit log {log}: " in ended.stderr
     assert log.read_bytes() == before
+
+
+@pytest.mark.parametrize("failure", [None, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EACCES])
+def test_a_line_that_was_not_written_whole_is_taken_back(log, monkeypatch, failure):
+    before, write = log.read_bytes(), os.write
+
+    def part(descriptor, data):
+        write(descriptor, data[:10])
+        if failure is not None:
+            raise OSError(failure, "the reason")
+        return 10
+
+    monkeypatch.setattr(os, "write", part)
+    reason = "No space left on device" if failure is None else "the reason"
+    with pytest.raises(ImggenError, match=f"cannot use the audit log .*jsonl: {reason}") as caught:
+        audit.append(log, DENIED)
+    assert isinstance(caught.value, RequestError) == (failure == errno.EACCES)
+    assert log.read_bytes() == before
+
+
+def test_a_log_that_is_read_in_pieces_is_read_whole(log, monkeypatch):
+    real = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, count: real(descriptor, min(count, 100)))
+    audit.append(log, DENIED)
+    assert audit.verify(log).lines == 7
+
+
+@pytest.mark.parametrize(("name", "most"), [("reason", 1_000), ("prompt", 6_000), ("negative_prompt", 3_000)])
+def test_a_text_is_cut_where_its_json_is_longer_than_its_limit(tmp_path, name, most):
+    path = tmp_path / "audit.jsonl"
+    for length in (most - 2, most - 1):
+        audit.append(path, AuditEntry(decision="deny", action="x", **{name: "a" * length}))
+    whole, cut = (line[name] for line in told(path))
+    assert whole == "a" * (most - 2)
+    assert cut == f"{'a' * (most - 60)} [cut here: {most - 1} characters in all]"
+
+
+@pytest.mark.parametrize(("count", "left_out"), [(16, None), (17, 1)])
+def test_the_first_inputs_are_written_and_the_others_counted(tmp_path, count, left_out):
+    path = tmp_path / "audit.jsonl"
+    inputs = tuple(Input(sha256=f"{number}", source_type="s" * 300) for number in range(count))
+    audit.append(path, AuditEntry(decision="deny", action="x", inputs=inputs))
+    (line,) = told(path)
+    assert [record["sha256"] for record in line["inputs"]] == [str(number) for number in range(16)]
+    assert {record["source_type"] for record in line["inputs"]} == {"s" * 140 + " [cut here: 300 characters in all]"}
+    assert line.get("inputs_left_out") == left_out
+
+
+TORN = "is cut off, as a crash leaves it; the next line that is added will note it"
+CHANGED = "was changed: it does not fit its own hash"
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b'{"action":"x', TORN),
+        (b"hello", TORN),
+        (b"hello\n", "is no line of an audit log"),
+        (b'{"action":"x"}\n', CHANGED),
+        (b'{"action":"' + b"x" * audit.MAX_LINE_BYTES, CHANGED),
+        (b"x" * (audit.MAX_LINE_BYTES + 1), "is no line of an audit log"),
+    ],
+)
+def test_the_check_says_why_a_line_is_none(log, raw, why):
+    with log.open("ab") as file:
+        file.write(raw)
+    assert audit.verify(log).first_bad == (7, why)
 
 
 def test_a_lock_that_is_held_too_long_is_said(log, monkeypatch):
     monkeypatch.setattr(audit, "_LOCK_SECONDS", 0.2)
-    with audit._locked(log), pytest.raises(ImggenError, match="held by another process"):
+    with audit._locked(log), pytest.raises(ImggenError, match=r"audit\.jsonl was held by another process for 0 sec"):
         audit.append(log, DENIED)
 
 
@@ -291,7 +360,9 @@ def test_a_note_of_a_crash_is_bound_to_what_was_left(log):
     assert "remains" in audit.verify(log).first_bad[1]
 
 
-@pytest.mark.parametrize("added", [b"hello\n", b"hello", b"{}\n", b'{"action":"x"}', b'{"action":"x"}\n'])
+@pytest.mark.parametrize(
+    "added", [b"hello\n", b"hello", b"{}\n", b'{"action":"x"}', b'{"action":"x"}\n', b"X\0X\n", b'{"act ']
+)
 def test_what_no_crash_leaves_at_the_end_stops_the_log(log, added):
     with log.open("ab") as file:
         file.write(added)
@@ -509,3 +580,28 @@ def test_time_in_the_log_is_the_true_one(tmp_path, monkeypatch):
     path = tmp_path / "audit.jsonl"
     audit.append(path, DENIED)
     assert told(path)[0]["time"] > "2020"
+
+
+def test_a_picture_is_found_by_its_watermark(log):
+    for number, mark in enumerate(("0a1b", "ffff", "0a1b")):
+        output = Output(path=f"{number}.png", sha256=PICTURE, watermark=mark)
+        audit.append(log, AuditEntry(decision="allow", action="generate", output=output))
+    audit.append(log, AuditEntry(decision="allow", action="0a1b"))
+    line = audit.find_mark(log, "0a1b")
+    assert (line.number, line.values["output"]["path"]) == (9, "2.png")
+    assert audit.find_mark(log, "0a1c") is audit.find(log, "0a1b") is None
+
+
+@pytest.mark.parametrize(("length", "lines"), [(audit.MAX_LINE_BYTES, 1), (audit.MAX_LINE_BYTES + 1, 0)])
+def test_a_line_of_the_greatest_length_is_one(tmp_path, length, lines):
+    def encoded(values):
+        return json.dumps(values, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+    values = {"action": "x", "previous": audit.NO_LINE, "schema": 1, "seq": 1, "user": ""}
+    signed = values | {"hash": "0" * 64}
+    values["user"] = "u" * (length - len(encoded(signed)))
+    raw = encoded(values | {"hash": hashlib.sha256(encoded(values)).hexdigest()})
+    assert len(raw) == length
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(raw)
+    assert audit.verify(path).lines == lines

@@ -1,10 +1,13 @@
 """What a file says of its making: the same words in every format, never more than was asked, never a changed pixel."""
 
+import hashlib
+import hmac
 import json
 import shutil
 import subprocess
+import uuid
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,10 +16,10 @@ from recipes import APPLE, APPLE_GUID, CHILD, GENERATED, PEAR
 from samples import FOREIGN, camera, pillow, pixels, samples, with_chunk, with_segment
 
 from imggen.errors import RequestError
-from imggen.output.formats import container, exif, xmp
+from imggen.output.formats import container, exif, jpeg, xmp
 from imggen.output.formats.carriers import Changes
 from imggen.output.metadata import fields, infotext, metadata
-from imggen.output.metadata.metadata import Facts, Marked
+from imggen.output.metadata.metadata import Facts, Marked, Metadata, Particulars
 from imggen.plan.schema.change import Change
 from imggen.plan.schema.recipe import Ingredient
 
@@ -498,3 +501,224 @@ def test_packets_of_other_programs_keep_their_prefixes():
     packet = metadata.read(saying("jpeg", ("artist", "A"), data=photo).data).picture.carriers.xmp
     assert b"<crs:Look>" in packet
     assert xmp.read(packet)["dc:creator"] == ("A",)
+
+
+@given(text=st.text(max_size=20), key=st.none() | st.binary(min_size=1, max_size=8))
+def test_a_name_is_a_uuid_of_version_8_out_of_a_keyed_hash(text, key):
+    urn = metadata.named(text, key)
+    digest = hmac.new(key or b"imggen", text.encode(), hashlib.sha256).hexdigest()
+    named = uuid.UUID(urn)
+    assert (urn, named.version, named.variant) == (named.urn, 8, uuid.RFC_4122)
+    drop = (0xF << 76) | (0x3 << 62)
+    assert named.int & ~drop == int(digest[:32], 16) & ~drop
+    assert metadata.watermark_of(urn) == digest[:12]
+    assert metadata.instance(text, key) == metadata.named(f"image\n{text}", key)
+
+
+def test_the_name_of_a_recipe_depends_on_it_and_on_the_key():
+    assert metadata.identity(APPLE) == metadata.named(f"recipe\n{APPLE.to_json()}")
+    assert metadata.identity(APPLE, b"key") == metadata.named(f"recipe\n{APPLE.to_json()}", b"key")
+    assert metadata.identity(APPLE, b"key") != metadata.identity(APPLE)
+
+
+@pytest.mark.parametrize(
+    ("stated", "read"),
+    [
+        (APPLE_GUID, APPLE_GUID),
+        (APPLE_GUID.upper(), APPLE_GUID),
+        (APPLE_GUID + "0", None),
+        (APPLE_GUID.removeprefix("urn:"), None),
+        (("x",), None),
+        (None, None),
+    ],
+)
+def test_a_stated_name_is_one_only_where_it_is_a_urn(stated, read):
+    properties = {} if stated is None else {metadata.IDENTITY: stated}
+    assert metadata.stated_guid(properties) == read
+
+
+VOCABULARY = "http://ns.useplus.org/ldf/vocab/DMI-"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({}, {}),
+        ({"watermark": "00aa", "unmarked": "x"}, {"imggen:Watermark": "00aa"}),
+        ({"unmarked": "too small"}, {"imggen:Watermark": "none: too small"}),
+        ({"label": "AI"}, {"imggen:Label": "AI"}),
+        ({"organisation": "Example Ltd"}, {"photoshop:Credit": "Example Ltd"}),
+        ({"alt": "a\0b"}, {"Iptc4xmpCore:AltTextAccessibility": xmp.clean("a\0b")}),
+        ({"mining": "allowed"}, {"plus:DataMining": f"{VOCABULARY}ALLOWED"}),
+        ({"mining": "constrained"}, {"plus:DataMining": f"{VOCABULARY}PROHIBITED-SEECONSTRAINT"}),
+        ({"mining": "not-allowed"}, {"plus:DataMining": f"{VOCABULARY}PROHIBITED-AIMLTRAINING"}),
+    ],
+)
+def test_what_is_said_beside_the_recipe_has_its_property(said, told):
+    particulars = Particulars(guid=APPLE_GUID, **said)
+    assert particulars.told() == told
+    for level in ("full", "minimal"):
+        made = metadata.compose(APPLE, level=level, created=WHEN, image_sha256="", particulars=particulars)
+        assert told.items() <= made.properties.items()
+
+
+@pytest.mark.parametrize(
+    ("record", "prompt"),
+    [("hash", f"sha256:{hashlib.sha256(b'a red apple' + bytes(1) + b'blurry').hexdigest()}"), ("omit", None)],
+)
+def test_a_prompt_that_is_not_recorded_takes_recipe_and_words_with_it(record, prompt):
+    particulars = Particulars(guid=APPLE_GUID, prompt=record)
+    made = metadata.compose(APPLE, level="full", created=WHEN, image_sha256="ab", particulars=particulars)
+    assert made.properties[metadata.PROMPT] == prompt
+    assert (made.recipe, metadata.RECIPE in made.properties) == (None, False)
+    assert made.infotext == infotext.write(replace(APPLE, prompt="", negative_prompt=""))
+    assert made.properties[metadata.IDENTITY] == APPLE_GUID
+    assert made.properties[metadata.IMAGE_HASH] == "ab"
+
+
+def test_what_is_said_of_a_recipe_without_versions_names_the_weights():
+    bare = replace(APPLE, versions={}, negative_prompt="")
+    made = metadata.compose(bare, level="full", created=WHEN, image_sha256="ab")
+    assert made.properties[metadata.SYSTEM_VERSION] == f"imggen; {'ab' * 32}"
+    assert made.properties[metadata.PROMPT] == "a red apple"
+    assert made.properties[metadata.IDENTITY] == metadata.identity(bare)
+    assert made.defaults == {metadata.TOOL: "imggen", metadata.CREATED: "2026-11-21T12:00:00Z"}
+    assert made.tag_defaults == {"Software": "imggen", "ColorSpace": 1}
+    little = metadata.compose(bare, level="minimal", created=WHEN, image_sha256="ab")
+    assert (little.tag_defaults, little.recipe, little.infotext) == ({"Software": "imggen"}, None, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        ("\\\\host\\share\\m", "m"),
+        (".m", ".m"),
+        ("~m", "~m"),
+        ("a/b/c", "c"),
+        ("a/b", "a/b"),
+        ("D:m", "m"),
+        ("/m", "m"),
+        ("ab:c", "ab:c"),
+    ],
+)
+def test_only_the_end_of_a_path_is_told(model, named):
+    assert metadata.public(model) == (named if named == model and model[0] not in ".~" else infotext.model_name(model))
+
+
+def test_times_are_told_in_utc():
+    assert (
+        metadata.stamp(datetime(2026, 11, 21, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))) == "2026-11-20T23:02:03Z"
+    )
+    for environment in ({}, {"SOURCE_DATE_EPOCH": ""}):
+        moment = metadata.now(environment)
+        assert abs(moment - datetime.now(UTC)) < timedelta(seconds=60)
+        assert moment.utcoffset() == timedelta(0)
+    assert metadata.now({"SOURCE_DATE_EPOCH": "86399"}) == datetime(1970, 1, 1, 23, 59, 59, tzinfo=UTC)
+    with pytest.raises(RequestError) as caught:
+        metadata.now({"SOURCE_DATE_EPOCH": "x"})
+    assert caught.value.message == "SOURCE_DATE_EPOCH is 'x', not a number of seconds since 1970"
+
+
+def test_a_copied_record_says_which_program_wrote_it_where_nothing_does():
+    read = metadata.read(metadata.embed(samples()["jpeg"], metadata.copied(facts("png"))).data)
+    assert read.xmp[metadata.TOOL] == "imggen 0.1.0"
+    assert metadata.CREATED not in read.xmp
+    assert read.xmp[metadata.RECIPE] == APPLE.to_json()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            samples()["png"],
+            "it holds no record of how it was made; imggen copies its own recipe and infotext",
+        ),
+        (
+            with_chunk(samples()["png"], b"tEXt", b'Comment\0{"uc": "", "scale": 1}'),
+            "its novelai record cannot be carried over; imggen copies its own recipe and infotext",
+        ),
+    ],
+)
+def test_a_record_that_cannot_be_copied_says_which_it_is(source, message):
+    with pytest.raises(RequestError) as caught:
+        metadata.copied(metadata.read(source))
+    assert caught.value.message == message
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    path = tmp_path / "broken.png"
+    path.write_bytes(samples()["png"][:60])
+    with pytest.raises(RequestError, match=r"broken\.png"):
+        metadata.read(path)
+    assert not metadata.is_own(path)
+    assert not metadata.is_own(tmp_path / "none.png")
+    path.write_bytes(marked("png").data)
+    assert metadata.is_own(path)
+    assert metadata.read(path) == metadata.read(path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("history", "own"), [("last", True), ("first", False), ("none", False), ("words", False), ("other", False)]
+)
+def test_a_picture_that_imggen_changed_last_is_its_own(history, own):
+    data = samples()["jpeg"]
+    ours = {"stEvt:instanceID": metadata.instance(container.read(data).image_sha256)}
+    other = {"stEvt:instanceID": metadata.instance("other")}
+    steps = {"last": (other, ours), "first": (ours, other), "none": (), "words": "x", "other": (other,)}[history]
+    packet = xmp.merge(None, {metadata.HISTORY: steps}) if steps else None
+    assert metadata.read(container.replace(data, Changes(xmp=packet))).is_own is own
+
+
+def test_a_picture_that_another_program_made_is_not_imggens_even_where_it_fits():
+    data = marked("jpeg").data
+    packet = xmp.merge(container.read(data).carriers.xmp, {metadata.TOOL: "Camera imggen"})
+    read = metadata.read(container.replace(data, Changes(xmp=packet)))
+    assert (read.fits, read.is_own) == (True, False)
+
+
+def test_what_is_shortened_keeps_its_head_and_its_last_line():
+    prompt = "".join(f"{number:05} " for number in range(8_000))
+    made = marked("jpeg", replace(APPLE, prompt=prompt))
+    assert made.notes == (
+        "the prompt in the Exif comment is shortened, because a JPEG holds 65,533 bytes there",
+        "the prompt in the XMP is shortened, because a JPEG holds 65,533 bytes there; the recipe has it whole",
+    )
+    read = metadata.read(made.data)
+    assert read.xmp[metadata.PROMPT] == prompt[:1000] + "…"
+    head, _, last = read.exif["UserComment"].rpartition("\n")
+    assert prompt.startswith(head.removesuffix("…"))
+    assert head.endswith("…")
+    assert last == infotext.write(APPLE).rpartition("\n")[2]
+    size = len(container.read(made.data).carriers.exif)
+    assert jpeg.MAX_EXIF_BYTES - 4 <= size <= jpeg.MAX_EXIF_BYTES
+    assert marked("webp", replace(APPLE, prompt=prompt)).notes == ()
+
+
+@pytest.mark.parametrize("room", [390, 410])
+def test_an_exif_without_room_for_some_words_stays(room):
+    full = camera().ljust(jpeg.MAX_EXIF_BYTES - room - len(infotext.write(APPLE)) * 2, b"\0")
+    photo = container.replace(samples()["jpeg"], Changes(exif=full))
+    made = metadata.embed(photo, metadata.copied(facts("png", replace(APPLE, prompt="word " * 900))))
+    kept = [note for note in made.notes if "it stays as it is, and only the XMP is written" in note]
+    assert kept
+    assert kept[0].startswith("the Exif would take ")
+    assert kept[0].removeprefix("the Exif would take ")[:2].isdigit()
+
+
+def test_a_comment_is_told_by_its_first_letters():
+    photo = container.replace(samples()["jpeg"], Changes(exif=exif.merge(None, {"UserComment": "h" * 100})))
+    made = metadata.embed(photo, metadata.copied(facts("png")))
+    assert made.notes == (f"the Exif comment was '{'h' * 80}'",)
+    blank = container.replace(samples()["jpeg"], Changes(exif=exif.merge(None, {"UserComment": "  "})))
+    assert metadata.embed(blank, metadata.copied(facts("png"))).notes == ()
+    assert metadata.embed(marked("jpeg").data, metadata.copied(facts("png", PEAR))).notes == (
+        f"the digital source type was {GENERATED}",
+    )
+
+
+def test_a_new_exif_block_tells_the_size_and_a_kept_one_is_left_alone():
+    assert {"ExifImageWidth": 24, "ExifImageHeight": 18, "ColorSpace": 1}.items() <= facts("jpeg").exif.items()
+    said = metadata.embed(marked("jpeg").data, Metadata(properties={metadata.ALT: "x"}))
+    assert metadata.read(said.data).exif == facts("jpeg").exif
+    assert said.marks == ()
+    assert facts("png").exif == {}

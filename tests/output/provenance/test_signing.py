@@ -1,5 +1,6 @@
 """Signatures: what is signed reads back as it was said, and nothing can be changed unseen."""
 
+import builtins
 import contextlib
 import hashlib
 import io
@@ -10,7 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -467,3 +468,381 @@ def test_proof_says_why_an_identity_cannot_sign(ours):
     signing.prove(ours[0])
     with pytest.raises(ImggenError, match="does not belong"):
         signing.prove(identity(key_pem=identity()[0].key_pem)[0])
+
+
+class _Sdk:
+    """An SDK that reads the store that it is given, and keeps what it is asked to write."""
+
+    class C2paError(Exception):
+        pass
+
+    class C2paSigningAlg:
+        ES256 = "es256"
+
+    def __init__(self, store=None, details=None, failure=None):
+        self.store, self.details, self.failure = store, details, failure
+        self.settings, self.definitions, self.ingredients, self.mimes = [], [], [], []
+        self.Context = self.Signer = self
+
+    def from_dict(self, chosen):
+        self.settings.append(chosen)
+        return contextlib.nullcontext()
+
+    def C2paSignerInfo(self, **told):  # noqa: N802
+        return told
+
+    def from_info(self, told):
+        self.signer = told
+        return contextlib.nullcontext()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_failure):
+        pass
+
+    def Reader(self, mime, _stream, *, context):  # noqa: N802
+        self.mimes.append(mime)
+        if self.failure:
+            raise self.failure
+        return self
+
+    def json(self):
+        return json.dumps(self.store)
+
+    def crjson(self):
+        return json.dumps(self.details)
+
+    def Builder(self, definition, _context):  # noqa: N802
+        self.definitions.append(json.loads(definition))
+        return self
+
+    def add_ingredient(self, told, mime, stream):
+        self.ingredients.append((told, mime))
+        if stream.read() == b"damaged" and mime != "application/octet-stream":
+            raise self.C2paError("damaged")
+
+    def sign(self, _signer, mime, _data, _signed):
+        self.mimes.append(mime)
+        raise self.failure or self.C2paError("Other: the certificate is wrong\nand so on")
+
+
+@pytest.fixture
+def sdk(monkeypatch):
+    """Return a function that puts an SDK in the place of the installed one."""
+
+    def put(*values, **named):
+        made = _Sdk(*values, **named)
+        monkeypatch.setattr(signing, "_sdk", lambda: made)
+        return made
+
+    return put
+
+
+def acts(*done, label="c2pa.actions.v2"):
+    return {"label": label, "data": {"actions": list(done)}}
+
+
+def store_of(manifest, **others):
+    return {"active_manifest": "m", "manifests": {"m": manifest, **others.pop("manifests", {})}, **others}
+
+
+GENERATION = "dev.imggen.generation"
+FAILED = {"code": "assertion.dataHash.mismatch", "url": "self#jumbf=/c2pa/p/x"}
+UNTRUSTED = {"code": "signingCredential.untrusted", "url": "self#jumbf=/c2pa/p/x"}
+TRUSTED = {"code": "signingCredential.trusted", "url": "self#jumbf=/c2pa/p/x"}
+
+
+def mined(owner, **uses):
+    entries = {f"{owner}.{name}": {"use": use} for name, use in uses.items()}
+    return {"label": f"{owner}.training-mining", "data": {"entries": entries}}
+
+
+def found_then(**results):
+    return {"active_manifest": "p", "validation_results": {"activeManifest": results}}
+
+
+def found_since(**results):
+    return {"validation_results": {"ingredientDeltas": [{"validationDeltas": results}]}}
+
+
+class TestReading:
+    """What a stranger's manifest says is read for what it is, whatever stands where."""
+
+    @pytest.mark.parametrize(
+        ("store", "read"),
+        [
+            ({}, {"state": "invalid", "codes": (), "title": None, "ingredients": (), "actions": ()}),
+            ([], {"state": "invalid", "generator": None, "mining": None}),
+            ({"validation_state": "Trusted"}, {"state": "trusted"}),
+            ({"validation_state": "Valid"}, {"state": "valid"}),
+            ({"validation_state": "Invalid"}, {"state": "invalid"}),
+            ({"active_manifest": 1, "manifests": {"m": {"title": "x"}}}, {"title": None}),
+            (store_of({"title": "t" * 2000}), {"title": "t" * 1000}),
+            (store_of({"title": 5}), {"title": None}),
+            (
+                {"validation_status": [{"code": "a"}, {"code": 1}, "x", {"code": "b"}, {"code": "a"}, {"code": ""}]},
+                {"codes": ("a", "b"), "expired": False, "is_changed": False},
+            ),
+            ({"validation_status": [{"code": "signingCredential.expired"}]}, {"expired": True, "is_changed": False}),
+            ({"validation_status": [{"code": "claimSignature.outsideValidity"}]}, {"expired": True}),
+            *(
+                ({"validation_status": [{"code": f"assertion.{code}"}]}, {"is_changed": True, "expired": False})
+                for code in ("x.mismatch", "hashedURI.x", "missing", "unreadable", "inaccessible", "notRedacted")
+            ),
+            (store_of({"claim_generator_info": [{}, {"name": "n", "version": "1"}]}), {"generator": "n 1"}),
+            (store_of({"claim_generator_info": [{"name": "n"}], "claim_generator": "c"}), {"generator": "n"}),
+            (store_of({"claim_generator": "c"}), {"generator": "c"}),
+            (
+                store_of(
+                    {
+                        "assertions": [
+                            acts({"action": "old"}, label="c2pa.actions"),
+                            acts(
+                                {"action": "a", "when": "1", "softwareAgent": {"name": "n"}, "digitalSourceType": "s"},
+                                {"action": "b", "when": "2", "softwareAgent": "plain"},
+                            ),
+                            acts({"action": "second of a label"}),
+                        ]
+                    }
+                ),
+                {"actions": ("a", "b", "old"), "when": "2", "model": "n", "source_type": "s"},
+            ),
+            (
+                store_of(
+                    {
+                        "assertions": [
+                            {"label": GENERATION, "data": {"guid": "g", "watermark_id": "w", "prompt_sha256": "p"}}
+                        ]
+                    }
+                ),
+                {"guid": "g", "watermark_id": "w", "prompt_sha256": "p", "source_type": None, "model": None},
+            ),
+            *(
+                (store_of({"assertions": [mined(owner, **{name: "u"})]}), {"mining": "u"})
+                for owner in ("cawg", "c2pa")
+                for name in ("ai_generative_training", "ai_training", "data_mining")
+            ),
+            (
+                store_of({"assertions": [mined("c2pa", data_mining="2"), mined("cawg", data_mining="1")]}),
+                {"mining": "1"},
+            ),
+            (store_of({"assertions": [mined("cawg", ai_inference="x")]}), {"mining": None}),
+        ],
+    )
+    def test_what_the_manifest_says(self, sdk, store, read):
+        sdk(store, {})
+        found = signing.read(b"", "png")
+        assert {name: getattr(found, name) for name in read} == read
+
+    @pytest.mark.parametrize(
+        ("certificate", "names"),
+        [
+            (
+                {"subject": {"O": "o", "CN": "c"}, "issuer": {"O": "io", "CN": "ic"}, "serialNumber": "7"},
+                ("o", "c", "ic", "7"),
+            ),
+            ({"subject": {"CN": "c"}, "issuer": {"O": "io"}}, ("c", "c", "io", None)),
+            ({}, (None, None, None, None)),
+        ],
+    )
+    def test_the_signer_is_the_one_of_the_active_manifest(self, sdk, certificate, names):
+        def signed_by(label, info):
+            return {"label": label, "signature": {"certificateInfo": info}}
+
+        details = {"manifests": [signed_by("other", {"subject": {"O": "x"}}), signed_by("m", certificate)]}
+        sdk(store_of({}), details)
+        found = signing.read(b"", "png")
+        assert (found.signer, found.common_name, found.issuer, found.serial) == names
+
+    @pytest.mark.parametrize(
+        ("told", "since", "state"),
+        [
+            ({}, {}, "unsigned"),
+            (found_then(), {}, "valid"),
+            (found_then(success=[TRUSTED]), {}, "trusted"),
+            (found_then(failure=[UNTRUSTED]), {}, "valid"),
+            (found_then(failure=[UNTRUSTED]), found_since(success=[TRUSTED]), "trusted"),
+            (found_then(failure=[FAILED], success=[TRUSTED]), {}, "invalid"),
+            (found_then(success=[TRUSTED]), found_since(failure=[FAILED]), "invalid"),
+            (found_then(failure=[FAILED | {"url": "self#jumbf=/c2pa/other"}]), {}, "valid"),
+            (found_then(failure=[FAILED | {"url": None}, {"url": "/p"}]), {}, "valid"),
+        ],
+    )
+    def test_an_ingredient_is_worth_what_its_manifest_was_found_to_be(self, sdk, told, since, state):
+        ingredient = {"title": "t", "relationship": "inputTo", "instance_id": "parent-1", **told}
+        sdk(store_of({"ingredients": [ingredient]}, **since), {})
+        wanted = SignedIngredient(title="t", relationship="inputTo", state=state)
+        assert signing.read(b"", "png").ingredients == (wanted,)
+
+    @pytest.mark.parametrize(("signed", "state"), [(True, "invalid"), (False, "unsigned")])
+    def test_an_ingredient_that_was_too_damaged_is_invalid_where_it_was_signed(self, sdk, signed, state):
+        lost = {"unreadable_parents": [{"instance_id": "parent-2", "signed": signed}]}
+        manifest = {
+            "assertions": [{"label": GENERATION, "data": lost}],
+            "ingredients": [{"instance_id": "parent-1"}, {"instance_id": "parent-2"}],
+        }
+        sdk(store_of(manifest), {})
+        assert [each.state for each in signing.read(b"", "png").ingredients] == ["unsigned", state]
+
+    @pytest.mark.parametrize(("parents", "source_type"), [(1, "s"), (63, "s"), (64, None)])
+    def test_the_source_type_comes_from_the_nearest_parent_that_says_one(self, sdk, parents, source_type):
+        line = {
+            f"p{at}": {
+                "ingredients": [
+                    {"relationship": "inputTo", "active_manifest": "wrong"},
+                    {"relationship": "parentOf", "active_manifest": f"p{at + 1}"},
+                ]
+            }
+            for at in range(parents)
+        }
+        line[f"p{parents}"] = {"assertions": [acts({"digitalSourceType": "first"}, {"digitalSourceType": "s"}, {})]}
+        line["wrong"] = {"assertions": [acts({"digitalSourceType": "wrong"})]}
+        sdk({"active_manifest": "p0", "manifests": line}, {})
+        assert signing.read(b"", "png").source_type == source_type
+
+    @pytest.mark.parametrize(
+        ("message", "data", "codes"),
+        [
+            ("ManifestNotFound: none", b"jumb\0\0\0\0jumdc2pa", None),
+            ("RemoteManifestUrl: x", b"jumb\0\0\0\0jumdc2pa", None),
+            ("Other: x", b"..jumb\n\0\0\0jumdc2pa..", ("imggen.manifest.unreadable",)),
+            ("Other: x", b"jumb\0\0\0jumdc2pa", None),
+            ("Other: x", b"", None),
+        ],
+    )
+    def test_a_manifest_that_cannot_be_read_is_told_from_none(self, sdk, message, data, codes):
+        sdk(failure=_Sdk.C2paError(message))
+        found = signing.read(data, "png")
+        assert (found and (found.state, found.codes)) == (codes and ("invalid", codes))
+
+    def test_the_sdk_is_asked_for_nothing_from_the_network(self, sdk, ours):
+        quiet = {
+            "builder": {"thumbnail": {"enabled": False}},
+            "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+        }
+        fake = sdk({}, {})
+        for file_format in FORMATS:
+            signing.read(b"", file_format)
+        signing.read(b"", "png", [ours[1], ours[1]])
+        assert fake.settings == [quiet] * 5 + [quiet | {"trust": {"user_anchors": (ours[1] * 2).decode()}}]
+        assert fake.mimes == ["image/png", "image/jpeg", "image/webp", "image/avif", "image/tiff", "image/png"]
+
+
+class TestManifest:
+    def test_the_manifest_says_what_was_done_in_order(self, sdk, ours):
+        fake = sdk()
+        parents = [
+            Parent(data=b"a", format="png", title="a.png", relationship="componentOf"),
+            Parent(data=b"damaged", format="jpeg", title="b\0.jpg"),
+            Parent(data=b"c", format="webp", title="c.webp", relationship="inputTo"),
+        ]
+        told = edit(
+            *parents,
+            when=datetime(2026, 11, 26, 13, tzinfo=timezone(timedelta(hours=1))),
+            description="made\0 larger",
+            watermark_id="00aa",
+            guid="urn:uuid:1",
+            settings={"seed": 2**63 - 1, "other": -(2**63), "nothing": float("nan"), "a\0": "b\0"},
+            mining="constrained",
+        )
+        with pytest.raises(ImggenError) as caught:
+            signing.sign(b"", "tiff", told, ours[0])
+        assert caught.value.message == "the picture could not be signed: Other: the certificate is wrong"
+        assert caught.value.hint == (
+            "a C2PA signer's certificate needs: CA false, key usage digitalSignature, extended key usage "
+            "emailProtection, an authority key identifier"
+        )
+        assert fake.mimes == ["image/tiff"]
+        when = "2026-11-26T12:00:00Z"
+        said = fake.definitions[-1]
+        assert said["claim_generator_info"] == [{"name": "imggen", "version": told.version}]
+        done, generation, fields, mining = said["assertions"]
+        assert (done["label"], done["created"]) == ("c2pa.actions.v2", True)
+        assert done["data"]["actions"] == [
+            {"action": "c2pa.opened", "when": when, "parameters": {"ingredientIds": ["parent-2"]}},
+            {"action": "c2pa.placed", "when": when, "parameters": {"ingredientIds": ["parent-1"]}},
+            {
+                "action": f"c2pa.{told.action}",
+                "when": when,
+                "softwareAgent": {"name": told.model, "version": told.model_version},
+                "digitalSourceType": told.source_type,
+                "description": "made larger",
+                "parameters": {"ingredientIds": ["parent-3"]},
+            },
+            {"action": "c2pa.watermarked.unbound", "when": when},
+        ]
+        assert (generation["label"], generation["created"]) == (GENERATION, True)
+        assert generation["data"] == {
+            "guid": "urn:uuid:1",
+            "watermark_id": "00aa",
+            "settings": {"seed": 2**63 - 1, "other": str(-(2**63)), "nothing": "nan", "a": "b"},
+            "unreadable_parents": [
+                {"instance_id": "parent-2", "sha256": hashlib.sha256(b"damaged").hexdigest(), "signed": False}
+            ],
+        }
+        assert fields == {
+            "label": "cawg.metadata",
+            "kind": "Json",
+            "data": {
+                "@context": {"Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"},
+                "Iptc4xmpExt:AISystemUsed": f"imggen ({told.model})",
+                "Iptc4xmpExt:AISystemVersionUsed": f"{told.version}; {told.model_version}",
+                "Iptc4xmpExt:DigitalSourceType": told.source_type,
+                "Iptc4xmpExt:DigImageGUID": "urn:uuid:1",
+            },
+        }
+        assert mining["data"]["entries"]["cawg.ai_training"] == {"use": "constrained"}
+        assert [(each["title"], each["relationship"], each["label"], mime) for each, mime in fake.ingredients[3:]] == [
+            ("a.png", "componentOf", "parent-1", "image/png"),
+            ("b.jpg", "parentOf", "parent-2", "application/octet-stream"),
+            ("c.webp", "inputTo", "parent-3", "image/webp"),
+        ]
+        assert all(each["instance_id"] == each["label"] for each, _ in fake.ingredients)
+
+    def test_what_is_created_is_told_before_what_is_placed(self, sdk, ours):
+        fake = sdk(failure=_Sdk.C2paError("x" * 2000))
+        placed = Parent(data=b"a", format="png", title="a.png", relationship="componentOf")
+        with pytest.raises(ImggenError) as caught:
+            signing.sign(b"", "png", statement(parents=(placed,)), ours[0])
+        assert caught.value.message == f"the picture could not be signed: {'x' * 1000}"
+        assert caught.value.hint is None
+        done, generation, _ = fake.definitions[-1]["assertions"]
+        assert [each["action"] for each in done["data"]["actions"]] == ["c2pa.created", "c2pa.placed"]
+        assert "parameters" not in done["data"]["actions"][0]
+        assert "unreadable_parents" not in generation["data"]
+        assert fake.signer["ta_url"] is None
+        assert fake.signer["sign_cert"] == ours[0].chain_pem
+
+    def test_two_pictures_cannot_both_be_the_one_that_was_changed(self, sdk, ours):
+        sdk()
+        parent = Parent(data=b"a", format="png", title="a.png")
+        with pytest.raises(ValueError, match="edited with 2 parents that it was done to"):
+            signing.sign(b"", "png", edit(parent, parent), ours[0])
+
+
+@pytest.mark.parametrize("missing", [None, "c2pa", "cryptography"])
+def test_the_extra_is_there_where_both_packages_are(monkeypatch, missing):
+    monkeypatch.setattr(signing, "find_spec", lambda name: None if name == missing else object())
+    assert signing.is_available() == (missing is None)
+
+
+def test_a_package_that_cannot_be_loaded_is_told(monkeypatch):
+    def find(name, *rest, **more):
+        if name == "c2pa":
+            raise RuntimeError("no library here")
+        return real(name, *rest, **more)
+
+    real = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", find)
+    with pytest.raises(MachineError) as caught:
+        signing.read(b"", "png")
+    assert caught.value.message == "the package c2pa-python cannot be loaded: no library here"
+    assert caught.value.hint == "pip install --force-reinstall 'imggen[c2pa]'"
+
+
+def test_a_signature_that_does_not_read_back_is_told(ours, monkeypatch):
+    monkeypatch.setattr(signing, "read", lambda *_args: None)
+    with pytest.raises(ImggenError) as caught:
+        signing.sign(picture("png"), "png", statement(), ours[0])
+    assert caught.value.message == "the signature that was made does not hold (no manifest), so it is not used"

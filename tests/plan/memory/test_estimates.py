@@ -12,7 +12,7 @@ from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
 from tests.plan.conftest import builtin, flux, laptop, stable_diffusion, stable_diffusion_xl, straight
 
 
-def job(facts=None, machine=None, device="cpu", dtype="float32", width=512, height=512, pictures=1, passes=2):
+def job(facts=None, machine=None, device="cpu", dtype="float32", width=512, height=512, pictures=1, passes=2, **rest):
     facts = facts or stable_diffusion()
     return estimates.Job(
         family=catalog.find(facts),
@@ -24,6 +24,7 @@ def job(facts=None, machine=None, device="cpu", dtype="float32", width=512, heig
         height=height,
         pictures=pictures,
         passes=passes,
+        **rest,
     )
 
 

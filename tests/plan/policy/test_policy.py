@@ -412,3 +412,255 @@ def test_the_log_never_tells_more_than_the_file(file, log, logged):
     policy = parse(f"[prompt]\nrecord = '{file}'\n[audit]\nprompt = '{log}'")
     assert policies.logged(policy) == logged
     assert policies.logged(parse("")) == "hash"
+
+
+# -- what refusals and errors say
+
+
+def said(refusal):
+    return refusal and (refusal.rule, refusal.message, refusal.hint)
+
+
+LONG = "\ufdfa" * 2_222
+CONSENT = "the policy wants you to say that you may use the pictures that you give"
+STRIPPED = "--strip prompt takes the words alone"
+
+
+@pytest.mark.parametrize(
+    ("text", "ask", "refusal"),
+    [
+        (
+            "prompt.max_length = 1000",
+            lambda policy: policies.check_prompt(policy, "p" * 1_001),
+            (
+                "prompt.max_length",
+                "the prompt has 1,001 characters; the policy takes at most 1,000",
+                "shorten the prompt",
+            ),
+        ),
+        (
+            "prompt.max_length = 1000",
+            lambda policy: policies.check_prompt(policy, "p", "p" * 1_001),
+            (
+                "prompt.max_length",
+                "the negative prompt has 1,001 characters; the policy takes at most 1,000",
+                "shorten the negative prompt",
+            ),
+        ),
+        ("", lambda policy: policies.check_prompt(policy, LONG + "pear"), None),
+        (
+            "",
+            lambda policy: policies.check_prompt(policy, LONG + "pears"),
+            (
+                "prompt.max_length",
+                "the prompt is longer than 40,000 characters in plain letters",
+                "shorten the prompt",
+            ),
+        ),
+        (
+            'prompt.deny = ["re:a{1,90}"]',
+            lambda policy: policies.check_prompt(policy, "a" * 60),
+            ("prompt.deny[0]", f"the prompt holds '{'a' * 60}', which the policy denies", None),
+        ),
+        (
+            'prompt.deny = ["re:a{1,90}"]',
+            lambda policy: policies.check_prompt(policy, "a" * 61),
+            ("prompt.deny[0]", f"the prompt holds '{'a' * 57}...', which the policy denies", None),
+        ),
+        (
+            "models.require_safetensors = true",
+            lambda policy: policies.check_model(policy, ModelIdentity(reference="x/y", pickles=True)),
+            (
+                "models.require_safetensors",
+                "x/y has weights that can run code when they are read",
+                "take a model with safetensors weights",
+            ),
+        ),
+        (
+            'models.deny = ["a/*", "x/*"]',
+            lambda policy: policies.check_model(policy, ModelIdentity(reference="x/y", revision="abc")),
+            ("models.deny[1]", "the policy denies x/y@abc (x/*)", None),
+        ),
+        (
+            f'models.deny = ["sha256:{HASH}"]',
+            lambda policy: policies.check_model(policy, ModelIdentity(reference="x/y")),
+            ("models.deny[0]", "the policy denies x/y (its hash is not known)", None),
+        ),
+        (
+            'models.allow = ["a", "b", "c", "d", "e"]',
+            lambda policy: policies.check_model(policy, ModelIdentity(reference="x/y")),
+            ("models.allow", "the policy does not allow x/y", "allowed: a, b, c, d, e"),
+        ),
+        (
+            "inputs.require_consent = true",
+            lambda policy: policies.check_inputs(policy, given=True, consent=False),
+            ("inputs.require_consent", CONSENT, "--i-have-rights, if that is so"),
+        ),
+        (
+            'marking.require = ["infotext", "iptc"]',
+            lambda policy: policies.check_request(policy, metadata="minimal"),
+            (
+                "marking.require",
+                "--metadata minimal leaves out the layer 'infotext', which the policy requires",
+                "leave --metadata minimal out",
+            ),
+        ),
+        *(
+            (
+                f'marking.require = ["{layer}"]',
+                lambda policy: policies.check_request(policy, metadata="none"),
+                (
+                    "marking.require",
+                    f"--metadata none leaves out the layer '{layer}', which the policy requires",
+                    "leave --metadata none out",
+                ),
+            )
+            for layer in ("recipe", "infotext", "iptc")
+        ),
+        (
+            'marking.require = ["c2pa", "watermark"]',
+            lambda policy: policies.check_request(policy, metadata="none", watermark="on", sign="on"),
+            None,
+        ),
+        (
+            "marking.visible_label = 'AI'",
+            lambda policy: policies.check_request(policy, label="Art"),
+            (
+                "marking.visible_label",
+                "the label 'Art' is not the policy's, 'AI'",
+                "leave --label out: the policy draws its own",
+            ),
+        ),
+        *(
+            (
+                f'marking.require = ["{layer}"]',
+                lambda policy: policies.check_marks(policy, ()),
+                ("marking.require", f"the picture lacks what the policy requires: {layer}", hint),
+            )
+            for layer, hint in (
+                ("c2pa", "imggen keys init"),
+                ("watermark", "--watermark on"),
+                ("recipe", "--metadata full"),
+                ("infotext", "--metadata full"),
+                ("iptc", "--metadata full"),
+            )
+        ),
+        (
+            'marking.require = ["iptc", "recipe"]',
+            lambda policy: policies.check_strip(policy, ("recipe", "iptc")),
+            ("marking.require", "the policy requires what would be taken away: iptc, recipe", STRIPPED),
+        ),
+        (
+            "inputs.keep_provenance = true",
+            lambda policy: policies.check_strip(policy, ("watermark", "iptc", "c2pa", "recipe")),
+            (
+                "inputs.keep_provenance",
+                "the policy keeps the marks of pictures that come in: c2pa, iptc, watermark",
+                STRIPPED,
+            ),
+        ),
+        (
+            "audit.user_variable = 'JOB'",
+            lambda policy: policies.check_user(policy, {"JOB": ""}),
+            ("audit.user_variable", "the policy records $JOB, which is not set", "export JOB=..."),
+        ),
+    ],
+)
+def test_a_refusal_names_its_rule_what_is_so_and_what_to_do(text, ask, refusal):
+    assert said(ask(parse(text))) == refusal
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("[models]\nallow = ['n@main']", "a branch or tag can move to other weights", "write the commit: n@0123abc…"),
+        ("[models]\ndeny = ['x', 'sha256:12345678901']", "12 to 64 hexadecimal digits stand after", "sha256:0123…"),
+        ("[models]\nallow = ['folder: ']", "nothing stands after folder:", "folder:…"),
+        ("[models]\nallow = ['license:']", "nothing stands after license:", "license:…"),
+        (
+            "[models]\nallow = [' ']",
+            "no name of a model",
+            "builtin, organisation/*, organisation/name@commit, sha256:…, license:…, folder:…",
+        ),
+        ("[models]\nallow = ['http://x@0123456']", "no name of a model", "builtin, organisation/*, organisation/name@"),
+        ("[prompt]\ndeny = ['!']", "the term '!' has no word in it", r're:… for punctuation, such as "re:\\$"'),
+        ("[prompt]\ndeny = ['re:\u200b']", r"the pattern '\u200b' has '\u200b', which no prompt", "write a space, or"),
+        ("[prompt]\ndeny = ['re:ａb']", "the pattern 'ａb' has 'ａ', which no prompt has once it is folded", "write a"),
+        ("[audit]\nuser = ' '", "p.toml's audit.user is empty", "leave it out"),
+        ("[audit]\nlog = ''", "p.toml's audit.log is empty", "leave it out"),
+        ("[audit]\nuser = 'a'\nuser_variable = 'B'", "p.toml's audit has both user and", "leave one of the two out"),
+        ("[safety]\nimage_checker = [' ', 'x']", "p.toml's safety.image_checker names no program", None),
+        ("[marking]\nvisible_label = '" + "x" * 41 + "'", "not a text of 1 to 40 characters", None),
+        ("[marking]\nvisible_label = 'x '", "not a text of 1 to 40 characters", None),
+        ("[audit]\nuser_variable = '1B'", "not the name of an environment variable", None),
+    ],
+)
+def test_a_wrong_rule_says_what_is_wrong_and_what_would_do(text, message, hint):
+    with pytest.raises(RequestError) as caught:
+        parse(text)
+    assert message in caught.value.message
+    assert (caught.value.hint or "").startswith(hint or "")
+    assert (hint is None) == (caught.value.hint is None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[prompt]\nmax_length = 1",
+        "[prompt]\nmax_length = 20000",
+        "[prompt]\ndeny = ['re:Apple', 're:é']",
+        "[models]\nallow = ['sha256:123456789012', 'n@0123456', 'license:x', 'folder:/x', 'a@b@0123456']",
+        f"[models]\ndeny = ['sha256:{'0' * 64}', 'n@{'0' * 64}']",
+        "[marking]\nvisible_label = 'x'",
+        "[marking]\nvisible_label = '" + "x" * 40 + "'",
+        "[audit]\nuser_variable = '_B1'\nlog = 'x'",
+        "[audit]\nuser = 'x'",
+        "[safety]\nimage_checker = ['x', '']",
+    ],
+)
+def test_what_is_just_allowed_is_allowed(text):
+    assert parse(text).schema == 1
+
+
+@pytest.mark.parametrize("name", ["deny", "allow"])
+def test_a_hash_in_either_list_is_asked_for(name):
+    assert policies.needs_hash(parse(f"[models]\n{name} = ['x', 'sha256:{HASH}']"))
+
+
+def test_what_is_too_long_or_too_new_is_said_with_its_numbers():
+    with pytest.raises(RequestError) as caught:
+        policies.parse("#" * ((1 << 20) + 1), subject="it")
+    assert caught.value.message == "it has 1,048,577 characters; at most 1,048,576 are read"
+    with pytest.raises(RequestError, match="it has no schema number") as caught:
+        policies.parse("#" * (1 << 20), subject="it")
+    assert caught.value.hint == "schema = 1"
+    with pytest.raises(RequestError, match=r"^it is no TOML: Expected "):
+        policies.parse("a", subject="it")
+    with pytest.raises(RequestError) as caught:
+        policies.parse("schema = 2", subject="it")
+    assert caught.value.message == "it has schema 2; this imggen reads up to 1"
+    assert caught.value.hint == "pip install --upgrade imggen"
+
+
+@pytest.mark.parametrize(
+    ("records", "strictest"),
+    [(("full", "hash"), "hash"), (("omit", "hash"), "omit"), (("full", "omit", "hash"), "omit"), (("full",), "full")],
+)
+def test_the_stricter_record_tells_less(records, strictest):
+    assert policies.stricter(*records) == policies.stricter(*reversed(records)) == strictest
+
+
+def test_the_first_rule_that_is_broken_is_the_one_named():
+    policy = rules("pear", "apple", "plum")
+    assert refuses(policy, "plum, apple") == "prompt.deny[1]"
+    both = parse("[models]\nrequire_safetensors = true\ndeny = ['*']\nallow = ['other']")
+    ask = ModelIdentity(reference="x/y", pickles=True)
+    assert policies.check_model(both, ask).rule == "models.require_safetensors"
+    assert policies.check_model(both, ModelIdentity(reference="x/y")).rule == "models.deny[0]"
+
+
+def test_an_exception_that_reaches_further_back_covers_a_match_behind_a_shorter_one():
+    policy = rules("c", allow=("re:a b c d", "re:b"))
+    assert refuses(policy, "a b c d") is None
+    assert refuses(policy, "a b c") == "prompt.deny[0]"
+    assert refuses(rules("a b", allow=("a", "b")), "a b") == "prompt.deny[0]"
