@@ -70,7 +70,7 @@ class Written:
 
     `action` says whether the name was free (`new`), a picture of imggen's own or one given up by the policy was there
     (`replaced`), or the policy kept what was there (`kept`), whose hash and size these are. `finished` is what was
-    written, without its bytes.
+    written, without its bytes; `replaced` is the recipe of the picture that was there, where it had one.
     """
 
     path: Path
@@ -80,6 +80,7 @@ class Written:
     notes: tuple[str, ...] = ()
     action: Literal["new", "replaced", "kept"] = "new"
     finished: Finished | None = None
+    replaced: Recipe | None = None
 
 
 def check(
@@ -232,12 +233,13 @@ def write(
         place = files.settle(path, output.if_exists, is_own=metadata.is_own)
         if place is None:
             return _kept(path)
+        replaced = _recipe(place.path) if place.replaces else None
         try:
             files.write(place, finished.data, settled=partial(_log, by, finished, place) if by.journal else None)
         except FileExistsError:
             # Another process took the name in between: the policy decides again.
             continue
-        return _written(place, finished)
+        return replace(_written(place, finished), replaced=replaced)
     raise RequestError(f"cannot write {path}: other processes keep taking the name")
 
 
@@ -264,6 +266,15 @@ def _written(place: WriteTarget, finished: Finished) -> Written:
         action="replaced" if place.replaces else "new",
         finished=replace(finished, data=b""),
     )
+
+
+def _recipe(path: Path) -> Recipe | None:
+    """Return what made the picture in the file, None where that is not to be read."""
+    try:
+        found = metadata.read(path).found
+    except RequestError:
+        return None
+    return found.recipe if found else None
 
 
 def _log(by: WriteContext, finished: Finished, place: WriteTarget | None) -> None:

@@ -183,7 +183,12 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _PreparedUpscale:
     sources = [_looked_at(number, name, stdin, request.frame) for number, name in enumerate(names, start=1)]
     # Where no picture is left to be enlarged, nothing shall be fetched for it.
     needed = any(isinstance(source, UpscaleSource) for source in sources)
-    around = Surroundings(machine=probe.machine(), folder=_is_folder(request.output), today=metadata.now().date())
+    around = Surroundings(
+        machine=probe.machine(),
+        folder=_is_folder(request.output),
+        today=metadata.now().date(),
+        taken=request.output is not None and os.path.lexists(request.output),
+    )
     enlarger = _enlarger(request, on_event, needed=needed)
     decided = planning.resolve(request, sources, enlarger, around, draw_seed=secrets.randbelow)
     if enlarger.model is not None:

@@ -362,7 +362,7 @@ def test_an_alias_stands_for_a_model_and_is_not_what_is_recorded(run, pulled):
 
 def test_what_an_alias_stands_for_is_planned_and_governed(run, tmp_path, monkeypatch):
     run("models", "alias", "mine", "builtin")
-    plan = json.loads(run("generate", "a red apple", "-m", "mine", "--dry-run").out)
+    plan = json.loads(run("generate", "a red apple", "-m", "mine", "--dry-run", "--json").out)
     assert (plan["model"]["reference"], plan["model"]["source"]) == ("builtin", "builtin")
     (tmp_path / "policy.toml").write_text('schema = 1\n[models]\ndeny = ["builtin"]\n')
     monkeypatch.setenv("IMGGEN_POLICY", str(tmp_path / "policy.toml"))
@@ -450,7 +450,9 @@ def test_a_damaged_file_of_aliases_is_named_and_never_overwritten(run, text, wor
 
 
 def test_a_dry_run_of_a_model_that_is_not_here_tells_its_costs_and_fetches_no_weights(run, small, hub_cache, fake_hub):
-    ended = run("generate", "an apple", "-m", "org/small@v1", "--dry-run", "-v", "--size", "64x64", "--device", "cpu")
+    ended = run(
+        "generate", "an apple", "-m", "org/small@v1", "--dry-run", "--json", "-v", "--size", "64x64", "--device", "cpu"
+    )
     assert ended.code == 0, ended.err
     plan = json.loads(ended.out)
     costs = plan["forecast"]

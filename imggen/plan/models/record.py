@@ -56,7 +56,7 @@ def read(facts: ModelFacts) -> ModelRecord:
 
 
 def unknown_words(prompt: str, record: ModelRecord, reference: str) -> tuple[str, ...]:
-    """Return a note where `prompt` has words that the model `reference` was not taught: which, and what it does know."""
+    """Return a note where the model `reference` was not taught all of `prompt`: which words it knows and which not."""
     said = tuple(dict.fromkeys(_split(prompt)))
     strange = [word for word in said if word not in record.words] if record.words else []
     if not strange:

@@ -47,6 +47,7 @@ _SPECS = {
     str: re.compile(r"(\.[1-9][0-9]?)?"),
     Date: re.compile(""),
 }
+_FIELD = re.compile(r"\{[^{}]*\}")
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])")
 
 
@@ -98,6 +99,13 @@ def format_of(template: str) -> ImageFormat | None:
     if suffix in _FOREIGN_SUFFIXES:
         raise RequestError(f"imggen does not write {suffix} files", hint="use .png, .jpg, .webp, .avif or .tif")
     return SUFFIXES.get(suffix)
+
+
+def suffixed(template: str, file_format: ImageFormat) -> str:
+    """Return the template with the format's suffix where the name at its end has none; what a field says is none."""
+    bare = _FIELD.sub("x", template)
+    name = re.split(r"[/\\]", bare)[-1]
+    return template + _SUFFIX_OF[file_format] if "." not in name and any(map(str.isalnum, name)) else template
 
 
 def stem(name: str) -> str:
