@@ -87,17 +87,19 @@ def list_models(as_json: options.Json = False) -> None:
         for each in found:
             console.result_json(asdict(each) | {"folder": str(each.folder)})
         return
-    console.table(
+    here = [
         (
             each.reference,
             each.source,
             memory.text(each.size_bytes) + (", incomplete" if each.incomplete else ""),
             each.revision or "",
             f"used {each.last_used[:10]}" if each.last_used else "",
-            ", ".join(each.aliases),
+            f"alias {', '.join(each.aliases)}" if each.aliases else "",
         )
         for each in found
-    )
+    ]
+    absent = task.absent_aliases(found).items()
+    console.table([*here, *((meaning, "not here", "", "", "", f"alias {name}") for name, meaning in absent)])
 
 
 @models.command("families")

@@ -302,6 +302,24 @@ def test_dry_run_tells_in_a_few_lines_what_would_be_done(run, tmp_path):
     assert ended.lines[-1].split(maxsplit=1) == ["picture", "and 4 more"]
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("x", "hint: pictures that are there: apple.png, m.png, small.png\n"),
+        ("sketch.png", "hint: pictures that are there: apple.png, m.png, small.png\n"),
+        ("appel.png", "hint: did you mean apple.png?\n"),
+        ("a red apple", "hint: imggen generate 'a red apple'\n"),
+        ("https://example.com/a.png", "hint: curl -LO https://example.com/a.png\n"),
+    ],
+)
+def test_a_name_that_is_no_file_is_told_with_what_there_is(run, name, hint):
+    for there in ("apple.png", "m.png", "small.png"):
+        picture(there)
+    ended = run("upscale", name)
+    assert ended.code == 2
+    assert ended.err.endswith(hint)
+
+
 def test_a_name_without_an_ending_gets_that_of_the_source(run, tmp_path):
     picture()
     assert run("upscale", "small.png", "-o", "big", "--model", "lanczos").lines == ["big.png"]

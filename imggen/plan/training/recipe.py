@@ -5,12 +5,15 @@ import difflib
 import hashlib
 import json
 import math
+import os
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from imggen.errors import RequestError
+from imggen.plan.schema.nearest import nearest
+from imggen.plan.settings import preset
 
 SCHEMA = 1
 KERNELS = ("box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -191,6 +194,29 @@ class UpscalerTrainPlan:
 
 
 Plan = TrainPlan | UpscalerTrainPlan
+
+
+def shipped() -> dict[str, Path]:
+    """Return the recipes that come with imggen, by name."""
+    return {path.stem: path for path in (preset.shipped() / "train").glob(f"*{preset.SUFFIX}")}
+
+
+def find(reference: str) -> Path:
+    """Return the recipe file that `reference` names: a path, else the name of one that comes with imggen.
+
+    Raise RequestError for a name that neither has.
+    """
+    known = shipped()
+    path = Path(os.path.expanduser(reference))  # noqa: PTH111 - Path.expanduser() raises for ~nobody
+    if path.suffix == preset.SUFFIX or len(path.parts) != 1 or path.exists():
+        return path
+    if reference in known:
+        return known[reference]
+    guess = nearest(reference, known)
+    raise RequestError(
+        f"there is no training recipe {reference!r}",
+        hint=f"imggen train {guess[0] if guess else min(known)} --run DIR, or a path to a {preset.SUFFIX} file",
+    )
 
 
 def read(path: Path) -> Plan:

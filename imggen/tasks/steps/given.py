@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from imggen.output.formats import container
 from imggen.output.metadata import metadata
 from imggen.plan.schema.change import Role
 from imggen.plan.schema.given import Given
-from imggen.plan.schema.nearest import nearest
+from imggen.plan.schema.nearest import nearest_file
 from imggen.plan.schema.recipe import Recipe
 from imggen.store import paths
 
@@ -28,6 +29,7 @@ STDIN: Final = "-"
 MAX_BYTES: Final = 256 << 20
 
 _NAMES_LOOKED_AT = 10_000
+_MOST_LISTED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +132,23 @@ def _path(name: str) -> Path:
 def _missing(name: str, path: Path) -> RequestError:
     if "\0" in name or not name:
         return RequestError(f"{name!r} is not a name for a file")
+    if name.startswith(("http://", "https://")):
+        return RequestError(f"{name} is an address, and imggen reads files", hint=f"curl -LO {shlex.quote(name)}")
     if not path.parent.is_dir():
         return RequestError(f"there is no file {name}: there is no folder {path.parent}")
-    near = nearest(path.name, _names(path.parent))
-    return RequestError(f"there is no file {name}", hint=f"did you mean {path.parent / near[0]}?" if near else None)
+    names = _names(path.parent)
+    near = nearest_file(path.name, names)
+    return RequestError(
+        f"there is no file {name}", hint=f"did you mean {path.parent / near}?" if near else _nearby(path.parent, names)
+    )
+
+
+def _nearby(folder: Path, names: Sequence[str]) -> str | None:
+    """Return which pictures there are in the folder, None where there are none."""
+    shown = [str(folder / name) for name in names if _is_picture(name)]
+    more = len(shown) - _MOST_LISTED
+    listed = ", ".join(shown[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+    return f"pictures that are there: {listed}" if shown else None
 
 
 def _some_picture(folder: Path) -> str | None:
