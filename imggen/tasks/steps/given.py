@@ -58,7 +58,7 @@ def read(name: str, role: Role, *, frame: int | None = None) -> OpenedPicture:
     read or has more than `MAX_BYTES`, and what `pictures.decode` raises.
     """
     data = load(name)
-    decoded = pictures.decode(data, name=name, frame=frame)
+    decoded = _decoded(data, name, role, frame)
     origin = _origin(data, name)
     given = Given(
         role=role,
@@ -71,6 +71,17 @@ def read(name: str, role: Role, *, frame: int | None = None) -> OpenedPicture:
         guid=origin.guid,
     )
     return OpenedPicture(given=given, image=decoded.image, data=data, notes=(*decoded.notes, *origin.notes))
+
+
+def _decoded(data: bytes, name: str, role: Role, frame: int | None) -> pictures.Decoded:
+    try:
+        return pictures.decode(data, name=name, frame=frame)
+    except RequestError as error:
+        # --frame is for what is changed, and not for what is looked at beside it.
+        if error.hint != pictures.FIRST_FRAME or role in ("image", "parent"):
+            raise
+        first = "magick '-[0]' frame.png" if name == STDIN else f"magick {shlex.quote(f'{name}[0]')} frame.png"
+        raise RequestError(error.message, hint=first) from error
 
 
 def load(name: str) -> bytes:
