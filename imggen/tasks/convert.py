@@ -120,8 +120,10 @@ def _find(wanted: Wanted, terms: AccessRules, on_event: Report) -> ModelFacts:
         option, _, reference = (error.hint or "").partition(" ")
         if option != "--model":
             raise
-        rest = f"-o {shlex.quote(wanted.folder)} --dtype {wanted.dtype}"
-        raise type(error)(error.message, hint=f"imggen models convert {reference} {rest}") from error
+        raise type(error)(
+            error.message,
+            hint=f"imggen models convert {reference} -o {shlex.quote(wanted.folder)} --dtype {wanted.dtype}",
+        ) from error
 
 
 def _check(facts: ModelFacts, reference: str) -> None:

@@ -6,7 +6,6 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 import typer
 from PIL import Image
@@ -14,6 +13,8 @@ from PIL import Image
 import imggen
 from imggen.cli import app
 
+USAGE = typer.BadParameter.__mro__[1]
+"""What a wrong line raises: Typer has its own copy of Click."""
 ROOT = Path(imggen.__file__).parent
 HOLE = "\0"
 """What stands for a value that is filled in when the hint is printed."""
@@ -161,7 +162,7 @@ def _lines(text):
 def _is_taken(name, arguments):
     try:
         _commands()[name].make_context(name, list(arguments))
-    except click.UsageError:
+    except USAGE:
         return False
     return True
 
