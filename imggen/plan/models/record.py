@@ -63,7 +63,7 @@ def unknown_words(prompt: str, record: ModelRecord, reference: str) -> tuple[str
         return ()
     known = _listed([word for word in said if word in record.words and _is_telling(word, record)])
     lacking = _listed([_with_spelling(word, record) for word in strange])
-    knows = f"knows {known} and not {lacking}" if known else f"was not taught {lacking}"
+    knows = f"knows {known}, but not {lacking}" if known else f"was not taught {lacking}"
     return (
         f"{reference} {knows}; -m takes another model, `imggen models show {shlex.quote(reference)}` lists its words",
     )

@@ -121,11 +121,9 @@ def edges(request: GenerateRequest) -> list[str]:
 
 def option(said: str, width: int, height: int) -> str:
     """Return the options that ask for a size where the options in `said` do already: --size contradicts the others."""
-    if "--aspect" in said:
-        return f"--size {width}x{height} in place of --aspect"
-    if "--width" in said or "--height" in said:
-        return f"--width {width} --height {height}"
-    return f"--size {width}x{height}"
+    has_edges = "--width" in said or "--height" in said
+    sized = f"--width {width} --height {height}" if has_edges else f"--size {width}x{height}"
+    return f"{sized}, and no --aspect" if "--aspect" in said else sized
 
 
 def said(request: GenerateRequest) -> str:
