@@ -264,3 +264,21 @@ def test_the_command_of_a_hint_works(run, line, tmp_path):
         return
     assert words[0] == "imggen"
     assert run(*words[1:]).code == 0, words
+
+
+def test_a_text_too_long_for_a_jpeg_is_not_told_to_change_a_format_that_embed_metadata_cannot(run):
+    Image.new("RGB", (8, 8)).save("a.jpg")
+    refused = run("embed-metadata", "a.jpg", "--set", f"description={'long ' * 14_000}")
+    assert refused.code
+    assert "--format" not in refused.err
+    assert refused.err.endswith("magick a.jpg a.png\n")
+
+
+def test_several_frames_of_a_mask_are_not_told_to_be_chosen_by_what_chooses_those_of_the_picture(run):
+    Image.new("RGB", (64, 64)).save("a.png")
+    frames = [Image.new("L", (64, 64), shade) for shade in (0, 255)]
+    frames[0].save("mask.gif", save_all=True, append_images=frames[1:])
+    refused = run("inpaint", "a.png", "a star", "--mask", "mask.gif", "--dry-run")
+    assert refused.err.endswith("hint: magick 'mask.gif[0]' frame.png\n")
+    assert run("img2img", "mask.gif", "a star", "--dry-run").err.endswith("hint: --frame 1\n")
+    assert run("img2img", "mask.gif", "a star", "--dry-run", "--frame", 1).code == 0
