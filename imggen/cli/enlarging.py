@@ -47,7 +47,10 @@ def show_plan(request: UpscaleRequest, manner: Manner) -> None:
         plan = task.plan(request, on_event=bar.report)
     if manner.verbose:
         console.lines(planning.explain(plan))
-    console.result(planning.to_json(plan))
+    if manner.as_json:
+        console.result(planning.to_json(plan))
+    else:
+        console.table(planning.overview(plan))
     task.raise_refused(plan)
 
 

@@ -108,6 +108,7 @@ def verify(reference: Reference, as_json: options.Json = False, quiet: options.Q
 def remove(reference: HubReference, yes: Yes = False, as_json: options.Json = False) -> None:
     """Delete a model, or one @revision of it, from the hub's cache."""
     from imggen.plan.memory import memory
+    from imggen.store import aliases
     from imggen.tasks import library as task
 
     def confirm(removed: "Removed") -> bool:
@@ -117,6 +118,8 @@ def remove(reference: HubReference, yes: Yes = False, as_json: options.Json = Fa
     if removed is None:
         console.note("nothing was deleted")
         return
+    if aliases.real(reference) != reference:
+        console.note(f"{reference} still stands for it: imggen models alias {reference} --remove")
     if as_json:
         console.result_json(asdict(removed))
         return

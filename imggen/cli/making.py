@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from imggen.cli import console, precedence, preview, prompts
-from imggen.plan.generation import resolve
+from imggen.plan.generation import overview, resolve
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Task
 from imggen.plan.settings import settings
 from imggen.tasks import generate as task
@@ -34,7 +34,7 @@ def run(task_name: Task, asked: Mapping[str, Any]) -> None:
     images = options.get("images") or ([] if image is None else [image])
     request = complete({**options, "images": tuple(images), "task": task_name}, asked["preset"], quiet=shown["quiet"])
     if asked["dry_run"]:
-        show_plan(request, **shown)
+        show_plan(request, as_json=asked["as_json"], **shown)
         return
     make(request, Manner(output=request.output, as_json=asked["as_json"], preview=asked["show_preview"], **shown))
 
@@ -47,15 +47,18 @@ def complete(options: Mapping[str, object], preset: str | None, *, quiet: bool) 
     return request
 
 
-def show_plan(request: GenerateRequest, *, quiet: bool, verbose: bool) -> None:
-    """Print what would be done, and why."""
+def show_plan(request: GenerateRequest, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Print what would be done in a few lines, or all of it and why as JSON."""
     console.require_output()
     with console.progress(quiet=quiet) as bar:
         plan, costs = task.foresee(request, on_event=bar.report)
     console.notes(plan.notes, quiet=quiet)
     if verbose:
         console.lines((*resolve.explain(plan), *forecast.lines(costs)))
-    console.result(resolve.to_json(plan, forecast=asdict(costs)))
+    if as_json:
+        console.result(resolve.to_json(plan, forecast=asdict(costs)))
+        return
+    console.table((*overview.rows(plan), *forecast.rows(costs)))
 
 
 def make(request: GenerateRequest, manner: Manner) -> None:
@@ -107,6 +110,7 @@ def _facts(made: Generated, path: str) -> dict[str, object]:
         "model": recipe.model,
         **console.marks(written),
         "recipe": asdict(recipe),
+        **({"replaced_seed": written.replaced.seed} if written.replaced else {}),
     }
 
 

@@ -1,7 +1,7 @@
 """The commands about what there is: models, presets and the machine."""
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -87,17 +87,19 @@ def list_models(as_json: options.Json = False) -> None:
         for each in found:
             console.result_json(asdict(each) | {"folder": str(each.folder)})
         return
-    console.table(
+    here = [
         (
             each.reference,
             each.source,
             memory.text(each.size_bytes) + (", incomplete" if each.incomplete else ""),
             each.revision or "",
             f"used {each.last_used[:10]}" if each.last_used else "",
-            ", ".join(each.aliases),
+            f"alias {', '.join(each.aliases)}" if each.aliases else "",
         )
         for each in found
-    )
+    ]
+    absent = task.absent_aliases(found).items()
+    console.table([*here, *((meaning, "not here", "", "", "", f"alias {name}") for name, meaning in absent)])
 
 
 @models.command("families")
@@ -174,36 +176,54 @@ def _possible(task: Mapping[str, Any]) -> str:
 FixHints = Annotated[bool, typer.Option("--fix-hints", help="Print only the commands that mend what is marked.")]
 
 
-def doctor(fix_hints: FixHints = False, as_json: options.Json = False) -> None:
+Everything = Annotated[bool, typer.Option("-v", "--verbose", help="Also every family and package, and why.")]
+
+
+def doctor(fix_hints: FixHints = False, verbose: Everything = False, as_json: options.Json = False) -> None:
     """Show what this machine is, and what imggen would choose on it, and why."""
     console.require_output()
     from imggen.tasks import doctor as task
 
     if fix_hints:
-        for command in task.fixes(task.examine()):
-            console.result_json({"command": command}) if as_json else console.result(console.printable(command))
+        _print_fixes(list(task.examine()), as_json=as_json)
         return
-    section = ""
-    problems = 0
-    for found in task.examine():
-        problems += found.status == "problem"
-        if as_json:
-            console.result_json(asdict(found))
-            continue
-        if found.section != section:
-            section = found.section
-            console.result(section)
-        console.result(console.printable(_found(found)))
+    findings = list(task.examine())
+    if as_json:
+        for finding in findings:
+            console.result_json(asdict(finding))
+    else:
+        for line in _examined(findings if verbose else task.summary(findings)):
+            console.result(console.printable(line))
+        if not verbose:
+            console.lines(["imggen doctor -v shows every family and package, and why"])
+    problems = sum(finding.status == "problem" for finding in findings)
     if problems:
         what = "one thing stands" if problems == 1 else f"{problems} things stand"
         raise CheckError(f"{what} in the way", hint="what is marked with ! says what to do")
 
 
-def _found(found: "Finding") -> str:
-    mark = {"ok": " ", "note": "-", "problem": "!"}[found.status]
-    reason = f" ({found.reason})" if found.reason else ""
-    hint = f"\n      {found.hint}" if found.hint else ""
-    return f"{mark} {found.name}: {found.value}{reason}{hint}"
+def _print_fixes(findings: "list[Finding]", *, as_json: bool) -> None:
+    from imggen.tasks import doctor as task
+
+    commands = list(task.fixes(findings))
+    for command in commands:
+        console.result_json({"command": command}) if as_json else console.result(console.printable(command))
+    if not commands:
+        marked = any(finding.status == "problem" for finding in findings)
+        console.note("no command mends what is marked: imggen doctor" if marked else "there is nothing to mend")
+
+
+def _examined(findings: "Iterable[Finding]") -> Iterator[str]:
+    """Yield a line per finding, its section before the first of each, and a line per hint."""
+    section = ""
+    for finding in findings:
+        lead = "" if finding.section == section else finding.section
+        section = finding.section
+        mark = {"ok": " ", "note": "-", "problem": "!"}[finding.status]
+        reason = f" ({finding.reason})" if finding.reason else ""
+        yield f"{lead:9}{mark} {finding.name}: {finding.value}{reason}"
+        if finding.hint:
+            yield f"{'':15}{finding.hint}"
 
 
 def _described(facts: Mapping[str, object], indent: str = "") -> Iterator[str]:

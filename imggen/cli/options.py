@@ -422,6 +422,7 @@ Json = Annotated[
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes.", rich_help_panel=SHOW)]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also what was decided, and why.", rich_help_panel=SHOW)]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the plan as JSON and make nothing.", rich_help_panel=SHOW)
+    bool,
+    typer.Option("--dry-run", help="Print the plan and make nothing; --json prints all of it.", rich_help_panel=SHOW),
 ]
 Preview = Annotated[bool, typer.Option("--preview", help="Show pictures in the terminal.", rich_help_panel=SHOW)]

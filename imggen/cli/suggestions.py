@@ -16,6 +16,13 @@ def presets(incomplete: str) -> list[str]:
     return _beginning(incomplete, preset.names(precedence.preset_places()))
 
 
+def training_recipes(incomplete: str) -> list[str]:
+    """Return imggen's own training recipes whose names begin with `incomplete`; the shell itself offers files."""
+    from imggen.plan.training import recipe
+
+    return _beginning(incomplete, sorted(recipe.shipped()))
+
+
 def samplers(incomplete: str) -> list[str]:
     """Return the samplers whose names begin with `incomplete`."""
     from imggen.plan.models import samplers as table

@@ -5,26 +5,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imggen.cli import console, options
+from imggen.cli import console, options, suggestions
 
 if TYPE_CHECKING:
     from imggen.training.progress import Encoded, TrainingStep
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="What is trained, on what, for how long.")]
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="What is trained, on what, for how long: a TOML file, or a name such as builtin-upscaler-x2.",
+        autocompletion=suggestions.training_recipes,
+    ),
+]
 Run = Annotated[
     Path,
     typer.Option("--run", metavar="DIR", help="Where it goes; the same line again resumes.", rich_help_panel="Files"),
 ]
 
 
-def train(recipe: RecipeFile, run: Run, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+def train(recipe: RecipeName, run: Run, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
     """Train a model for `generate -m DIR/model`, or a network for `upscale -m DIR/model.safetensors`.
 
     The same line again goes on where it stopped.
     """
     from imggen.tasks import train as task
 
-    plan = task.read(recipe)
+    plan = task.read(task.find(recipe))
     with console.progress(quiet=quiet) as bar:
         for fact in task.train(plan, run):
             if isinstance(fact, task.Trained):

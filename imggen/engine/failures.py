@@ -12,6 +12,7 @@ from imggen.errors import ImggenError, MachineError, MemoryShortageError, ModelE
 from imggen.plan.memory import memory
 from imggen.plan.models import catalog
 from imggen.plan.schema.request import GeneratePlan, ModelFacts
+from imggen.plan.sizing import sizes
 
 # What loading raises when a model is at fault; see the loader's tests for which fault raises which.
 MODEL_FAULTS = (
@@ -112,7 +113,9 @@ def next_lever(plan: GeneratePlan) -> str:
         return "--vae-tiling on"
     if plan.device == "cuda" and plan.offload in _NEXT:
         return f"--offload {_NEXT[plan.offload]}"
-    return f"--size {max(64, plan.width // 2)}x{max(64, plan.height // 2)}"
+    if plan.task == "outpaint":
+        return "a smaller picture, or less --pad"
+    return sizes.option(plan.reasons.get("size", ""), max(64, plan.width // 2), max(64, plan.height // 2))
 
 
 def _reason(error: BaseException) -> str:

@@ -19,10 +19,11 @@ _OF_CAMERAS: Final = (ExifTags.Base.ExposureTime, ExifTags.Base.FNumber, ExifTag
 
 
 def is_photograph(image: Image.Image, data: bytes) -> bool:
-    """Return whether the picture, `data` its file's bytes, was exposed by a camera, as its Exif says, or is that rough.
+    """Return whether a camera exposed the picture, as the Exif in `data`, its file's bytes, says, or it is that rough.
 
     It is rough where half of its pixels differ from the one above or to the left by 7 of 255 grey levels or more, once
-    it is no larger than 128 pixels, and smaller than 96 from the start it is an icon. Dark and blurred photographs without Exif pass for drawings.
+    it is no larger than 128 pixels; smaller than 96 from the start it is an icon. Dark and blurred photographs without
+    Exif pass for drawings.
     """
     return _is_exposed(data) or (min(image.size) >= _SMALLEST and roughness(image) >= _ROUGH)
 

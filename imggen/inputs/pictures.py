@@ -14,6 +14,7 @@ from imggen.inputs import colours, kinds
 from imggen.plan.sizing.borders import MOST_PIXELS
 
 MAX_PIXELS: Final = 178_000_000
+FIRST_FRAME: Final = "--frame 1"
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -146,7 +147,7 @@ def _choose_frame(opened: Image.Image, frame: int | None, notes: list[str]) -> N
     count: int = getattr(opened, "n_frames", 1)
     if frame is None and count > 1:
         if opened.format != "MPO":
-            raise RequestError(f"it has {count} frames, and one picture is needed", hint="--frame 1")
+            raise RequestError(f"it has {count} frames, and one picture is needed", hint=FIRST_FRAME)
         # A camera's JPEG, with a preview or a map of brightness behind the picture.
         notes.append(f"it holds {count} pictures; the first is taken")
     if frame is None:

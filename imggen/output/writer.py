@@ -71,7 +71,7 @@ class Written:
 
     `action` says whether the name was free (`new`), a picture of imggen's own or one given up by the policy was there
     (`replaced`), or the policy kept what was there (`kept`), whose hash and size these are. `finished` is what was
-    written, without its bytes.
+    written, without its bytes; `replaced` is the recipe of the picture that was there, where it had one.
     """
 
     path: Path
@@ -81,6 +81,7 @@ class Written:
     notes: tuple[str, ...] = ()
     action: Literal["new", "replaced", "kept"] = "new"
     finished: Finished | None = None
+    replaced: Recipe | None = None
 
 
 def check(
@@ -234,9 +235,12 @@ def write(
     cannot be written or the policy forbids it, ImggenError where the disk is full.
     """
     finished = encode(image, origin, output, by=by, title=path.name)
+    there = _recipe(path) if path.is_file() else None
     settled = partial(_log, by, finished) if by.journal else None
     place = files.put(path, finished.data, output.if_exists, is_own=metadata.is_own, settled=settled)
-    return _kept(path) if place is None else _written(place, finished)
+    if place is None:
+        return _kept(path)
+    return replace(_written(place, finished), replaced=there if place.replaces else None)
 
 
 def emit(
@@ -262,6 +266,15 @@ def _written(place: WriteTarget, finished: Finished) -> Written:
         action="replaced" if place.replaces else "new",
         finished=replace(finished, data=b""),
     )
+
+
+def _recipe(path: Path) -> Recipe | None:
+    """Return what made the picture in the file, None where that is not to be read."""
+    try:
+        found = metadata.read(path).found
+    except RequestError:
+        return None
+    return found.recipe if found else None
 
 
 def _log(by: WriteContext, finished: Finished, place: WriteTarget | None) -> None:

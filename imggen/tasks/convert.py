@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -81,7 +82,7 @@ def convert(wanted: Wanted, *, on_event: Report = ignore) -> Converted:
         half=weights.is_half(dtype),
         allow=partial(governance.check_name, governed),
     )
-    facts = lookup.find(wanted.reference, base=wanted.base, terms=terms, on_event=on_event)
+    facts = _find(wanted, terms, on_event)
     _check(facts, wanted.reference)
     if governed.policy is not None:
         identities = governance.of_model(facts, dtype, hashed=policy.needs_hash(governed.policy))
@@ -109,6 +110,20 @@ def _dtype(text: str) -> Dtype:
         guess = nearest(name, known)
         raise RequestError(f"unknown dtype {text!r}", hint=f"--dtype {guess[0] if guess else 'bfloat16'}")
     return found
+
+
+def _find(wanted: Wanted, terms: AccessRules, on_event: Report) -> ModelFacts:
+    try:
+        return lookup.find(wanted.reference, base=wanted.base, terms=terms, on_event=on_event)
+    except ImggenError as error:
+        # What takes a model by an option elsewhere takes it by its place here.
+        option, _, reference = (error.hint or "").partition(" ")
+        if option != "--model":
+            raise
+        raise type(error)(
+            error.message,
+            hint=f"imggen models convert {reference} -o {shlex.quote(wanted.folder)} --dtype {wanted.dtype}",
+        ) from error
 
 
 def _check(facts: ModelFacts, reference: str) -> None:

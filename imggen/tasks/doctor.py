@@ -5,11 +5,12 @@ import os
 import platform
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import platformdirs
 
@@ -81,6 +82,72 @@ def examine(*, machine: Callable[[], Machine] = probe.machine) -> Iterator[Findi
     yield from _library()
     yield from signing_state(os.environ)
     yield from _builtin(here)
+
+
+def summary(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield `findings` with families, packages and extras counted and listed, but for those that are problems."""
+    grouped: dict[str, list[Finding]] = {}
+    for finding in findings:
+        grouped.setdefault(finding.section, []).append(finding)
+    for section, members in grouped.items():
+        yield from _SHORTENED.get(section, iter)(members)
+
+
+def _families(members: list[Finding]) -> Iterator[Finding]:
+    """Yield how many families go where, how many are too large for this machine, and the problems."""
+    places = Counter(", ".join(member.value.split(", ")[:2]) for member in members if member.status == "ok")
+    for place, count in places.most_common():
+        yield Finding(section="choices", name=_counted(count), value=place)
+    large = sum(member.status == "note" for member in members)
+    if large:
+        yield Finding(section="choices", name=_counted(large), value="too large for this machine", status="note")
+    yield from (member for member in members if member.status == "problem")
+
+
+def _counted(families: int) -> str:
+    return "1 family" if families == 1 else f"{families} families"
+
+
+def _versions(members: list[Finding]) -> Iterator[Finding]:
+    fine = {member.name: member.value for member in members if member.status == "ok"}
+    own = f"{fine.pop('imggen', imggen.__version__)}, python {fine.pop('python', platform.python_version())}"
+    yield Finding(section="packages", name="imggen", value=own)
+    main = ", ".join(f"{name} {fine[name]}" for name in _MAIN if name in fine)
+    if main:
+        yield Finding(section="packages", name="libraries", value=main)
+    extras = [member for member in members if member.name.startswith("imggen[")]
+    if extras:
+        names = ",".join(extra.name.removeprefix("imggen[").removesuffix("]") for extra in extras)
+        yield Finding(
+            section="packages",
+            name="extras",
+            value=f"not installed: {names.replace(',', ', ')}",
+            status="note",
+            hint=f"pip install 'imggen[{names}]'",
+        )
+    yield from (member for member in members if member.status != "ok" and member not in extras)
+
+
+def _whole(members: list[Finding]) -> Iterator[Finding]:
+    """Yield the built-in model without the digits of its hash."""
+    for member in members:
+        yield member if member.status == "problem" else replace(member, value=member.value.partition(", sha256")[0])
+
+
+def _bare(members: list[Finding]) -> Iterator[Finding]:
+    """Yield the machine without what its choices tell again."""
+    for member in members:
+        if member.name != "bfloat16":
+            yield member if member.status != "ok" else replace(member, reason="")
+
+
+_SHORTENED: Final[dict[str, Callable[[list[Finding]], Iterator[Finding]]]] = {
+    "machine": _bare,
+    "choices": _families,
+    "packages": _versions,
+    "model": _whole,
+}
+_MAIN: Final = ("torch", "diffusers", "transformers")
 
 
 def fixes(findings: Iterable[Finding]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Final, Literal
 from imggen.errors import RequestError
 from imggen.output import files
 from imggen.output.files import WriteTarget
-from imggen.output.formats import container
+from imggen.output.formats import container, jpeg
 from imggen.output.formats.carriers import Changes
 from imggen.output.governance import audit
 from imggen.output.governance.means import LoggedPicture
@@ -92,7 +93,7 @@ def embed(request: EmbedRequest) -> Iterator[Embedded]:
         try:
             yield _embedded(edit, target)
         except RequestError as error:
-            failures.append(error)
+            failures.append(_pastable(error, target))
     raise_together(failures, len(request.targets))
 
 
@@ -101,6 +102,14 @@ class _FileEdit:
     request: EmbedRequest
     additions: tuple[Metadata, ...]
     governed: Governance
+
+
+def _pastable(error: RequestError, target: Path) -> RequestError:
+    """Return the error with what helps here: nothing is drawn again in another format, but it can be converted."""
+    if error.hint != jpeg.ANOTHER_FORMAT:
+        return error
+    names = (shlex.quote(str(path)) for path in (target, target.with_suffix(".png")))
+    return RequestError(error.message, hint=f"shorter texts, or a file that holds more: magick {' '.join(names)}")
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -299,7 +308,12 @@ def _present(policy: Policy, facts: Facts, data: bytes, identity: Identity | Non
 
 
 def _of(target: Path, refusal: Refusal | None) -> Refusal | None:
-    return replace(refusal, message=f"{target}: {refusal.message}") if refusal else None
+    """Return the refusal with the file's name, and without the options that only commands have which draw."""
+    if refusal is None:
+        return None
+    is_foreign = refusal.hint is not None and refusal.hint.startswith(("--metadata", "--watermark"))
+    message = f"{target}: {refusal.message}"
+    return replace(refusal, message=message, hint=None if is_foreign else refusal.hint)
 
 
 def _log(edit: _FileEdit, place: WriteTarget, before: bytes, marked: Marked) -> None:

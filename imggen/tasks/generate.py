@@ -120,7 +120,7 @@ def foresee(
         early_notes: list[str] = []
         prepared = _prepare(request, on_event, early_notes.append, fetch=fetch, sketch=sketch)
         prepared = replace(prepared, plan=replace(prepared.plan, notes=(*early_notes, *prepared.plan.notes)))
-        costs = forecast.foresee(prepared.plan, prepared.machine, sketch=sketch)
+        costs = forecast.foresee(prepared.plan, prepared.machine, prepared.named, sketch=sketch)
         return (forecast.settled(prepared.plan, sketch) if sketch else prepared.plan), costs
 
 
@@ -437,15 +437,24 @@ def _names(decided: GeneratePlan) -> tuple[Path, ...]:
     if template == naming.STDOUT:
         return ()
     pictures = destination.named(decided, metadata.now().date())
-    # Only what was typed: `~` is a letter like others in a field. Not a Path, which loses the slash of a folder.
-    template = os.path.expanduser(template)  # noqa: PTH111
+    template = _suffixed(decided)
     is_folder = Path(template).is_dir()
     names = naming.expand(template, pictures, decided.output.format, folder=is_folder)
     return tuple(Path(name) for name in names)
 
 
+def _suffixed(decided: GeneratePlan) -> str:
+    """Return the template below the user's home, with a suffix where nothing has the very name that was typed."""
+    # Only what was typed: `~` is a letter like others in a field. Not a Path, which loses the slash of a folder.
+    template = os.path.expanduser(decided.output.template)  # noqa: PTH111
+    return template if os.path.lexists(template) else naming.suffixed(template, decided.output.format)
+
+
 def _early_notes(decided: GeneratePlan, opened: Sequence[OpenedPicture], source: Recipe | None) -> tuple[str, ...]:
     notes = (*_photograph_notes(decided, opened), *inputs.notes(decided, opened))
+    suffix = Path(_suffixed(decided)).suffix
+    if decided.output.template != naming.STDOUT and not decided.output.template.endswith(suffix):
+        notes = (*notes, f"-o {decided.output.template} has no ending, so {suffix} is added")
     if decided.output.marking.prompt != "full" and "{prompt" in decided.output.template:
         notes = (*notes, f"the name {decided.output.template} tells the prompt, which the file does not")
     if source is None:
@@ -579,8 +588,16 @@ def _written(prepared: _Prepared, number: int, image: Any, recipe: Recipe) -> Ge
         recipe=_told(written.finished) if written.finished else recipe,
         path=written.path,
         written=written,
-        notes=written.notes,
+        notes=(*written.notes, *_replacement(prepared, number, written, recipe)),
     )
+
+
+def _replacement(prepared: _Prepared, number: int, written: Written, recipe: Recipe) -> Iterator[str]:
+    if written.replaced is not None:
+        place = str(prepared.named[number - 1]) if len(prepared.named) > 1 else None
+        told = reproduce.replacement(written.replaced, recipe, place)
+        if told:
+            yield told
 
 
 def _told(finished: Finished) -> Recipe | None:

@@ -203,7 +203,8 @@ def _ended(shown: Shown) -> Iterator[Problem]:
     if shown.certificate is not None and _is_over(shown.certificate):
         yield Problem(
             message=f"the certificate ended on {shown.certificate.ends:%Y-%m-%d}, so nothing is signed with it",
-            hint=f"move {shlex.quote(str(keys.own_folder(shown.folder)))} away, then imggen keys init",
+            hint=f"move {shlex.quote(str(keys.own_folder(shown.folder)))} away, then "
+            'imggen keys init --organisation "Example Ltd"',
         )
 
 

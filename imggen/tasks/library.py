@@ -1,9 +1,10 @@
 """The models on this machine: how they come, whether they are whole, how they go, and what they are called."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imggen.errors import CheckError, ModelError, RequestError
 from imggen.host import environment, probe, timings
@@ -19,6 +20,9 @@ from imggen.store.lookup import Installed
 from imggen.store.weights import AccessRules
 from imggen.tasks.steps import governance
 from imggen.tasks.steps.governance import Governance
+
+if TYPE_CHECKING:
+    from imggen.store import hub
 
 Report = Callable[[Progress], None]
 
@@ -313,15 +317,35 @@ def remove(reference: str, *, confirm: Callable[[Removed], bool]) -> Removed | N
     A folder or file of the user's is never deleted.
     """
     environment.prepare()
-    name, revision = _of_hub(reference, "imggen deletes from the hub's cache alone")
-    from imggen.store import hub
-
-    removal = hub.removal(name, revision)
+    removal = _removal(reference)
+    name = removal.repository
     removed = Removed(reference=name, revisions=removal.commits, freed_bytes=removal.freed_bytes)
     if not confirm(removed):
         return None
     removal.execute()
     return removed
+
+
+def _removal(reference: str) -> "hub.Removal":
+    """Return what would be deleted; an alias of what cannot be is told to be one, with what removes it."""
+    from imggen.store import hub
+
+    real = aliases.real(reference)
+    try:
+        name, revision = _of_hub(reference, "imggen deletes from the hub's cache alone")
+        return hub.removal(name, revision)
+    except (RequestError, ModelError) as error:
+        if real == reference:
+            raise
+        raise type(error)(
+            f"{reference} is an alias of {real}: {error.message}", hint=f"imggen models alias {reference} --remove"
+        ) from error
+
+
+def absent_aliases(present: Iterable[Installed]) -> dict[str, str]:
+    """Return the aliases, and what they stand for, that none of the models that are `present` has."""
+    listed = {name for model in present for name in model.aliases}
+    return {name: meaning for name, meaning in sorted(aliases.read().items()) if name not in listed}
 
 
 def add_alias(name: str, reference: str) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from imggen.errors import ModelError
+from imggen.errors import ImggenError, ModelError
 from imggen.host import environment
 from imggen.plan.generation import capabilities
 from imggen.plan.models import catalog, checkpoint, priors, record, samplers
@@ -22,7 +22,14 @@ def show(reference: str, *, base: str | None = None, terms: AccessRules = lookup
     `vocabulary`, which stands at the top.
     """
     environment.prepare(offline=terms.offline)
-    facts = lookup.find(reference, base=base, terms=replace(terms, offline=True))
+    try:
+        facts = lookup.find(reference, base=base, terms=replace(terms, offline=True))
+    except ImggenError as error:
+        # What takes a model by an option elsewhere takes it by its place here.
+        if not (error.hint or "").startswith("--model "):
+            raise
+        hint = str(error.hint).replace("--model ", "imggen models show ", 1)
+        raise type(error)(error.message, hint=hint) from error
     return {
         "schema": SCHEMA,
         "reference": facts.reference,

@@ -134,7 +134,7 @@ def _known(kind: str) -> str:
         raise RequestError(f"imggen cannot make {kind} pictures; it makes {can}", hint="imggen preprocess canny IMAGE")
     guess = nearest(kind, controls.PREPROCESSED) or controls.PREPROCESSED
     raise RequestError(
-        f"there is no kind of control {kind!r}; imggen makes {can}", hint=f"imggen preprocess {guess[0]}"
+        f"there is no kind of control {kind!r}; imggen makes {can}", hint=f"imggen preprocess {guess[0]} IMAGE"
     )
 
 

@@ -30,6 +30,11 @@ class Trained:
 Fact = TrainingStep | Encoded | Trained
 
 
+def find(reference: str) -> Path:
+    """Return the file of the recipe that a path or a name stands for; raise RequestError where there is none."""
+    return recipe.find(reference)
+
+
 def read(path: Path) -> recipe.Plan:
     """Return the plan in a recipe file; raise RequestError where it is wrong."""
     return recipe.read(path)

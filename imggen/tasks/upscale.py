@@ -3,11 +3,12 @@
 import hashlib
 import os
 import secrets
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from glob import has_magic
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 import imggen
@@ -181,7 +182,12 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _PreparedUpscale:
     sources = [_looked_at(number, name, stdin, request.frame) for number, name in enumerate(names, start=1)]
     # Where no picture is left to be enlarged, nothing shall be fetched for it.
     needed = any(isinstance(source, UpscaleSource) for source in sources)
-    around = Surroundings(machine=probe.machine(), folder=_is_folder(request.output), today=metadata.now().date())
+    around = Surroundings(
+        machine=probe.machine(),
+        folder=_is_folder(request.output),
+        today=metadata.now().date(),
+        taken=request.output is not None and os.path.lexists(request.output),
+    )
     enlarger = _enlarger(request, on_event, needed=needed)
     decided = planning.resolve(request, sources, enlarger, around, draw_seed=secrets.randbelow)
     if enlarger.model is not None:
@@ -246,7 +252,7 @@ def _looked_at(number: int, name: str, stdin: bytes | None, frame: int | None) -
         data = stdin if name == given.STDIN and stdin is not None else given.load(name)
         measured = pictures.measure(data, name=name, frame=frame)
     except RequestError as error:
-        return Refused(number=number, name=name, error=error)
+        return Refused(number=number, name=name, error=_of_words(name, error))
     return UpscaleSource(
         number=number,
         name=name,
@@ -254,6 +260,13 @@ def _looked_at(number: int, name: str, stdin: bytes | None, frame: int | None) -
         height=measured.height,
         format=_FORMATS.get(measured.kind),
     )
+
+
+def _of_words(name: str, error: RequestError) -> RequestError:
+    """Return the error; where words stand in place of a file, with the command that makes a picture of them."""
+    if " " not in name.strip() or PurePath(name).suffix or os.path.lexists(name):
+        return error
+    return RequestError(error.message, hint=f"imggen generate {shlex.quote(name)}")
 
 
 def _at_home(path: str) -> str:

@@ -39,7 +39,7 @@ def refused(ended, message, hint=None, code=4):
 
 
 def planned(run, *arguments, prompt="a my-cat"):
-    return run("generate", prompt, *QUICK, "--dry-run", *arguments)
+    return run("generate", prompt, *QUICK, "--dry-run", "--json", *arguments)
 
 
 def word(name="my-cat.safetensors", width=32, count=2, **tensors):

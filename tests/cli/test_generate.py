@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
 from io import BytesIO
@@ -101,6 +102,39 @@ def test_an_existing_file_of_somebody_else_stays(run, tmp_path):
     assert (kept["path"], kept["action"]) == ("mine.png", "kept")
 
 
+def test_the_same_line_twice_tells_of_the_seed_that_is_replaced_and_how_to_get_it_back(run, tmp_path):
+    line = ("generate", PROMPT, "-o", "a.png", *QUICK)
+    first = json.loads(run(*line, "--json").out)
+    before = pixels(tmp_path / "a.png")
+    again = run(*line, "--json")
+    told = f"note: a.png: replaced the picture of seed {first['seed']}; --seed {first['seed']} on the same line"
+    assert again.err == f"{told} brings it back\n"
+    assert json.loads(again.out)["replaced_seed"] == first["seed"]
+    assert run(*line, "-q", "--seed", first["seed"]).err == ""
+    assert pixels(tmp_path / "a.png") == before
+    assert run(*line, "--seed", first["seed"]).err == ""
+
+
+def test_another_picture_that_is_replaced_is_told_with_a_line_that_makes_it_again(run, tmp_path):
+    run("generate", "a {blue|teal} star", "-n", "a \\(cat\\)", "-s", 5, "-o", "a.png", "--size", "96x64", *QUICK)
+    before = pixels(tmp_path / "a.png")
+    told = run("generate", PROMPT, "-o", "a.png", *QUICK).err
+    assert told.startswith("note: a.png: replaced 'a ")
+    assert run(*shlex.split(told.partition("; imggen ")[2].removesuffix(" makes it again\n")), "-o", "b.png").code == 0
+    assert pixels(tmp_path / "b.png") == before
+
+
+def test_one_of_several_that_are_replaced_comes_back_alone(run, tmp_path):
+    line = ("generate", PROMPT, "-o", "a.png", "-N", 2, *QUICK)
+    run(*line, "-s", 7)
+    before = pixels(tmp_path / "a-2.png")
+    told = [note for note in run(*line, "-s", 20).err.splitlines() if "a-2.png: replaced" in note]
+    assert len(told) == 1
+    options = shlex.split(told[0].partition("; ")[2].partition(" on the same line")[0])
+    assert run(*line, *options).code == 0
+    assert pixels(tmp_path / "a-2.png") == before
+
+
 def test_unknown_words_are_told_and_quiet_keeps_quiet(run):
     loud = run("generate", "a red aple", "-o", "a.png", *QUICK)
     assert loud.code == 0
@@ -117,11 +151,44 @@ def test_verbose_tells_the_decisions_of_the_picture_that_is_made(run):
 
 
 def test_a_dry_run_prints_the_plan_and_makes_nothing(run, tmp_path):
-    ended = run("generate", "a yellow moon", "--preset", "icon", "--dry-run")
+    ended = run("generate", "a yellow moon", "--preset", "icon", "--dry-run", "--json")
     plan = json.loads(ended.out)
     assert plan["output"]["metadata"] == "minimal"
     assert plan["reasons"]["metadata"] == "preset icon"
     assert files(tmp_path) == []
+
+
+def test_a_dry_run_tells_in_a_few_lines_what_a_picture_would_be(run, tmp_path):
+    ended = run("generate", PROMPT, "-N", 6, "-s", 5, "--dry-run", "-o", "out/{seed}.png", "--device", "cpu")
+    rows = dict(line.split(maxsplit=1) for line in ended.lines)
+    assert len(ended.lines) <= 12
+    assert all(len(line) <= 100 for line in ended.lines)
+    assert rows["makes"] == "6 pictures of 128x128, text-to-image"
+    assert rows["model"] == "builtin (sd)"
+    assert rows["steps"] == "20, guidance 3, sampler dpmpp_2m"
+    assert rows["seeds"] == "5, 6, 7, 8, ... (6 in all)"
+    assert rows["device"].startswith("cpu, ")
+    assert rows["memory"].startswith("about ")
+    assert rows["goes"] == "to  out/5.png, out/6.png, out/7.png, out/8.png, ... (6 in all)"
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(("name", "written"), [("apple", "apple.png"), ("out/{seed}", "out/7.png")])
+def test_a_name_without_an_ending_gets_one_and_is_told(run, tmp_path, name, written):
+    ended = run("generate", PROMPT, "-s", 7, "-o", name, *QUICK)
+    assert ended.lines == [written]
+    assert ended.err == f"note: -o {name} has no ending, so .png is added\n"
+    assert (tmp_path / written).is_file()
+
+
+def test_what_is_there_under_the_very_name_keeps_it(run, tmp_path):
+    (tmp_path / "apple").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    line = ("generate", PROMPT, "-s", 7, *QUICK)
+    assert run(*line, "-o", "apple", "--if-exists", "overwrite").lines == ["apple"]
+    assert run(*line, "-o", "folder").err == ""
+    assert run(*line, "-o", "/dev/null").code == 2
+    assert run(*line, "-o", "/dev/null").err.startswith("error: /dev/null is not a regular file")
 
 
 def test_layers_go_in_their_order(run, tmp_path, monkeypatch):
@@ -133,7 +200,7 @@ def test_layers_go_in_their_order(run, tmp_path, monkeypatch):
     precedence.config_folder().mkdir(parents=True)
     (precedence.config_folder() / "config.toml").write_text('steps = 11\nguidance = 1.5\nmetadata = "none"\n')
     (tmp_path / "p.toml").write_text("steps = 12\nguidance = 1.75\n")
-    planned = ("generate", PROMPT, "--dry-run")
+    planned = ("generate", PROMPT, "--dry-run", "--json")
 
     def steps_and_guidance(*more):
         plan = json.loads(run(*planned, *more).out)

@@ -59,7 +59,7 @@ def refused(ended, message, hint=None, code=4):
 
 
 def planned(run, *arguments):
-    return run("generate", PROMPT, *QUICK, "--dry-run", *arguments)
+    return run("generate", PROMPT, *QUICK, "--dry-run", "--json", *arguments)
 
 
 def test_one_for_another_family_is_refused_by_name(run, model):

@@ -66,16 +66,58 @@ def test_the_doctor_tells_what_it_found_and_what_it_would_choose(run):
     assert {"machine", "choices", "packages"} <= {each["section"] for each in found}
 
 
+def test_the_doctor_needs_one_screen_and_tells_of_every_family_where_asked(run):
+    ended = run("doctor")
+    assert len(ended.lines) + len(ended.err.splitlines()) <= 22
+    assert "sdxl" not in ended.out.decode()
+    whole = run("doctor", "-v")
+    assert len(whole.lines) > 60
+    assert any("sdxl: " in line for line in whole.lines)
+    assert whole.err == ""
+
+
+def test_the_doctor_shows_problems_and_extras_without_verbose(run, monkeypatch):
+    findings = [
+        Finding(section="choices", name="sd", value="cpu, float32, more", reason="so"),
+        Finding(section="choices", name="flux", value="needs 9 GiB", status="note"),
+        Finding(section="choices", name="kolors", value="cannot be planned", status="problem"),
+        Finding(section="packages", name="numpy", value="missing", status="problem", hint="pip install numpy"),
+        *(
+            Finding(section="packages", name=f"imggen[{extra}]", value="x", status="note", hint="pip install x")
+            for extra in ("gguf", "upscale")
+        ),
+    ]
+    monkeypatch.setattr(doctor, "examine", lambda: iter(findings))
+    text = run("doctor").out.decode()
+    assert "  1 family: cpu, float32\n" in text
+    assert "- 1 family: too large for this machine\n" in text
+    assert "! kolors: cannot be planned\n" in text
+    assert "! numpy: missing\n" in text
+    assert "pip install 'imggen[gguf,upscale]'\n" in text
+
+
 @pytest.mark.parametrize(
-    ("finding", "line"),
+    ("finding", "lines"),
     [
-        (Finding(section="machine", name="a", value="b"), "  a: b"),
-        (Finding(section="machine", name="a", value="b", reason="c", status="note"), "- a: b (c)"),
-        (Finding(section="machine", name="a", value="b", status="problem", hint="d"), "! a: b\n      d"),
+        (Finding(section="machine", name="a", value="b"), ["machine    a: b"]),
+        (
+            Finding(section="machine", name="a", value="b", reason="c", status="note"),
+            ["machine  - a: b (c)"],
+        ),
+        (
+            Finding(section="machine", name="a", value="b", status="problem", hint="d"),
+            ["machine  ! a: b", "               d"],
+        ),
     ],
 )
-def test_problems_are_marked_and_carry_their_hint(finding, line):
-    assert models._found(finding) == line
+def test_problems_are_marked_and_carry_their_hint(finding, lines):
+    assert list(models._examined([finding])) == lines
+
+
+def test_fix_hints_with_nothing_to_mend_say_so(run, monkeypatch):
+    monkeypatch.setattr(doctor, "examine", lambda: iter([Finding(section="machine", name="b", value="c")]))
+    ended = run("doctor", "--fix-hints")
+    assert (ended.code, ended.lines, ended.err) == (0, [], "note: there is nothing to mend\n")
 
 
 def test_fix_hints_are_commands_alone_and_end_well(run, monkeypatch):

@@ -90,7 +90,7 @@ def test_a_picture_of_the_builtin_model_is_no_photograph_to_it(run):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_plan_names_the_method_and_makes_nothing(run, tmp_path, command):
-    done = run(command, *COMMANDS[command], "--steps", 4, "--dry-run", "-v")
+    done = run(command, *COMMANDS[command], "--steps", 4, "--dry-run", "--json", "-v")
     plan = json.loads(done.out)
     assert done.code == 0
     assert plan["change"]["method"] in done.err

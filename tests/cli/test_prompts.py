@@ -35,7 +35,9 @@ def test_weights_and_alternatives_give_a_picture_each_that_records_its_words(run
 def test_a_dry_run_shows_the_words_of_every_picture_without_torch(run, tmp_path):
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "finish.txt").write_text("# how it looks\nmatte\nglossy\n")
-    ended = run("generate", "a red apple, __finish__", "-N", 6, "-s", 1, "--wildcards", "words", "--dry-run", "-q")
+    ended = run(
+        "generate", "a red apple, __finish__", "-N", 6, "-s", 1, "--wildcards", "words", "--dry-run", "--json", "-q"
+    )
     plan = json.loads(ended.out)
     assert len(plan["prompts"]) == 6
     assert set(plan["prompts"]) == {"a red apple, matte", "a red apple, glossy"}

@@ -285,7 +285,7 @@ def test_names_that_meet_are_numbered_where_that_is_asked_for(run):
 
 def test_dry_run_prints_the_plan_and_writes_nothing(run, tmp_path):
     picture()
-    ended = run("upscale", "small.png", "--scale", 3, "--dry-run", "-v")
+    ended = run("upscale", "small.png", "--scale", 3, "--dry-run", "--json", "-v")
     plan = json.loads(ended.out)
     assert plan["pictures"][0]["output"] == "small-3x.png"
     assert plan["reasons"]["size"] == "command line"
@@ -293,9 +293,42 @@ def test_dry_run_prints_the_plan_and_writes_nothing(run, tmp_path):
     assert files(tmp_path) == ["small.png"]
 
 
+def test_dry_run_tells_in_a_few_lines_what_would_be_done(run, tmp_path):
+    for number in range(12):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"p{number}.png")
+    ended = run("upscale", "p*.png", "--scale", 3, "--dry-run")
+    assert ended.lines[0].split(maxsplit=1) == ["enlarges", "12 of 12 pictures"]
+    assert "p0.png: 8x8 to 24x24 (3 times), p0-3x.png as png" in ended.lines[3]
+    assert ended.lines[-1].split(maxsplit=1) == ["picture", "and 4 more"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("x", "hint: pictures that are there: apple.png, m.png, small.png\n"),
+        ("sketch.png", "hint: pictures that are there: apple.png, m.png, small.png\n"),
+        ("appel.png", "hint: did you mean apple.png?\n"),
+        ("a red apple", "hint: imggen generate 'a red apple'\n"),
+        ("https://example.com/a.png", "hint: curl -LO https://example.com/a.png\n"),
+    ],
+)
+def test_a_name_that_is_no_file_is_told_with_what_there_is(run, name, hint):
+    for there in ("apple.png", "m.png", "small.png"):
+        picture(there)
+    ended = run("upscale", name)
+    assert ended.code == 2
+    assert ended.err.endswith(hint)
+
+
+def test_a_name_without_an_ending_gets_that_of_the_source(run, tmp_path):
+    picture()
+    assert run("upscale", "small.png", "-o", "big", "--model", "lanczos").lines == ["big.png"]
+    assert (tmp_path / "big.png").is_file()
+
+
 def test_dry_run_fails_where_the_run_would(run):
     picture()
-    ended = run("upscale", "small.png", "gone.png", "--dry-run")
+    ended = run("upscale", "small.png", "gone.png", "--dry-run", "--json")
     assert ended.code == 1
     assert json.loads(ended.out)["refused"][0]["path"] == "gone.png"
 
@@ -310,7 +343,7 @@ def test_environment_and_config_say_how_files_are_written_and_not_what_enlarges(
     (precedence.config_folder() / "config.toml").write_text('format = "webp"\nmetadata = "none"\nquality = 100\n')
     for name, value in {"METADATA": "minimal", "MODEL": "org/sd", "STEPS": "9", "OUTPUT": "{seed}.png"}.items():
         monkeypatch.setenv(f"IMGGEN_{name}", value)
-    plan = json.loads(run("upscale", "small.png", "--dry-run").out)
+    plan = json.loads(run("upscale", "small.png", "--dry-run", "--json").out)
     planned = plan["pictures"][0]
     assert (planned["output"], planned["metadata"], planned["quality"]) == ("small-2x.webp", "minimal", 100)
     assert (plan["model"], plan["steps"]) == ("builtin", None)

@@ -99,7 +99,7 @@ def test_it_takes_the_place_of_its_own_file_and_of_no_other():
             "imggen cannot make pose pictures; it makes canny, depth, tile",
             "imggen preprocess canny IMAGE",
         ),
-        ("cany", None, "there is no kind of control 'cany'", "imggen preprocess canny"),
+        ("cany", None, "there is no kind of control 'cany'", "imggen preprocess canny IMAGE"),
         ("canny", "edges.jpg", "written as PNG, which keeps every line", "-o edges.png"),
     ],
 )

@@ -15,6 +15,7 @@ SIGNATURE = b"\xff\xd8\xff"
 EXIF_PREFIX = b"Exif\0\0"
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 MAX_PAYLOAD = 65_533
+ANOTHER_FORMAT = "--format png"
 MAX_EXIF_BYTES = MAX_PAYLOAD - len(EXIF_PREFIX)
 MAX_XMP_BYTES = MAX_PAYLOAD - len(XMP_PREFIX)
 
@@ -143,7 +144,7 @@ def _check_index(data: bytes, segments: list[_Segment], changes: Changes) -> Non
 def _framed(what: str, payload: bytes) -> bytes:
     if len(payload) > MAX_PAYLOAD:
         raise RequestError(
-            f"the {what} would take {len(payload):,} bytes; a JPEG holds {MAX_PAYLOAD:,}", hint="--format png"
+            f"the {what} would take {len(payload):,} bytes; a JPEG holds {MAX_PAYLOAD:,}", hint=ANOTHER_FORMAT
         )
     return struct.pack(">BBH", 0xFF, _APP1, len(payload) + 2) + payload
 

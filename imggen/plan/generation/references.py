@@ -7,6 +7,7 @@ from imggen.plan.case import Case
 from imggen.plan.models import catalog
 from imggen.plan.models.catalog import Reference
 from imggen.plan.schema.change import Method
+from imggen.plan.sizing import sizes
 from imggen.plan.sizing.sizes import Size
 
 
@@ -39,7 +40,7 @@ def _too_large(case: Case, canvas: tuple[int, int], pixels: int) -> RequestError
         f"{pixels:,}",
         hint=f"a smaller picture or less --pad: at most {width}x{height} in all"
         if case.request.task == "outpaint"
-        else f"--size {width}x{height}",
+        else sizes.option(sizes.said(case.request), width, height),
     )
 
 

@@ -201,6 +201,57 @@ def differences(recipe: Recipe, now: Recipe) -> tuple[str, ...]:
     return (*changes, *(f"{name} {recipe.versions[name]} is now {now.versions[name]}" for name in moved))
 
 
+def replacement(old: Recipe, new: Recipe, place: str | None) -> str | None:
+    """Return what is said where the picture of `new` took the file of the one of `old`, None where they are the same.
+
+    `place` is the file where it is one of several pictures. Where only the seeds differ, the line that was typed makes
+    the old picture again with its seed; of pictures from words alone a whole line is given.
+    """
+    if _settings(old) != _settings(new):
+        again = _line(old) if _is_of_words(old) else None
+        return f"replaced {old.prompt!r} of seed {old.seed}" + (f"; {again} makes it again" if again else "")
+    if old.seed == new.seed:
+        return None
+    rest = f" -N 1 -o {shlex.quote(place)}" if place else ""
+    return f"replaced the picture of seed {old.seed}; --seed {old.seed}{rest} on the same line brings it back"
+
+
+def _settings(recipe: Recipe) -> dict[str, object]:
+    """Return what pixels depend on beside the seed, as far as it is typed."""
+    drawn = ("prompt", "template"), ("negative_prompt", "negative_template")
+    said = {name: getattr(recipe, typed) or getattr(recipe, name) for name, typed in drawn}
+    given = [(ingredient.role, ingredient.sha256, ingredient.weight) for ingredient in recipe.ingredients]
+    return said | {name: getattr(recipe, name) for name in _TYPED} | {"ingredients": given}
+
+
+_TYPED: Final = (
+    *("task", "model", "model_revision", "base", "width", "height", "steps", "guidance", "sampler"),
+    *("tile", "change", "adapters", "quantize", "edits"),
+)
+
+
+def _is_of_words(recipe: Recipe) -> bool:
+    beside = (recipe.adapters, recipe.ingredients, recipe.edits, recipe.base, recipe.change)
+    return recipe.task == "text-to-image" and not any(beside)
+
+
+def _line(recipe: Recipe) -> str:
+    marks = recipe.reading == "weights"
+    text, negative = (words if marks else prompt.escape(words) for words in (recipe.prompt, recipe.negative_prompt))
+    options = {
+        "--model": _reference(recipe),
+        "--size": f"{recipe.width}x{recipe.height}",
+        "--steps": str(recipe.steps),
+        **({} if catalog.named(recipe.family).guidance_refusal else {"--guidance": f"{recipe.guidance:.17g}"}),
+        "--sampler": recipe.sampler,
+        **({"--tile": recipe.tile} if recipe.tile else {}),
+        **({"--quantize": recipe.quantize} if recipe.quantize != "none" else {}),
+        **({"--negative-prompt": negative} if negative else {}),
+        "--seed": str(recipe.seed),
+    }
+    return shlex.join(("imggen", "generate", text, *(word for option in options.items() for word in option)))
+
+
 def strangers(recipe: Recipe, ingredients: tuple[Ingredient, ...]) -> tuple[str, ...]:
     """Return what is known before any weights are read: that the given pictures are not those of `recipe`."""
     changes = [

@@ -234,7 +234,7 @@ def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
         raise RequestError(
             f"--tile {axes}: {size.width}x{size.height} would be cut out of {area.width}x{area.height}, so its edges "
             "would not meet",
-            hint=f"--size {area.width}x{area.height}",
+            hint=sizes.option(sizes.said(case.request), area.width, area.height),
         )
     if axes is not None and refusal is not None:
         raise RequestError(

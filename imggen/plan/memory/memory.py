@@ -16,6 +16,7 @@ from imggen.plan.models import autoencoders, catalog, prequantized
 from imggen.plan.schema.machine import Device
 from imggen.plan.schema.progress import Stage
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Lever, MemoryNeed, ModelFacts, Offloaded, Quantize
+from imggen.plan.sizing import sizes
 
 __all__ = ["GIB", "MIB", "Job", "Levers", "Rung", "can_tile", "choose", "step_down", "text"]
 
@@ -419,7 +420,7 @@ def _alternatives(request: GenerateRequest, job: Job) -> Iterator[str]:
     """Yield what to ask for instead, by the same estimate: a smaller size, quantised weights, half the precision."""
     sized = _largest_size(request, job)
     if sized:
-        yield f"--size {sized}"
+        yield sized
     smaller = [each for each in ("int8", "fp8", "nf4") if job.quantize == "none" and _would_fit(request, job, each)]
     if smaller:
         yield f"--quantize {smaller[0]}"
@@ -430,11 +431,11 @@ def _alternatives(request: GenerateRequest, job: Job) -> Iterator[str]:
         return
     both = _largest_size(request, replace(job, quantize="int8"))
     if both:
-        yield f"--quantize int8 --size {both}"
+        yield f"--quantize int8 {both}"
 
 
 def _largest_size(request: GenerateRequest, job: Job) -> str | None:
-    """Return the largest size of the same shape that fits, None where none does that the model can make."""
+    """Return the options for the largest size of the same shape that fits and that the model can make, else None."""
     if request.task == "outpaint":
         return None
     step = catalog.multiple_of(job.family, job.facts)
@@ -443,7 +444,7 @@ def _largest_size(request: GenerateRequest, job: Job) -> str | None:
         if min(width, height) < min(job.family.min_size, job.width, job.height):
             return None
         if _would_fit(request, replace(job, width=width, height=height), job.quantize):
-            return f"{width}x{height}"
+            return sizes.option(sizes.said(request), width, height)
     return None
 
 

@@ -56,14 +56,14 @@ def read(facts: ModelFacts) -> ModelRecord:
 
 
 def unknown_words(prompt: str, record: ModelRecord, reference: str) -> tuple[str, ...]:
-    """Return a note where `prompt` has words that the model `reference` was not taught: which, and what it does know."""
+    """Return a note where the model `reference` was not taught all of `prompt`: which words it knows and which not."""
     said = tuple(dict.fromkeys(_split(prompt)))
     strange = [word for word in said if word not in record.words] if record.words else []
     if not strange:
         return ()
     known = _listed([word for word in said if word in record.words and _is_telling(word, record)])
     lacking = _listed([_with_spelling(word, record) for word in strange])
-    knows = f"knows {known} and not {lacking}" if known else f"was not taught {lacking}"
+    knows = f"knows {known}, but not {lacking}" if known else f"was not taught {lacking}"
     return (
         f"{reference} {knows}; -m takes another model, `imggen models show {shlex.quote(reference)}` lists its words",
     )

@@ -324,7 +324,7 @@ def logged(policy: Policy) -> Record:
 
 
 _REMEDIES: Final[dict[str, str]] = {
-    "c2pa": "imggen keys init",
+    "c2pa": 'imggen keys init --organisation "Example Ltd"',
     "watermark": "--watermark on",
     "recipe": "--metadata full",
     "infotext": "--metadata full",

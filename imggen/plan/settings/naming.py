@@ -30,6 +30,7 @@ _SPECS = {
     str: re.compile(r"(\.[1-9][0-9]?)?"),
     Date: re.compile(""),
 }
+_FIELD = re.compile(r"\{[^{}]*\}")
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])")
 
 
@@ -82,6 +83,13 @@ def format_of(template: str) -> ImageFormat | None:
         written = formats.either(row.suffix for row in FORMATS.values())
         raise RequestError(f"imggen does not write {suffix} files", hint=f"use {written}")
     return SUFFIXES.get(suffix)
+
+
+def suffixed(template: str, file_format: ImageFormat) -> str:
+    """Return the template with the format's suffix where the name at its end has none; what a field says is none."""
+    bare = _FIELD.sub("x", template)
+    name = re.split(r"[/\\]", bare)[-1]
+    return template + FORMATS[file_format].suffix if "." not in name and any(map(str.isalnum, name)) else template
 
 
 def stem(name: str) -> str:

@@ -33,7 +33,7 @@ def size(request: GenerateRequest, start: tuple[int, int], limits: Limits) -> Si
     raise RequestError(
         f"{result.reason}: {result.width}x{result.height} px; {limits.model} makes edges of {limits.smallest} to "
         f"{limits.largest} px",
-        hint=_within(edges, limits),
+        hint=_within(edges, limits, request),
     )
 
 
@@ -79,9 +79,11 @@ def _reshaped(request: GenerateRequest, start: tuple[int, int]) -> Size:
     return Size(width=width, height=max(1, round(width / ratio)), reason=reason)
 
 
-def _within(edges: tuple[int, int], limits: Limits) -> str:
-    """Return the nearest size of the same shape that the model makes, as an option."""
+def _within(edges: tuple[int, int], limits: Limits, request: GenerateRequest) -> str:
+    """Return the nearest size of the same shape that the model makes, as the options that the request has for it."""
     scale = limits.largest / max(edges) if max(edges) > limits.largest else limits.smallest / min(edges)
     step = limits.multiple_of
     width, height = (min(max(round(edge * scale / step) * step, limits.smallest), limits.largest) for edge in edges)
-    return f"--size {width}x{height}"
+    if request.task == "outpaint":
+        return f"a smaller picture or less --pad: at most {width}x{height} in all"
+    return sizes.option(sizes.said(request), width, height)

@@ -119,6 +119,19 @@ def edges(request: GenerateRequest) -> list[str]:
     return [f"{name} {value}" for name, value in options if value is not None]
 
 
+def option(said: str, width: int, height: int) -> str:
+    """Return the options that ask for a size where the options in `said` do already: --size contradicts the others."""
+    has_edges = "--width" in said or "--height" in said
+    sized = f"--width {width} --height {height}" if has_edges else f"--size {width}x{height}"
+    return f"{sized}, and no --aspect" if "--aspect" in said else sized
+
+
+def said(request: GenerateRequest) -> str:
+    """Return the options that say the size."""
+    aspect = [] if request.aspect is None else [f"--aspect {request.aspect}"]
+    return " ".join((*aspect, *edges(request)))
+
+
 def parse_size(text: str, limits: Limits) -> tuple[int, int]:
     """Return the (width, height) that `512x768`, `512` or a name means; raise RequestError for what is no size."""
     name = text.strip().lower()
@@ -203,7 +216,7 @@ def _checked(width: int, height: int, limits: Limits, reason: str) -> Size:
         known += f" and {len(limits.listed) - _SHOWN} more sizes" if limits.listed[_SHOWN:] else ""
         raise RequestError(
             f"{reason}: {limits.model} makes pictures of {known}, not of {_text(width, height)}",
-            hint=f"--size {_text(*likest)}",
+            hint=option(reason, *likest),
         )
     good = _nearest_good(width, limits), _nearest_good(height, limits)
     if good == (width, height):
@@ -214,7 +227,7 @@ def _checked(width: int, height: int, limits: Limits, reason: str) -> Size:
     else:
         problem = f"{edge} px is not a multiple of {limits.multiple_of}"
     raise RequestError(
-        f"{reason}: {_text(width, height)} has a {wrong} of {edge} px; {problem}", hint=f"--size {_text(*good)}"
+        f"{reason}: {_text(width, height)} has a {wrong} of {edge} px; {problem}", hint=option(reason, *good)
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Final, Literal, get_args
 
 from imggen.errors import RequestError
 from imggen.plan.schema import strict, toml
+from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.strict import KeyPath, Limit
+from imggen.plan.settings import preset
 
 Kernel = Literal["box", "bilinear", "hamming", "bicubic", "lanczos"]
 Optimizer = Literal["adamw", "muon"]
@@ -208,6 +211,29 @@ class UpscalerTrainPlan:
 
 
 Plan = TrainPlan | UpscalerTrainPlan
+
+
+def shipped() -> dict[str, Path]:
+    """Return the recipes that come with imggen, by name."""
+    return {path.stem: path for path in (preset.shipped() / "train").glob(f"*{preset.SUFFIX}")}
+
+
+def find(reference: str) -> Path:
+    """Return the recipe file that `reference` names: a path, else the name of one that comes with imggen.
+
+    Raise RequestError for a name that neither has.
+    """
+    known = shipped()
+    path = Path(os.path.expanduser(reference))  # noqa: PTH111 - Path.expanduser() raises for ~nobody
+    if path.suffix == preset.SUFFIX or len(path.parts) != 1 or path.exists():
+        return path
+    if reference in known:
+        return known[reference]
+    guess = nearest(reference, known)
+    raise RequestError(
+        f"there is no training recipe {reference!r}",
+        hint=f"imggen train {guess[0] if guess else min(known)} --run DIR, or a path to a {preset.SUFFIX} file",
+    )
 
 
 def read(path: Path) -> Plan:

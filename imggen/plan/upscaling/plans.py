@@ -92,11 +92,12 @@ class Enlarger:
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """The machine, whether the output is a folder that exists, and the day in UTC."""
+    """The machine, whether the output is a folder that exists or anything else that does, and the day in UTC."""
 
     machine: Machine
     folder: bool
     today: date
+    taken: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,7 @@ SHARED: Final = (
 
 # A result, a copy of it while it is encoded, and the bytes of its file.
 _HELD_BYTES: Final = 10
+_MOST_LISTED: Final = 8
 _STDIN: Final = "-"
 # What is left of a tile that overlaps on both sides; less, and the tiles are too many to be worth it.
 _OWN_PIXELS: Final = 16
@@ -216,6 +217,21 @@ def explain(plan: UpscalePlan) -> list[str]:
     return [*decided, *(_line(picture) for picture in plan.pictures)]
 
 
+def overview(plan: UpscalePlan) -> list[tuple[str, str]]:
+    """Return the plan in a few lines, as names and values; all of it is its JSON."""
+    drawing = [
+        f"{name} {getattr(plan, name)}" for name in ("steps", "guidance", "seed") if getattr(plan, name) is not None
+    ]
+    rows = [
+        ("enlarges", f"{len(plan.pictures)} of {len(plan.pictures) + len(plan.refused)} pictures"),
+        ("model", ", ".join((plan.enlarger.reference, *drawing))),
+        ("device", ", ".join(filter(None, (plan.device, plan.dtype)))),
+        *(("picture", _line(picture)) for picture in plan.pictures[:_MOST_LISTED]),
+    ]
+    more = len(plan.pictures) - _MOST_LISTED
+    return [*rows, ("picture", f"and {more} more")] if more > 0 else rows
+
+
 def _described(picture: PicturePlan) -> dict[str, object]:
     source, output = picture.source, picture.output
     return {
@@ -375,7 +391,10 @@ def _picture(
         date=around.today,
     )
     output = _output(request, source)
-    path = naming.expand(request.output, [named], output.format, folder=around.folder, default=_default(request))[0]
+    template = request.output
+    if template is not None and not (around.folder or around.taken):
+        template = naming.suffixed(template, output.format)
+    path = naming.expand(template, [named], output.format, folder=around.folder, default=_default(request))[0]
     return PicturePlan(
         source=source,
         size=size,

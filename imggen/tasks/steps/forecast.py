@@ -1,11 +1,12 @@
 """What a plan costs before anything is fetched or loaded: bytes, memory, time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from imggen.host import timings
+from imggen.plan.generation import overview
 from imggen.plan.memory import memory
 from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.request import GeneratePlan, ModelFacts
@@ -19,7 +20,8 @@ class Forecast:
     """What is known beforehand of a run.
 
     `needed_bytes` is an estimate of what it takes of the memory that `free_bytes` are free of; `seconds` is for all of
-    its pictures, None where there is no basis for it; `basis` says what it stands on.
+    its pictures, None where there is no basis for it; `basis` says what it stands on. `paths` are the pictures' files,
+    none for standard output.
     """
 
     family: str
@@ -30,10 +32,16 @@ class Forecast:
     memory_of: str
     seconds: float | None
     basis: str
+    paths: tuple[str, ...]
 
 
-def foresee(plan: GeneratePlan, machine: Machine, *, sketch: Path | None = None) -> Forecast:
-    """Return what is known beforehand of `plan`; what lies in the folder `sketch` is still to be fetched."""
+def foresee(
+    plan: GeneratePlan, machine: Machine, named: Sequence[Path] = (), *, sketch: Path | None = None
+) -> Forecast:
+    """Return what is known beforehand of `plan`, whose pictures will be files that are `named` so.
+
+    What lies in the folder `sketch` is still to be fetched.
+    """
     gpu = machine.accelerator(plan.device)
     taken = timings.recall(plan)
     return Forecast(
@@ -45,6 +53,7 @@ def foresee(plan: GeneratePlan, machine: Machine, *, sketch: Path | None = None)
         memory_of=gpu.name if gpu else "main memory",
         seconds=_seconds(plan, taken),
         basis=f"the last run like it here, on {taken.when[:10]}" if taken else UNKNOWN,
+        paths=tuple(str(path) for path in named),
     )
 
 
@@ -52,10 +61,29 @@ def lines(forecast: Forecast) -> Iterator[str]:
     """Yield the forecast for people; the plan's own lines tell of memory."""
     yield f"family: {forecast.family}"
     yield f"licence: {forecast.licence or 'not stated'}"
-    download = memory.text(forecast.download_bytes) if forecast.download_bytes else "nothing"
-    yield f"to download: {download}"
-    time = forecast.basis if forecast.seconds is None else f"about {_duration(forecast.seconds)} ({forecast.basis})"
-    yield f"time: {time}"
+    yield f"to download: {_download(forecast)}"
+    yield f"time: {_time(forecast)}"
+
+
+def rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
+    """Yield the forecast as names and values, memory included."""
+    needed = "not known" if forecast.needed_bytes is None else f"about {memory.text(forecast.needed_bytes)}"
+    yield "goes to", overview.listed(forecast.paths) or "standard output"
+    yield "memory", f"{needed} of {memory.text(forecast.free_bytes)} free, {forecast.memory_of}"
+    yield "licence", forecast.licence or "not stated"
+    if forecast.download_bytes:
+        yield "download", _download(forecast)
+    yield "time", _time(forecast)
+
+
+def _download(forecast: Forecast) -> str:
+    return memory.text(forecast.download_bytes) if forecast.download_bytes else "nothing"
+
+
+def _time(forecast: Forecast) -> str:
+    if forecast.seconds is None:
+        return forecast.basis
+    return f"about {_duration(forecast.seconds)} ({forecast.basis})"
 
 
 def _licence(model: ModelFacts) -> str | None:

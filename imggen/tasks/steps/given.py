@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from imggen.output.metadata import metadata
 from imggen.plan.schema.change import Role
 from imggen.plan.schema.formats import PICTURE_SUFFIXES
 from imggen.plan.schema.given import Given
-from imggen.plan.schema.nearest import nearest
+from imggen.plan.schema.nearest import nearest_file
 from imggen.plan.schema.recipe import Recipe
 from imggen.store import paths
 
@@ -29,6 +30,7 @@ STDIN: Final = "-"
 MAX_BYTES: Final = 256 << 20
 
 _NAMES_LOOKED_AT = 10_000
+_MOST_LISTED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ def read(name: str, role: Role, *, frame: int | None = None) -> OpenedPicture:
     read or has more than `MAX_BYTES`, and what `pictures.decode` raises.
     """
     data = load(name)
-    decoded = pictures.decode(data, name=name, frame=frame)
+    decoded = _decoded(data, name, role, frame)
     origin = _origin(data, name)
     given = Given(
         role=role,
@@ -70,6 +72,17 @@ def read(name: str, role: Role, *, frame: int | None = None) -> OpenedPicture:
         guid=origin.guid,
     )
     return OpenedPicture(given=given, image=decoded.image, data=data, notes=(*decoded.notes, *origin.notes))
+
+
+def _decoded(data: bytes, name: str, role: Role, frame: int | None) -> pictures.Decoded:
+    try:
+        return pictures.decode(data, name=name, frame=frame)
+    except RequestError as error:
+        # --frame is for what is changed, and not for what is looked at beside it.
+        if error.hint != pictures.FIRST_FRAME or role in ("image", "parent"):
+            raise
+        first = "magick '-[0]' frame.png" if name == STDIN else f"magick {shlex.quote(f'{name}[0]')} frame.png"
+        raise RequestError(error.message, hint=first) from error
 
 
 def load(name: str) -> bytes:
@@ -131,10 +144,23 @@ def _path(name: str) -> Path:
 def _missing(name: str, path: Path) -> RequestError:
     if "\0" in name or not name:
         return RequestError(f"{name!r} is not a name for a file")
+    if name.startswith(("http://", "https://")):
+        return RequestError(f"{name} is an address, and imggen reads files", hint=f"curl -LO {shlex.quote(name)}")
     if not path.parent.is_dir():
         return RequestError(f"there is no file {name}: there is no folder {path.parent}")
-    near = nearest(path.name, _names(path.parent))
-    return RequestError(f"there is no file {name}", hint=f"did you mean {path.parent / near[0]}?" if near else None)
+    names = _names(path.parent)
+    near = nearest_file(path.name, names)
+    return RequestError(
+        f"there is no file {name}", hint=f"did you mean {path.parent / near}?" if near else _nearby(path.parent, names)
+    )
+
+
+def _nearby(folder: Path, names: Sequence[str]) -> str | None:
+    """Return which pictures there are in the folder, None where there are none."""
+    shown = [str(folder / name) for name in names if _is_picture(name)]
+    more = len(shown) - _MOST_LISTED
+    listed = ", ".join(shown[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+    return f"pictures that are there: {listed}" if shown else None
 
 
 def _some_picture(folder: Path) -> str | None:

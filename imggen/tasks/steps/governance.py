@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from imggen.plan.schema.adapter import AdapterFacts, ImageEncoder
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.marking import Signing
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts, OutputPlan
+from imggen.plan.settings import preset
 from imggen.plan.upscaling.plans import UpscaleRequest
 from imggen.store import lookup, paths
 
@@ -157,7 +159,10 @@ def _same(first: str, second: str) -> bool:
 
 def _text(path: Path) -> str:
     if not path.exists():
-        raise RequestError(f"there is no policy {path}", hint="see presets/policy/example.toml")
+        example = preset.shipped() / "policy/example.toml"
+        raise RequestError(
+            f"there is no policy {path}", hint=f"cp {shlex.quote(str(example))} {shlex.quote(str(path))}"
+        )
     return toml.text(path, subject=f"the policy {path}")
 
 
@@ -408,7 +413,7 @@ def check_sources(governed: Governance, sources: Sequence[SourcePicture], output
 
 _KEEPING: Final = {
     "iptc": "--metadata full",
-    "c2pa": "imggen keys init, --metadata full",
+    "c2pa": 'imggen keys init --organisation "Example Ltd", or --metadata full',
     "watermark": "--watermark on",
 }
 

@@ -202,7 +202,7 @@ def test_sizes_follow_the_record_and_the_family(make_plan):
 
 def test_unknown_words_become_notes(make_plan):
     (note,) = make_plan(prompt="a red unicorn").notes
-    assert "red and not unicorn" in note
+    assert "red, but not unicorn" in note
 
 
 def test_formats_follow_the_name_of_the_file(make_plan):

@@ -48,7 +48,7 @@ def test_words_that_the_model_was_taught_make_no_note(prompt):
 
 def test_all_unknown_words_make_one_note_that_says_what_is_known_and_where_its_words_are_listed():
     (note,) = unknown("a red apple and a star beside a cup a cup on a table")
-    assert note.startswith("builtin knows red, apple, star and not beside, cup, table; ")
+    assert note.startswith("builtin knows red, apple, star, but not beside, cup, table; ")
     assert "-m " in note
     assert "`imggen models show builtin`" in note
 

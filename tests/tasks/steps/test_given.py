@@ -160,7 +160,7 @@ def test_a_missing_file_is_refused_with_the_nearest_name(apple):
     assert caught.value.hint == "did you mean apple.png?"
     with pytest.raises(RequestError, match=r"there is no file zzz") as caught:
         given.read("zzz", "image")
-    assert caught.value.hint is None
+    assert caught.value.hint == "pictures that are there: apple.png"
     with pytest.raises(RequestError, match=r"there is no folder nowhere"):
         given.read("nowhere/a.png", "image")
 
