@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imggen.cli import console, options
+from imggen.cli import console, manual, options
 from imggen.errors import CheckError
 
 if TYPE_CHECKING:
     from imggen.output.governance.audit import Checked
 
-audit = typer.Typer(help="The log of what was made and refused.", no_args_is_help=True, rich_markup_mode=None)
+audit = manual.group("Check the log of what was made and refused.")
 
 Log = Annotated[Path, typer.Argument(metavar="LOG", help="An audit log, such as audit.jsonl.")]
 Head = Annotated[
@@ -21,6 +21,7 @@ Head = Annotated[
 
 
 @audit.command("check")
+@manual.helped
 def check(log: Log, head: Head = None, as_json: options.Json = False) -> None:
     """Check that no line of an audit log was changed."""
     console.require_output()

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imggen.cli import console, options
+from imggen.cli import console, manual, options
 from imggen.errors import CheckError, RequestError
 
 if TYPE_CHECKING:
     from imggen.output.provenance.certificates import Certificate
     from imggen.tasks.keys import Shown, Trusted
 
-keys = typer.Typer(
-    help="Whom pictures are signed as, and whose signatures are trusted.", no_args_is_help=True, rich_markup_mode=None
-)
+keys = manual.group("Set up signing keys, and whose signatures are trusted.")
 
 Organisation = Annotated[
     str | None, typer.Option("--organisation", metavar="NAME", help="Whom pictures are signed as.")
@@ -49,6 +47,7 @@ KeyFile = Annotated[
 
 
 @keys.command("init")
+@manual.helped
 def init(
     organisation: Organisation = None,
     years: Years = None,
@@ -67,6 +66,7 @@ def init(
 
 
 @keys.command("show")
+@manual.helped
 def show(as_json: options.Json = False) -> None:
     """Show whom pictures are signed as and whose signatures are trusted; never a key."""
     console.require_output()
@@ -80,6 +80,7 @@ def show(as_json: options.Json = False) -> None:
 
 
 @keys.command("trust")
+@manual.helped
 def trust(
     file: Root = None, watermark_key: WatermarkFile = None, remove: Remove = None, as_json: options.Json = False
 ) -> None:
@@ -104,6 +105,7 @@ def trust(
 
 
 @keys.command("export")
+@manual.helped
 def export(output: RootFile = None, watermark_key: KeyFile = None) -> None:
     """Write the root certificate that others need to trust your signatures."""
     from imggen.tasks import keys as task

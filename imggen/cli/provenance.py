@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from imggen.cli import console, options
+from imggen.cli import console, options, suggestions
 from imggen.errors import RequestError
 from imggen.plan.schema.marking import Signing
 
@@ -23,37 +23,35 @@ CHECKS = "Checks"
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="PNG, JPEG, WebP, AVIF or TIFF files.")]
 Source = Annotated[
     Path | None,
-    typer.Option("--from", metavar="FILE", help="A picture whose record is copied.", rich_help_panel="Record"),
+    typer.Option("--from", metavar="FILE", help="Picture whose metadata is copied.", rich_help_panel="Record"),
 ]
 Pairs = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A field to set; may be repeated.", rich_help_panel="Record"),
+    typer.Option("--set", metavar="KEY=VALUE", help="Field to set; may be repeated.", rich_help_panel="Record"),
 ]
 Strip = Annotated[
     Literal["prompt", "all"] | None,
-    typer.Option("--strip", help="Take out the words, or all that the file says.", rich_help_panel="Record"),
+    typer.Option("--strip", help="Metadata to take out: the prompt, or all.", rich_help_panel="Record"),
 ]
 Resign = Annotated[
     Signing | None,
-    typer.Option("--sign", help="auto signs anew what was signed.", rich_help_panel=options.MARKS),
+    typer.Option("--sign", help="Signature (C2PA); auto renews one that was there.", rich_help_panel=options.MARKS),
 ]
 Lineage = Annotated[
     bool,
-    typer.Option("--lineage", help="Show the pictures that went in, and theirs.", rich_help_panel=options.SHOW),
+    typer.Option("--lineage", help="Lineage: the input pictures, and theirs.", rich_help_panel=options.OUTPUT),
 ]
 Output = Annotated[
     str | None,
     typer.Option(
-        "-o", "--output", metavar="PATH", help="A new file, or a folder/ for several.", rich_help_panel="Files"
+        "-o", "--output", metavar="PATH", help="A new file, or a folder/ for several.", rich_help_panel=options.OUTPUT
     ),
 ]
 
 
 Infotext = Annotated[
     bool,
-    typer.Option(
-        "--infotext", help="Print the infotext alone, as other programs take it.", rich_help_panel=options.SHOW
-    ),
+    typer.Option("--infotext", help="Infotext alone, as other programs read it.", rich_help_panel=options.OUTPUT),
 ]
 Checked = Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures, folders, quoted globs, or -.")]
 Require = Annotated[
@@ -61,17 +59,18 @@ Require = Annotated[
     typer.Option(
         "--require",
         metavar="MARK,...",
-        help="c2pa, trusted, iptc, record, recipe, infotext, watermark, log; may be repeated; exit 5 where one is not.",
+        help="Marks that must hold, else exit 5: c2pa, trusted, iptc, record, recipe, infotext, watermark, log.",
         rich_help_panel=CHECKS,
+        autocompletion=suggestions.required,
     ),
 ]
 Trust = Annotated[
     list[Path] | None,
-    typer.Option("--trust", metavar="PEM", help="A root to trust; may be repeated.", rich_help_panel=CHECKS),
+    typer.Option("--trust", metavar="PEM", help="Root certificate to trust; may be repeated.", rich_help_panel=CHECKS),
 ]
 Log = Annotated[
     Path | None,
-    typer.Option("--log", metavar="FILE", help="An audit log to look the picture up in.", rich_help_panel=CHECKS),
+    typer.Option("--log", metavar="FILE", help="Audit log to look the pictures up in.", rich_help_panel=CHECKS),
 ]
 
 
@@ -83,7 +82,7 @@ def verify(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Say what the marks of pictures are worth, each layer by itself."""
+    """Check the marks of pictures. Each layer is judged by itself."""
     console.require_output()
     from imggen.tasks import verify as task
 
@@ -176,9 +175,10 @@ def embed_metadata(
     output: Output = None,
     if_exists: options.Exists = None,
     as_json: options.Json = False,
+    print0: options.Print0 = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write metadata into picture files, or take it out; not a pixel of them changes."""
+    """Write metadata into pictures, or take it out. Not a pixel of them changes."""
     from imggen.tasks import embed as task
 
     request = task.EmbedRequest(
@@ -196,7 +196,7 @@ def embed_metadata(
         if as_json:
             console.result_json(asdict(made) | {"path": path, "target": str(made.target)})
         else:
-            console.result(path)
+            console.path(path, print0=print0)
         console.notes((f"{path}: {note}" for note in made.notes), quiet=quiet or as_json)
 
 

@@ -10,17 +10,21 @@ from imggen.cli import console, options
 if TYPE_CHECKING:
     from imggen.training.progress import Encoded, Step
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="What is trained, on what, for how long.")]
+RecipeFile = Annotated[
+    Path, typer.Argument(metavar="RECIPE.toml", help="The recipe: model, data and length of the training.")
+]
 Run = Annotated[
     Path,
-    typer.Option("--run", metavar="DIR", help="Where it goes; the same line again resumes.", rich_help_panel="Files"),
+    typer.Option(
+        "--run", metavar="DIR", help="Run folder; the same line again resumes.", rich_help_panel=options.OUTPUT
+    ),
 ]
 
 
 def train(recipe: RecipeFile, run: Run, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
-    """Train a model for `generate -m DIR/model`, or a network for `upscale -m DIR/model.safetensors`.
+    """Train a model or an upscaler.
 
-    The same line again goes on where it stopped.
+    `generate -m DIR/model` uses the one, `upscale -m DIR/model.safetensors` the other. The same line again resumes.
     """
     from imggen.tasks import train as task
 
