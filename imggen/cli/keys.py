@@ -87,7 +87,7 @@ def trust(
     """Trust what somebody else signs, or look for their watermark."""
     from imggen.tasks import keys as task
 
-    if sum(each is not None for each in (file, watermark_key, remove)) != 1:
+    if sum(choice is not None for choice in (file, watermark_key, remove)) != 1:
         raise RequestError(
             "one thing to trust, or to trust no more, is wanted",
             hint="imggen keys trust root.pem, or --watermark-key FILE, or --remove FINGERPRINT",
@@ -143,7 +143,7 @@ def _facts(shown: "Shown") -> dict[str, object]:
         "folder": str(shown.folder),
         "certificate": _certificate(shown.certificate),
         "root": _certificate(shown.root),
-        "trusted": [_certificate(each) for each in shown.trusted],
+        "trusted": [_certificate(certificate) for certificate in shown.trusted],
         "watermark_keys": [{"name": name, "fingerprint": fingerprint} for name, fingerprint in shown.watermark_keys],
     }
 

@@ -30,7 +30,7 @@ def rows(picture: Ingredient) -> Iterator[tuple[str, ...]]:
     yield HEADER
     yield _row(0, picture)
     if picture.recipe is not None:
-        yield from (_row(generation, each) for generation, each in _ancestors(picture.recipe))
+        yield from (_row(generation, ancestor) for generation, ancestor in _ancestors(picture.recipe))
 
 
 def facts(made: Recipe) -> list[dict[str, object]]:
@@ -38,19 +38,19 @@ def facts(made: Recipe) -> list[dict[str, object]]:
     return [
         {
             "generation": generation,
-            "role": each.role,
-            "weight": each.weight,
-            "sha256": each.sha256,
-            "width": each.width,
-            "height": each.height,
-            "source_type": each.source_type,
-            "recipe_sha256": each.recipe.sha256() if each.recipe else None,
-            "seed": each.recipe.seed if each.recipe else None,
-            "prompt": each.recipe.prompt if each.recipe else None,
-            "model": each.recipe.model if each.recipe else None,
-            "how": how(each.recipe) if each.recipe else None,
+            "role": ancestor.role,
+            "weight": ancestor.weight,
+            "sha256": ancestor.sha256,
+            "width": ancestor.width,
+            "height": ancestor.height,
+            "source_type": ancestor.source_type,
+            "recipe_sha256": ancestor.recipe.sha256() if ancestor.recipe else None,
+            "seed": ancestor.recipe.seed if ancestor.recipe else None,
+            "prompt": ancestor.recipe.prompt if ancestor.recipe else None,
+            "model": ancestor.recipe.model if ancestor.recipe else None,
+            "how": how(ancestor.recipe) if ancestor.recipe else None,
         }
-        for generation, each in _ancestors(made)
+        for generation, ancestor in _ancestors(made)
     ]
 
 
@@ -102,7 +102,7 @@ def ingredient(each: Ingredient) -> str:
 
 def again(made: Recipe, path: Path) -> str:
     """Return the command line that makes the picture again from the recipe in the file `path`."""
-    given = [_OPERANDS[each.role] for each in made.ingredients if each.role in _OPERANDS]
+    given = [_OPERANDS[source.role] for source in made.ingredients if source.role in _OPERANDS]
     if made.task != "style":
         given += [line for _, line in reproduce.beside(made)]
     return " ".join(["imggen", _COMMANDS.get(made.task, made.task), *given, "--from", shlex.quote(str(path))])
@@ -122,10 +122,10 @@ def origin(stated: Mapping[str, object]) -> str:
 def steps(stated: Mapping[str, object]) -> Iterator[str]:
     """Yield what a file without a recipe says that imggen did to the picture (XMP `History`), in words."""
     history = stated.get("xmpMM:History")
-    for each in history if isinstance(history, tuple) else ():
-        if not isinstance(each, Mapping) or not str(each.get("stEvt:softwareAgent", "")).startswith("imggen"):
+    for event in history if isinstance(history, tuple) else ():
+        if not isinstance(event, Mapping) or not str(event.get("stEvt:softwareAgent", "")).startswith("imggen"):
             continue
-        found = _STEP.fullmatch(str(each.get("stEvt:parameters", "")))
+        found = _STEP.fullmatch(str(event.get("stEvt:parameters", "")))
         if found:
             by = _HASH.sub(r"\1", found[2])
             yield f"enlarged to {found[1]} by {by}"
@@ -136,7 +136,7 @@ def _ancestors(made: Recipe) -> Iterator[tuple[int, Ingredient]]:
 
     The file that a step began with counts as one: it has the recipe as it was before that step.
     """
-    left = [(1, each) for each in reversed(_sources(made))]
+    left = [(1, source) for source in reversed(_sources(made))]
     while left:
         generation, each = left.pop()
         yield generation, each

@@ -81,9 +81,9 @@ def _command(task: Task, without: tuple[str, ...] = ()) -> Callable[[Callable[..
 
         command.__doc__ = own.__doc__
         command.__name__ = own.__name__
-        command.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
         vars(command)["__signature__"] = signature(own).replace(
-            parameters=[each.replace(kind=Parameter.KEYWORD_ONLY) for each in parameters]
+            parameters=[parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
         )
         return command
 

@@ -184,7 +184,7 @@ def embed_metadata(
     request = task.EmbedRequest(
         targets=tuple(files),
         source=source,
-        pairs=(*(task.pair(each) for each in pairs or ()), *([("alt", alt)] if alt is not None else [])),
+        pairs=(*(task.pair(pair) for pair in pairs or ()), *([("alt", alt)] if alt is not None else [])),
         strip=strip,
         sign=sign or "auto",
         policy=policy,
@@ -300,8 +300,8 @@ def _stated_steps(found: "Inspected") -> Iterator[str]:
     origin = lineage.origin(found.xmp)
     if origin:
         yield f"  {_line(origin)}"
-    for each in lineage.steps(found.xmp):
-        yield f"  then {_line(each)}"
+    for step in lineage.steps(found.xmp):
+        yield f"  then {_line(step)}"
 
 
 def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
@@ -318,8 +318,8 @@ def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
         yield f"  quantize: {_line(recipe.quantize)}"
     if recipe.change or recipe.tile:
         yield f"  how: {_line(lineage.how(replace(recipe, edits=())))}"
-    for each in recipe.ingredients:
-        yield f"  made from {_line(lineage.ingredient(each))}{', with its recipe' if each.recipe else ''}"
+    for source in recipe.ingredients:
+        yield f"  made from {_line(lineage.ingredient(source))}{', with its recipe' if source.recipe else ''}"
     for step in recipe.edits:
         yield f"  then {_line(lineage.step(step))}"
     again = _line(lineage.again(recipe, found.path))
@@ -334,9 +334,9 @@ def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
 def _stated(value: object) -> str:
     """Return an XMP value as text: a list's items between semicolons, a structure's fields between commas."""
     if isinstance(value, tuple):
-        return "; ".join(_stated(each) for each in value)
+        return "; ".join(_stated(item) for item in value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={each}" for name, each in value.items())
+        return ", ".join(f"{name}={field}" for name, field in value.items())
     return str(value)
 
 
