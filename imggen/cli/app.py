@@ -66,8 +66,8 @@ def show_help(words: Words = None) -> None:
     app([*(words or ()), "--help"], prog_name="imggen", standalone_mode=False)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(value: bool) -> None:
+    if value:
         console.result(f"imggen {imggen.__version__}")
         raise typer.Exit
 

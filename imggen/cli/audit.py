@@ -34,7 +34,7 @@ def check(log: Log, head: Head = None, as_json: options.Json = False) -> None:
     if problem:
         raise CheckError(f"the chain of {log} does not hold: {problem}", hint=_before(checked))
     if not as_json:
-        console.result(_told(checked))
+        console.result(_summary(checked))
 
 
 def _facts(log: Path, checked: "Checked", problem: str | None) -> dict[str, object]:
@@ -57,11 +57,11 @@ def _before(checked: "Checked") -> str | None:
     return f"{lines} before; the hash of the last is {checked.head_sha256}"
 
 
-def _told(checked: "Checked") -> str:
+def _summary(checked: "Checked") -> str:
     if not checked.lines:
         return "0 lines, the chain holds"
     lines = "1 line" if checked.lines == 1 else f"{checked.lines:,} lines"
-    given = f"; the given head is line {checked.head_line:,}" if checked.head_line else ""
+    head = f"; the given head is line {checked.head_line:,}" if checked.head_line else ""
     times = "once, which is" if checked.recovered == 1 else f"{checked.recovered:,} times, all"
     crashes = f"; a crash left something {times} noted" if checked.recovered else ""
-    return f"{lines}, head {checked.head_sha256}, the chain holds{given}{crashes}"
+    return f"{lines}, head {checked.head_sha256}, the chain holds{head}{crashes}"

@@ -59,8 +59,8 @@ def init(
     from imggen.tasks import keys as task
 
     request = task.InitRequest(organisation=organisation, years=years, command=command, chain=chain)
-    made = task.init(_folder(), request)
-    _print(made, as_json=as_json)
+    shown = task.init(_folder(), request)
+    _print(shown, as_json=as_json)
     if not as_json:
         console.note("others trust your signatures after: imggen keys export -o root.pem, imggen keys trust root.pem")
 
@@ -72,11 +72,11 @@ def show(as_json: options.Json = False) -> None:
     console.require_output()
     from imggen.tasks import keys as task
 
-    found = task.show(_folder())
-    _print(found, as_json=as_json)
-    if found.problems:
-        what = "one thing is" if len(found.problems) == 1 else f"{len(found.problems)} things are"
-        raise CheckError(f"{what} wrong with the keys: {found.problems[0].message}", hint=found.problems[0].hint)
+    shown = task.show(_folder())
+    _print(shown, as_json=as_json)
+    if shown.problems:
+        what = "one thing is" if len(shown.problems) == 1 else f"{len(shown.problems)} things are"
+        raise CheckError(f"{what} wrong with the keys: {shown.problems[0].message}", hint=shown.problems[0].hint)
 
 
 @keys.command("trust")
@@ -148,10 +148,10 @@ def _facts(shown: "Shown") -> dict[str, object]:
     }
 
 
-def _certificate(found: "Certificate | None") -> dict[str, object] | None:
-    if found is None:
+def _certificate(certificate: "Certificate | None") -> dict[str, object] | None:
+    if certificate is None:
         return None
-    return asdict(found) | {"begins": found.begins.isoformat(), "ends": found.ends.isoformat()}
+    return asdict(certificate) | {"begins": certificate.begins.isoformat(), "ends": certificate.ends.isoformat()}
 
 
 def _described(shown: "Shown") -> Iterator[str]:
@@ -175,10 +175,10 @@ def _described(shown: "Shown") -> Iterator[str]:
         yield f"! {problem.message}" + (f"\n    {problem.hint}" if problem.hint else "")
 
 
-def _lines(name: str, found: "Certificate") -> Iterator[str]:
-    yield f"{name}: {found.subject}"
-    yield f"  serial {found.serial}, from {found.begins:%Y-%m-%d} to {found.ends:%Y-%m-%d}"
-    yield f"  sha256 {found.sha256}"
+def _lines(name: str, certificate: "Certificate") -> Iterator[str]:
+    yield f"{name}: {certificate.subject}"
+    yield f"  serial {certificate.serial}, from {certificate.begins:%Y-%m-%d} to {certificate.ends:%Y-%m-%d}"
+    yield f"  sha256 {certificate.sha256}"
 
 
 def _print_trusted(trusted: "Trusted", *, as_json: bool) -> None:

@@ -184,7 +184,7 @@ def convert(
     """Write a model anew as a folder of safetensors in one precision, which loads faster and takes less disk."""
     from imggen.tasks import convert as task
 
-    wanted = task.Wanted(
+    request = task.Wanted(
         reference=reference,
         folder=output,
         dtype=dtype,
@@ -193,8 +193,8 @@ def convert(
         offline=bool(offline),
     )
     with console.progress(quiet=quiet) as bar:
-        made = task.convert(wanted, on_event=bar.report)
+        converted = task.convert(request, on_event=bar.report)
     if as_json:
-        console.result_json(asdict(made) | {"folder": str(made.folder)})
+        console.result_json(asdict(converted) | {"folder": str(converted.folder)})
         return
-    console.result(str(made.folder))
+    console.result(str(converted.folder))

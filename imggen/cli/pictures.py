@@ -221,9 +221,9 @@ def preprocess(
     weights = task.Weights(reference=depth_weights, offline=bool(offline), allow_pickle=bool(allow_pickle))
     exists, has_rights = if_exists or "auto", bool(consent)
     with console.progress(quiet=quiet) as bar:
-        made = task.preprocess(
+        control = task.preprocess(
             kind, image, output, if_exists=exists, consent=has_rights, weights=weights, on_event=bar.report
         )
-    console.notes(made.notes, quiet=quiet)
-    path = console.where(made.path, output) if made.path else "standard output"
-    console.picture(path, made.data or None, None, print0=print0)
+    console.notes(control.notes, quiet=quiet)
+    path = console.where(control.path, output) if control.path else "standard output"
+    console.picture(path, control.data or None, None, print0=print0)

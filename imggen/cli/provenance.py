@@ -109,31 +109,31 @@ def _show_infotext(path: Path, text: str, *, as_json: bool) -> None:
     console.result(console.printable(text) if sys.stdout is not None and sys.stdout.isatty() else text)
 
 
-def _show_unreadable(found: "Unreadable", *, as_json: bool) -> None:
+def _show_unreadable(picture: "Unreadable", *, as_json: bool) -> None:
     if as_json:
-        console.result_json({"path": found.path, "error": found.error.message, "hint": found.error.hint})
+        console.result_json({"path": picture.path, "error": picture.error.message, "hint": picture.error.hint})
         return
-    console.result(_line(f"{found.path}: cannot be looked at: {found.error.message}"))
+    console.result(_line(f"{picture.path}: cannot be looked at: {picture.error.message}"))
 
 
-def _verified(found: "Verified") -> dict[str, object]:
+def _verified(picture: "Verified") -> dict[str, object]:
     return {
-        "path": found.path,
-        "sha256": found.sha256,
-        "marked": found.is_marked,
-        "intact": not found.broken,
-        "missing": list(found.missing),
-        "verdict": found.verdict,
+        "path": picture.path,
+        "sha256": picture.sha256,
+        "marked": picture.is_marked,
+        "intact": not picture.broken,
+        "missing": list(picture.missing),
+        "verdict": picture.verdict,
         "layers": {
-            layer.name: {**layer.facts, "strength": layer.strength, "words": layer.words} for layer in found.layers
+            layer.name: {**layer.facts, "strength": layer.strength, "words": layer.words} for layer in picture.layers
         },
-        "notes": list(found.notes),
+        "notes": list(picture.notes),
     }
 
 
-def _judgement(found: "Verified") -> Iterator[str]:
-    yield _line(f"{found.path}: {found.verdict}")
-    for layer in found.layers:
+def _judgement(picture: "Verified") -> Iterator[str]:
+    yield _line(f"{picture.path}: {picture.verdict}")
+    for layer in picture.layers:
         yield f"  {layer.name:<10} {layer.strength:<8} {_line(layer.words)}"
 
 
@@ -154,14 +154,14 @@ def inspect(
         for path, text in task.infotexts(files):
             _show_infotext(path, text, as_json=as_json)
         return
-    for found in task.inspect(files):
+    for picture in task.inspect(files):
         if as_json:
-            console.result_json(_facts(found) | (_ancestors(found) if show_lineage else {}))
+            console.result_json(_facts(picture) | (_ancestors(picture) if show_lineage else {}))
         elif show_lineage:
-            _show_lineage(found)
+            _show_lineage(picture)
         else:
-            console.result("\n".join(_described(found)))
-        console.notes((f"{found.path}: {note}" for note in found.notes), quiet=quiet or as_json)
+            console.result("\n".join(_described(picture)))
+        console.notes((f"{picture.path}: {note}" for note in picture.notes), quiet=quiet or as_json)
 
 
 def embed_metadata(
@@ -191,41 +191,41 @@ def embed_metadata(
         output=output,
         if_exists=if_exists or "auto",
     )
-    for made in task.embed(request):
-        path = console.where(made.path, output)
+    for written in task.embed(request):
+        path = console.where(written.path, output)
         if as_json:
-            console.result_json(asdict(made) | {"path": path, "target": str(made.target)})
+            console.result_json(asdict(written) | {"path": path, "target": str(written.target)})
         else:
             console.path(path, print0=print0)
-        console.notes((f"{path}: {note}" for note in made.notes), quiet=quiet or as_json)
+        console.notes((f"{path}: {note}" for note in written.notes), quiet=quiet or as_json)
 
 
-def _facts(found: "Inspected") -> dict[str, object]:
+def _facts(picture: "Inspected") -> dict[str, object]:
     return {
-        "path": str(found.path),
-        "format": found.format,
-        "width": found.width,
-        "height": found.height,
-        "bytes": found.bytes,
-        "sha256": found.sha256,
-        "animated": found.animated,
-        "signed": found.signed,
-        "dialect": found.dialect,
-        "prompt": found.prompt,
-        "negative_prompt": found.negative_prompt,
-        "settings": dict(found.settings),
-        "recipe": asdict(found.recipe) if found.recipe else None,
-        "fits": found.fits,
-        "xmp": dict(found.xmp),
-        "exif": dict(found.exif),
-        "notes": list(found.notes),
+        "path": str(picture.path),
+        "format": picture.format,
+        "width": picture.width,
+        "height": picture.height,
+        "bytes": picture.bytes,
+        "sha256": picture.sha256,
+        "animated": picture.animated,
+        "signed": picture.signed,
+        "dialect": picture.dialect,
+        "prompt": picture.prompt,
+        "negative_prompt": picture.negative_prompt,
+        "settings": dict(picture.settings),
+        "recipe": asdict(picture.recipe) if picture.recipe else None,
+        "fits": picture.fits,
+        "xmp": dict(picture.xmp),
+        "exif": dict(picture.exif),
+        "notes": list(picture.notes),
     }
 
 
-def _ancestors(found: "Inspected") -> dict[str, object]:
+def _ancestors(picture: "Inspected") -> dict[str, object]:
     from imggen.cli import lineage
 
-    return {"lineage": lineage.facts(found.recipe) if found.recipe else []}
+    return {"lineage": lineage.facts(picture.recipe) if picture.recipe else []}
 
 
 def _show_lineage(found: "Inspected") -> None:
@@ -251,60 +251,60 @@ def _without_recipe(origin: str, steps: list[str]) -> str:
     return f"{origin}, and no recipe says how" if origin else "no recipe, so no lineage"
 
 
-def _described(found: "Inspected") -> Iterator[str]:
-    yield _line(f"{found.path}: {found.format} {found.width}x{found.height}, {found.bytes:,} bytes")
-    yield f"  sha256: {found.sha256}"
-    told = [] if found.recipe else list(_stated_steps(found))
-    if found.dialect is not None:
-        yield f"  written in the manner of: {found.dialect}"
-    elif not told:
+def _described(picture: "Inspected") -> Iterator[str]:
+    yield _line(f"{picture.path}: {picture.format} {picture.width}x{picture.height}, {picture.bytes:,} bytes")
+    yield f"  sha256: {picture.sha256}"
+    steps = [] if picture.recipe else list(_stated_steps(picture))
+    if picture.dialect is not None:
+        yield f"  written in the manner of: {picture.dialect}"
+    elif not steps:
         yield "  says nothing of how it was made"
-    if found.prompt:
-        yield f"  prompt: {_inside(found.prompt)}"
-    if found.negative_prompt:
-        yield f"  negative prompt: {_inside(found.negative_prompt)}"
-    if found.recipe and found.recipe.template:
-        yield f"  prompt as typed: {_inside(found.recipe.template)}"
-    if found.recipe and found.recipe.negative_template:
-        yield f"  negative prompt as typed: {_inside(found.recipe.negative_template)}"
-    for name, value in found.settings.items():
+    if picture.prompt:
+        yield f"  prompt: {_inside(picture.prompt)}"
+    if picture.negative_prompt:
+        yield f"  negative prompt: {_inside(picture.negative_prompt)}"
+    if picture.recipe and picture.recipe.template:
+        yield f"  prompt as typed: {_inside(picture.recipe.template)}"
+    if picture.recipe and picture.recipe.negative_template:
+        yield f"  negative prompt as typed: {_inside(picture.recipe.negative_template)}"
+    for name, value in picture.settings.items():
         yield f"  {_inside(name)}: {_inside(str(value))}"
-    yield from told
-    if found.recipe:
-        yield from _recorded(found.recipe, found)
-    yield from _written_down(found)
-    if found.signed:
-        yield f"  signature: there is one; imggen verify {_line(shlex.quote(str(found.path)))} checks it"
+    yield from steps
+    if picture.recipe:
+        yield from _recorded(picture.recipe, picture)
+    yield from _written_down(picture)
+    if picture.signed:
+        yield f"  signature: there is one; imggen verify {_line(shlex.quote(str(picture.path)))} checks it"
 
 
-def _written_down(found: "Inspected") -> Iterator[str]:
+def _written_down(picture: "Inspected") -> Iterator[str]:
     """Yield what the XMP says besides the recipe, which is JSON for programs and told in words above."""
-    if found.fits is not None:
+    if picture.fits is not None:
         yield (
             "  the record fits the pixels"
-            if found.fits
+            if picture.fits
             else "  the record does not fit the pixels: it was copied here, or they were changed since"
         )
     for name in ("Watermark", "Label"):
-        if f"imggen:{name}" in found.xmp:
-            yield f"  {name.lower()}: {_line(_stated(found.xmp[f'imggen:{name}']))}"
-    for name, stated in found.xmp.items():
+        if f"imggen:{name}" in picture.xmp:
+            yield f"  {name.lower()}: {_line(_stated(picture.xmp[f'imggen:{name}']))}"
+    for name, stated in picture.xmp.items():
         if not name.startswith("imggen:"):
             yield f"  xmp {_inside(name)}: {_inside(_stated(stated))}"
 
 
-def _stated_steps(found: "Inspected") -> Iterator[str]:
+def _stated_steps(picture: "Inspected") -> Iterator[str]:
     """Yield what the XMP alone says of where the picture is from, and of what imggen did to it."""
     from imggen.cli import lineage
 
-    origin = lineage.origin(found.xmp)
+    origin = lineage.origin(picture.xmp)
     if origin:
         yield f"  {_line(origin)}"
-    for step in lineage.steps(found.xmp):
+    for step in lineage.steps(picture.xmp):
         yield f"  then {_line(step)}"
 
 
-def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
+def _recorded(recipe: "Recipe", picture: "Inspected") -> Iterator[str]:
     from imggen.cli import lineage
 
     for added in recipe.adapters:
@@ -322,8 +322,8 @@ def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
         yield f"  made from {_line(lineage.ingredient(source))}{', with its recipe' if source.recipe else ''}"
     for step in recipe.edits:
         yield f"  then {_line(lineage.step(step))}"
-    again = _line(lineage.again(recipe, found.path))
-    if found.fits is False:
+    again = _line(lineage.again(recipe, picture.path))
+    if picture.fits is False:
         yield f"  recipe: yes, of another state of the picture; {again} makes that one"
     elif recipe.edits:
         yield f"  recipe: yes; {again} makes the picture again, as it was before it was enlarged"
