@@ -155,6 +155,7 @@ def _certificate(certificate: "Certificate | None") -> dict[str, object] | None:
 
 
 def _described(shown: "Shown") -> Iterator[str]:
+    """Yield the lines that show the keys, what they sign as, and whom they trust."""
     yield f"folder: {shown.folder}"
     if shown.organisation is None and not shown.problems:
         yield 'no keys are set up: imggen keys init --organisation "Example Ltd"'

@@ -145,6 +145,7 @@ def _ancestors(made: Recipe) -> Iterator[tuple[int, Ingredient]]:
 
 
 def _sources(made: Recipe) -> tuple[Ingredient, ...]:
+    """Return what a recipe's picture was made from: its ingredients, or the file that its last edit began with."""
     if not made.edits:
         return made.ingredients
     *earlier, last = made.edits
@@ -181,6 +182,7 @@ def _how(ancestor: Ingredient) -> str:
 
 
 def _details(change: Change) -> Iterator[str]:
+    """Yield the settings of a change that are not at rest, in words."""
     values = {
         "strength": change.strength,
         "image guidance": change.image_guidance,

@@ -79,6 +79,7 @@ def _listed(value: object) -> tuple[object, ...]:
 
 
 def _from_stdin() -> str:
+    """Return the prompt on standard input, or raise RequestError where that holds none."""
     if sys.stdin is None or sys.stdin.closed:
         raise RequestError(
             "the prompt is -, but standard input is closed", hint='echo "a blue star" | imggen generate -'

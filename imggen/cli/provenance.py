@@ -117,6 +117,7 @@ def _show_unreadable(picture: "Unreadable", *, as_json: bool) -> None:
 
 
 def _verified(picture: "Verified") -> dict[str, object]:
+    """Return what `--json` says of a picture's marks."""
     return {
         "path": picture.path,
         "sha256": picture.sha256,
@@ -201,6 +202,7 @@ def embed_metadata(
 
 
 def _facts(picture: "Inspected") -> dict[str, object]:
+    """Return what `--json` says of a picture's metadata."""
     return {
         "path": str(picture.path),
         "format": picture.format,
@@ -229,6 +231,7 @@ def _ancestors(picture: "Inspected") -> dict[str, object]:
 
 
 def _show_lineage(found: "Inspected") -> None:
+    """Print the table of a picture's ancestors, or what a picture without a recipe states of its origin."""
     from imggen.cli import lineage
     from imggen.plan.schema.recipe import Ingredient
 
@@ -252,6 +255,7 @@ def _without_recipe(origin: str, steps: list[str]) -> str:
 
 
 def _described(picture: "Inspected") -> Iterator[str]:
+    """Yield the lines that show a picture's metadata."""
     yield _line(f"{picture.path}: {picture.format} {picture.width}x{picture.height}, {picture.bytes:,} bytes")
     yield f"  sha256: {picture.sha256}"
     steps = [] if picture.recipe else list(_stated_steps(picture))
@@ -305,6 +309,7 @@ def _stated_steps(picture: "Inspected") -> Iterator[str]:
 
 
 def _recorded(recipe: "Recipe", picture: "Inspected") -> Iterator[str]:
+    """Yield the lines that show a picture's recipe, and the command that makes it again."""
     from imggen.cli import lineage
 
     for added in recipe.adapters:
