@@ -8,60 +8,80 @@ from typing import Annotated, NoReturn
 import typer
 
 import imggen
-from imggen.cli import audit, console, keys, library, models, pictures, provenance, training, upscale
+from imggen.cli import audit, console, keys, library, manual, models, pictures, provenance, training, upscale, usage
+from imggen.cli.manual import CHANGE, MAKE, MARKS, MODELS, SET_UP, TRAIN, helped
 from imggen.errors import EXIT_INTERRUPTED, ImggenError
 
 _TERMINATED = 128 + signal.SIGTERM
+_EXAMPLES = """\
+imggen generate "a red apple" -o apple.png
+imggen img2img apple.png "a lemon" --strength 0.7 -o lemon.png
+imggen upscale lemon.png --scale 4"""
 
 app = typer.Typer(
     name="imggen",
-    help="Make pictures with models that run on your own machine.",
-    no_args_is_help=True,
+    epilog=_EXAMPLES,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     # Scripts written for other programs say --negative_prompt.
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "token_normalize_func": lambda name: name.replace("_", "-"),
-    },
+    context_settings={"help_option_names": [], "token_normalize_func": lambda name: name.replace("_", "-")},
 )
-app.command("generate")(pictures.generate)
-app.command("img2img")(pictures.img2img)
-app.command("inpaint")(pictures.inpaint)
-app.command("outpaint")(pictures.outpaint)
-app.command("blend")(pictures.blend)
-app.command("style")(pictures.style)
-app.command("preprocess")(pictures.preprocess)
-app.command("upscale")(upscale.upscale)
-app.command("inspect")(provenance.inspect)
-app.command("verify")(provenance.verify)
-app.command("embed-metadata")(provenance.embed_metadata)
-models.models.command("pull")(library.pull)
-models.models.command("verify")(library.verify)
-models.models.command("rm")(library.remove)
-models.models.command("alias")(library.alias)
-models.models.command("convert")(library.convert)
-app.add_typer(models.models, name="models")
-app.add_typer(models.presets, name="presets")
-app.add_typer(keys.keys, name="keys")
-app.add_typer(audit.audit, name="audit")
-app.command("doctor")(models.doctor)
-app.command("train")(training.train)
+for _name, _function, _panel, _example in (
+    ("generate", pictures.generate, MAKE, 'imggen generate "a red apple" -o apple.png'),
+    ("img2img", pictures.img2img, CHANGE, 'imggen img2img apple.png "a lemon" --strength 0.7 -o lemon.png'),
+    ("inpaint", pictures.inpaint, CHANGE, 'imggen inpaint apple.png "a leaf" --mask-box 60,0,40,40 -o leaf.png'),
+    ("outpaint", pictures.outpaint, CHANGE, 'imggen outpaint apple.png "a table" --pad 0,64,0,64 -o wide.png'),
+    ("style", pictures.style, CHANGE, "imggen style apple.png --like painting.png -o painted.png"),
+    ("blend", pictures.blend, CHANGE, "imggen blend apple.png lemon.png -N 4 -o child.png"),
+    ("upscale", upscale.upscale, CHANGE, "imggen upscale apple.png --scale 4 -o big.png"),
+    ("preprocess", pictures.preprocess, CHANGE, "imggen preprocess canny photo.jpg -o edges.png"),
+    ("inspect", provenance.inspect, MARKS, "imggen inspect apple.png"),
+    ("verify", provenance.verify, MARKS, "imggen verify apple.png --require record"),
+    ("embed-metadata", provenance.embed_metadata, MARKS, 'imggen embed-metadata apple.png --alt "A red apple"'),
+    ("train", training.train, TRAIN, "imggen train recipe.toml --run runs/first"),
+    ("doctor", models.doctor, SET_UP, None),
+):
+    app.command(_name, rich_help_panel=_panel, epilog=_example)(helped(_function))
+for _name, _function in (
+    ("pull", library.pull),
+    ("verify", library.verify),
+    ("rm", library.remove),
+    ("alias", library.alias),
+    ("convert", library.convert),
+):
+    models.models.command(_name)(helped(_function))
+app.add_typer(models.models, name="models", rich_help_panel=MODELS)
+app.add_typer(models.presets, name="presets", rich_help_panel=MODELS)
+app.add_typer(keys.keys, name="keys", rich_help_panel=MARKS)
+app.add_typer(audit.audit, name="audit", rich_help_panel=MARKS)
+
+Words = Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="A command, such as `models list`.")]
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+@app.command("help", rich_help_panel=SET_UP)
+@helped
+def show_help(words: Words = None) -> None:
+    """Show the help page of a command."""
+    app([*(words or ()), "--help"], prog_name="imggen", standalone_mode=False)
+
+
+def _print_version(value: bool) -> None:
+    if value:
         console.result(f"imggen {imggen.__version__}")
         raise typer.Exit
 
 
+Version = Annotated[
+    bool, typer.Option("-V", "--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+]
+
+
 @app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
-    ] = False,
-) -> None:
+@helped
+def root(context: typer.Context, version: Version = False) -> None:  # noqa: ARG001 - its callback prints it
     """Make pictures with models that run on your own machine."""
+    manual.require_command(context)
 
 
 def main() -> NoReturn:
@@ -69,13 +89,29 @@ def main() -> NoReturn:
     console.prepare()
     signal.signal(signal.SIGTERM, _stop)
     try:
-        app(prog_name="imggen")
+        code = app(prog_name="imggen", standalone_mode=False) or 0
     except ImggenError as failure:
         console.error(failure)
-        sys.exit(failure.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-    sys.exit(0)
+        code = failure.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    except Exception as failure:
+        # Python wraps an interruption of some imports into errors of its own.
+        interrupted = isinstance(failure.__cause__ or failure.__context__, KeyboardInterrupt)
+        if not interrupted and not usage.is_explained(failure):
+            raise
+        code = EXIT_INTERRUPTED if interrupted else _answer(failure)
+    if code == EXIT_INTERRUPTED:
+        # Python would end by the signal instead, where the interruption came out of a string that it ran.
+        exec("")  # noqa: S102
+        console.lines(["interrupted"])
+    sys.exit(code)
+
+
+def _answer(failure: Exception) -> int:
+    explained = usage.explain(failure, sys.argv[1:])
+    console.error(explained)
+    return explained.exit_code
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imggen.cli import console, options
+from imggen.cli import console, manual, options
 from imggen.errors import CheckError
 
 if TYPE_CHECKING:
     from imggen.output.governance.audit import ChainCheck
 
-audit = typer.Typer(help="The log of what was made and refused.", no_args_is_help=True, rich_markup_mode=None)
+audit = manual.group("Check the log of what was made and refused.")
 
 Log = Annotated[Path, typer.Argument(metavar="LOG", help="An audit log, such as audit.jsonl.")]
 Head = Annotated[
@@ -21,6 +21,7 @@ Head = Annotated[
 
 
 @audit.command("check")
+@manual.helped
 def check(log: Log, head: Head = None, as_json: options.Json = False) -> None:
     """Check that no line of an audit log was changed."""
     console.require_output()
@@ -33,7 +34,7 @@ def check(log: Log, head: Head = None, as_json: options.Json = False) -> None:
     if problem:
         raise CheckError(f"the chain of {log} does not hold: {problem}", hint=_before(checked))
     if not as_json:
-        console.result(_told(checked))
+        console.result(_summary(checked))
 
 
 def _facts(log: Path, checked: "ChainCheck", problem: str | None) -> dict[str, object]:
@@ -56,11 +57,11 @@ def _before(checked: "ChainCheck") -> str | None:
     return f"{lines} before; the hash of the last is {checked.head_sha256}"
 
 
-def _told(checked: "ChainCheck") -> str:
+def _summary(checked: "ChainCheck") -> str:
     if not checked.lines:
         return "0 lines, the chain holds"
     lines = "1 line" if checked.lines == 1 else f"{checked.lines:,} lines"
-    given = f"; the given head is line {checked.head_line:,}" if checked.head_line else ""
+    head = f"; the given head is line {checked.head_line:,}" if checked.head_line else ""
     times = "once, which is" if checked.recovered == 1 else f"{checked.recovered:,} times, all"
     crashes = f"; a crash left something {times} noted" if checked.recovered else ""
-    return f"{lines}, head {checked.head_sha256}, the chain holds{given}{crashes}"
+    return f"{lines}, head {checked.head_sha256}, the chain holds{head}{crashes}"

@@ -57,15 +57,15 @@ def text() -> str:
     can = _table(("family", *_TASKS), [_tasks(row) for row in rows])
     suits = _table(
         _NUMBERS,
-        [_numbers(each) for each in rows],
+        [_numbers(row) for row in rows],
     )
-    models = _table(("family", "usual model", "licence", "pipelines"), [_models(each) for each in rows])
+    models = _table(("family", "usual model", "licence", "pipelines"), [_models(row) for row in rows])
     parts = (_INTRODUCTION, "## What each can do", can, "## What suits each", suits, "## Models and pipelines", models)
     return "\n\n".join(parts) + "\n"
 
 
 def _tasks(row: dict[str, Any]) -> tuple[str, ...]:
-    return (_name(row), *(_tick(each) for each in row["tasks"].values()))
+    return (_name(row), *(_tick(task) for task in row["tasks"].values()))
 
 
 def _tick(task: dict[str, Any]) -> str:
@@ -75,6 +75,7 @@ def _tick(task: dict[str, Any]) -> str:
 
 
 def _numbers(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return a family's row of the table of what suits it."""
     guided = _NO if row["guidance_kind"] == "none" else f"{row['guidance']:g} {row['guidance_kind']}"
     return (
         f"`{row['family']}`",
@@ -83,7 +84,7 @@ def _numbers(row: dict[str, Any]) -> tuple[str, ...]:
         guided,
         _mark(row["negative_prompt"]),
         str(row["max_tokens"]),
-        ", ".join(each for each in row["dtypes"] if each != "float32"),
+        ", ".join(dtype for dtype in row["dtypes"] if dtype != "float32"),
         _mark(row["tiles"]),
         _mark(row["lora"]),
         _mark(row["controlnet"]),
@@ -101,7 +102,7 @@ def _models(row: dict[str, Any]) -> tuple[str, ...]:
     # The hub has the files of a branch at an address of its own.
     page = str(row["model"]).replace("@", "/tree/")
     model = f"[{row['model']}](https://huggingface.co/{page})" if row["model"] else _NO
-    classes = ", ".join(each.removesuffix("Pipeline") for each in row["pipelines"])
+    classes = ", ".join(pipeline.removesuffix("Pipeline") for pipeline in row["pipelines"])
     return (_name(row), model, row["licence"] or _NO, classes)
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from imggen.output.writer import Written
 
 _MIB = 2**20
+# What a shell says of a program that SIGPIPE ended.
+_BROKEN_PIPE = 141
 
 _TITLES: dict[Stage, str] = {
     "download": "downloading",
@@ -50,9 +53,23 @@ def prepare() -> None:
         sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
 
 
-def check_output(output: str | None, *, as_json: bool) -> None:
-    """Raise RequestError where `output` is standard output and a picture's bytes cannot go there."""
-    if output != naming.STDOUT:
+@dataclass(frozen=True, kw_only=True)
+class Display:
+    """How the pictures of a command are shown: `output` is what was typed, `print0` ends paths with a null byte."""
+
+    output: str | None
+    as_json: bool = False
+    print0: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    preview: bool = False
+
+
+def check_output(display: Display) -> None:
+    """Raise RequestError where a picture's bytes cannot go to standard output, or it is wanted for two things."""
+    if display.as_json and display.print0:
+        raise RequestError("--json and --print0 both say how results are printed", hint="leave one of the two out")
+    if display.output != naming.STDOUT:
         return
     refusal = "standard output is closed" if sys.stdout is None else None
     if sys.stdout is not None and sys.stdout.isatty():
@@ -61,18 +78,24 @@ def check_output(output: str | None, *, as_json: bool) -> None:
         raise RequestError(
             f"-o - writes a picture's bytes, and {refusal}", hint="-o apple.png, or imggen ... -o - > apple.png"
         )
-    if as_json:
-        raise RequestError("-o - and --json both want standard output", hint="leave one of the two out")
+    for option, wanted in (("--json", display.as_json), ("--print0", display.print0)):
+        if wanted:
+            raise RequestError(f"-o - and {option} both want standard output", hint="leave one of the two out")
 
 
-def picture(path: str, data: bytes | None, facts: dict[str, object] | None) -> None:
-    """Print what was made: the picture's bytes where it has `data`, else its `facts` as JSON, else its `path`."""
+def picture(name: str, data: bytes | None, facts: dict[str, object] | None, *, print0: bool = False) -> None:
+    """Print what was made: the picture's bytes where it has `data`, else its `facts` as JSON, else its path `name`."""
     if data is not None:
         result_bytes(data)
     elif facts is not None:
         result_json(facts)
     else:
-        result(path)
+        path(name, print0=print0)
+
+
+def path(name: str, *, print0: bool) -> None:
+    """Print the path of a file as a result; it ends with a null byte if `print0`, as `xargs -0` reads it."""
+    result(name, end="\0" if print0 else "\n")
 
 
 def marks(written: "Written") -> dict[str, object]:
@@ -90,12 +113,12 @@ def require_output() -> None:
         raise ImggenError("standard output is closed", hint="> FILE keeps what is printed")
 
 
-def result(text: str) -> None:
+def result(text: str, *, end: str = "\n") -> None:
     """Print one result, at once, so that a reader of the pipe can go on."""
     if sys.stdout is None:
         return
     with _explained():
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text + end)
         sys.stdout.flush()
 
 
@@ -139,18 +162,20 @@ def error(failure: ImggenError) -> None:
 
 def printable(text: str) -> str:
     """Return `text` with what could command a terminal made visible; line ends stay."""
-    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
+    return "".join(
+        character if character.isprintable() or character == "\n" else repr(character)[1:-1] for character in text
+    )
 
 
-def where(path: Path, typed: str | None) -> str:
-    """Return `path` as the user would write it: relative to the current folder, unless `typed` was absolute."""
-    if not path.is_absolute() or (typed and (typed.startswith("~") or Path(typed).is_absolute())):
-        return str(path)
+def where(file: Path, typed: str | None) -> str:
+    """Return `file` as the user would write it: relative to the current folder, unless `typed` was absolute."""
+    if not file.is_absolute() or (typed and (typed.startswith("~") or Path(typed).is_absolute())):
+        return str(file)
     try:
-        return os.path.relpath(path, os.path.realpath(os.curdir))
+        return os.path.relpath(file, os.path.realpath(os.curdir))
     except ValueError:
         # On Windows another drive has no relative path.
-        return str(path)
+        return str(file)
 
 
 def table(rows: Iterable[tuple[str, ...]]) -> None:
@@ -241,11 +266,12 @@ def _tell(text: str) -> None:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Explain why standard output cannot be written; a reader that went away is not for us to explain."""
+    """Explain why standard output cannot be written; a reader that went away ends the program quietly."""
     try:
         yield
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as failure:
+        _discard(sys.stdout)
+        raise SystemExit(_BROKEN_PIPE) from failure
     except OSError as failure:
         _discard(sys.stdout)
         raise ImggenError(f"standard output cannot be written: {failure.strerror}") from failure

@@ -1,37 +1,47 @@
 """What the command that makes pictures larger does with its options: one request, one task, results as they come."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
 
-from imggen.cli import console, precedence
+from imggen.cli import console, precedence, usage
+from imggen.cli.console import Display
+from imggen.errors import RequestError
 from imggen.plan.settings import settings
+from imggen.plan.sizing import sizes
 from imggen.plan.upscaling import resolve as planning
 from imggen.plan.upscaling.plans import UpscalePlan, UpscaleRequest
 from imggen.tasks import upscale as task
 from imggen.tasks.upscale import Enlarged, Failed
 
-
-@dataclass(frozen=True, kw_only=True)
-class Manner:
-    """How the results are shown."""
-
-    output: str | None
-    as_json: bool
-    quiet: bool
-    verbose: bool
+_SIZES: Final = {
+    "--scale": re.compile(r"x?[0-9]{1,2}(\.[0-9]+)?x?", re.IGNORECASE),
+    "--to": re.compile(rf"[0-9]+x[0-9]*|x[0-9]+|{'|'.join(sizes.NAMES)}", re.IGNORECASE),
+}
 
 
 def run(asked: Mapping[str, Any]) -> None:
     """Make the pictures larger that the options ask for, or show the plan."""
+    _check_files(asked["files"])
     request = complete(asked, os.environ)
-    manner = Manner(output=request.output, as_json=asked["as_json"], quiet=asked["quiet"], verbose=asked["verbose"])
-    console.notes(settings.strange_variables(os.environ), quiet=manner.quiet)
+    shown = {name: bool(asked[name]) for name in ("as_json", "print0", "quiet", "verbose")}
+    display = Display(output=request.output, **shown)
+    console.notes(settings.strange_variables(os.environ), quiet=display.quiet)
     if asked["dry_run"]:
-        show_plan(request, manner)
+        show_plan(request, display)
         return
-    enlarge(request, manner)
+    enlarge(request, display)
+
+
+def _check_files(files: Sequence[str]) -> None:
+    """Raise RequestError where a factor or a size stands among the pictures, before any of them is enlarged."""
+    for size in files:
+        option = next((name for name, form in _SIZES.items() if form.fullmatch(size)), None)
+        if option is not None and not Path(size).exists():
+            line = usage.retyped(files, [[option, size] if name == size else [name] for name in files])
+            raise RequestError(f"{size} is a size and no picture", hint=line)
 
 
 def complete(asked: Mapping[str, Any], environ: Mapping[str, str]) -> UpscaleRequest:
@@ -40,52 +50,52 @@ def complete(asked: Mapping[str, Any], environ: Mapping[str, str]) -> UpscaleReq
     return planning.complete(request, settings.from_config(precedence.config_folder()).request)
 
 
-def show_plan(request: UpscaleRequest, manner: Manner) -> None:
+def show_plan(request: UpscaleRequest, display: Display) -> None:
     """Print what would be done, and why; what cannot be done is a failure here too."""
     console.require_output()
-    with console.progress(quiet=manner.quiet) as bar:
+    with console.progress(quiet=display.quiet) as bar:
         plan = task.plan(request, on_event=bar.report)
-    if manner.verbose:
+    if display.verbose:
         console.lines(planning.explain(plan))
-    if manner.as_json:
+    if display.as_json:
         console.result(planning.to_json(plan))
     else:
         console.table(planning.overview(plan))
     task.raise_refused(plan)
 
 
-def enlarge(request: UpscaleRequest, manner: Manner) -> None:
+def enlarge(request: UpscaleRequest, display: Display) -> None:
     """Make the pictures larger and show each as soon as it is there."""
-    console.check_output(request.output, as_json=manner.as_json)
-    with console.progress(quiet=manner.quiet) as bar:
+    console.check_output(display)
+    with console.progress(quiet=display.quiet) as bar:
 
         def explain(plan: UpscalePlan) -> None:
-            if manner.verbose:
+            if display.verbose:
                 with bar.hidden():
                     console.lines(planning.explain(plan))
 
         for fact in task.upscale(request, on_event=bar.report, on_plan=explain):
             with bar.hidden():
-                _show(fact, manner)
+                _show(fact, display)
 
 
-def _show(fact: Enlarged | Failed, manner: Manner) -> None:
+def _show(fact: Enlarged | Failed, display: Display) -> None:
     if isinstance(fact, Failed):
-        _show_failure(fact, manner)
+        _show_failure(fact, display)
         return
-    path = console.where(fact.path, manner.output) if fact.path else "standard output"
+    path = console.where(fact.path, display.output) if fact.path else "standard output"
     kept = fact.path is not None and fact.written is None
     notes = (*fact.notes, "it was there and stays as it was") if kept else fact.notes
-    console.notes((f"{path}: {note}" for note in notes), quiet=manner.quiet)
-    console.picture(path, fact.data, _facts(fact, path) if manner.as_json else None)
+    console.notes((f"{path}: {note}" for note in notes), quiet=display.quiet)
+    console.picture(path, fact.data, _facts(fact, path) if display.as_json else None, print0=display.print0)
 
 
-def _show_failure(fact: Failed, manner: Manner) -> None:
+def _show_failure(fact: Failed, display: Display) -> None:
     """Tell at once what the table at the end will tell again; programs shall not have to take that apart."""
-    if manner.as_json:
+    if display.as_json:
         console.result_json({"path": fact.name, "error": fact.error.message, "hint": fact.error.hint})
     elif fact.of > 1:
-        console.notes([f"{fact.name} failed: {fact.error.message}"], quiet=manner.quiet)
+        console.notes([f"{fact.name} failed: {fact.error.message}"], quiet=display.quiet)
 
 
 def _facts(fact: Enlarged, path: str) -> dict[str, object]:

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imggen.cli import console, options
+from imggen.cli import console, manual, options
 from imggen.errors import CheckError, RequestError
 
 if TYPE_CHECKING:
     from imggen.output.provenance.certificates import Certificate
     from imggen.tasks.keys import Shown, Trusted
 
-keys = typer.Typer(
-    help="Whom pictures are signed as, and whose signatures are trusted.", no_args_is_help=True, rich_markup_mode=None
-)
+keys = manual.group("Set up signing keys, and whose signatures are trusted.")
 
 Organisation = Annotated[
     str | None, typer.Option("--organisation", metavar="NAME", help="Whom pictures are signed as.")
@@ -49,6 +47,7 @@ KeyFile = Annotated[
 
 
 @keys.command("init")
+@manual.helped
 def init(
     organisation: Organisation = None,
     years: Years = None,
@@ -60,33 +59,35 @@ def init(
     from imggen.tasks import keys as task
 
     request = task.InitRequest(organisation=organisation, years=years, command=command, chain=chain)
-    made = task.init(_folder(), request)
-    _print(made, as_json=as_json)
+    shown = task.init(_folder(), request)
+    _print(shown, as_json=as_json)
     if not as_json:
         console.note("others trust your signatures after: imggen keys export -o root.pem, imggen keys trust root.pem")
 
 
 @keys.command("show")
+@manual.helped
 def show(as_json: options.Json = False) -> None:
     """Show whom pictures are signed as and whose signatures are trusted; never a key."""
     console.require_output()
     from imggen.tasks import keys as task
 
-    found = task.show(_folder())
-    _print(found, as_json=as_json)
-    if found.problems:
-        what = "one thing is" if len(found.problems) == 1 else f"{len(found.problems)} things are"
-        raise CheckError(f"{what} wrong with the keys: {found.problems[0].message}", hint=found.problems[0].hint)
+    shown = task.show(_folder())
+    _print(shown, as_json=as_json)
+    if shown.problems:
+        what = "one thing is" if len(shown.problems) == 1 else f"{len(shown.problems)} things are"
+        raise CheckError(f"{what} wrong with the keys: {shown.problems[0].message}", hint=shown.problems[0].hint)
 
 
 @keys.command("trust")
+@manual.helped
 def trust(
     file: Root = None, watermark_key: WatermarkFile = None, remove: Remove = None, as_json: options.Json = False
 ) -> None:
     """Trust what somebody else signs, or look for their watermark."""
     from imggen.tasks import keys as task
 
-    if sum(each is not None for each in (file, watermark_key, remove)) != 1:
+    if sum(choice is not None for choice in (file, watermark_key, remove)) != 1:
         raise RequestError(
             "one thing to trust, or to trust no more, is wanted",
             hint="imggen keys trust root.pem, or --watermark-key FILE, or --remove FINGERPRINT",
@@ -104,6 +105,7 @@ def trust(
 
 
 @keys.command("export")
+@manual.helped
 def export(output: RootFile = None, watermark_key: KeyFile = None) -> None:
     """Write the root certificate that others need to trust your signatures."""
     from imggen.tasks import keys as task
@@ -141,18 +143,19 @@ def _facts(shown: "Shown") -> dict[str, object]:
         "folder": str(shown.folder),
         "certificate": _certificate(shown.certificate),
         "root": _certificate(shown.root),
-        "trusted": [_certificate(each) for each in shown.trusted],
+        "trusted": [_certificate(certificate) for certificate in shown.trusted],
         "watermark_keys": [{"name": name, "fingerprint": fingerprint} for name, fingerprint in shown.watermark_keys],
     }
 
 
-def _certificate(found: "Certificate | None") -> dict[str, object] | None:
-    if found is None:
+def _certificate(certificate: "Certificate | None") -> dict[str, object] | None:
+    if certificate is None:
         return None
-    return asdict(found) | {"begins": found.begins.isoformat(), "ends": found.ends.isoformat()}
+    return asdict(certificate) | {"begins": certificate.begins.isoformat(), "ends": certificate.ends.isoformat()}
 
 
 def _described(shown: "Shown") -> Iterator[str]:
+    """Yield the lines that show the keys, what they sign as, and whom they trust."""
     yield f"folder: {shown.folder}"
     if shown.organisation is None and not shown.problems:
         yield 'no keys are set up: imggen keys init --organisation "Example Ltd"'
@@ -173,10 +176,10 @@ def _described(shown: "Shown") -> Iterator[str]:
         yield f"! {problem.message}" + (f"\n    {problem.hint}" if problem.hint else "")
 
 
-def _lines(name: str, found: "Certificate") -> Iterator[str]:
-    yield f"{name}: {found.subject}"
-    yield f"  serial {found.serial}, from {found.begins:%Y-%m-%d} to {found.ends:%Y-%m-%d}"
-    yield f"  sha256 {found.sha256}"
+def _lines(name: str, certificate: "Certificate") -> Iterator[str]:
+    yield f"{name}: {certificate.subject}"
+    yield f"  serial {certificate.serial}, from {certificate.begins:%Y-%m-%d} to {certificate.ends:%Y-%m-%d}"
+    yield f"  sha256 {certificate.sha256}"
 
 
 def _print_trusted(trusted: "Trusted", *, as_json: bool) -> None:

@@ -67,11 +67,11 @@ def pull(
                 console.notes([_offered(offered)], quiet=quiet)
 
         pulled = task.pull(asked, on_event=bar.report, on_offer=tell)
-    for each in filter(None, (pulled, pulled.prior)):
+    for fetched in filter(None, (pulled, pulled.prior)):
         if as_json:
-            console.result_json({name: value for name, value in asdict(each).items() if name != "prior"})
+            console.result_json({name: value for name, value in asdict(fetched).items() if name != "prior"})
         else:
-            console.result(str(each.file) if each.file else f"{each.reference}@{each.revision}")
+            console.result(str(fetched.file) if fetched.file else f"{fetched.reference}@{fetched.revision}")
 
 
 def _offered(offered: "Offered") -> str:
@@ -91,14 +91,14 @@ def verify(reference: Reference, as_json: options.Json = False, quiet: options.Q
 
     counts: dict[str, int] = {}
     with console.progress(quiet=quiet) as bar:
-        for each in task.verify(reference, on_event=bar.report):
-            counts[each.status] = counts.get(each.status, 0) + 1
+        for checked in task.verify(reference, on_event=bar.report):
+            counts[checked.status] = counts.get(checked.status, 0) + 1
             with bar.hidden():
                 if as_json:
-                    console.result_json(asdict(each))
-                elif each.status in ("damaged", "missing"):
-                    reason = f" ({each.reason})" if each.reason else ""
-                    console.result(console.printable(f"{each.status}: {each.file}{reason}"))
+                    console.result_json(asdict(checked))
+                elif checked.status in ("damaged", "missing"):
+                    reason = f" ({checked.reason})" if checked.reason else ""
+                    console.result(console.printable(f"{checked.status}: {checked.file}{reason}"))
     if not as_json:
         same, sound = counts.get("same", 0), counts.get("sound", 0)
         rest = f", {sound} make sense and have no recorded hash" if sound else ""
@@ -187,7 +187,7 @@ def convert(
     """Write a model anew as a folder of safetensors in one precision, which loads faster and takes less disk."""
     from imggen.tasks import convert as task
 
-    wanted = task.Wanted(
+    request = task.Wanted(
         reference=reference,
         folder=output,
         dtype=dtype,
@@ -196,8 +196,8 @@ def convert(
         offline=bool(offline),
     )
     with console.progress(quiet=quiet) as bar:
-        made = task.convert(wanted, on_event=bar.report)
+        converted = task.convert(request, on_event=bar.report)
     if as_json:
-        console.result_json(asdict(made) | {"folder": str(made.folder)})
+        console.result_json(asdict(converted) | {"folder": str(converted.folder)})
         return
-    console.result(str(made.folder))
+    console.result(str(converted.folder))

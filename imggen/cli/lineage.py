@@ -30,7 +30,7 @@ def rows(picture: Ingredient) -> Iterator[tuple[str, ...]]:
     yield HEADER
     yield _row(0, picture)
     if picture.recipe is not None:
-        yield from (_row(generation, each) for generation, each in _ancestors(picture.recipe))
+        yield from (_row(generation, ancestor) for generation, ancestor in _ancestors(picture.recipe))
 
 
 def facts(made: Recipe) -> list[dict[str, object]]:
@@ -38,25 +38,25 @@ def facts(made: Recipe) -> list[dict[str, object]]:
     return [
         {
             "generation": generation,
-            "role": each.role,
-            "weight": each.weight,
-            "sha256": each.sha256,
-            "width": each.width,
-            "height": each.height,
-            "source_type": each.source_type,
-            "recipe_sha256": each.recipe.sha256() if each.recipe else None,
-            "seed": each.recipe.seed if each.recipe else None,
-            "prompt": each.recipe.prompt if each.recipe else None,
-            "model": each.recipe.model if each.recipe else None,
-            "how": how(each.recipe) if each.recipe else None,
+            "role": ancestor.role,
+            "weight": ancestor.weight,
+            "sha256": ancestor.sha256,
+            "width": ancestor.width,
+            "height": ancestor.height,
+            "source_type": ancestor.source_type,
+            "recipe_sha256": ancestor.recipe.sha256() if ancestor.recipe else None,
+            "seed": ancestor.recipe.seed if ancestor.recipe else None,
+            "prompt": ancestor.recipe.prompt if ancestor.recipe else None,
+            "model": ancestor.recipe.model if ancestor.recipe else None,
+            "how": how(ancestor.recipe) if ancestor.recipe else None,
         }
-        for generation, each in _ancestors(made)
+        for generation, ancestor in _ancestors(made)
     ]
 
 
-def summary(made: Recipe) -> str:
+def summary(recipe: Recipe) -> str:
     """Return how many ancestors a recipe knows, in words."""
-    generations = [generation for generation, _ in _ancestors(made)]
+    generations = [generation for generation, _ in _ancestors(recipe)]
     if not generations:
         return "made from no other picture"
     count, depth = len(generations), max(generations)
@@ -65,26 +65,26 @@ def summary(made: Recipe) -> str:
     )
 
 
-def how(made: Recipe) -> str:
+def how(recipe: Recipe) -> str:
     """Return how the picture was made, in words: `blend by latents, mutation 0.2; enlarged to ...`."""
-    change = made.change
-    method = f" by {change.method}" if change and change.method not in (made.task, "inpainting") else ""
+    change = recipe.change
+    method = f" by {change.method}" if change and change.method not in (recipe.task, "inpainting") else ""
     details = list(_details(change)) if change else []
-    if made.tile:
-        details.append(f"repeats along {' and '.join(made.tile)}")
-    return "; ".join([", ".join([f"{made.task}{method}", *details]), *(enlarged(edit) for edit in made.edits)])
+    if recipe.tile:
+        details.append(f"repeats along {' and '.join(recipe.tile)}")
+    return "; ".join([", ".join([f"{recipe.task}{method}", *details]), *(enlarged(edit) for edit in recipe.edits)])
 
 
 def enlarged(edit: Edit) -> str:
     """Return what an edit did, in words."""
-    told = {
+    values = {
         "prompt": _shortened(edit.prompt) or None,
         "seed": edit.seed,
         "steps": edit.steps,
         "guidance": None if edit.guidance is None else f"{edit.guidance:g}",
     }
     by = " ".join(filter(None, (edit.engine, edit.model)))
-    details = [f"{name} {value}" for name, value in told.items() if value is not None]
+    details = [f"{name} {value}" for name, value in values.items() if value is not None]
     return ", ".join([f"enlarged to {edit.width}x{edit.height} by {by}", *details])
 
 
@@ -93,20 +93,20 @@ def step(edit: Edit) -> str:
     return f"{enlarged(edit)}, from {edit.source_sha256[:_HASH_CHARACTERS]}"
 
 
-def ingredient(each: Ingredient) -> str:
+def ingredient(source: Ingredient) -> str:
     """Return what went in, in words: `parent 0.7: 2b2b2b2b2b2b, 128x96, trainedAlgorithmicMedia`."""
-    share = "" if each.weight is None else f" {each.weight:g}"
-    stated = (each.source_type or "").rpartition("/")[2] or "states no source type"
-    return f"{each.role}{share}: {each.sha256[:_HASH_CHARACTERS]}, {each.width}x{each.height}, {stated}"
+    share = "" if source.weight is None else f" {source.weight:g}"
+    stated = (source.source_type or "").rpartition("/")[2] or "states no source type"
+    return f"{source.role}{share}: {source.sha256[:_HASH_CHARACTERS]}, {source.width}x{source.height}, {stated}"
 
 
-def again(made: Recipe, path: Path) -> str:
+def again(recipe: Recipe, path: Path) -> str:
     """Return the command line that makes the picture again from the recipe in the file `path`."""
-    given = [_OPERANDS[each.role] for each in made.ingredients if each.role in _OPERANDS]
-    if made.task != "style":
-        given += [line for _, line in reproduce.beside(made)]
-    command = TASKS[made.task].command if made.task in TASKS else made.task
-    return " ".join(["imggen", command, *given, "--from", shlex.quote(str(path))])
+    operands = [_OPERANDS[source.role] for source in recipe.ingredients if source.role in _OPERANDS]
+    if recipe.task != "style":
+        operands += [line for _, line in reproduce.beside(recipe)]
+    command = TASKS[recipe.task].command if recipe.task in TASKS else recipe.task
+    return " ".join(["imggen", command, *operands, "--from", shlex.quote(str(path))])
 
 
 def origin(stated: Mapping[str, object]) -> str:
@@ -123,10 +123,10 @@ def origin(stated: Mapping[str, object]) -> str:
 def steps(stated: Mapping[str, object]) -> Iterator[str]:
     """Yield what a file without a recipe says that imggen did to the picture (XMP `History`), in words."""
     history = stated.get("xmpMM:History")
-    for each in history if isinstance(history, tuple) else ():
-        if not isinstance(each, Mapping) or not str(each.get("stEvt:softwareAgent", "")).startswith("imggen"):
+    for event in history if isinstance(history, tuple) else ():
+        if not isinstance(event, Mapping) or not str(event.get("stEvt:softwareAgent", "")).startswith("imggen"):
             continue
-        found = _STEP.fullmatch(str(each.get("stEvt:parameters", "")))
+        found = _STEP.fullmatch(str(event.get("stEvt:parameters", "")))
         if found:
             by = _HASH.sub(r"\1", found[2])
             yield f"enlarged to {found[1]} by {by}"
@@ -137,7 +137,7 @@ def _ancestors(made: Recipe) -> Iterator[tuple[int, Ingredient]]:
 
     The file that a step began with counts as one: it has the recipe as it was before that step.
     """
-    left = [(1, each) for each in reversed(_sources(made))]
+    left = [(1, source) for source in reversed(_sources(made))]
     while left:
         generation, each = left.pop()
         yield generation, each
@@ -146,6 +146,7 @@ def _ancestors(made: Recipe) -> Iterator[tuple[int, Ingredient]]:
 
 
 def _sources(made: Recipe) -> tuple[Ingredient, ...]:
+    """Return what a recipe's picture was made from: its ingredients, or the file that its last edit began with."""
     if not made.edits:
         return made.ingredients
     *earlier, last = made.edits
@@ -160,29 +161,30 @@ def _sources(made: Recipe) -> tuple[Ingredient, ...]:
     return (source,)
 
 
-def _row(generation: int, each: Ingredient) -> tuple[str, ...]:
-    made = each.recipe
+def _row(generation: int, ancestor: Ingredient) -> tuple[str, ...]:
+    made = ancestor.recipe
     return (
         str(generation),
-        "  " * generation + each.role if generation else "picture",
-        "" if each.weight is None else f"{each.weight:g}",
-        each.sha256[:_HASH_CHARACTERS],
-        f"{each.width}x{each.height}",
+        "  " * generation + ancestor.role if generation else "picture",
+        "" if ancestor.weight is None else f"{ancestor.weight:g}",
+        ancestor.sha256[:_HASH_CHARACTERS],
+        f"{ancestor.width}x{ancestor.height}",
         *((str(made.seed), _shortened(made.prompt), made.model) if made else ("", "", "")),
-        _how(each),
+        _how(ancestor),
     )
 
 
-def _how(each: Ingredient) -> str:
-    if each.recipe is not None:
+def _how(ancestor: Ingredient) -> str:
+    if ancestor.recipe is not None:
         # What was done before the last step stands in the rows below.
-        return enlarged(each.recipe.edits[-1]) if each.recipe.edits else how(each.recipe)
-    stated = (each.source_type or "").rpartition("/")[2]
+        return enlarged(ancestor.recipe.edits[-1]) if ancestor.recipe.edits else how(ancestor.recipe)
+    stated = (ancestor.source_type or "").rpartition("/")[2]
     return f"no recipe; {stated}" if stated else "no recipe"
 
 
 def _details(change: Change) -> Iterator[str]:
-    told = {
+    """Yield the settings of a change that are not at rest, in words."""
+    values = {
         "strength": change.strength,
         "image guidance": change.image_guidance,
         "fit": change.fit,
@@ -194,7 +196,7 @@ def _details(change: Change) -> Iterator[str]:
         "adapter": change.adapter,
         "scale": change.adapter_scale,
     }
-    for name, value in told.items():
+    for name, value in values.items():
         if value is not None:
             yield f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
     if change.invert_mask:

@@ -3,10 +3,11 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from imggen.cli import console, precedence, preview, prompts
+from imggen.cli.console import Display
 from imggen.plan.generation import overview, resolve
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Task
 from imggen.plan.settings import settings
@@ -15,28 +16,19 @@ from imggen.tasks.generate import Generated
 from imggen.tasks.steps import forecast
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manner:
-    """How the results are shown."""
-
-    output: str | None
-    as_json: bool
-    quiet: bool
-    verbose: bool
-    preview: bool
-
-
 def run(task_name: Task, asked: Mapping[str, Any]) -> None:
     """Make the pictures that the options of a command for `task_name` ask for, or show the plan."""
     shown = {name: bool(asked[name]) for name in ("quiet", "verbose")}
-    options = dict(asked)
+    options = {**asked, "prompt": prompts.choose(asked)}
+    options.pop("prompt_option", None)
     image = options.pop("image", None)
     images = options.get("images") or ([] if image is None else [image])
     request = complete({**options, "images": tuple(images), "task": task_name}, asked["preset"], quiet=shown["quiet"])
     if asked["dry_run"]:
         show_plan(request, as_json=asked["as_json"], **shown)
         return
-    make(request, Manner(output=request.output, as_json=asked["as_json"], preview=asked["show_preview"], **shown))
+    printed = {name: bool(asked[name]) for name in ("as_json", "print0")}
+    make(request, Display(output=request.output, preview=asked["show_preview"], **printed, **shown))
 
 
 def complete(options: Mapping[str, object], preset: str | None, *, quiet: bool) -> GenerateRequest:
@@ -61,38 +53,38 @@ def show_plan(request: GenerateRequest, *, as_json: bool, quiet: bool, verbose: 
     console.table((*overview.rows(plan), *forecast.rows(costs)))
 
 
-def make(request: GenerateRequest, manner: Manner) -> None:
+def make(request: GenerateRequest, display: Display) -> None:
     """Make the pictures and show each as soon as it is there."""
-    console.check_output(request.output, as_json=manner.as_json)
-    if manner.preview and not _can_preview(quiet=manner.quiet):
-        manner = replace(manner, preview=False)
-    with console.progress(quiet=manner.quiet) as bar:
+    console.check_output(display)
+    if display.preview and not _can_preview(quiet=display.quiet):
+        display = replace(display, preview=False)
+    with console.progress(quiet=display.quiet) as bar:
 
         def explain(plan: GeneratePlan) -> None:
-            if manner.verbose:
+            if display.verbose:
                 with bar.hidden():
                     console.lines(resolve.explain(plan))
 
         def tell(note: str) -> None:
             with bar.hidden():
-                console.notes([note], quiet=manner.quiet)
+                console.notes([note], quiet=display.quiet)
 
         for made in task.generate(request, on_event=bar.report, on_plan=explain, on_note=tell):
             with bar.hidden():
-                _show(made, manner)
+                _show(made, display)
 
 
-def _show(made: Generated, manner: Manner) -> None:
-    path = console.where(made.path, manner.output) if made.path else "standard output"
+def _show(made: Generated, display: Display) -> None:
+    path = console.where(made.path, display.output) if made.path else "standard output"
     kept = made.path is not None and made.written is None
     notes = (*made.notes, "it was there and stays as it was") if kept else made.notes
-    console.notes((f"{path}: {note}" for note in notes), quiet=manner.quiet)
-    if manner.verbose and made.written and made.written.finished and made.written.finished.unmarked:
+    console.notes((f"{path}: {note}" for note in notes), quiet=display.quiet)
+    if display.verbose and made.written and made.written.finished and made.written.finished.unmarked:
         console.lines([f"{path}: no watermark: {made.written.finished.unmarked}"])
     source = made.data or made.path
-    if manner.preview and source:
+    if display.preview and source:
         preview.show(preview.read(source), os.environ)
-    console.picture(path, made.data, _facts(made, path) if manner.as_json else None)
+    console.picture(path, made.data, _facts(made, path) if display.as_json else None, print0=display.print0)
 
 
 def _facts(made: Generated, path: str) -> dict[str, object]:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from imggen.cli import console, options, suggestions
+from imggen.cli import console, manual, options, suggestions
 from imggen.errors import CheckError
 
 if TYPE_CHECKING:
     from imggen.plan.settings.preset import Preset
     from imggen.tasks.doctor import Finding
 
-models = typer.Typer(help="What models there are, and what they can do.", no_args_is_help=True, rich_markup_mode=None)
-presets = typer.Typer(help="Named settings.", no_args_is_help=True, rich_markup_mode=None)
+models = manual.group("List, pull, check and convert models.")
+presets = manual.group("List and show presets, which are named settings.")
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A preset's name, or a file.", autocompletion=suggestions.presets)
@@ -28,6 +28,7 @@ Reference = Annotated[
 
 
 @presets.command("list")
+@manual.helped
 def list_presets(as_json: options.Json = False) -> None:
     """List the presets: the user's own and those of imggen."""
     console.require_output()
@@ -43,6 +44,7 @@ def list_presets(as_json: options.Json = False) -> None:
 
 
 @presets.command("show")
+@manual.helped
 def show_preset(name: Name, as_json: options.Json = False) -> None:
     """Show what a preset sets."""
     console.require_output()
@@ -76,6 +78,7 @@ def _said(found: "Preset") -> dict[str, object]:
 
 
 @models.command("list")
+@manual.helped
 def list_models(as_json: options.Json = False) -> None:
     """List the models on this machine: built in, in the hub's cache, and what has an alias."""
     console.require_output()
@@ -103,6 +106,7 @@ def list_models(as_json: options.Json = False) -> None:
 
 
 @models.command("families")
+@manual.helped
 def list_families(as_json: options.Json = False) -> None:
     """List the families of models that imggen knows: what each can do, and what suits it."""
     console.require_output()
@@ -119,6 +123,7 @@ def list_families(as_json: options.Json = False) -> None:
 
 
 @models.command("show")
+@manual.helped
 def show_model(
     reference: Reference,
     base: options.Base = None,
@@ -180,7 +185,7 @@ Everything = Annotated[bool, typer.Option("-v", "--verbose", help="Also every fa
 
 
 def doctor(fix_hints: FixHints = False, verbose: Everything = False, as_json: options.Json = False) -> None:
-    """Show what this machine is, and what imggen would choose on it, and why."""
+    """Show this machine, and what imggen chooses on it."""
     console.require_output()
     from imggen.tasks import doctor as task
 

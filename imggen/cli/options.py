@@ -1,6 +1,6 @@
 """The options that commands share. Whatever a preset may set is None at the edge, so that layers can fill it."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,67 +12,92 @@ from imggen.plan.schema.marking import Mining, PromptRecord, Signing, Watermarki
 from imggen.plan.schema.prompt import Syntax
 from imggen.plan.schema.request import AttentionSlicing, IfExists, Metadata, Offload, Quantize, VaeTiling
 
-PICTURE = "Picture"
-GIVEN = "Given pictures"
-MODEL = "Model"
-ADAPTERS = "Adapters"
-FILES = "Files"
-MARKS = "Marks and rules"
-MACHINE = "Machine"
-SHOW = "What is shown"
+PROMPT: Final = "Prompt and picture"
+SIZE: Final = "Size and sampling"
+MODEL: Final = "Model"
+ADAPTERS: Final = "Adapters"
+OUTPUT: Final = "Output"
+MARKS: Final = "Marks and rules"
+MACHINE: Final = "Machine"
 
+PANELS: Final = (PROMPT, SIZE, MODEL, ADAPTERS, OUTPUT, MARKS, MACHINE)
+"""The panels of the help pages, in the order of use."""
+
+COMMON: Final = frozenset(
+    {
+        *("negative_prompt", "strength", "mask", "mask_box", "pad", "weights", "mutate", "like"),
+        *("scale", "to", "size", "aspect", "seed", "num_images", "steps", "guidance"),
+        *("model", "lora", "output", "show_preview", "dry_run"),
+    }
+)
+"""The options that the short help page shows, by the names of their parameters."""
+
+# Words without quotes are several arguments, which are taken so that the answer can say what to type.
 Prompt = Annotated[
-    str | None, typer.Argument(metavar="PROMPT", help="What the picture shows; - reads it from standard input.")
+    list[str] | None, typer.Argument(metavar="PROMPT", help="What the picture shows; - is standard input.")
 ]
-Image = Annotated[str, typer.Argument(metavar="IMAGE", help="The picture to start from; - is standard input.")]
+PromptOption = Annotated[
+    str | None,
+    typer.Option("-p", "--prompt", metavar="TEXT", help="The prompt, as an option.", rich_help_panel=PROMPT),
+]
+Image = Annotated[str, typer.Argument(metavar="IMAGE", help="The input image; - is standard input.")]
 Parents = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="The parents, one or more.")]
 About = Annotated[
     str | None,
-    typer.Option("-p", "--prompt", metavar="TEXT", help="What the children show.", rich_help_panel=PICTURE),
+    typer.Option("-p", "--prompt", metavar="TEXT", help="A prompt for the children.", rich_help_panel=PROMPT),
 ]
 Strength = Annotated[
     float | None,
-    typer.Option("--strength", metavar="0-1", help="How much is made anew: 1 is all of it.", rich_help_panel=GIVEN),
+    typer.Option(
+        "--strength",
+        metavar="0-1",
+        help="Denoising strength: low keeps the input, 1 ignores it.",
+        rich_help_panel=PROMPT,
+    ),
 ]
 ImageGuidance = Annotated[
     float | None,
     typer.Option(
         "--image-guidance",
         metavar="1-",
-        help="How much it holds against the words, with models that edit it by an instruction.",
-        rich_help_panel=GIVEN,
+        help="Image guidance scale, for models that edit by instruction.",
+        rich_help_panel=PROMPT,
     ),
 ]
 Fitting = Annotated[
     Fit | None,
-    typer.Option("--fit", help="How it fills another size; its own is kept by default.", rich_help_panel=GIVEN),
+    typer.Option("--fit", help="Fit of the input into another size; its own size by default.", rich_help_panel=PROMPT),
 ]
 Frame = Annotated[
     int | None,
-    typer.Option("--frame", metavar="N", help="Of an animation or several pages, from 1.", rich_help_panel=GIVEN),
+    typer.Option("--frame", metavar="N", help="Frame of an animation, or page, from 1.", rich_help_panel=PROMPT),
 ]
-Mask = Annotated[str | None, typer.Option("--mask", metavar="FILE", help="White is repainted.", rich_help_panel=GIVEN)]
+Mask = Annotated[
+    str | None, typer.Option("--mask", metavar="FILE", help="Mask image: white is repainted.", rich_help_panel=PROMPT)
+]
 MaskBox = Annotated[
     str | None,
-    typer.Option("--mask-box", metavar="X,Y,W,H", help="The area to repaint, in pixels.", rich_help_panel=GIVEN),
+    typer.Option("--mask-box", metavar="X,Y,W,H", help="Masked rectangle, in pixels.", rich_help_panel=PROMPT),
 ]
 InvertMask = Annotated[
     bool | None,
-    typer.Option("--invert-mask", help="Repaint the rest.", show_default=False, rich_help_panel=GIVEN),
+    typer.Option(
+        "--invert-mask", help="Mask inverted: black is repainted.", show_default=False, rich_help_panel=PROMPT
+    ),
 ]
 Feather = Annotated[
     int | None,
     typer.Option(
-        "--feather", metavar="PIXELS", help="Let the new part run out inside the mask.", rich_help_panel=GIVEN
+        "--feather", metavar="PIXELS", help="Feather the mask's edge inwards, in pixels.", rich_help_panel=PROMPT
     ),
 ]
 Paste = Annotated[
     bool | None,
     typer.Option(
         "--paste/--no-paste",
-        help="Keep the rest bit for bit, or take what the model makes of it.",
+        help="Unmasked pixels: keep them bit for bit, or take the model's.",
         show_default=False,
-        rich_help_panel=GIVEN,
+        rich_help_panel=PROMPT,
     ),
 ]
 Pad = Annotated[
@@ -80,32 +105,34 @@ Pad = Annotated[
     typer.Option(
         "--pad",
         metavar="T,R,B,L",
-        help="Pixels to add: top, right, bottom, left; one number is all four.",
-        rich_help_panel=GIVEN,
+        help="Padding in pixels: top, right, bottom, left, or one number for all.",
+        rich_help_panel=PROMPT,
     ),
 ]
 Weights = Annotated[
     str | None,
-    typer.Option("--weights", metavar="W,...", help="Each parent's part; 1 in all.", rich_help_panel=GIVEN),
+    typer.Option(
+        "--weights", metavar="W,...", help="Weights of the parents, which add up to 1.", rich_help_panel=PROMPT
+    ),
 ]
 Mutate = Annotated[
     float | None,
     typer.Option(
         "--mutate",
         metavar="0-1",
-        help="How much of a child is new: 0.2, or 0 for parents without recipes.",
-        rich_help_panel=GIVEN,
+        help="Mutation: share of fresh noise; 0.2, or 0 for parents without recipes.",
+        rich_help_panel=PROMPT,
     ),
 ]
 Like = Annotated[
-    str | None, typer.Option("--like", metavar="FILE", help="The picture that has the style.", rich_help_panel=GIVEN)
+    str | None, typer.Option("--like", metavar="FILE", help="Style reference image.", rich_help_panel=PROMPT)
 ]
 IpAdapter = Annotated[
     str | None,
     typer.Option(
         "--ip-adapter",
         metavar="IMAGE[:SCALE]",
-        help="A picture that is shown to the model beside the words.",
+        help="Image prompt, by an IP-Adapter.",
         rich_help_panel=ADAPTERS,
     ),
 ]
@@ -114,7 +141,7 @@ IpAdapterWeights = Annotated[
     typer.Option(
         "--ip-adapter-weights",
         metavar="REF[:SCALE]",
-        help="The weights that show it; the family's usual ones by default.",
+        help="IP-Adapter weights; the family's usual ones by default.",
         rich_help_panel=ADAPTERS,
     ),
 ]
@@ -123,7 +150,7 @@ IpAdapterEncoder = Annotated[
     typer.Option(
         "--ip-adapter-encoder",
         metavar="REF",
-        help="The image encoder that they look through; the one beside them by default.",
+        help="Image encoder of the IP-Adapter; the one beside its weights by default.",
         rich_help_panel=ADAPTERS,
     ),
 ]
@@ -137,28 +164,31 @@ Embedding = Annotated[
         "--embedding",
         "--textual-inversion",
         metavar="REF[:TOKEN]",
-        help="A word that was learnt; may be repeated.",
+        help="A textual inversion embedding; may be repeated.",
         rich_help_panel=ADAPTERS,
     ),
 ]
 Vae = Annotated[
     str | None,
-    typer.Option("--vae", metavar="REF", help="Another autoencoder than the model's own.", rich_help_panel=ADAPTERS),
+    typer.Option(
+        "--vae", metavar="REF", help="Autoencoder (VAE) in place of the model's own.", rich_help_panel=ADAPTERS
+    ),
 ]
 Control = Annotated[
     list[str] | None,
     typer.Option(
         "--control",
         metavar="NAME:IMAGE[:SCALE]",
-        help="A ControlNet (canny, ..., or its REF) and its picture; may be repeated.",
+        help="A ControlNet (canny, ..., or its REF) and its control image; may be repeated.",
         rich_help_panel=ADAPTERS,
+        autocompletion=suggestions.controls,
     ),
 ]
 Preprocess = Annotated[
     bool | None,
     typer.Option(
         "--preprocess/--no-preprocess",
-        help="Make the control pictures out of photographs first.",
+        help="Control images are made from photographs first.",
         show_default=False,
         rich_help_panel=ADAPTERS,
     ),
@@ -168,11 +198,13 @@ DepthWeights = Annotated[
     typer.Option(
         "--depth-weights",
         metavar="REF",
-        help="What measures depth; Depth Anything V2 small by default.",
+        help="Depth estimator; Depth Anything V2 small by default.",
         rich_help_panel=ADAPTERS,
     ),
 ]
-ControlKind = Annotated[str, typer.Argument(metavar="KIND", help="canny, depth or tile.")]
+ControlKind = Annotated[
+    str, typer.Argument(metavar="KIND", help="canny, depth or tile.", autocompletion=suggestions.control_kinds)
+]
 Photograph = Annotated[str, typer.Argument(metavar="IMAGE", help="The photograph; - is standard input.")]
 ControlFile = Annotated[
     str | None,
@@ -181,21 +213,24 @@ ControlFile = Annotated[
         "--output",
         metavar="FILE",
         help="A PNG, or - for standard output; IMAGE-KIND.png by default.",
-        rich_help_panel=FILES,
+        rich_help_panel=OUTPUT,
     ),
 ]
 Wildcards = Annotated[
     str | None,
     typer.Option(
-        "--wildcards", metavar="FOLDER", help="Where __NAME__ in a prompt finds NAME.txt.", rich_help_panel=PICTURE
+        "--wildcards",
+        metavar="FOLDER",
+        help="Wildcard files: __NAME__ in a prompt reads NAME.txt.",
+        rich_help_panel=PROMPT,
     ),
 ]
 PromptSyntax = Annotated[
     Syntax | None,
     typer.Option(
         "--prompt-syntax",
-        help="auto reads (weights:1.2), {a|b} and __NAME__; plain takes all words as they stand.",
-        rich_help_panel=PICTURE,
+        help="Prompt syntax: auto reads (weights:1.2), {a|b} and __NAME__; plain reads none.",
+        rich_help_panel=PROMPT,
     ),
 ]
 Base = Annotated[
@@ -203,36 +238,41 @@ Base = Annotated[
     typer.Option(
         "--base",
         metavar="REF",
-        help="What completes a model that is not whole: a single file's configs, a decoder's prior.",
+        help="Base model that completes this one: a single file's configs, a decoder's prior.",
         rich_help_panel=MODEL,
         autocompletion=suggestions.models,
     ),
 ]
 Quantizing = Annotated[
     Quantize | None,
-    typer.Option("--quantize", help="Store the denoiser smaller; loses some quality.", rich_help_panel=MACHINE),
+    typer.Option(
+        "--quantize", help="Quantization of the denoiser: less memory, some loss of quality.", rich_help_panel=MACHINE
+    ),
 ]
 Seamless = Annotated[
     Axes | None,
-    typer.Option("--tile", "--seamless", help="Edges that meet when it is repeated.", rich_help_panel=PICTURE),
+    typer.Option(
+        "--tile",
+        "--seamless",
+        help="Seamless tiling: edges that meet when the picture is repeated.",
+        rich_help_panel=SIZE,
+    ),
 ]
 NegativePrompt = Annotated[
     str | None,
-    typer.Option("-n", "--negative-prompt", metavar="TEXT", help="What it must not show.", rich_help_panel=PICTURE),
+    typer.Option(
+        "-n", "--negative-prompt", metavar="TEXT", help="Negative prompt: what to keep out.", rich_help_panel=PROMPT
+    ),
 ]
-Width = Annotated[
-    int | None, typer.Option("-W", "--width", metavar="PIXELS", help="The width.", rich_help_panel=PICTURE)
-]
-Height = Annotated[
-    int | None, typer.Option("-H", "--height", metavar="PIXELS", help="The height.", rich_help_panel=PICTURE)
-]
+Width = Annotated[int | None, typer.Option("-W", "--width", metavar="PIXELS", help="Width.", rich_help_panel=SIZE)]
+Height = Annotated[int | None, typer.Option("-H", "--height", metavar="PIXELS", help="Height.", rich_help_panel=SIZE)]
 Size = Annotated[
     str | None,
     typer.Option(
         "--size",
         metavar="WxH|NAME",
-        help="Width and height, or a name such as native, 720p.",
-        rich_help_panel=PICTURE,
+        help="Width and height, or a name such as 720p.",
+        rich_help_panel=SIZE,
         autocompletion=suggestions.sizes_named,
     ),
 ]
@@ -241,13 +281,14 @@ Aspect = Annotated[
     typer.Option(
         "--aspect",
         metavar="W:H",
-        help="Shape: at the model's own area, or as large as fits into a given picture.",
-        rich_help_panel=PICTURE,
+        help="Aspect ratio: of the native area, or of the input.",
+        rich_help_panel=SIZE,
+        autocompletion=suggestions.aspects,
     ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option("--steps", "--num-inference-steps", metavar="N", help="Denoising steps.", rich_help_panel=PICTURE),
+    typer.Option("--steps", "--num-inference-steps", metavar="N", help="Denoising steps.", rich_help_panel=SIZE),
 ]
 Guidance = Annotated[
     float | None,
@@ -257,14 +298,14 @@ Guidance = Annotated[
         "--guidance-scale",
         "--cfg-scale",
         metavar="SCALE",
-        help="How closely the prompt is followed.",
-        rich_help_panel=PICTURE,
+        help="Guidance scale (CFG): weight of the prompt.",
+        rich_help_panel=SIZE,
     ),
 ]
 Seed = Annotated[
     str | None,
     typer.Option(
-        "-s", "--seed", metavar="SEED", help="42, 1,2,3, 1-4 or random; one picture each.", rich_help_panel=PICTURE
+        "-s", "--seed", metavar="SEED", help="Seeds: 42, 1,2,3, 1-4 or random; one picture each.", rich_help_panel=SIZE
     ),
 ]
 NumImages = Annotated[
@@ -275,7 +316,7 @@ NumImages = Annotated[
         "--batch-count",
         metavar="N",
         help="Number of pictures; seeds count up.",
-        rich_help_panel=PICTURE,
+        rich_help_panel=SIZE,
     ),
 ]
 Sampler = Annotated[
@@ -283,8 +324,8 @@ Sampler = Annotated[
     typer.Option(
         "--sampler",
         metavar="NAME",
-        help="default, euler, euler_a, dpmpp_2m, unipc, ddim, ...",
-        rich_help_panel=PICTURE,
+        help="Sampler: default, euler, euler_a, dpmpp_2m, unipc, ddim, ...",
+        rich_help_panel=SIZE,
         autocompletion=suggestions.samplers,
     ),
 ]
@@ -294,7 +335,7 @@ Model = Annotated[
         "-m",
         "--model",
         metavar="REF",
-        help="builtin, a folder, a file, or a hub id, with @revision.",
+        help="Model: builtin, a folder, a file or a hub id.",
         rich_help_panel=MODEL,
         autocompletion=suggestions.models,
     ),
@@ -304,7 +345,7 @@ Preset = Annotated[
     typer.Option(
         "--preset",
         metavar="NAME|FILE",
-        help="Settings to start from; see `imggen presets list`.",
+        help="Preset to start from; `imggen presets list` has them.",
         rich_help_panel=MODEL,
         autocompletion=suggestions.presets,
     ),
@@ -312,18 +353,18 @@ Preset = Annotated[
 FromFile = Annotated[
     str | None,
     typer.Option(
-        "--from", metavar="FILE", help="A picture whose recipe fills what is not said.", rich_help_panel=MODEL
+        "--from", metavar="FILE", help="Picture whose recipe fills every option left out.", rich_help_panel=MODEL
     ),
 ]
 Offline = Annotated[
     bool | None,
-    typer.Option("--offline/--online", help="Fetch nothing.", show_default=False, rich_help_panel=MODEL),
+    typer.Option("--offline/--online", help="Offline: downloads are off.", show_default=False, rich_help_panel=MODEL),
 ]
 AllowPickle = Annotated[
     bool | None,
     typer.Option(
         "--allow-pickle",
-        help="Read weights that can run code; only from sources that you trust.",
+        help="Pickled weights, which can run code: only from sources that you trust.",
         show_default=False,
         rich_help_panel=MODEL,
     ),
@@ -334,95 +375,112 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="PATH",
-        help="A file, a folder/, a template such as out/{seed}.png, or - for standard output.",
-        rich_help_panel=FILES,
+        help="Output: a file, a folder/, out/{seed}.png, or -.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Format = Annotated[
     ImageFormat | None,
-    typer.Option("--format", help="By the name of the file when left out.", rich_help_panel=FILES),
+    typer.Option("--format", help="File format; by the file's name when left out.", rich_help_panel=OUTPUT),
 ]
 _LOSSY = formats.either((name for name, written in FORMATS.items() if not written.lossless), "and")
 Quality = Annotated[
-    int | None, typer.Option("--quality", metavar="1-100", help=f"For {_LOSSY}.", rich_help_panel=FILES)
+    int | None, typer.Option("--quality", metavar="1-100", help=f"Quality of {_LOSSY}.", rich_help_panel=OUTPUT)
 ]
 Exists = Annotated[
     IfExists | None,
     typer.Option(
         "--if-exists",
-        help="auto replaces what imggen made and refuses the rest.",
-        rich_help_panel=FILES,
+        help="Existing files: auto replaces imggen's own and refuses the rest.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 MetadataKept = Annotated[
     Metadata | None,
-    typer.Option("--metadata", help="What the file says of how it was made.", rich_help_panel=FILES),
+    typer.Option("--metadata", help="Metadata in the file.", rich_help_panel=OUTPUT),
 ]
 Watermark = Annotated[
     Watermarking | None,
-    typer.Option("--watermark", help="auto marks the pixels where it is not seen.", rich_help_panel=MARKS),
+    typer.Option("--watermark", help="Watermark, invisible in the pixels.", rich_help_panel=MARKS),
 ]
 Sign = Annotated[
     Signing | None,
-    typer.Option("--sign", help="auto signs where `imggen keys init` was run.", rich_help_panel=MARKS),
+    typer.Option("--sign", help="Signature (C2PA); auto signs once `imggen keys init` was run.", rich_help_panel=MARKS),
 ]
 Label = Annotated[
     str | None,
-    typer.Option("--label", metavar="TEXT", help="Draw it into a corner, such as AI.", rich_help_panel=MARKS),
+    typer.Option("--label", metavar="TEXT", help="Visible label in a corner, such as AI.", rich_help_panel=MARKS),
 ]
 RecordPrompt = Annotated[
     PromptRecord | None,
-    typer.Option("--record-prompt", help="How the file tells the prompt.", rich_help_panel=MARKS),
+    typer.Option("--record-prompt", help="Prompt in the metadata.", rich_help_panel=MARKS),
 ]
 Alt = Annotated[
     str | None,
-    typer.Option("--alt", metavar="TEXT", help="What the picture shows, for who cannot see it.", rich_help_panel=MARKS),
+    typer.Option(
+        "--alt", metavar="TEXT", help="Alternative text, for those who cannot see the picture.", rich_help_panel=MARKS
+    ),
 ]
 TrainingMining = Annotated[
     Mining | None,
-    typer.Option("--training-mining", help="Say whether models may be trained on it.", rich_help_panel=MARKS),
+    typer.Option(
+        "--training-mining", help="Permission to train models on the picture, in its metadata.", rich_help_panel=MARKS
+    ),
 ]
 Policy = Annotated[
     str | None,
-    typer.Option("--policy", metavar="FILE", help="Rules to keep; IMGGEN_POLICY names one too.", rich_help_panel=MARKS),
+    typer.Option("--policy", metavar="FILE", help="Policy file; IMGGEN_POLICY names one too.", rich_help_panel=MARKS),
 ]
 Consent = Annotated[
     bool | None,
     typer.Option(
         "--i-have-rights",
-        help="State that you may use the given pictures.",
+        help="Consent: you have the rights to the input pictures.",
         show_default=False,
         rich_help_panel=MARKS,
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option("--device", metavar="auto|cuda|mps|cpu", help="Where to compute.", rich_help_panel=MACHINE),
+    typer.Option(
+        "--device",
+        metavar="auto|cuda|mps|cpu",
+        help="Device to compute on.",
+        rich_help_panel=MACHINE,
+        autocompletion=suggestions.devices,
+    ),
 ]
 Dtype = Annotated[
     str | None,
     typer.Option(
-        "--dtype", metavar="auto|float32|bfloat16|float16", help="In which precision.", rich_help_panel=MACHINE
+        "--dtype", metavar="auto|float32|bfloat16|float16", help="Precision of the weights.", rich_help_panel=MACHINE
     ),
 ]
 Slicing = Annotated[
     AttentionSlicing | None,
     typer.Option(
-        "--attention-slicing", help="auto cuts attention into exact chunks where needed.", rich_help_panel=MACHINE
+        "--attention-slicing", help="Attention slicing: less memory, the same picture.", rich_help_panel=MACHINE
     ),
 ]
 Offloading = Annotated[
     Offload | None,
-    typer.Option("--offload", help="Keep parts off the accelerator while they rest.", rich_help_panel=MACHINE),
+    typer.Option("--offload", help="Offloading of idle parts from the accelerator.", rich_help_panel=MACHINE),
 ]
-Tiling = Annotated[VaeTiling | None, typer.Option("--vae-tiling", help="Decode in tiles.", rich_help_panel=MACHINE)]
+Tiling = Annotated[
+    VaeTiling | None,
+    typer.Option("--vae-tiling", help="VAE tiling: decoding in tiles, for large pictures.", rich_help_panel=MACHINE),
+]
 Json = Annotated[
-    bool, typer.Option("--json", help="One JSON object per result on standard output.", rich_help_panel=SHOW)
+    bool, typer.Option("--json", help="JSON: one object per result on standard output.", rich_help_panel=OUTPUT)
 ]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes.", rich_help_panel=SHOW)]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also what was decided, and why.", rich_help_panel=SHOW)]
+Print0 = Annotated[
+    bool,
+    typer.Option("--print0", help="Paths end with a null byte, for xargs -0.", rich_help_panel=OUTPUT),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes.", rich_help_panel=OUTPUT)]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Decisions too, and why.", rich_help_panel=OUTPUT)]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Print the plan and make nothing; --json prints all of it.", rich_help_panel=SHOW),
+    typer.Option("--dry-run", help="Print the plan and make nothing; --json prints all of it.", rich_help_panel=OUTPUT),
 ]
-Preview = Annotated[bool, typer.Option("--preview", help="Show pictures in the terminal.", rich_help_panel=SHOW)]
+Preview = Annotated[bool, typer.Option("--preview", help="Preview in the terminal.", rich_help_panel=OUTPUT)]

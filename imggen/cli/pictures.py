@@ -5,9 +5,11 @@ What they do is in `making`, which is imported when it is done: loading all of i
 
 from collections.abc import Callable
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import Any
 
-from imggen.cli import options
+from imggen.cli import options, usage
+from imggen.errors import RequestError
 from imggen.plan.schema.request import Task
 
 
@@ -53,6 +55,7 @@ def _making(
     quantize: options.Quantizing = None,
     vae_tiling: options.Tiling = None,
     as_json: options.Json = False,
+    print0: options.Print0 = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     dry_run: options.DryRun = False,
@@ -78,9 +81,9 @@ def _command(task: Task, without: tuple[str, ...] = ()) -> Callable[[Callable[..
 
         command.__doc__ = own.__doc__
         command.__name__ = own.__name__
-        command.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
         vars(command)["__signature__"] = signature(own).replace(
-            parameters=[each.replace(kind=Parameter.KEYWORD_ONLY) for each in parameters]
+            parameters=[parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
         )
         return command
 
@@ -93,6 +96,7 @@ _WHERE = ("width", "height", "size", "aspect")
 @_command("text-to-image")
 def generate(
     prompt: options.Prompt = None,
+    prompt_option: options.PromptOption = None,
     tile: options.Seamless = None,
     control: options.Control = None,
     preprocess: options.Preprocess = None,
@@ -101,13 +105,14 @@ def generate(
     ip_adapter_weights: options.IpAdapterWeights = None,
     ip_adapter_encoder: options.IpAdapterEncoder = None,
 ) -> None:
-    """Make pictures that show what the words say."""
+    """Make pictures from a prompt."""
 
 
 @_command("image-to-image")
 def img2img(
     image: options.Image,
     prompt: options.Prompt = None,
+    prompt_option: options.PromptOption = None,
     strength: options.Strength = None,
     image_guidance: options.ImageGuidance = None,
     fit: options.Fitting = None,
@@ -120,13 +125,14 @@ def img2img(
     ip_adapter_weights: options.IpAdapterWeights = None,
     ip_adapter_encoder: options.IpAdapterEncoder = None,
 ) -> None:
-    """Make pictures from a picture and words; --strength says how much is made anew."""
+    """Redraw a picture after a prompt. --strength says how much of it is redrawn."""
 
 
 @_command("inpaint")
 def inpaint(
     image: options.Image,
     prompt: options.Prompt = None,
+    prompt_option: options.PromptOption = None,
     mask: options.Mask = None,
     mask_box: options.MaskBox = None,
     invert_mask: options.InvertMask = None,
@@ -142,13 +148,14 @@ def inpaint(
     ip_adapter_weights: options.IpAdapterWeights = None,
     ip_adapter_encoder: options.IpAdapterEncoder = None,
 ) -> None:
-    """Repaint a part of a picture; all of its other pixels stay as they are."""
+    """Repaint a masked part of a picture. All of its other pixels stay as they are."""
 
 
 @_command("outpaint", without=_WHERE)
 def outpaint(
     image: options.Image,
     prompt: options.Prompt = None,
+    prompt_option: options.PromptOption = None,
     pad: options.Pad = None,
     feather: options.Feather = None,
     paste: options.Paste = None,
@@ -161,7 +168,7 @@ def outpaint(
     ip_adapter_weights: options.IpAdapterWeights = None,
     ip_adapter_encoder: options.IpAdapterEncoder = None,
 ) -> None:
-    """Widen a picture and paint what is new; its own pixels stay as they are."""
+    """Extend a picture beyond its edges. Its own pixels stay as they are."""
 
 
 @_command("blend")
@@ -174,13 +181,14 @@ def blend(
     fit: options.Fitting = None,
     frame: options.Frame = None,
 ) -> None:
-    """Breed pictures: children that take after one parent or several."""
+    """Breed pictures: children of one parent or several."""
 
 
 @_command("style")
 def style(
     image: options.Image,
     prompt: options.Prompt = None,
+    prompt_option: options.PromptOption = None,
     like: options.Like = None,
     ip_adapter_weights: options.IpAdapterWeights = None,
     ip_adapter_encoder: options.IpAdapterEncoder = None,
@@ -188,7 +196,7 @@ def style(
     fit: options.Fitting = None,
     frame: options.Frame = None,
 ) -> None:
-    """Give a picture the style of another one."""
+    """Give a picture the style of another."""
 
 
 def preprocess(
@@ -200,18 +208,22 @@ def preprocess(
     offline: options.Offline = None,
     allow_pickle: options.AllowPickle = None,
     consent: options.Consent = None,
+    print0: options.Print0 = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make the control picture that --preprocess would follow, to look at it."""
+    """Make a control image from a photograph. It is the one that --preprocess would make."""
     from imggen.cli import console
     from imggen.tasks import preprocess as task
 
-    console.check_output(output, as_json=False)
+    console.check_output(console.Display(output=output, print0=print0))
+    if Path(kind).is_file() and not Path(image).exists():
+        raise RequestError("the kind comes first", hint=usage.retyped((kind, image), ([image], [kind])))
     weights = task.Weights(reference=depth_weights, offline=bool(offline), allow_pickle=bool(allow_pickle))
     exists, has_rights = if_exists or "auto", bool(consent)
     with console.progress(quiet=quiet) as bar:
-        made = task.preprocess(
+        control = task.preprocess(
             kind, image, output, if_exists=exists, consent=has_rights, weights=weights, on_event=bar.report
         )
-    console.notes(made.notes, quiet=quiet)
-    console.picture(console.where(made.path, output) if made.path else "standard output", made.data or None, None)
+    console.notes(control.notes, quiet=quiet)
+    path = console.where(control.path, output) if control.path else "standard output"
+    console.picture(path, control.data or None, None, print0=print0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from imggen.cli import console, options
+from imggen.cli import console, options, suggestions
 from imggen.errors import RequestError
 from imggen.plan.schema import formats
 from imggen.plan.schema.marking import Signing
@@ -24,37 +24,35 @@ CHECKS = "Checks"
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help=f"{formats.TITLES} files.")]
 Source = Annotated[
     Path | None,
-    typer.Option("--from", metavar="FILE", help="A picture whose record is copied.", rich_help_panel="Record"),
+    typer.Option("--from", metavar="FILE", help="Picture whose metadata is copied.", rich_help_panel="Record"),
 ]
 Pairs = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A field to set; may be repeated.", rich_help_panel="Record"),
+    typer.Option("--set", metavar="KEY=VALUE", help="Field to set; may be repeated.", rich_help_panel="Record"),
 ]
 Strip = Annotated[
     Literal["prompt", "all"] | None,
-    typer.Option("--strip", help="Take out the words, or all that the file says.", rich_help_panel="Record"),
+    typer.Option("--strip", help="Metadata to take out: the prompt, or all.", rich_help_panel="Record"),
 ]
 Resign = Annotated[
     Signing | None,
-    typer.Option("--sign", help="auto signs anew what was signed.", rich_help_panel=options.MARKS),
+    typer.Option("--sign", help="Signature (C2PA); auto renews one that was there.", rich_help_panel=options.MARKS),
 ]
 Lineage = Annotated[
     bool,
-    typer.Option("--lineage", help="Show the pictures that went in, and theirs.", rich_help_panel=options.SHOW),
+    typer.Option("--lineage", help="Lineage: the input pictures, and theirs.", rich_help_panel=options.OUTPUT),
 ]
 Output = Annotated[
     str | None,
     typer.Option(
-        "-o", "--output", metavar="PATH", help="A new file, or a folder/ for several.", rich_help_panel="Files"
+        "-o", "--output", metavar="PATH", help="A new file, or a folder/ for several.", rich_help_panel=options.OUTPUT
     ),
 ]
 
 
 Infotext = Annotated[
     bool,
-    typer.Option(
-        "--infotext", help="Print the infotext alone, as other programs take it.", rich_help_panel=options.SHOW
-    ),
+    typer.Option("--infotext", help="Infotext alone, as other programs read it.", rich_help_panel=options.OUTPUT),
 ]
 Checked = Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures, folders, quoted globs, or -.")]
 Require = Annotated[
@@ -62,17 +60,18 @@ Require = Annotated[
     typer.Option(
         "--require",
         metavar="MARK,...",
-        help="c2pa, trusted, iptc, record, recipe, infotext, watermark, log; may be repeated; exit 5 where one is not.",
+        help="Marks that must hold, else exit 5: c2pa, trusted, iptc, record, recipe, infotext, watermark, log.",
         rich_help_panel=CHECKS,
+        autocompletion=suggestions.required,
     ),
 ]
 Trust = Annotated[
     list[Path] | None,
-    typer.Option("--trust", metavar="PEM", help="A root to trust; may be repeated.", rich_help_panel=CHECKS),
+    typer.Option("--trust", metavar="PEM", help="Root certificate to trust; may be repeated.", rich_help_panel=CHECKS),
 ]
 Log = Annotated[
     Path | None,
-    typer.Option("--log", metavar="FILE", help="An audit log to look the picture up in.", rich_help_panel=CHECKS),
+    typer.Option("--log", metavar="FILE", help="Audit log to look the pictures up in.", rich_help_panel=CHECKS),
 ]
 
 
@@ -84,7 +83,7 @@ def verify(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Say what the marks of pictures are worth, each layer by itself."""
+    """Check the marks of pictures. Each layer is judged by itself."""
     console.require_output()
     from imggen.tasks import verify as task
 
@@ -111,31 +110,32 @@ def _show_infotext(path: Path, text: str, *, as_json: bool) -> None:
     console.result(console.printable(text) if sys.stdout is not None and sys.stdout.isatty() else text)
 
 
-def _show_unreadable(found: "Unreadable", *, as_json: bool) -> None:
+def _show_unreadable(picture: "Unreadable", *, as_json: bool) -> None:
     if as_json:
-        console.result_json({"path": found.path, "error": found.error.message, "hint": found.error.hint})
+        console.result_json({"path": picture.path, "error": picture.error.message, "hint": picture.error.hint})
         return
-    console.result(_line(f"{found.path}: cannot be looked at: {found.error.message}"))
+    console.result(_line(f"{picture.path}: cannot be looked at: {picture.error.message}"))
 
 
-def _verified(found: "Verified") -> dict[str, object]:
+def _verified(picture: "Verified") -> dict[str, object]:
+    """Return what `--json` says of a picture's marks."""
     return {
-        "path": found.path,
-        "sha256": found.sha256,
-        "marked": found.is_marked,
-        "intact": not found.broken,
-        "missing": list(found.missing),
-        "verdict": found.verdict,
+        "path": picture.path,
+        "sha256": picture.sha256,
+        "marked": picture.is_marked,
+        "intact": not picture.broken,
+        "missing": list(picture.missing),
+        "verdict": picture.verdict,
         "layers": {
-            layer.name: {**layer.facts, "strength": layer.strength, "words": layer.words} for layer in found.layers
+            layer.name: {**layer.facts, "strength": layer.strength, "words": layer.words} for layer in picture.layers
         },
-        "notes": list(found.notes),
+        "notes": list(picture.notes),
     }
 
 
-def _judgement(found: "Verified") -> Iterator[str]:
-    yield _line(f"{found.path}: {found.verdict}")
-    for layer in found.layers:
+def _judgement(picture: "Verified") -> Iterator[str]:
+    yield _line(f"{picture.path}: {picture.verdict}")
+    for layer in picture.layers:
         yield f"  {layer.name:<10} {layer.strength:<8} {_line(layer.words)}"
 
 
@@ -156,14 +156,14 @@ def inspect(
         for path, text in task.infotexts(files):
             _show_infotext(path, text, as_json=as_json)
         return
-    for found in task.inspect(files):
+    for picture in task.inspect(files):
         if as_json:
-            console.result_json(_facts(found) | (_ancestors(found) if show_lineage else {}))
+            console.result_json(_facts(picture) | (_ancestors(picture) if show_lineage else {}))
         elif show_lineage:
-            _show_lineage(found)
+            _show_lineage(picture)
         else:
-            console.result("\n".join(_described(found)))
-        console.notes((f"{found.path}: {note}" for note in found.notes), quiet=quiet or as_json)
+            console.result("\n".join(_described(picture)))
+        console.notes((f"{picture.path}: {note}" for note in picture.notes), quiet=quiet or as_json)
 
 
 def embed_metadata(
@@ -177,59 +177,62 @@ def embed_metadata(
     output: Output = None,
     if_exists: options.Exists = None,
     as_json: options.Json = False,
+    print0: options.Print0 = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write metadata into picture files, or take it out; not a pixel of them changes."""
+    """Write metadata into pictures, or take it out. Not a pixel of them changes."""
     from imggen.tasks import embed as task
 
     request = task.EmbedRequest(
         targets=tuple(files),
         source=source,
-        pairs=(*(task.pair(each) for each in pairs or ()), *([("alt", alt)] if alt is not None else [])),
+        pairs=(*(task.pair(pair) for pair in pairs or ()), *([("alt", alt)] if alt is not None else [])),
         strip=strip,
         sign=sign or "auto",
         policy=policy,
         output=output,
         if_exists=if_exists or "auto",
     )
-    for made in task.embed(request):
-        path = console.where(made.path, output)
+    for written in task.embed(request):
+        path = console.where(written.path, output)
         if as_json:
-            console.result_json(asdict(made) | {"path": path, "target": str(made.target)})
+            console.result_json(asdict(written) | {"path": path, "target": str(written.target)})
         else:
-            console.result(path)
-        console.notes((f"{path}: {note}" for note in made.notes), quiet=quiet or as_json)
+            console.path(path, print0=print0)
+        console.notes((f"{path}: {note}" for note in written.notes), quiet=quiet or as_json)
 
 
-def _facts(found: "Inspected") -> dict[str, object]:
+def _facts(picture: "Inspected") -> dict[str, object]:
+    """Return what `--json` says of a picture's metadata."""
     return {
-        "path": str(found.path),
-        "format": found.format,
-        "width": found.width,
-        "height": found.height,
-        "bytes": found.bytes,
-        "sha256": found.sha256,
-        "animated": found.animated,
-        "signed": found.signed,
-        "dialect": found.dialect,
-        "prompt": found.prompt,
-        "negative_prompt": found.negative_prompt,
-        "settings": dict(found.settings),
-        "recipe": asdict(found.recipe) if found.recipe else None,
-        "fits": found.fits,
-        "xmp": dict(found.xmp),
-        "exif": dict(found.exif),
-        "notes": list(found.notes),
+        "path": str(picture.path),
+        "format": picture.format,
+        "width": picture.width,
+        "height": picture.height,
+        "bytes": picture.bytes,
+        "sha256": picture.sha256,
+        "animated": picture.animated,
+        "signed": picture.signed,
+        "dialect": picture.dialect,
+        "prompt": picture.prompt,
+        "negative_prompt": picture.negative_prompt,
+        "settings": dict(picture.settings),
+        "recipe": asdict(picture.recipe) if picture.recipe else None,
+        "fits": picture.fits,
+        "xmp": dict(picture.xmp),
+        "exif": dict(picture.exif),
+        "notes": list(picture.notes),
     }
 
 
-def _ancestors(found: "Inspected") -> dict[str, object]:
+def _ancestors(picture: "Inspected") -> dict[str, object]:
     from imggen.cli import lineage
 
-    return {"lineage": lineage.facts(found.recipe) if found.recipe else []}
+    return {"lineage": lineage.facts(picture.recipe) if picture.recipe else []}
 
 
 def _show_lineage(found: "Inspected") -> None:
+    """Print the table of a picture's ancestors, or what a picture without a recipe states of its origin."""
     from imggen.cli import lineage
     from imggen.plan.schema.recipe import Ingredient
 
@@ -252,60 +255,62 @@ def _without_recipe(origin: str, steps: list[str]) -> str:
     return f"{origin}, and no recipe says how" if origin else "no recipe, so no lineage"
 
 
-def _described(found: "Inspected") -> Iterator[str]:
-    yield _line(f"{found.path}: {found.format} {found.width}x{found.height}, {found.bytes:,} bytes")
-    yield f"  sha256: {found.sha256}"
-    told = [] if found.recipe else list(_stated_steps(found))
-    if found.dialect is not None:
-        yield f"  written in the manner of: {found.dialect}"
-    elif not told:
+def _described(picture: "Inspected") -> Iterator[str]:
+    """Yield the lines that show a picture's metadata."""
+    yield _line(f"{picture.path}: {picture.format} {picture.width}x{picture.height}, {picture.bytes:,} bytes")
+    yield f"  sha256: {picture.sha256}"
+    steps = [] if picture.recipe else list(_stated_steps(picture))
+    if picture.dialect is not None:
+        yield f"  written in the manner of: {picture.dialect}"
+    elif not steps:
         yield "  says nothing of how it was made"
-    if found.prompt:
-        yield f"  prompt: {_inside(found.prompt)}"
-    if found.negative_prompt:
-        yield f"  negative prompt: {_inside(found.negative_prompt)}"
-    if found.recipe and found.recipe.template:
-        yield f"  prompt as typed: {_inside(found.recipe.template)}"
-    if found.recipe and found.recipe.negative_template:
-        yield f"  negative prompt as typed: {_inside(found.recipe.negative_template)}"
-    for name, value in found.settings.items():
+    if picture.prompt:
+        yield f"  prompt: {_inside(picture.prompt)}"
+    if picture.negative_prompt:
+        yield f"  negative prompt: {_inside(picture.negative_prompt)}"
+    if picture.recipe and picture.recipe.template:
+        yield f"  prompt as typed: {_inside(picture.recipe.template)}"
+    if picture.recipe and picture.recipe.negative_template:
+        yield f"  negative prompt as typed: {_inside(picture.recipe.negative_template)}"
+    for name, value in picture.settings.items():
         yield f"  {_inside(name)}: {_inside(str(value))}"
-    yield from told
-    if found.recipe:
-        yield from _recorded(found.recipe, found)
-    yield from _written_down(found)
-    if found.signed:
-        yield f"  signature: there is one; imggen verify {_line(shlex.quote(str(found.path)))} checks it"
+    yield from steps
+    if picture.recipe:
+        yield from _recorded(picture.recipe, picture)
+    yield from _written_down(picture)
+    if picture.signed:
+        yield f"  signature: there is one; imggen verify {_line(shlex.quote(str(picture.path)))} checks it"
 
 
-def _written_down(found: "Inspected") -> Iterator[str]:
+def _written_down(picture: "Inspected") -> Iterator[str]:
     """Yield what the XMP says besides the recipe, which is JSON for programs and told in words above."""
-    if found.fits is not None:
+    if picture.fits is not None:
         yield (
             "  the record fits the pixels"
-            if found.fits
+            if picture.fits
             else "  the record does not fit the pixels: it was copied here, or they were changed since"
         )
     for name in ("Watermark", "Label"):
-        if f"imggen:{name}" in found.xmp:
-            yield f"  {name.lower()}: {_line(_stated(found.xmp[f'imggen:{name}']))}"
-    for name, stated in found.xmp.items():
+        if f"imggen:{name}" in picture.xmp:
+            yield f"  {name.lower()}: {_line(_stated(picture.xmp[f'imggen:{name}']))}"
+    for name, stated in picture.xmp.items():
         if not name.startswith("imggen:"):
             yield f"  xmp {_inside(name)}: {_inside(_stated(stated))}"
 
 
-def _stated_steps(found: "Inspected") -> Iterator[str]:
+def _stated_steps(picture: "Inspected") -> Iterator[str]:
     """Yield what the XMP alone says of where the picture is from, and of what imggen did to it."""
     from imggen.cli import lineage
 
-    origin = lineage.origin(found.xmp)
+    origin = lineage.origin(picture.xmp)
     if origin:
         yield f"  {_line(origin)}"
-    for each in lineage.steps(found.xmp):
-        yield f"  then {_line(each)}"
+    for step in lineage.steps(picture.xmp):
+        yield f"  then {_line(step)}"
 
 
-def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
+def _recorded(recipe: "Recipe", picture: "Inspected") -> Iterator[str]:
+    """Yield the lines that show a picture's recipe, and the command that makes it again."""
     from imggen.cli import lineage
 
     for added in recipe.adapters:
@@ -319,12 +324,12 @@ def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
         yield f"  quantize: {_line(recipe.quantize)}"
     if recipe.change or recipe.tile:
         yield f"  how: {_line(lineage.how(replace(recipe, edits=())))}"
-    for each in recipe.ingredients:
-        yield f"  made from {_line(lineage.ingredient(each))}{', with its recipe' if each.recipe else ''}"
+    for source in recipe.ingredients:
+        yield f"  made from {_line(lineage.ingredient(source))}{', with its recipe' if source.recipe else ''}"
     for step in recipe.edits:
         yield f"  then {_line(lineage.step(step))}"
-    again = _line(lineage.again(recipe, found.path))
-    if found.fits is False:
+    again = _line(lineage.again(recipe, picture.path))
+    if picture.fits is False:
         yield f"  recipe: yes, of another state of the picture; {again} makes that one"
     elif recipe.edits:
         yield f"  recipe: yes; {again} makes the picture again, as it was before it was enlarged"
@@ -335,9 +340,9 @@ def _recorded(recipe: "Recipe", found: "Inspected") -> Iterator[str]:
 def _stated(value: object) -> str:
     """Return an XMP value as text: a list's items between semicolons, a structure's fields between commas."""
     if isinstance(value, tuple):
-        return "; ".join(_stated(each) for each in value)
+        return "; ".join(_stated(item) for item in value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={each}" for name, each in value.items())
+        return ", ".join(f"{name}={field}" for name, field in value.items())
     return str(value)
 
 

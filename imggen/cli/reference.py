@@ -23,6 +23,11 @@ COMMANDS: Final = (
     ("models", "list"),
     ("models", "show"),
     ("models", "families"),
+    ("models", "pull"),
+    ("models", "verify"),
+    ("models", "rm"),
+    ("models", "alias"),
+    ("models", "convert"),
     ("presets",),
     ("presets", "list"),
     ("presets", "show"),
@@ -35,6 +40,7 @@ COMMANDS: Final = (
     ("audit", "check"),
     ("train",),
     ("doctor",),
+    ("help",),
 )
 
 
@@ -42,14 +48,14 @@ def text() -> str:
     """Return the reference: what every command says of itself, as Markdown."""
     parts = [
         "# Commands",
-        *(f"```\n$ imggen {' '.join(command)} --help\n{_help(command)}\n```" for command in COMMANDS),
+        *(f"```\n$ imggen {' '.join(command)} --help-all\n{_help(command)}\n```" for command in COMMANDS),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _help(words: tuple[str, ...]) -> str:
-    environ = os.environ | {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "imggen", *words, "--help"]
+    environ = os.environ | {"COLUMNS": "100"}
+    command = [sys.executable, "-m", "imggen", *words, "--help-all"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)  # noqa: S603 - ourselves
     return done.stdout.strip()
 

@@ -44,6 +44,41 @@ def targets(incomplete: str) -> list[str]:
     return _beginning(incomplete, sizes.NAMES)
 
 
+def aspects(incomplete: str) -> list[str]:
+    """Return the usual aspect ratios that begin with `incomplete`."""
+    return _beginning(incomplete, ("1:1", "4:3", "3:2", "16:9", "21:9", "3:4", "2:3", "9:16"))
+
+
+def devices(incomplete: str) -> list[str]:
+    """Return the devices that begin with `incomplete`, whether or not this machine has them."""
+    return _beginning(incomplete, ("auto", "cuda", "mps", "cpu"))
+
+
+def controls(incomplete: str) -> list[str]:
+    """Return the kinds of control images that begin with `incomplete`, up to where the image's name goes."""
+    from imggen.plan.adapters import controls as table
+
+    return _beginning(incomplete, (f"{kind}:" for kind in table.KINDS))
+
+
+def control_kinds(incomplete: str) -> list[str]:
+    """Return the kinds of control images that are made of photographs and begin with `incomplete`."""
+    from imggen.plan.adapters import controls as table
+
+    return _beginning(incomplete, table.PREPROCESSED)
+
+
+def required(incomplete: str) -> list[str]:
+    """Return the marks that `verify --require` knows: after a comma, those that are not in the list yet."""
+    from typing import get_args
+
+    from imggen.tasks.verify import Requirable
+
+    *listed, last = incomplete.split(",")
+    before = "".join(f"{mark}," for mark in listed)
+    return [before + mark for mark in _beginning(last, get_args(Requirable)) if mark not in listed]
+
+
 def upscalers(incomplete: str) -> list[str]:
     """Return what enlarges pictures and begins with `incomplete`; the shell itself offers files of weights."""
     return _beginning(incomplete, ("builtin", "lanczos"))

@@ -14,20 +14,22 @@ RecipeName = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE",
-        help="What is trained, on what, for how long: a TOML file, or a name such as builtin-upscaler-x2.",
+        help="The recipe, model, data and length of the training: a TOML file, or a name such as builtin-upscaler-x2.",
         autocompletion=suggestions.training_recipes,
     ),
 ]
 Run = Annotated[
     Path,
-    typer.Option("--run", metavar="DIR", help="Where it goes; the same line again resumes.", rich_help_panel="Files"),
+    typer.Option(
+        "--run", metavar="DIR", help="Run folder; the same line again resumes.", rich_help_panel=options.OUTPUT
+    ),
 ]
 
 
 def train(recipe: RecipeName, run: Run, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
-    """Train a model for `generate -m DIR/model`, or a network for `upscale -m DIR/model.safetensors`.
+    """Train a model or an upscaler.
 
-    The same line again goes on where it stopped.
+    `generate -m DIR/model` uses the one, `upscale -m DIR/model.safetensors` the other. The same line again resumes.
     """
     from imggen.tasks import train as task
 

@@ -11,28 +11,27 @@ from imggen.cli import options, suggestions
 from imggen.plan.schema.change import Fit
 from imggen.plan.schema.formats import ImageFormat
 
-SIZE = "Size"
-ENGINE = "Engine"
-
 Pictures = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="Pictures, quoted globs, or - for standard input.")
 ]
 Scale = Annotated[
     str | None,
-    typer.Option("--scale", metavar="FACTOR", help="2, 4, 1.5, ...; 2 when left out.", rich_help_panel=SIZE),
+    typer.Option(
+        "--scale", metavar="FACTOR", help="Scale factor: 2, 4, 1.5, ...; 2 when left out.", rich_help_panel=options.SIZE
+    ),
 ]
 To = Annotated[
     str | None,
     typer.Option(
         "--to",
         metavar="WxH|Wx|xH|NAME",
-        help="1920x1080, 1920x, x1080 or a name such as 4k.",
-        rich_help_panel=SIZE,
+        help="Target size: 1920x1080, 1920x, x1080 or a name such as 4k.",
+        rich_help_panel=options.SIZE,
         autocompletion=suggestions.targets,
     ),
 ]
 Fitting = Annotated[
-    Fit | None, typer.Option("--fit", help="What --to WxH does to another shape.", rich_help_panel=SIZE)
+    Fit | None, typer.Option("--fit", help="Fit of another aspect ratio into --to WxH.", rich_help_panel=options.SIZE)
 ]
 Model = Annotated[
     str | None,
@@ -40,20 +39,25 @@ Model = Annotated[
         "-m",
         "--model",
         metavar="REF",
-        help="builtin, lanczos, a file of weights, or a diffusion upscaler.",
-        rich_help_panel=ENGINE,
+        help="Upscaler: builtin, lanczos, a file of weights, or a diffusion model.",
+        rich_help_panel=options.MODEL,
         autocompletion=suggestions.upscalers,
     ),
 ]
 TileSize = Annotated[
     str | None,
     typer.Option(
-        "--tile-size", metavar="PIXELS|auto", help="Of the small picture; 0 draws it whole.", rich_help_panel=ENGINE
+        "--tile-size",
+        metavar="PIXELS|auto",
+        help="Tile size, in pixels of the input; 0 is one tile.",
+        rich_help_panel=options.MODEL,
     ),
 ]
 TileOverlap = Annotated[
     int | None,
-    typer.Option("--tile-overlap", metavar="PIXELS", help="By how much tiles overlap.", rich_help_panel=ENGINE),
+    typer.Option(
+        "--tile-overlap", metavar="PIXELS", help="Tile overlap, in pixels of the input.", rich_help_panel=options.MODEL
+    ),
 ]
 About = Annotated[
     str | None,
@@ -61,23 +65,29 @@ About = Annotated[
         "-p",
         "--prompt",
         metavar="TEXT",
-        help="What the picture shows, for a diffusion upscaler; no marks are read.",
-        rich_help_panel=ENGINE,
+        help="Prompt for a diffusion upscaler, taken as plain text.",
+        rich_help_panel=options.MODEL,
     ),
 ]
 Seed = Annotated[
     str | None,
-    typer.Option(
-        "-s", "--seed", metavar="SEED", help="Where a diffusion upscaler starts from.", rich_help_panel=ENGINE
-    ),
+    typer.Option("-s", "--seed", metavar="SEED", help="Seed of a diffusion upscaler.", rich_help_panel=options.MODEL),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option("--steps", metavar="N", help="A diffusion upscaler's denoising steps.", rich_help_panel=ENGINE),
+    typer.Option(
+        "--steps", metavar="N", help="Denoising steps of a diffusion upscaler.", rich_help_panel=options.MODEL
+    ),
 ]
 Guidance = Annotated[
     float | None,
-    typer.Option("-g", "--guidance", metavar="SCALE", help="How closely --prompt is followed.", rich_help_panel=ENGINE),
+    typer.Option(
+        "-g",
+        "--guidance",
+        metavar="SCALE",
+        help="Guidance scale (CFG) of a diffusion upscaler.",
+        rich_help_panel=options.MODEL,
+    ),
 ]
 Output = Annotated[
     str | None,
@@ -85,14 +95,16 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="PATH",
-        help="A file, a folder/, a template such as big/{stem}.png, or - for standard output.",
-        rich_help_panel=options.FILES,
+        help="Output: a file, a folder/, a template such as big/{stem}.png, or -.",
+        rich_help_panel=options.OUTPUT,
     ),
 ]
 Format = Annotated[
     ImageFormat | None,
     typer.Option(
-        "--format", help="By the name of the file, else the source's own, when left out.", rich_help_panel=options.FILES
+        "--format",
+        help="File format; by the file's name, else the input's, when left out.",
+        rich_help_panel=options.OUTPUT,
     ),
 ]
 
@@ -128,11 +140,12 @@ def upscale(
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.Json = False,
+    print0: options.Print0 = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     dry_run: options.DryRun = False,
 ) -> None:
-    """Make pictures larger."""
+    """Enlarge pictures."""
     asked = locals()
     from imggen.cli import enlarging
 

@@ -31,6 +31,18 @@ def test_a_shell_is_offered_commands_options_and_names():
     assert "--seed" in complete("imggen", "generate", "--se")
     assert complete("imggen", "generate", "--preset", "ic") == ["icon"]
     assert complete("imggen", "generate", "--format", "we") == ["webp"]
+    assert complete("imggen", "generate", "--aspect", "16") == ["16:9"]
+    assert complete("imggen", "generate", "--device", "c") == ["cuda", "cpu"]
+    assert "canny:" in complete("imggen", "generate", "--control", "")
+    assert complete("imggen", "preprocess", "de") == ["depth"]
+    assert complete("imggen", "verify", "--require", "c2") == ["c2pa"]
+    assert complete("imggen", "generate", "--help") == ["--help", "--help-all"]
+
+
+def test_a_list_of_marks_is_offered_those_that_it_lacks():
+    offered = suggestions.required("c2pa,")
+    assert "c2pa,watermark" in offered
+    assert "c2pa,c2pa" not in offered
 
 
 def test_names_are_offered_by_their_beginning():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from imggen.cli import console
+from imggen.errors import RequestError
 from imggen.plan.schema.progress import Progress
 
 
@@ -21,6 +22,18 @@ def test_results_are_json_in_ascii_without_nan(capsys):
     assert json.loads(printed) == {"path": "ä.png", "seed": 1}
     with pytest.raises(ValueError, match="JSON compliant"):
         console.result_json({"guidance": float("nan")})
+
+
+def test_a_path_ends_with_a_line_or_with_a_null_byte(capsys):
+    console.picture("a b.png", None, None)
+    console.picture("a b.png", None, None, print0=True)
+    assert capsys.readouterr().out == "a b.png\na b.png\0"
+
+
+@pytest.mark.parametrize("other", [{"as_json": True}, {"output": "-"}])
+def test_null_bytes_and_another_way_to_print_are_refused(other):
+    with pytest.raises(RequestError, match="--print0"):
+        console.check_output(console.Display(**{"output": None, "print0": True} | other))
 
 
 def test_notes_go_to_standard_error_unless_it_shall_be_quiet(capsys):

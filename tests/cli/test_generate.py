@@ -333,7 +333,7 @@ def test_a_reader_that_takes_one_line_ends_the_run_quietly(spawn, tmp_path):
     assert process.stdout.readline() == b"1.png\n"
     process.stdout.close()
     err = process.stderr.read()
-    assert process.wait() == 1
+    assert process.wait() == 141
     assert err == b""
     assert 1 <= len(files(tmp_path)) < 500
 

@@ -16,8 +16,49 @@ def test_a_reader_that_goes_away_is_met_quietly(spawn):
     os.close(writing)
     os.close(reading)
     _, err = process.communicate()
-    assert process.returncode == 1
+    assert process.returncode == 141
     assert err == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize("line", ["doctor", "generate --help-all", "models families", "models families --json"])
+def test_a_reader_that_takes_two_lines_is_met_quietly(tmp_path, line):
+    command = f"set -o pipefail; {sys.executable} -m imggen {line} | head -2"
+    ended = subprocess.run(["bash", "-c", command], check=False, cwd=tmp_path, capture_output=True, timeout=60)
+    assert ended.returncode in (0, 141)
+    assert len(ended.stdout.splitlines()) == 2
+    assert ended.stderr == b""
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPT_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from imggen.__main__ import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize(
+    "module", ["typer", "imggen.plan.schema.request", "imggen.cli.making", "imggen.tasks.generate"]
+)
+def test_an_interruption_of_the_start_says_so_and_no_more(tmp_path, module):
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, "generate", "a red apple", "--dry-run"],
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"INTERRUPT_AT": module},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"interrupted\n")
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")

@@ -17,7 +17,7 @@ PREFIX: Final = "IMGGEN_"
 SEPARATOR: Final = ";"
 """Between the values of a variable that has several: neither a path nor a scale is likely to hold one."""
 CONFIG_NAME: Final = "config.toml"
-RUNNING: Final = ("preset", "as_json", "quiet", "verbose", "dry_run", "show_preview")
+RUNNING: Final = ("preset", "as_json", "quiet", "verbose", "dry_run", "show_preview", "print0")
 """The options of a command that are not its request's: how it runs, and how results are shown."""
 
 _TRUE: Final = ("1", "true", "yes", "on")
