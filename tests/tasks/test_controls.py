@@ -260,7 +260,7 @@ def test_z_image_repaints_by_a_network_that_sees_the_mask_as_a_plain_diffusers_s
     with pytest.raises(RequestError, match=r"--strength 0\.5: .*, which starts from noise"):
         generate.plan(request(**said, strength=0.5, control=wanted, output="x.png"))
     plain = f"{control('z-image-turbo')}:edges.png"
-    with pytest.raises(ModelError, match=r"was not made for repainting: it reads 4 channels, and .* are 9"):
+    with pytest.raises(ModelError, match=r"was not made for inpainting: it reads 4 channels, and .* have 9"):
         generate.plan(request(**said, control=(plain,), output="x.png"))
 
 
