@@ -168,6 +168,7 @@ def _reason(failure: Failed) -> str:
 
 
 def _prepare(request: UpscaleRequest, on_event: Report) -> _PreparedUpscale:
+    """Return the plan for `request`, held to the policy, with the places that its pictures go to looked at."""
     environment.prepare(offline=bool(request.offline))
     # Here and not once the pictures are named: a source may be called ~this.
     named = replace(
@@ -214,6 +215,7 @@ def _checked(governed: Governance, decided: UpscalePlan) -> AuditEntry:
 
 
 def _identity(governed: Governance, decided: UpscalePlan) -> ModelIdentity:
+    """Return what enlarges as a policy sees it."""
     enlarger = decided.enlarger
     hashed = governed.policy is not None and policy.needs_hash(governed.policy)
     if enlarger.file is not None:
@@ -341,6 +343,7 @@ def _settled(prepared: _PreparedUpscale) -> _PreparedUpscale:
 
 
 def _each(prepared: _PreparedUpscale, draw: Draw, on_event: Report) -> Iterator[Enlarged | Failed]:
+    """Enlarge the pictures in their order; one that fails is yielded, and the others go on."""
     count, refused = len(prepared.plan.pictures), len(prepared.plan.refused)
     done = 0
     for number, picture in enumerate(prepared.plan.pictures, start=1):
@@ -364,6 +367,7 @@ def _each(prepared: _PreparedUpscale, draw: Draw, on_event: Report) -> Iterator[
 
 
 def _made(prepared: _PreparedUpscale, picture: PicturePlan, draw: Draw, report: Report) -> Enlarged:
+    """Return one picture enlarged and written; raise RequestError where its file was changed since it was planned."""
     source = picture.source
     data = prepared.stdin if source.name == given.STDIN and prepared.stdin is not None else given.load(source.name)
     decoded = pictures.decode(data, name=source.name, frame=prepared.plan.frame)

@@ -72,6 +72,7 @@ def choose(case: Case, approach: Approach, image_guidance: float | None) -> Alte
 
 
 def _repainting(case: Case, change: Change) -> Change:
+    """Return the change with what is repainted: the mask of inpaint, or the border of outpaint."""
     request = case.request
     feather = 0 if request.feather is None else request.feather
     if not 0 <= feather <= 512:
@@ -115,6 +116,7 @@ def _mutation(case: Case, change: Change) -> float:
 
 
 def _weights(case: Case) -> tuple[float, ...]:
+    """Return the parents' shares, which add up to 1: those of `--weights`, or equal ones."""
     parents = [picture for picture in case.given if picture.role == "parent"]
     if not 1 <= len(parents) <= MOST_PARENTS:
         raise RequestError(f"{len(parents)} parents; blend takes 1 to {MOST_PARENTS}")

@@ -104,6 +104,7 @@ def _check_picture(case: Case) -> None:
 
 
 def _strength(case: Case, approach: Approach, steps: int) -> float | None:
+    """Return the denoising strength, None for a method that starts from noise; RequestError for one that cannot be."""
     requested = case.request.strength
     from_noise = [case.family.pipelines[task] for task in case.family.from_noise]
     starts = approach.from_noise or approach.pipeline in from_noise
@@ -188,6 +189,7 @@ def _from_image(case: Case, _: Size) -> Approach:
 
 
 def _repaint(case: Case, _: Size) -> Approach:
+    """Return how a part is repainted: by the family's inpainting pipeline, or by blending latents."""
     family = case.family
     channels = case.facts.configs.get(family.denoiser, {}).get("in_channels")
     fits = not family.inpaint_channels or channels in family.inpaint_channels
@@ -271,6 +273,7 @@ def is_heritable(recipe: Recipe) -> bool:
 
 
 def _stylise(case: Case, _: Size) -> Approach:
+    """Return how a style is taken on: by an IP-Adapter, by reference, or by matching statistics."""
     family = case.family
     if case.request.ip_adapter_weights is not None:
         ip_adapters.check_family(family, ip_adapters.WEIGHTS)

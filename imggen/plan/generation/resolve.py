@@ -200,6 +200,7 @@ def _size(case: Case, taken: sizes.Limits) -> sizes.Size:
 
 
 def _check_sampler(case: Case, way: Approach, steered: Steering) -> None:
+    """Raise RequestError for a sampler that cannot follow a control picture, or start from a picture, where it must."""
     followed = controlnets.of(case.family) if controlnets.among(case) else None
     if followed is not None and followed.own_steps and steered.sampler not in samplers.names("flow_own"):
         raise RequestError(
@@ -244,6 +245,7 @@ def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
 
 
 def _plan(case: Case, decided: _Decided) -> GeneratePlan:
+    """Return the decisions as a plan, field by field."""
     device, dtype, levers, steered = decided.device, decided.dtype, decided.levers, decided.steering
     return GeneratePlan(
         task=case.request.task,

@@ -55,6 +55,7 @@ def choose(case: Case) -> Steering:
 
 
 def _steps(case: Case, sampler: str) -> int:
+    """Return the number of steps: the request's, the record's or the family's; RequestError for one that cannot be."""
     steps, listed = case.request.steps, _listed_steps(case)
     if listed and steps not in (None, listed):
         raise RequestError(
@@ -99,6 +100,7 @@ def _most_steps(case: Case) -> int | None:
 
 
 def _guidance(case: Case) -> float:
+    """Return the guidance: the request's, the record's or the family's; RequestError for one that cannot be."""
     family, guidance = case.family, case.request.guidance
     if guidance is None:
         return case.family.guidance if case.record.guidance is None else case.record.guidance
@@ -120,6 +122,7 @@ def _guidance(case: Case) -> float:
 
 
 def _image_guidance(case: Case, guidance: float) -> float | None:
+    """Return how much the given picture holds, None where the model knows no such number."""
     family, value = case.family, case.request.image_guidance
     is_typed = case.request.origin.get("image_guidance", COMMAND_LINE) == COMMAND_LINE
     if family.image_guidance is None:
@@ -182,6 +185,7 @@ def _is_steered(case: Case, guidance: float) -> bool:
 
 
 def _sampler(case: Case) -> tuple[str, Scheduler | None]:
+    """Return the sampler's name and its scheduler; RequestError for one that the model cannot use."""
     prediction = catalog.prediction(case.family, case.facts)
     requested = case.request.sampler
     name = requested or case.record.sampler or samplers.DEFAULT

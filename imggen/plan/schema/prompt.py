@@ -70,7 +70,11 @@ def words(text: str) -> str:
 
 def plain(prompt_parts: Iterable[Part]) -> str:
     """Return the words of all parts."""
-    return " ".join("".join(piece.text for piece in part) for part in prompt_parts)
+    return " ".join(map(_joined, prompt_parts))
+
+
+def _joined(part: Part) -> str:
+    return "".join(piece.text for piece in part)
 
 
 def is_plain(prompt_parts: tuple[Part, ...]) -> bool:

@@ -62,6 +62,7 @@ def parse(text: str) -> tuple[int, ...]:
 
 
 def _part(part: str, text: str) -> range:
+    """Return the seeds that one part between commas stands for: a number, or a range with both its ends."""
     bounds = _RANGE.fullmatch(part)
     if bounds:
         first, last = (_within(int(bound), text) for bound in bounds.groups())

@@ -196,6 +196,7 @@ def _round(edge: float, step: int) -> int:
 
 
 def _checked(width: int, height: int, limits: Limits, reason: str) -> Size:
+    """Return the size; raise RequestError with the nearest good one where the model cannot make it."""
     if limits.listed and (width, height) not in limits.listed:
         likest = nearest_listed(max(width, 1) / max(height, 1), limits)
         shown = limits.listed[:_SHOWN]

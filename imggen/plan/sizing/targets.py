@@ -101,6 +101,7 @@ def _parse_scale(text: str) -> Fraction:
 
 
 def _parse_edges(text: str, fit: Fit | None) -> Target:
+    """Return the edges that `--to` names, one of them None where the shape decides."""
     option = f"--to {text}"
     name = text.strip().lower()
     if name in NAMES:
@@ -131,6 +132,7 @@ def _scaled(target: Target, width: int, height: int) -> Sized:
 
 
 def _fitted(target: Target, width: int, height: int) -> Sized:
+    """Return the size for given edges, and what is drawn before it is cut or filled to them."""
     if target.width is None or target.height is None:
         scale = Fraction(target.width, width) if target.width else Fraction(target.height or height, height)
         return _whole(target.width or _round(width * scale), target.height or _round(height * scale), scale)

@@ -236,6 +236,7 @@ def _unkeepable(policy: Policy, request: GenerateRequest | UpscaleRequest, gover
 
 
 def _loosened(policy: Policy, typed: Mapping[str, str | None]) -> Refusal | None:
+    """Return which typed option is laxer than the policy."""
     record, mining = typed["record_prompt"], typed["training_mining"]
     required = policy.prompt.record
     if record is not None and policies.stricter(required, record) != record:  # type: ignore[arg-type]  # a record's own
