@@ -40,7 +40,7 @@ _STRETCH: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class _Decided:
-    """Every decision of a plan, before it is one."""
+    """Every decision of a plan, before it is one; `fallbacks` says what a recipe recorded and the machine lacks."""
 
     words: Words
     approach: Approach
@@ -55,7 +55,7 @@ class _Decided:
     levers: memory.Levers
     arguments: dict[str, object]
     destination: Destination
-    notes: tuple[str, ...]
+    fallbacks: tuple[str, ...]
 
 
 def resolve(  # noqa: PLR0913 - the last two are for tests to put something else in
@@ -126,6 +126,7 @@ _NAMING: Final = ("model", "base", "vae", "lora", "embedding", "wildcards", "ip_
 
 
 def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
+    """Return all decisions, each after those that it rests on; raise the ImggenError of the first that cannot be."""
     request = case.request
     _check_prompt(case)
     taken = limits(case)
@@ -171,18 +172,23 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         levers=levers,
         arguments=call.arguments(case, way, chosen_words, area, steered),
         destination=destination.choose(case, len(chosen)),
-        notes=(
-            *([case.family.unlisted] if case.family.unlisted else []),
-            *fallbacks,
-            *_told(way),
-            *captions.notes(case, (chosen_words.prompt, *chosen_words.prompts)),
-            *record.unknown_words(_read(chosen_words), case.record),
-            *adaptation.notes(case, _read(chosen_words), steered.negative_prompt),
-            *_size_notes(size, case),
-            *_twin_notes(changed.change, len(chosen)),
-            *levers.notes,
-            *checkpoint.notes(case.facts),
-        ),
+        fallbacks=fallbacks,
+    )
+
+
+def _notes(case: Case, decided: _Decided) -> tuple[str, ...]:
+    said, read = decided.words, _read(decided.words)
+    return (
+        *([case.family.unlisted] if case.family.unlisted else []),
+        *decided.fallbacks,
+        *_told(decided.approach),
+        *captions.notes(case, (said.prompt, *said.prompts)),
+        *record.unknown_words(read, case.record),
+        *adaptation.notes(case, read, decided.steering.negative_prompt),
+        *_size_notes(decided.size, case),
+        *_twin_notes(decided.alteration.change, len(decided.seeds)),
+        *decided.levers.notes,
+        *checkpoint.notes(case.facts),
     )
 
 
@@ -286,7 +292,7 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         levers=(*_placement(device, dtype), *levers.reasons),
         output=decided.destination.output,
         reasons=_reasons(case, decided),
-        notes=decided.notes,
+        notes=_notes(case, decided),
     )
 
 
