@@ -286,7 +286,7 @@ def _model(request: UpscaleRequest, reference: str, on_event: Report) -> ModelFa
     if "/" not in reference and not Path(_at_home(reference)).exists():
         near = nearest(reference, known)
         raise ModelError(
-            f"nothing that enlarges pictures is called {reference!r}",
+            f"no upscaler is called {reference!r}",
             hint=f"--model {near[0] if near else planning.BUILTIN}, a file of weights, a folder or a hub id",
         )
     terms = AccessRules(offline=bool(request.offline), allow_pickle=bool(request.allow_pickle))

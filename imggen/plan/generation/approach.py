@@ -126,7 +126,7 @@ def _strength(case: Case, approach: Approach, steps: int) -> float | None:
         _check_left_out(case, chosen, steps)
     if int(steps * chosen) < 1:
         raise RequestError(
-            f"--strength {chosen:g} of {steps} steps leaves no step to make", hint=f"--strength {_least(steps):g}"
+            f"--strength {chosen:g} of {steps} steps leaves no step to run", hint=f"--strength {_least(steps):g}"
         )
     _check_whole(case, chosen, steps)
     return chosen

@@ -232,7 +232,9 @@ def _check_adapter(case: Case, levers: memory.Levers) -> None:
 
 
 def _told(way: Approach) -> tuple[str, ...]:
-    return () if way.words is None else (f"nobody says what to do with the pictures; the model is told: {way.words!r}",)
+    return (
+        () if way.words is None else (f"no prompt says what to do with the pictures; the model is told: {way.words!r}",)
+    )
 
 
 def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:

@@ -110,9 +110,7 @@ def _guidance(case: Case) -> float:
             hint="leave --guidance out",
         )
     if not math.isfinite(guidance) or guidance < 0:
-        raise RequestError(
-            f"--guidance {guidance:g} is no strength of guidance", hint=f"--guidance {family.guidance:g}"
-        )
+        raise RequestError(f"--guidance {guidance:g} is not a guidance scale", hint=f"--guidance {family.guidance:g}")
     if guidance < family.least_guidance:
         raise RequestError(
             f"--guidance {guidance:g}: {family.title} takes {family.least_guidance:g} and more",

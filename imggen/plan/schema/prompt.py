@@ -193,7 +193,7 @@ class _Held:
             self._leave(end, mark.start("end"), _STEP if end == ")" else 1 / _STEP)
             return
         if not _NUMBER.fullmatch(number):
-            self._fault(f"{number} is no weight; one looks like (text:1.3)", mark.start("number"), ":")
+            self._fault(f"{number} is not a weight; a weight looks like (text:1.3)", mark.start("number"), ":")
         self._leave(end, at, float(number))
 
     def _refuse_steps(self, at: int) -> None:

@@ -76,7 +76,7 @@ def _part(part: str, text: str) -> range:
     if _NUMBER.fullmatch(part):
         seed = _within(int(part), text)
         return range(seed, seed + 1)
-    raise RequestError(f"{text!r} is no seed", hint=_EXAMPLES)
+    raise RequestError(f"{text!r} is not a seed", hint=_EXAMPLES)
 
 
 def _within(seed: int, text: str) -> int:

@@ -87,7 +87,9 @@ def parse_aspect(text: str) -> float:
     edges_written = _RATIO.fullmatch(text)
     width, height = (float(edge) for edge in edges_written.groups()) if edges_written else (0.0, 0.0)
     if width <= 0 or height <= 0:
-        raise RequestError(f"--aspect {text!r} is no aspect ratio", hint="--aspect 16:9, --aspect 3:2 or --aspect 1:1")
+        raise RequestError(
+            f"--aspect {text!r} is not an aspect ratio", hint="--aspect 16:9, --aspect 3:2 or --aspect 1:1"
+        )
     ratio = width / height
     if not 1 / 20 <= ratio <= 20:
         raise RequestError(f"--aspect {text} is too extreme: at most 20:1", hint="--aspect 16:9")
@@ -120,7 +122,7 @@ def edges(request: GenerateRequest) -> list[str]:
 
 
 def parse_size(text: str, limits: Limits) -> tuple[int, int]:
-    """Return the (width, height) that `512x768`, `512` or a name means; raise RequestError for what is no size."""
+    """Return the (width, height) that `512x768`, `512` or a name means; raise RequestError for what is not a size."""
     name = text.strip().lower()
     if name in _NATIVE:
         return limits.native
@@ -135,7 +137,7 @@ def parse_size(text: str, limits: Limits) -> tuple[int, int]:
     guess = nearest(name, (*NAMES, *_NATIVE))
     known = ", ".join((*_NATIVE, *NAMES))
     hint = f"--size {guess[0]}; " if guess else ""
-    raise RequestError(f"--size {text!r} is no size", hint=f"{hint}WIDTHxHEIGHT such as 512x768, or one of: {known}")
+    raise RequestError(f"--size {text!r} is not a size", hint=f"{hint}WIDTHxHEIGHT such as 512x768, or one of: {known}")
 
 
 def _from_aspect(aspect: str, request: GenerateRequest, limits: Limits) -> Size:

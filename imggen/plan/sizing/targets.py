@@ -91,7 +91,7 @@ def apply(target: Target, width: int, height: int) -> Sized:
 def _parse_scale(text: str) -> Fraction:
     parsed = _SCALE.fullmatch(text.strip())
     if not parsed:
-        raise RequestError(f"--scale {text!r} is no scale", hint="--scale 2, --scale 4x or --scale 1.5")
+        raise RequestError(f"--scale {text!r} is not a scale", hint="--scale 2, --scale 4x or --scale 1.5")
     scale = Fraction(parsed[1] or parsed[2])
     if scale <= 1:
         raise RequestError(f"--scale {text} does not make a picture larger", hint="--scale 2")
@@ -123,7 +123,7 @@ def _no_size(text: str) -> RequestError:
         return RequestError(f"--to {text} does not say which edge", hint=f"--to {edge}x or --to x{edge}")
     guess = nearest(text.strip(), NAMES)
     hint = f"--to {guess[0]}; {_EXAMPLES}" if guess else _EXAMPLES
-    return RequestError(f"--to {text!r} is no size", hint=hint)
+    return RequestError(f"--to {text!r} is not a size", hint=hint)
 
 
 def _scaled(target: Target, width: int, height: int) -> Sized:

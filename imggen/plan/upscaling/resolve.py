@@ -260,7 +260,7 @@ def _check_numbers(request: UpscaleRequest) -> None:
     if request.steps is not None and request.steps < 1:
         raise RequestError(f"--steps {request.steps}: at least one step is done", hint="--steps 20")
     if request.guidance is not None and not (math.isfinite(request.guidance) and request.guidance >= 0):
-        raise RequestError(f"--guidance {request.guidance} is no scale from 0 up", hint="--guidance 7.5")
+        raise RequestError(f"--guidance {request.guidance} is not a number from 0 up", hint="--guidance 7.5")
     if request.tile_overlap is not None and request.tile_overlap < 0:
         raise RequestError(f"--tile-overlap {request.tile_overlap}: tiles cannot overlap by less than 0 px")
     if request.frame is not None and request.frame < 1:
@@ -321,7 +321,8 @@ def _wishes(request: UpscaleRequest, enlarger: Enlarger, draw: Callable[[int], i
     kind, prompt = upscalers.find(enlarger.model), request.prompt or ""
     if request.guidance and not prompt:
         raise RequestError(
-            f"--guidance {request.guidance:g} has no words to guide to", hint='--prompt "a red apple", or leave it out'
+            f"--guidance {request.guidance:g} needs a prompt to guide to",
+            hint='--prompt "a red apple", or leave it out',
         )
     chosen = seeds.choose(request.seed, None, draw=draw)
     if len(chosen) > 1:

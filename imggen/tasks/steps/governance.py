@@ -229,7 +229,7 @@ def _unkeepable(policy: Policy, request: GenerateRequest | UpscaleRequest, gover
     if "{prompt" in named:
         return Refusal(
             rule="prompt.record",
-            message=f"-o {named} would tell the prompt, of which the policy records {policy.prompt.record!r}",
+            message=f"-o {named} would show the prompt, of which the policy records {policy.prompt.record!r}",
             hint="-o 'out/{seed}.png'",
         )
     return None

@@ -266,7 +266,7 @@ def test_a_style_without_words_is_told_what_to_do_whatever_its_content_shows():
     for said in ({"prompt": None}, {"prompt": "an apple", "origin": {"prompt": PARENTS_SAY}}):
         plan = decide("style", model=klein(), like="s.png", **said)
         assert (plan.prompt, plan.arguments["prompt"]) == (told, told)
-        assert plan.notes == (f"nobody says what to do with the pictures; the model is told: {told!r}",)
+        assert plan.notes == (f"no prompt says what to do with the pictures; the model is told: {told!r}",)
     for said in ({"prompt": "in chalk"}, {"prompt": "in chalk", "origin": {"prompt": RECIPE}}):
         plan = decide("style", model=klein(), like="s.png", **said)
         assert (plan.prompt, plan.notes) == ("in chalk", ())
