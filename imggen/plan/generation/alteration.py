@@ -127,14 +127,14 @@ def _weights(case: Case) -> tuple[float, ...]:
         weights = tuple(float(share) for share in text.split(","))
     except ValueError as error:
         raise RequestError(
-            f"--weights {text!r} are not numbers with commas between", hint="--weights 0.7,0.3"
+            f"--weights {text!r} is not a list of numbers, separated by commas", hint="--weights 0.7,0.3"
         ) from error
     if len(weights) != len(parents):
         raise RequestError(
             f"--weights {text} are {len(weights)}, and there are {len(parents)} parents", hint=_even(len(parents))
         )
     if any(not math.isfinite(weight) or weight < 0 for weight in weights):
-        raise RequestError(f"--weights {text} has one that is below 0 or no number", hint=_even(len(parents)))
+        raise RequestError(f"--weights {text} has one that is negative or not a number", hint=_even(len(parents)))
     if abs(sum(weights) - 1) > _SUM_TOLERANCE:
         raise RequestError(f"--weights {text} add up to {sum(weights):g}, not to 1", hint=_scaled(weights))
     return weights

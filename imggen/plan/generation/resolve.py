@@ -226,7 +226,7 @@ def _check_adapter(case: Case, levers: memory.Levers) -> None:
     shown = ip_adapters.of(case.adapters)
     if shown is not None and levers.attention_slicing == "diffusers":
         raise RequestError(
-            f"{shown.asked.option} and --attention-slicing on both replace the way in which attention is computed",
+            f"{shown.asked.option} and --attention-slicing on both replace the attention processors",
             hint="--attention-slicing auto",
         )
 
@@ -376,7 +376,7 @@ def _check_text(name: str, value: str) -> None:
             hint=f"shorten the {name}",
         )
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
-        raise RequestError(f"the {name} holds bytes that are no text: {value[:40]!r}", hint="write it in UTF-8")
+        raise RequestError(f"the {name} is not valid text: {value[:40]!r}", hint="write it in UTF-8")
 
 
 def limits(case: Case) -> sizes.Limits:

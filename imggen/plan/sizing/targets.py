@@ -111,7 +111,7 @@ def _parse_edges(text: str, fit: Fit | None) -> Target:
     if edges == [None, None]:
         raise _no_size(text)
     if 0 in edges:
-        raise RequestError(f"{option} has an edge without pixels", hint=_EXAMPLES)
+        raise RequestError(f"{option} has an edge of 0 pixels", hint=_EXAMPLES)
     if fit is not None and None in edges:
         raise RequestError(f"--fit {fit} is for both edges; {option} keeps the picture's shape", hint="leave --fit out")
     return Target(option=option, width=edges[0], height=edges[1], fit=fit)

@@ -258,7 +258,7 @@ def _check_engine(request: UpscaleRequest) -> None:
 def _check_numbers(request: UpscaleRequest) -> None:
     """Raise RequestError for numbers that are out of range whatever the pictures are."""
     if request.steps is not None and request.steps < 1:
-        raise RequestError(f"--steps {request.steps}: at least one step is done", hint="--steps 20")
+        raise RequestError(f"--steps {request.steps}: at least one step is needed", hint="--steps 20")
     if request.guidance is not None and not (math.isfinite(request.guidance) and request.guidance >= 0):
         raise RequestError(f"--guidance {request.guidance} is not a number from 0 up", hint="--guidance 7.5")
     if request.tile_overlap is not None and request.tile_overlap < 0:
