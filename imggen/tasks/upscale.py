@@ -223,14 +223,7 @@ def _identity(governed: Governance, decided: UpscalePlan) -> ModelIdentity:
     facts = enlarger.model
     if facts is None:
         return ModelIdentity(reference=enlarger.reference, license=_BUILTIN_LICENSE)
-    return ModelIdentity(
-        reference=facts.reference,
-        folder=facts.folder.resolve().as_posix() if facts.source == "folder" else None,
-        revision=facts.revision,
-        sha256=lookup.weights_sha256(facts, decided.dtype or "float32") if hashed else None,
-        license=lookup.licence(facts),
-        pickles=bool(facts.pickles),
-    )
+    return governance.of_model(facts, decided.dtype or "float32", hashed=hashed)[0]
 
 
 def _sha256(path: Path) -> str:

@@ -177,6 +177,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
 
 
 def _notes(case: Case, decided: _Decided) -> tuple[str, ...]:
+    """Return what people should know of the decisions, in the order in which they were made."""
     said, read = decided.words, _read(decided.words)
     return (
         *([case.family.unlisted] if case.family.unlisted else []),

@@ -105,7 +105,7 @@ def strange_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
 def from_file(path: Path, origin: str, *, extra: tuple[str, ...] = ()) -> tuple[GenerateRequest, dict[str, str]]:
     """Return what the TOML file `path` says, and the texts under the keys in `extra`.
 
-    Raise RequestError that names the file for what is no TOML, for an unknown key (with the nearest known one) and for
+    Raise RequestError that names the file for what is not TOML, for an unknown key (with the nearest known one) and for
     a value that its field cannot have.
     """
     table = toml.read(path)
