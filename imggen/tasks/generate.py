@@ -489,6 +489,7 @@ def _late_notes(prepared: _Prepared, digest: str, cut: str | None) -> Iterator[s
 
 
 def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:
+    """Return the recipe of the picture of `seed`; `digest` is the hash of the weights that were loaded."""
     prompt, negative = decided.words(seed)
     recipe = Recipe(
         task=decided.task,
@@ -546,6 +547,7 @@ def _ingredient(given: Given, weight: float | None) -> Ingredient:
 
 
 def _pictures(prepared: _Prepared, digest: str, descent: step_down.Descent) -> Iterator[Generated]:
+    """Draw and write the pictures in their order; raise at the end, or at once where all others would fail too."""
     seeds = prepared.plan.seeds
     failures: list[str] = []
     done = 0
@@ -574,6 +576,7 @@ def _pictures(prepared: _Prepared, digest: str, descent: step_down.Descent) -> I
 
 
 def _written(prepared: _Prepared, number: int, image: Any, recipe: Recipe) -> Generated:
+    """Write the picture to its file, or encode it for standard output."""
     output = prepared.plan.output
     means = governance.worded(prepared.means, recipe.prompt, recipe.negative_prompt)
     if not prepared.named:

@@ -165,6 +165,7 @@ def _reason(failure: Failed) -> str:
 
 
 def _prepare(request: UpscaleRequest, on_event: Report) -> _PreparedUpscale:
+    """Return the plan for `request`, held to the policy, with the places that its pictures go to looked at."""
     environment.prepare(offline=bool(request.offline))
     # Here and not once the pictures are named: a source may be called ~this.
     named = replace(
@@ -216,6 +217,7 @@ def _checked(governed: Governance, decided: UpscalePlan) -> AuditEntry:
 
 
 def _identity(governed: Governance, decided: UpscalePlan) -> ModelIdentity:
+    """Return what enlarges as a policy sees it."""
     enlarger = decided.enlarger
     hashed = governed.policy is not None and policy.needs_hash(governed.policy)
     if enlarger.file is not None:
@@ -223,14 +225,7 @@ def _identity(governed: Governance, decided: UpscalePlan) -> ModelIdentity:
     facts = enlarger.model
     if facts is None:
         return ModelIdentity(reference=enlarger.reference, license=_BUILTIN_LICENSE)
-    return ModelIdentity(
-        reference=facts.reference,
-        folder=facts.folder.resolve().as_posix() if facts.source == "folder" else None,
-        revision=facts.revision,
-        sha256=lookup.weights_sha256(facts, decided.dtype or "float32") if hashed else None,
-        license=lookup.licence(facts),
-        pickles=bool(facts.pickles),
-    )
+    return governance.of_model(facts, decided.dtype or "float32", hashed=hashed)[0]
 
 
 def _sha256(path: Path) -> str:
@@ -293,7 +288,7 @@ def _model(request: UpscaleRequest, reference: str, on_event: Report) -> ModelFa
     if "/" not in reference and not Path(_at_home(reference)).exists():
         near = nearest(reference, known)
         raise ModelError(
-            f"nothing that enlarges pictures is called {reference!r}",
+            f"no upscaler is called {reference!r}",
             hint=f"--model {near[0] if near else planning.BUILTIN}, a file of weights, a folder or a hub id",
         )
     terms = AccessRules(offline=bool(request.offline), allow_pickle=bool(request.allow_pickle))
@@ -350,6 +345,7 @@ def _settled(prepared: _PreparedUpscale) -> _PreparedUpscale:
 
 
 def _each(prepared: _PreparedUpscale, draw: Draw, on_event: Report) -> Iterator[Enlarged | Failed]:
+    """Enlarge the pictures in their order; one that fails is yielded, and the others go on."""
     count, refused = len(prepared.plan.pictures), len(prepared.plan.refused)
     done = 0
     for number, picture in enumerate(prepared.plan.pictures, start=1):
@@ -373,6 +369,7 @@ def _each(prepared: _PreparedUpscale, draw: Draw, on_event: Report) -> Iterator[
 
 
 def _made(prepared: _PreparedUpscale, picture: PicturePlan, draw: Draw, report: Report) -> Enlarged:
+    """Return one picture enlarged and written; raise RequestError where its file was changed since it was planned."""
     source = picture.source
     data = prepared.stdin if source.name == given.STDIN and prepared.stdin is not None else given.load(source.name)
     decoded = pictures.decode(data, name=source.name, frame=prepared.plan.frame)

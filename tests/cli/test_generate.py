@@ -229,7 +229,7 @@ def test_a_misspelt_variable_is_told(run, monkeypatch):
         ([PROMPT, "--size", "129x128"], 2, "--size 128x128"),
         ([PROMPT, "--size", "100000x8"], 2, "--size"),
         ([PROMPT, "--size", "128x128", "--aspect", "1:1"], 2, "contradict"),
-        ([PROMPT, "--aspect", "0:3"], 2, "no aspect ratio"),
+        ([PROMPT, "--aspect", "0:3"], 2, "not an aspect ratio"),
         ([PROMPT, "--seed", "-1"], 2, "--seed random"),
         ([PROMPT, "--seed", "9-1"], 2, "--seed 1-9"),
         ([PROMPT, "--seed", "1-3", "-N", "2"], 2, "--num-images"),

@@ -134,7 +134,7 @@ def test_children_and_their_family_are_told(run):
         (("img2img", "nothing.png", "x"), "nothing.png", None),
         (("img2img", "photo.png"), "the prompt is empty", 'imggen img2img sketch.png "a red apple'),
         (("img2img", "photo.png", "x", "--strength", 0), "would change nothing", "--strength 0.75"),
-        (("img2img", "photo.png", "x", "--strength", 1.5), "1 makes all of it anew", "--strength 0.75"),
+        (("img2img", "photo.png", "x", "--strength", 1.5), "1 ignores the picture", "--strength 0.75"),
         (("inpaint", "photo.png", "x"), "needs to know what to repaint", "--mask mask.png"),
         (
             ("inpaint", "photo.png", "x", "--mask", "small.png"),

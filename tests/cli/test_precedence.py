@@ -50,7 +50,7 @@ def test_a_preset_and_a_recipe_are_not_mixed(config):
 
 def test_a_mistake_in_the_config_names_the_file(config):
     config("stepz = 3\n")
-    with pytest.raises(RequestError, match=r"config\.toml: unknown key 'stepz'"):
+    with pytest.raises(RequestError, match=r"config\.toml has an unknown key 'stepz'"):
         complete()
 
 

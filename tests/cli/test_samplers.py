@@ -82,8 +82,6 @@ def test_a_sampler_that_would_lose_its_numbers_is_refused_before_anything_is_dra
     arguments = ("generate", "a", "-m", tiny_models("sdxl"), "--size", "64x64", "--sampler", "dpm2_a", "--dry-run")
     ended = run(*arguments, "--steps", 2, "-o", tmp_path / "a.png")
     assert ended.code == 2
-    assert (
-        "--sampler dpm2_a in 2 steps: a step from this model's most noise to its least loses its numbers" in ended.err
-    )
+    assert "--sampler dpm2_a in 2 steps: a step from this model's most noise to its least ends in NaN" in ended.err
     assert "hint: --steps 3" in ended.err
     assert run(*arguments, "--steps", 3, "-o", tmp_path / "a.png").code == 0

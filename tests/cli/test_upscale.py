@@ -151,7 +151,7 @@ def test_quiet_keeps_the_table_and_leaves_the_notes_out(run):
         (["small.png", "--scale", "1"], 2, "--scale 2"),
         (["small.png", "--scale", "0.5"], 2, "--scale 2"),
         (["small.png", "--scale", "17"], 2, "--scale 16"),
-        (["small.png", "--scale", "much"], 2, "no scale"),
+        (["small.png", "--scale", "much"], 2, "is not a scale"),
         (["small.png", "--scale", "-1"], 2, "larger"),
         (["small.png", "--scale", "2", "--to", "4k"], 2, "contradict"),
         (["small.png", "--to", "20x"], 2, "24x18 pixels already"),

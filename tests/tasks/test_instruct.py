@@ -73,7 +73,7 @@ def test_kandinsky_edits_at_one_of_its_sizes_and_breaks_over_no_long_prompt(tiny
         (EDITORS[0], "image-to-image", {"ip_adapter": "style.png"}, "there are no IP-Adapters for models that edit"),
         (EDITORS[0], "text-to-image", {"images": ()}, "has no pipeline that can make a picture from words"),
         (EDITORS[1], "inpaint", {"mask": "mask.png"}, "cannot repaint a part"),
-        ("sd", "image-to-image", {"image_guidance": 2.0}, "does not weigh a picture against the words"),
+        ("sd", "image-to-image", {"image_guidance": 2.0}, "has no image guidance"),
         ("sd", "text-to-image", {"images": (), "image_guidance": 2.0}, "imggen generate has no such option"),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_part_is_repainted(tiny_models):
 
 
 def test_tokens_change_only_where_a_step_is_left_out(tiny_models):
-    with pytest.raises(RequestError, match=r"--strength 1 of 4 steps leaves out none, and aMUSEd changes") as caught:
+    with pytest.raises(RequestError, match=r"--strength 1 of 4 steps skips none of them, and aMUSEd changes") as caught:
         generate.plan(asked(tiny_models, "amused", steps=4, strength=1.0))
     assert caught.value.hint == "--strength 0.75"
     assert generate.plan(asked(tiny_models, "amused", steps=4, strength=0.75)).change.strength == 0.75

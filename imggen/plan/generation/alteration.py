@@ -72,6 +72,7 @@ def choose(case: Case, approach: Approach, image_guidance: float | None) -> Alte
 
 
 def _repainting(case: Case, change: Change) -> Change:
+    """Return the change with what is repainted: the mask of inpaint, or the border of outpaint."""
     request = case.request
     feather = 0 if request.feather is None else request.feather
     if not 0 <= feather <= 512:
@@ -115,6 +116,7 @@ def _mutation(case: Case, change: Change) -> float:
 
 
 def _weights(case: Case) -> tuple[float, ...]:
+    """Return the parents' shares, which add up to 1: those of `--weights`, or equal ones."""
     parents = [picture for picture in case.given if picture.role == "parent"]
     if not 1 <= len(parents) <= MOST_PARENTS:
         raise RequestError(f"{len(parents)} parents; blend takes 1 to {MOST_PARENTS}")
@@ -125,14 +127,14 @@ def _weights(case: Case) -> tuple[float, ...]:
         weights = tuple(float(share) for share in text.split(","))
     except ValueError as error:
         raise RequestError(
-            f"--weights {text!r} are not numbers with commas between", hint="--weights 0.7,0.3"
+            f"--weights {text!r} is not a list of numbers, separated by commas", hint="--weights 0.7,0.3"
         ) from error
     if len(weights) != len(parents):
         raise RequestError(
             f"--weights {text} are {len(weights)}, and there are {len(parents)} parents", hint=_even(len(parents))
         )
     if any(not math.isfinite(weight) or weight < 0 for weight in weights):
-        raise RequestError(f"--weights {text} has one that is below 0 or no number", hint=_even(len(parents)))
+        raise RequestError(f"--weights {text} has one that is negative or not a number", hint=_even(len(parents)))
     if abs(sum(weights) - 1) > _SUM_TOLERANCE:
         raise RequestError(f"--weights {text} add up to {sum(weights):g}, not to 1", hint=_scaled(weights))
     return weights

@@ -104,6 +104,7 @@ def _check_picture(case: Case) -> None:
 
 
 def _strength(case: Case, approach: Approach, steps: int) -> float | None:
+    """Return the denoising strength, None for a method that starts from noise; RequestError for one that cannot be."""
     requested = case.request.strength
     from_noise = [case.family.pipelines[task] for task in case.family.from_noise]
     starts = approach.from_noise or approach.pipeline in from_noise
@@ -117,7 +118,7 @@ def _strength(case: Case, approach: Approach, steps: int) -> float | None:
     chosen = usual if requested is None else requested
     if not math.isfinite(chosen) or not 0 < chosen <= 1:
         raise RequestError(
-            f"--strength {chosen:g} is not above 0 and at most 1 (1 makes all of it anew, 0 would change nothing)",
+            f"--strength {chosen:g} is not above 0 and at most 1 (1 ignores the picture, 0 would change nothing)",
             hint=f"--strength {usual:g}",
         )
     _check_distilled(case, chosen, steps)
@@ -125,7 +126,7 @@ def _strength(case: Case, approach: Approach, steps: int) -> float | None:
         _check_left_out(case, chosen, steps)
     if int(steps * chosen) < 1:
         raise RequestError(
-            f"--strength {chosen:g} of {steps} steps leaves no step to make", hint=f"--strength {_least(steps):g}"
+            f"--strength {chosen:g} of {steps} steps leaves no step to run", hint=f"--strength {_least(steps):g}"
         )
     _check_whole(case, chosen, steps)
     return chosen
@@ -147,8 +148,8 @@ def _check_left_out(case: Case, strength: float, steps: int) -> None:
     if not least or int(steps * strength) <= steps - least:
         return
     raise RequestError(
-        f"--strength {strength:g} of {steps} steps leaves out none, and {case.family.title} changes a picture only "
-        f"where at least {least} of them is left out",
+        f"--strength {strength:g} of {steps} steps skips none of them, and {case.family.title} changes a picture only "
+        f"where at least {least} of them is skipped",
         hint=f"--strength {math.floor(100 * (steps - least) / steps) / 100:g}" if steps > least else "more --steps",
     )
 
@@ -188,6 +189,7 @@ def _from_image(case: Case, _: Size) -> Approach:
 
 
 def _repaint(case: Case, _: Size) -> Approach:
+    """Return how a part is repainted: by the family's inpainting pipeline, or by blending latents."""
     family = case.family
     channels = case.facts.configs.get(family.denoiser, {}).get("in_channels")
     fits = not family.inpaint_channels or channels in family.inpaint_channels
@@ -202,7 +204,7 @@ def _repaint(case: Case, _: Size) -> Approach:
         else f"{family.title} has no inpainting pipeline"
     )
     if family.unlisted:
-        raise _cannot(case, f"{lacks}, and where its latents lie is not known")
+        raise _cannot(case, f"{lacks}, and the layout of its latents is not known")
     if family.blending_refusal:
         raise _cannot(case, f"{lacks}, and {family.blending_refusal}")
     return Approach(
@@ -271,6 +273,7 @@ def is_heritable(recipe: Recipe) -> bool:
 
 
 def _stylise(case: Case, _: Size) -> Approach:
+    """Return how a style is taken on: by an IP-Adapter, by reference, or by matching statistics."""
     family = case.family
     if case.request.ip_adapter_weights is not None:
         ip_adapters.check_family(family, ip_adapters.WEIGHTS)
@@ -307,10 +310,10 @@ def _by_reference(case: Case) -> Approach:
 def _starting(case: Case, lacks: str) -> str:
     """Return the pipeline that starts from a picture; raise RequestError for a family that only looks at pictures."""
     if _edits(case, "image-to-image"):
-        why = f"{lacks}, and {case.family.title} starts from noise, it only looks at pictures"
+        why = f"{lacks}, and {case.family.title} starts from noise and only looks at pictures"
         raise _cannot(case, why, _heritable(case))
     if case.family.vae_class is None:
-        why = f"{lacks}, and {case.family.title} has no latents, it draws pixels itself"
+        why = f"{lacks}, and {case.family.title} has no latents: it works on pixels"
         raise _cannot(case, why, _heritable(case))
     if case.request.task == "blend" and "image-to-image" not in case.family.pipelines:
         why = f"{lacks}, and {case.family.title} has no pipeline that can {TASKS['image-to-image'].purpose}"

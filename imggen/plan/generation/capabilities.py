@@ -74,6 +74,7 @@ def _usual(family: Family) -> ModelFacts:
 
 
 def _ability(family: Family, task: Task, facts: ModelFacts) -> Ability:
+    """Return how the family does the task, or why it cannot: what `approach` says of a request that asks for it."""
     from_words = task != "blend" or "text-to-image" in family.pipelines
     case = Case(
         request=GenerateRequest(

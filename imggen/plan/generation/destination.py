@@ -64,6 +64,7 @@ def choose(case: Case, pictures: int) -> Destination:
 
 
 def _quality(case: Case, chosen: ImageFormat) -> tuple[int, str]:
+    """Return the quality of the file; raise RequestError for a number that its format does not take."""
     quality = case.request.quality
     if quality is None:
         return FORMATS[chosen].quality, f"what suits {chosen}"

@@ -164,6 +164,7 @@ def _filled(request: GenerateRequest, values: dict[str, object], origin: str) ->
 
 
 def _recorded_change(recipe: Recipe, request: GenerateRequest) -> dict[str, object]:
+    """Return the fields that say again what was done to the given pictures."""
     change = recipe.change
     if change is None:
         return {}
@@ -259,14 +260,17 @@ def strangers(recipe: Recipe, ingredients: tuple[Ingredient, ...]) -> tuple[str,
         for old, new in zip(recipe.ingredients, ingredients, strict=False)
         if old.sha256 != new.sha256
     ]
-    roles = [[picture.role for picture in one] for one in (recipe.ingredients, ingredients)]
-    if roles[0] != roles[1]:
-        sources = [", ".join(names) or "nothing" for names in roles]
-        changes.append(f"it was made from {sources[0]}, and now from {sources[1]}")
+    before, now = _roles(recipe.ingredients), _roles(ingredients)
+    if before != now:
+        changes.append(f"it was made from {before}, and now from {now}")
     if recipe.edits:
         last = recipe.edits[-1]
         changes.append(f"it was then enlarged to {last.width}x{last.height}, which is not repeated; see imggen upscale")
     return tuple(changes)
+
+
+def _roles(ingredients: Sequence[Ingredient]) -> str:
+    return ", ".join(ingredient.role for ingredient in ingredients) or "nothing"
 
 
 def _was_said(request: GenerateRequest, name: str) -> bool:

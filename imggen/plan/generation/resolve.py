@@ -40,7 +40,7 @@ _STRETCH: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class _Decided:
-    """Every decision of a plan, before it is one."""
+    """Every decision of a plan, before it is one; `fallbacks` says what a recipe recorded and the machine lacks."""
 
     words: Words
     approach: Approach
@@ -55,7 +55,7 @@ class _Decided:
     levers: memory.Levers
     arguments: dict[str, object]
     destination: Destination
-    notes: tuple[str, ...]
+    fallbacks: tuple[str, ...]
 
 
 def resolve(  # noqa: PLR0913 - the last two are for tests to put something else in
@@ -126,6 +126,7 @@ _NAMING: Final = ("model", "base", "vae", "lora", "embedding", "wildcards", "ip_
 
 
 def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
+    """Return all decisions, each after those that it rests on; raise the ImggenError of the first that cannot be."""
     request = case.request
     _check_prompt(case)
     taken = limits(case)
@@ -171,18 +172,24 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         levers=levers,
         arguments=call.arguments(case, way, chosen_words, area, steered),
         destination=destination.choose(case, len(chosen)),
-        notes=(
-            *([case.family.unlisted] if case.family.unlisted else []),
-            *fallbacks,
-            *_told(way),
-            *captions.notes(case, (chosen_words.prompt, *chosen_words.prompts)),
-            *record.unknown_words(_read(chosen_words), case.record, case.facts.reference),
-            *adaptation.notes(case, _read(chosen_words), steered.negative_prompt),
-            *_size_notes(size, case),
-            *_twin_notes(changed.change, len(chosen)),
-            *levers.notes,
-            *checkpoint.notes(case.facts),
-        ),
+        fallbacks=fallbacks,
+    )
+
+
+def _notes(case: Case, decided: _Decided) -> tuple[str, ...]:
+    """Return what people should know of the decisions, in the order in which they were made."""
+    said, read = decided.words, _read(decided.words)
+    return (
+        *([case.family.unlisted] if case.family.unlisted else []),
+        *decided.fallbacks,
+        *_told(decided.approach),
+        *captions.notes(case, (said.prompt, *said.prompts)),
+        *record.unknown_words(read, case.record, case.facts.reference),
+        *adaptation.notes(case, read, decided.steering.negative_prompt),
+        *_size_notes(decided.size, case),
+        *_twin_notes(decided.alteration.change, len(decided.seeds)),
+        *decided.levers.notes,
+        *checkpoint.notes(case.facts),
     )
 
 
@@ -200,6 +207,7 @@ def _size(case: Case, taken: sizes.Limits) -> sizes.Size:
 
 
 def _check_sampler(case: Case, way: Approach, steered: Steering) -> None:
+    """Raise RequestError for a sampler that cannot follow a control picture, or start from a picture, where it must."""
     followed = case.family.controls if controlnets.among(case) else None
     if followed is not None and followed.own_steps and steered.sampler not in samplers.names("flow_own"):
         raise RequestError(
@@ -219,13 +227,15 @@ def _check_adapter(case: Case, levers: memory.Levers) -> None:
     shown = ip_adapters.of(case.adapters)
     if shown is not None and levers.attention_slicing == "diffusers":
         raise RequestError(
-            f"{shown.asked.option} and --attention-slicing on both replace the way in which attention is computed",
+            f"{shown.asked.option} and --attention-slicing on both replace the attention processors",
             hint="--attention-slicing auto",
         )
 
 
 def _told(way: Approach) -> tuple[str, ...]:
-    return () if way.words is None else (f"nobody says what to do with the pictures; the model is told: {way.words!r}",)
+    return (
+        () if way.words is None else (f"no prompt says what to do with the pictures; the model is told: {way.words!r}",)
+    )
 
 
 def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
@@ -244,6 +254,7 @@ def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
 
 
 def _plan(case: Case, decided: _Decided) -> GeneratePlan:
+    """Return the decisions as a plan, field by field."""
     device, dtype, levers, steered = decided.device, decided.dtype, decided.levers, decided.steering
     return GeneratePlan(
         task=case.request.task,
@@ -284,7 +295,7 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         levers=(*_placement(device, dtype), *levers.reasons),
         output=decided.destination.output,
         reasons=_reasons(case, decided),
-        notes=decided.notes,
+        notes=_notes(case, decided),
     )
 
 
@@ -366,7 +377,7 @@ def _check_text(name: str, value: str) -> None:
             hint=f"shorten the {name}",
         )
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
-        raise RequestError(f"the {name} holds bytes that are no text: {value[:40]!r}", hint="write it in UTF-8")
+        raise RequestError(f"the {name} is not valid text: {value[:40]!r}", hint="write it in UTF-8")
 
 
 def limits(case: Case) -> sizes.Limits:

@@ -55,11 +55,10 @@ def choose(case: Case) -> Steering:
 
 
 def _steps(case: Case, sampler: str) -> int:
+    """Return the number of steps: the request's, the record's or the family's; RequestError for one that cannot be."""
     steps, listed = case.request.steps, _listed_steps(case)
     if listed and steps not in (None, listed):
-        raise RequestError(
-            f"--steps {steps}: this model makes {listed} steps, whatever is asked for", hint=f"--steps {listed}"
-        )
+        raise RequestError(f"--steps {steps}: this model always takes {listed} steps", hint=f"--steps {listed}")
     if steps is None:
         steps = listed
     if steps is None:
@@ -74,7 +73,7 @@ def _steps(case: Case, sampler: str) -> int:
         raise RequestError(f"--steps {steps}: {taker} takes 1 to {most}", hint=f"--steps {min(max(steps, 1), most)}")
     if samplers.stumbles(sampler, steps, case.facts.configs.get("scheduler", {})):
         raise RequestError(
-            f"--sampler {sampler} in {steps} steps: a step from this model's most noise to its least loses its numbers",
+            f"--sampler {sampler} in {steps} steps: a step from this model's most noise to its least ends in NaN",
             hint=f"--steps {steps + 1}",
         )
     return steps
@@ -99,6 +98,7 @@ def _most_steps(case: Case) -> int | None:
 
 
 def _guidance(case: Case) -> float:
+    """Return the guidance: the request's, the record's or the family's; RequestError for one that cannot be."""
     family, guidance = case.family, case.request.guidance
     if guidance is None:
         return case.family.guidance if case.record.guidance is None else case.record.guidance
@@ -108,9 +108,7 @@ def _guidance(case: Case) -> float:
             hint="leave --guidance out",
         )
     if not math.isfinite(guidance) or guidance < 0:
-        raise RequestError(
-            f"--guidance {guidance:g} is no strength of guidance", hint=f"--guidance {family.guidance:g}"
-        )
+        raise RequestError(f"--guidance {guidance:g} is not a guidance scale", hint=f"--guidance {family.guidance:g}")
     if guidance < family.least_guidance:
         raise RequestError(
             f"--guidance {guidance:g}: {family.title} takes {family.least_guidance:g} and more",
@@ -120,12 +118,13 @@ def _guidance(case: Case) -> float:
 
 
 def _image_guidance(case: Case, guidance: float) -> float | None:
+    """Return how much the given picture holds, None where the model knows no such number."""
     family, value = case.family, case.request.image_guidance
     is_typed = case.request.origin.get("image_guidance", COMMAND_LINE) == COMMAND_LINE
     if family.image_guidance is None:
         if value is not None and is_typed:
             raise RequestError(
-                f"--image-guidance {value:g}: {family.title} does not weigh a picture against the words",
+                f"--image-guidance {value:g}: {family.title} has no image guidance",
                 hint="leave --image-guidance out",
             )
         return None
@@ -134,12 +133,12 @@ def _image_guidance(case: Case, guidance: float) -> float | None:
     # Below 1 its pipelines drop the guidance by words too.
     if not math.isfinite(value) or value < 1:
         raise RequestError(
-            f"--image-guidance {value:g}: {family.title} takes 1 (the picture holds least) and more",
+            f"--image-guidance {value:g}: {family.title} takes 1 (least weight of the picture) and more",
             hint=f"--image-guidance {family.image_guidance:g}",
         )
     if guidance <= family.steers_above and is_typed:
         raise RequestError(
-            f"--image-guidance {value:g}: {family.title} looks at it only when guidance is above "
+            f"--image-guidance {value:g}: {family.title} uses it only when guidance is above "
             f"{family.steers_above:g}, and --guidance is {guidance:g}",
             hint="leave --image-guidance out",
         )
@@ -182,6 +181,7 @@ def _is_steered(case: Case, guidance: float) -> bool:
 
 
 def _sampler(case: Case) -> tuple[str, Scheduler | None]:
+    """Return the sampler's name and its scheduler; RequestError for one that the model cannot use."""
     prediction = catalog.prediction(case.family, case.facts)
     requested = case.request.sampler
     name = requested or case.record.sampler or samplers.DEFAULT

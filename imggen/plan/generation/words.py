@@ -140,8 +140,8 @@ def _check_empty(case: Case, seeds: Iterable[int], texts: Iterable[str], reading
     for seed, text in zip(seeds, texts, strict=True):
         if not as_read(text, reading).strip():
             raise RequestError(
-                f"the prompt comes out empty for seed {seed}: {case.request.prompt!r}",
-                hint="words beside what may be empty",
+                f"the prompt is empty for seed {seed}: {case.request.prompt!r}",
+                hint="add words that are always there",
             )
 
 

@@ -38,7 +38,7 @@ _REVISION: Final = re.compile("[0-9a-f]{7,64}")
 _STRICTNESS: Final[tuple[Record, ...]] = get_args(Record)
 _LIMITS: Final = {
     "max_length": Limit(least=1, most=LONGEST_PROMPT),
-    "visible_label": Limit(pattern=r"\S(.{0,38}\S)?", called="a text of 1 to 40 characters"),
+    "visible_label": Limit(pattern=r"\S(.{0,38}\S)?", called="text of 1 to 40 characters"),
     "user_variable": Limit(pattern="[A-Za-z_][A-Za-z0-9_]*", called="the name of an environment variable"),
 }
 _WITHOUT: Final[dict[Metadata, frozenset[str]]] = {
@@ -226,7 +226,7 @@ def check_inputs(policy: Policy, *, given: bool, consent: bool) -> Refusal | Non
     if policy.inputs.require_consent and given and not consent:
         return Refusal(
             rule="inputs.require_consent",
-            message="the policy wants you to say that you may use the pictures that you give",
+            message="the policy requires you to confirm that you may use the given pictures",
             hint="--i-have-rights, if that is so",
         )
     return None
@@ -360,7 +360,10 @@ def _model_problem(entry: str) -> tuple[str, str] | None:
     if at and not _REVISION.fullmatch(revision):
         return "a branch or tag can move to other weights", f"write the commit: {name}@0123abc…"
     if not entry.strip() or colon:
-        return "no name of a model", "builtin, organisation/*, organisation/name@commit, sha256:…, license:…, folder:…"
+        return (
+            "not the name of a model",
+            "builtin, organisation/*, organisation/name@commit, sha256:…, license:…, folder:…",
+        )
     return None
 
 

@@ -70,7 +70,11 @@ def words(text: str) -> str:
 
 def plain(prompt_parts: Iterable[Part]) -> str:
     """Return the words of all parts."""
-    return " ".join("".join(piece.text for piece in part) for part in prompt_parts)
+    return " ".join(map(_joined, prompt_parts))
+
+
+def _joined(part: Part) -> str:
+    return "".join(piece.text for piece in part)
 
 
 def is_plain(prompt_parts: tuple[Part, ...]) -> bool:
@@ -189,7 +193,7 @@ class _Held:
             self._leave(end, mark.start("end"), _STEP if end == ")" else 1 / _STEP)
             return
         if not _NUMBER.fullmatch(number):
-            self._fault(f"{number} is no weight; one looks like (text:1.3)", mark.start("number"), ":")
+            self._fault(f"{number} is not a weight; a weight looks like (text:1.3)", mark.start("number"), ":")
         self._leave(end, at, float(number))
 
     def _refuse_steps(self, at: int) -> None:

@@ -62,6 +62,7 @@ def parse(text: str) -> tuple[int, ...]:
 
 
 def _part(part: str, text: str) -> range:
+    """Return the seeds that one part between commas stands for: a number, or a range with both its ends."""
     bounds = _RANGE.fullmatch(part)
     if bounds:
         first, last = (_within(int(bound), text) for bound in bounds.groups())
@@ -75,7 +76,7 @@ def _part(part: str, text: str) -> range:
     if _NUMBER.fullmatch(part):
         seed = _within(int(part), text)
         return range(seed, seed + 1)
-    raise RequestError(f"{text!r} is no seed", hint=_EXAMPLES)
+    raise RequestError(f"{text!r} is not a seed", hint=_EXAMPLES)
 
 
 def _within(seed: int, text: str) -> int:

@@ -82,9 +82,23 @@ def check_schema(values: Mapping[str, object], place: KeyPath, newest: int) -> i
 def build(kind: type[_Kind], values: Mapping[str, object], place: KeyPath) -> _Kind:
     """Return the dataclass `kind` with the values; raise RequestError that names the first one that does not fit."""
     known = fields(kind)  # type: ignore[arg-type]  # callers pass dataclasses
-    _check_keys(place, values, {member.name: _is_required(member) for member in known})
+    check_keys(place, values, {member.name: _is_required(member) for member in known})
     hints = _hints(kind)  # type: ignore[arg-type]  # every class is hashable
     return kind(**{name: read(hints[name], value, place.member(name)) for name, value in values.items()})
+
+
+def check_keys(place: KeyPath, values: Mapping[str, object], known: Mapping[str, bool]) -> None:
+    """Raise RequestError for a key that is not `known`, and for a known one that is required and not there."""
+    unknown = sorted(values.keys() - known.keys())
+    if unknown:
+        near = nearest(unknown[0], known)
+        raise RequestError(
+            f"{place} has an unknown key {_shortened(unknown[0])}",
+            hint=f"the nearest known key is {near[0]}" if near else f"known keys: {', '.join(known)}",
+        )
+    missing = sorted(name for name, required in known.items() if required and name not in values)
+    if missing:
+        raise RequestError(f"{place} lacks {', '.join(missing)}")
 
 
 def read(kind: Any, value: object, place: KeyPath) -> Any:
@@ -115,7 +129,7 @@ def _one_of(allowed: tuple[str, ...], value: object, place: KeyPath) -> object:
     if value in allowed:
         return value
     near = nearest(value, allowed) if isinstance(value, str) else ()
-    hint = f"the nearest known one is {near[0]}" if near else f"known: {', '.join(allowed)}"
+    hint = "; ".join([*(f"the nearest known one is {name}" for name in near), f"known: {', '.join(allowed)}"])
     raise RequestError(f"{place} is {_shortened(value)}, which this imggen does not know", hint=hint)
 
 
@@ -142,7 +156,7 @@ def _scalar(kind: type, value: object, place: KeyPath, otherwise: str) -> object
     if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
         raise _wrong(place, value, _CALLED[kind] + otherwise)
     if isinstance(value, float) and not math.isfinite(value):
-        raise RequestError(f"{place} is not finite")
+        raise RequestError(f"{place} is {value}, not a finite number")
     _check_limit(place, value, place.limit)
     return value
 
@@ -170,19 +184,6 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 def _is_required(member: Any) -> bool:
     return member.default is MISSING and member.default_factory is MISSING
-
-
-def _check_keys(place: KeyPath, values: Mapping[str, object], known: Mapping[str, bool]) -> None:
-    unknown = sorted(values.keys() - known.keys())
-    if unknown:
-        near = nearest(unknown[0], known)
-        raise RequestError(
-            f"{place} has an unknown key {_shortened(unknown[0])}",
-            hint=f"the nearest known key is {near[0]}" if near else f"known keys: {', '.join(known)}",
-        )
-    missing = sorted(name for name, required in known.items() if required and name not in values)
-    if missing:
-        raise RequestError(f"{place} lacks {', '.join(missing)}")
 
 
 def _wrong(place: KeyPath, value: object, kind: str) -> RequestError:

@@ -134,7 +134,7 @@ def _wildcards(nodes: Iterable[Node]) -> Iterator[Wildcard]:
 def _checked(wildcard: Wildcard) -> str:
     if not _NAME.fullmatch(wildcard.name):
         fault(
-            f"__{wildcard.name}__ is no name of a wildcard file: folders and names have letters, digits, - and _",
+            f"__{wildcard.name}__ is not the name of a wildcard file: folders and names have letters, digits, - and _",
             wildcard.spot,
             hint=f"\\_ is the letter itself; {AS_IT_STANDS} takes all words as they stand",
         )

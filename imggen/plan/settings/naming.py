@@ -128,7 +128,7 @@ def slug(text: str, otherwise: str) -> str:
     file's name may have, so bytes are bounded as well. A name that Windows keeps for a device gets a `-`.
     """
     letters = "".join(character if unicodedata.category(character)[0] in "LNM" else " " for character in _folded(text))
-    joined = "-".join(word for word in letters.split() if any(character.isalnum() for character in word))
+    joined = "-".join(word for word in letters.split() if any(map(str.isalnum, word)))
     if len(joined) > SLUG_CHARACTERS:
         joined = joined[: SLUG_CHARACTERS + 1].rpartition("-")[0] or joined[:SLUG_CHARACTERS]
     joined = joined.encode()[:SLUG_BYTES].decode(errors="ignore")

@@ -1,16 +1,17 @@
 """Layers of a request: command line, environment, preset and config, each checked, the higher one over the lower."""
 
-import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePath
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from imggen.errors import RequestError
 from imggen.plan.case import COMMAND_LINE
-from imggen.plan.schema import formats, toml
+from imggen.plan.schema import formats, strict, toml
 from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.request import GenerateRequest
+from imggen.plan.schema.strict import KeyPath
 
 ENVIRONMENT: Final = "environment"
 PREFIX: Final = "IMGGEN_"
@@ -87,7 +88,9 @@ def from_environment(environ: Mapping[str, str]) -> SettingsLayer:
     for name in names():
         variable = PREFIX + name.upper()
         if environ.get(variable):
-            values[name] = _parse(name, environ[variable], f"environment variable {variable}")
+            values[name] = _parse(
+                name, environ[variable], KeyPath(subject=f"environment variable {variable}", limits={})
+            )
     return SettingsLayer(request=_request(values, ENVIRONMENT), preset=environ.get(PREFIX + "PRESET") or None)
 
 
@@ -101,18 +104,15 @@ def strange_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
 def from_file(path: Path, origin: str, *, extra: tuple[str, ...] = ()) -> tuple[GenerateRequest, dict[str, str]]:
     """Return what the TOML file `path` says, and the texts under the keys in `extra`.
 
-    Raise RequestError that names the file for what is no TOML, for an unknown key (with the nearest known one) and for
+    Raise RequestError that names the file for what is not TOML, for an unknown key (with the nearest known one) and for
     a value that its field cannot have.
     """
     table = toml.read(path)
     known = (*names(), *extra)
-    for key in table:
-        if key not in known:
-            guess = nearest(key, known)
-            hint = f"the nearest is {guess[0]!r}" if guess else f"known: {', '.join(known)}"
-            raise RequestError(f"{path}: unknown key {key!r}", hint=hint)
-    texts = {key: _text(table[key], f"{path}: {key}") for key in extra if key in table}
-    values = {key: _typed(key, value, f"{path}: {key}") for key, value in table.items() if key not in extra}
+    place = KeyPath(subject=str(path), limits={})
+    strict.check_keys(place, table, dict.fromkeys(known, False))
+    texts = {key: strict.read(str, table[key], place.member(key)) for key in extra if key in table}
+    values = {key: _value(key, value, place.member(key)) for key, value in table.items() if key not in extra}
     return _request(values, origin), texts
 
 
@@ -180,66 +180,31 @@ def _kind(name: str) -> Any:
     return next(option for option in get_args(hint) if option is not type(None))
 
 
-def _parse(name: str, written: str, where: str) -> object:
+def _parse(name: str, written: str, place: KeyPath) -> object:
     """Return the value that a text means for the field `name`."""
     kind = _kind(name)
     if get_origin(kind) is tuple:
-        return tuple(part for piece in written.split(SEPARATOR) if (part := piece.strip()))
+        return tuple(piece for part in written.split(SEPARATOR) if (piece := part.strip()))
     if kind is bool:
-        return _flag(written, where)
-    if kind not in (int, float):
-        return _typed(name, written, where)
-    try:
-        value = int(written) if kind is int else float(written)
-    except ValueError as error:
-        kind_name = "a whole number" if kind is int else "a number"
-        raise RequestError(f"{where} is {written!r}, not {kind_name}") from error
-    return _typed(name, value, where)
+        return _flag(written, place)
+    value: object = written
+    if kind in (int, float):
+        with suppress(ValueError):
+            value = kind(written)
+    return _value(name, value, place)
 
 
-def _flag(written: str, where: str) -> bool:
-    if written.lower() in _TRUE:
-        return True
-    if written.lower() in _FALSE:
-        return False
-    raise RequestError(f"{where} is {written!r}, neither true nor false", hint="write true or false")
+def _flag(written: str, place: KeyPath) -> bool:
+    if written.lower() in (*_TRUE, *_FALSE):
+        return written.lower() in _TRUE
+    raise RequestError(f"{place} is {written!r}, neither true nor false", hint="write true or false")
 
 
-def _typed(name: str, value: object, where: str) -> object:
-    """Return `value` in the type of the field `name`; raise RequestError where it has another."""
+def _value(name: str, value: object, place: KeyPath) -> object:
+    """Return what a file or a variable says of the field `name`; raise RequestError for another type than its own."""
     kind = _kind(name)
-    if get_origin(kind) is tuple:
-        return _texts(value, where)
-    if choices(name):
-        return _choice(value, choices(name), where)
-    if kind is str and name in _NUMBERS_AS_TEXT and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise RequestError(f"{where} is {value!r}, not {words[kind]}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RequestError(f"{where} is {value!r}, not a finite number")
-    return value
-
-
-def _choice(value: object, known: tuple[str, ...], where: str) -> str:
-    if isinstance(value, str) and value in known:
-        return value
-    guess = nearest(str(value), known)
-    hint = f"the nearest is {guess[0]!r}" if guess else None
-    raise RequestError(f"{where} is {value!r}, not one of {', '.join(known)}", hint=hint)
-
-
-def _texts(value: object, where: str) -> tuple[str, ...]:
-    listed = value if isinstance(value, list | tuple) else [value]
-    if not all(isinstance(text, str) for text in listed):
-        raise RequestError(f"{where} is {value!r}, not text or a list of texts")
-    return tuple(listed)
-
-
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str):
-        raise RequestError(f"{where} is {value!r}, not text")
-    return value
+    if get_origin(kind) is tuple and isinstance(value, str):
+        value = [value]
+    if name in _NUMBERS_AS_TEXT and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return strict.read(kind, value, place)

@@ -87,7 +87,9 @@ def parse_aspect(text: str) -> float:
     edges_written = _RATIO.fullmatch(text)
     width, height = (float(edge) for edge in edges_written.groups()) if edges_written else (0.0, 0.0)
     if width <= 0 or height <= 0:
-        raise RequestError(f"--aspect {text!r} is no aspect ratio", hint="--aspect 16:9, --aspect 3:2 or --aspect 1:1")
+        raise RequestError(
+            f"--aspect {text!r} is not an aspect ratio", hint="--aspect 16:9, --aspect 3:2 or --aspect 1:1"
+        )
     ratio = width / height
     if not 1 / 20 <= ratio <= 20:
         raise RequestError(f"--aspect {text} is too extreme: at most 20:1", hint="--aspect 16:9")
@@ -133,7 +135,7 @@ def said(request: GenerateRequest) -> str:
 
 
 def parse_size(text: str, limits: Limits) -> tuple[int, int]:
-    """Return the (width, height) that `512x768`, `512` or a name means; raise RequestError for what is no size."""
+    """Return the (width, height) that `512x768`, `512` or a name means; raise RequestError for what is not a size."""
     name = text.strip().lower()
     if name in _NATIVE:
         return limits.native
@@ -148,7 +150,7 @@ def parse_size(text: str, limits: Limits) -> tuple[int, int]:
     guess = nearest(name, (*NAMES, *_NATIVE))
     known = ", ".join((*_NATIVE, *NAMES))
     hint = f"--size {guess[0]}; " if guess else ""
-    raise RequestError(f"--size {text!r} is no size", hint=f"{hint}WIDTHxHEIGHT such as 512x768, or one of: {known}")
+    raise RequestError(f"--size {text!r} is not a size", hint=f"{hint}WIDTHxHEIGHT such as 512x768, or one of: {known}")
 
 
 def _from_aspect(aspect: str, request: GenerateRequest, limits: Limits) -> Size:
@@ -209,6 +211,7 @@ def _round(edge: float, step: int) -> int:
 
 
 def _checked(width: int, height: int, limits: Limits, reason: str) -> Size:
+    """Return the size; raise RequestError with the nearest good one where the model cannot make it."""
     if limits.listed and (width, height) not in limits.listed:
         likest = nearest_listed(max(width, 1) / max(height, 1), limits)
         shown = limits.listed[:_SHOWN]

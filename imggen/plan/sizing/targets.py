@@ -91,7 +91,7 @@ def apply(target: Target, width: int, height: int) -> Sized:
 def _parse_scale(text: str) -> Fraction:
     parsed = _SCALE.fullmatch(text.strip())
     if not parsed:
-        raise RequestError(f"--scale {text!r} is no scale", hint="--scale 2, --scale 4x or --scale 1.5")
+        raise RequestError(f"--scale {text!r} is not a scale", hint="--scale 2, --scale 4x or --scale 1.5")
     scale = Fraction(parsed[1] or parsed[2])
     if scale <= 1:
         raise RequestError(f"--scale {text} does not make a picture larger", hint="--scale 2")
@@ -101,6 +101,7 @@ def _parse_scale(text: str) -> Fraction:
 
 
 def _parse_edges(text: str, fit: Fit | None) -> Target:
+    """Return the edges that `--to` names, one of them None where the shape decides."""
     option = f"--to {text}"
     name = text.strip().lower()
     if name in NAMES:
@@ -110,7 +111,7 @@ def _parse_edges(text: str, fit: Fit | None) -> Target:
     if edges == [None, None]:
         raise _no_size(text)
     if 0 in edges:
-        raise RequestError(f"{option} has an edge without pixels", hint=_EXAMPLES)
+        raise RequestError(f"{option} has an edge of 0 pixels", hint=_EXAMPLES)
     if fit is not None and None in edges:
         raise RequestError(f"--fit {fit} is for both edges; {option} keeps the picture's shape", hint="leave --fit out")
     return Target(option=option, width=edges[0], height=edges[1], fit=fit)
@@ -122,7 +123,7 @@ def _no_size(text: str) -> RequestError:
         return RequestError(f"--to {text} does not say which edge", hint=f"--to {edge}x or --to x{edge}")
     guess = nearest(text.strip(), NAMES)
     hint = f"--to {guess[0]}; {_EXAMPLES}" if guess else _EXAMPLES
-    return RequestError(f"--to {text!r} is no size", hint=hint)
+    return RequestError(f"--to {text!r} is not a size", hint=hint)
 
 
 def _scaled(target: Target, width: int, height: int) -> Sized:
@@ -131,6 +132,7 @@ def _scaled(target: Target, width: int, height: int) -> Sized:
 
 
 def _fitted(target: Target, width: int, height: int) -> Sized:
+    """Return the size for given edges, and what is drawn before it is cut or filled to them."""
     if target.width is None or target.height is None:
         scale = Fraction(target.width, width) if target.width else Fraction(target.height or height, height)
         return _whole(target.width or _round(width * scale), target.height or _round(height * scale), scale)

@@ -185,7 +185,7 @@ class DegradationPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class UpscalerTrainPlan:
-    """A training run for a network that enlarges."""
+    """A training run for an upscaler."""
 
     schema: int
     name: str
@@ -239,7 +239,7 @@ def find(reference: str) -> Path:
 def read(path: Path) -> Plan:
     """Return the plan that a recipe file holds; raise RequestError where the file is wrong, naming the key.
 
-    A recipe with a table `[upscaler]` trains a network that enlarges, any other one a diffusion model.
+    A recipe with a table `[upscaler]` trains an upscaler, any other one a diffusion model.
     """
     values = toml.read(path)
     place = KeyPath(subject=str(path), limits=_LIMITS)

@@ -233,6 +233,7 @@ def overview(plan: UpscalePlan) -> list[tuple[str, str]]:
 
 
 def _described(picture: PicturePlan) -> dict[str, object]:
+    """Return the plan for one picture as values that JSON can hold."""
     source, output = picture.source, picture.output
     return {
         "source": source.name,
@@ -271,10 +272,11 @@ def _check_engine(request: UpscaleRequest) -> None:
 
 
 def _check_numbers(request: UpscaleRequest) -> None:
+    """Raise RequestError for numbers that are out of range whatever the pictures are."""
     if request.steps is not None and request.steps < 1:
-        raise RequestError(f"--steps {request.steps}: at least one step is done", hint="--steps 20")
+        raise RequestError(f"--steps {request.steps}: at least one step is needed", hint="--steps 20")
     if request.guidance is not None and not (math.isfinite(request.guidance) and request.guidance >= 0):
-        raise RequestError(f"--guidance {request.guidance} is no scale from 0 up", hint="--guidance 7.5")
+        raise RequestError(f"--guidance {request.guidance} is not a number from 0 up", hint="--guidance 7.5")
     if request.tile_overlap is not None and request.tile_overlap < 0:
         raise RequestError(f"--tile-overlap {request.tile_overlap}: tiles cannot overlap by less than 0 px")
     if request.frame is not None and request.frame < 1:
@@ -329,12 +331,14 @@ class _Wishes:
 
 
 def _wishes(request: UpscaleRequest, enlarger: Enlarger, draw: Callable[[int], int]) -> _Wishes:
+    """Return what a diffusion model is told, nothing for other engines; RequestError for what it cannot follow."""
     if enlarger.model is None:
         return _Wishes()
     kind, prompt = upscalers.find(enlarger.model), request.prompt or ""
     if request.guidance and not prompt:
         raise RequestError(
-            f"--guidance {request.guidance:g} has no words to guide to", hint='--prompt "a red apple", or leave it out'
+            f"--guidance {request.guidance:g} needs a prompt to guide to",
+            hint='--prompt "a red apple", or leave it out',
         )
     chosen = seeds.choose(request.seed, None, draw=draw)
     if len(chosen) > 1:
@@ -373,6 +377,7 @@ def _reason(request: UpscaleRequest, name: str, reason: str) -> str:
 def _picture(
     request: UpscaleRequest, source: UpscaleSource | Refused, enlarger: Enlarger, around: Surroundings
 ) -> PicturePlan | Refused:
+    """Return the plan for one picture, or why it cannot become larger."""
     if isinstance(source, Refused):
         return source
     try:
@@ -420,6 +425,7 @@ def _default(request: UpscaleRequest) -> str:
 
 
 def _output(request: UpscaleRequest, source: UpscaleSource) -> OutputPlan:
+    """Return where the picture goes, in which format, and with what marks."""
     chosen = _named_format(request) or request.format or source.format or "png"
     written = FORMATS[chosen]
     return OutputPlan(
@@ -476,6 +482,7 @@ def _check_quality(pictures: Sequence[PicturePlan], request: UpscaleRequest) -> 
 def _reasons(
     request: UpscaleRequest, enlarger: Enlarger, device: Chosen[Device], dtype: Chosen[Dtype] | None
 ) -> dict[str, str]:
+    """Return why each setting has its value, by its name in the plan."""
     reasons = {
         "model": request.why("model", "the networks that come with imggen"),
         "size": request.why("to", request.why("scale", "twice as large, where nothing is said")),

@@ -234,13 +234,14 @@ def _unkeepable(policy: Policy, request: GenerateRequest | UpscaleRequest, gover
     if "{prompt" in named:
         return Refusal(
             rule="prompt.record",
-            message=f"-o {named} would tell the prompt, of which the policy records {policy.prompt.record!r}",
+            message=f"-o {named} would show the prompt, of which the policy records {policy.prompt.record!r}",
             hint="-o 'out/{seed}.png'",
         )
     return None
 
 
 def _loosened(policy: Policy, typed: Mapping[str, str | None]) -> Refusal | None:
+    """Return which typed option is laxer than the policy."""
     record, mining = typed["record_prompt"], typed["training_mining"]
     required = policy.prompt.record
     if record is not None and policies.stricter(required, record) != record:  # type: ignore[arg-type]  # a record's own
@@ -276,13 +277,8 @@ def worded(means: WriteContext, prompt: str, negative_prompt: str) -> WriteConte
     if means.journal is None or means.policy is None:
         return means
     recorded = _words(policies.logged(means.policy), prompt, negative_prompt)
-    entry = replace(
-        means.journal.entry,
-        prompt=recorded.get("prompt"),
-        prompt_sha256=recorded.get("prompt_sha256"),
-        negative_prompt=recorded.get("negative_prompt"),
-        negative_prompt_sha256=recorded.get("negative_prompt_sha256"),
-    )
+    blanks: dict[str, Any] = dict.fromkeys(("prompt", "prompt_sha256", "negative_prompt", "negative_prompt_sha256"))
+    entry = replace(means.journal.entry, **(blanks | recorded))
     return replace(means, journal=replace(means.journal, entry=entry))
 
 
@@ -294,11 +290,8 @@ def check_name(governed: Governance, reference: str) -> None:
     policy = governed.policy
     if policy is None or paths.is_there(paths.at_home(reference)):
         return
-    deny = tuple(entry for entry in policy.models.deny if not _BY_FACTS.search(entry))
-    allow = () if any(_BY_FACTS.search(entry) for entry in policy.models.allow) else policy.models.allow
     name = adaptation.repository(reference).partition("@")[0]
-    by_name = replace(policy, models=replace(policy.models, allow=allow, deny=deny))
-    governed.means().refuse(policies.check_model(by_name, ModelIdentity(reference=name)))
+    governed.means().refuse(policies.check_model(_without(_BY_FACTS, policy), ModelIdentity(reference=name)))
 
 
 def check_offered(governed: Governance, model: ModelIdentity) -> None:
@@ -309,12 +302,16 @@ def check_offered(governed: Governance, model: ModelIdentity) -> None:
     policy = governed.policy
     if policy is None:
         return
-    if model.sha256 is None:
-        rules = policy.models
-        deny = tuple(entry for entry in rules.deny if not _BY_HASH.match(entry))
-        allow = () if any(_BY_HASH.match(entry) for entry in rules.allow) else rules.allow
-        policy = replace(policy, models=replace(rules, allow=allow, deny=deny))
-    governed.means().refuse(policies.check_model(policy, model))
+    known = policy if model.sha256 is not None else _without(_BY_HASH, policy)
+    governed.means().refuse(policies.check_model(known, model))
+
+
+def _without(rule: re.Pattern[str], policy: Policy) -> Policy:
+    """Return the policy without the `rule`s for models; where one of them allows, whatever else it allows is open."""
+    rules = policy.models
+    deny = tuple(entry for entry in rules.deny if not rule.search(entry))
+    allow = () if any(rule.search(entry) for entry in rules.allow) else rules.allow
+    return replace(policy, models=replace(rules, allow=allow, deny=deny))
 
 
 def check_weights(governed: Governance, weights: Sequence[ModelIdentity], entry: AuditEntry) -> None:

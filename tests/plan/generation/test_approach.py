@@ -99,7 +99,7 @@ def test_a_pipeline_that_takes_its_size_from_the_picture_is_not_told_it():
 
 @pytest.mark.parametrize("strength", [0.0, -0.1, 1.01, float("nan")])
 def test_a_strength_out_of_range_says_what_it_means(strength):
-    with pytest.raises(RequestError, match="1 makes all of it anew, 0 would change nothing"):
+    with pytest.raises(RequestError, match="1 ignores the picture, 0 would change nothing"):
         decide("image-to-image", strength=strength)
 
 
@@ -129,10 +129,10 @@ def test_parents_without_recipes_are_mixed_as_pictures_at_the_first_ones_size():
     [
         ("0.7,0.4", "add up to 1.1, not to 1"),
         ("1", "are 1, and there are 2 parents"),
-        ("1.5,-0.5", "below 0 or no number"),
-        ("nan,1", "below 0 or no number"),
-        ("a,b", "are not numbers"),
-        ("", "are not numbers"),
+        ("1.5,-0.5", "negative or not a number"),
+        ("nan,1", "negative or not a number"),
+        ("a,b", "is not a list of numbers"),
+        ("", "is not a list of numbers"),
     ],
 )
 def test_weights_that_mean_nothing_are_refused(weights, message):
@@ -266,7 +266,7 @@ def test_a_style_without_words_is_told_what_to_do_whatever_its_content_shows():
     for said in ({"prompt": None}, {"prompt": "an apple", "origin": {"prompt": PARENTS_SAY}}):
         plan = decide("style", model=klein(), like="s.png", **said)
         assert (plan.prompt, plan.arguments["prompt"]) == (told, told)
-        assert plan.notes == (f"nobody says what to do with the pictures; the model is told: {told!r}",)
+        assert plan.notes == (f"no prompt says what to do with the pictures; the model is told: {told!r}",)
     for said in ({"prompt": "in chalk"}, {"prompt": "in chalk", "origin": {"prompt": RECIPE}}):
         plan = decide("style", model=klein(), like="s.png", **said)
         assert (plan.prompt, plan.notes) == ("in chalk", ())

@@ -54,7 +54,7 @@ def test_an_empty_prompt_is_refused(make_plan, prompt):
 
 @pytest.mark.parametrize("prompt", ["a\0b", "a \udcff"])
 def test_a_prompt_that_is_no_text_is_refused(make_plan, prompt):
-    with pytest.raises(RequestError, match="no text"):
+    with pytest.raises(RequestError, match="is not valid text"):
         make_plan(prompt=prompt)
     with pytest.raises(RequestError, match="negative prompt"):
         make_plan(negative_prompt=prompt)

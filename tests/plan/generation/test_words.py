@@ -77,8 +77,8 @@ def test_alternatives_work_with_every_encoder_and_bare_brackets_stay(make_plan):
 
 def test_prompts_that_come_out_empty_are_refused_by_their_seed(make_plan):
     error = fault(make_plan, prompt="{a|}", seed="1-9")
-    assert "the prompt comes out empty for seed " in error.message
-    assert "comes out empty" in fault(make_plan, prompt="()").message
+    assert "the prompt is empty for seed " in error.message
+    assert "is empty for seed" in fault(make_plan, prompt="()").message
 
 
 def test_unknown_words_are_told_of_what_is_read_and_not_of_marks(make_plan):

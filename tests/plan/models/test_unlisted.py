@@ -155,7 +155,7 @@ def test_what_it_has_no_pipeline_for_is_refused():
     facts = of("StableDiffusionSAGPipeline")
     with pytest.raises(RequestError, match="StableDiffusionSAG has no pipeline that can start from a picture"):
         plan(facts, given=(photo(),), task="image-to-image")
-    with pytest.raises(RequestError, match="where its latents lie is not known"):
+    with pytest.raises(RequestError, match="the layout of its latents is not known"):
         plan(replace(facts, pipeline="AltDiffusionPipeline"), given=(photo(),), task="inpaint", mask_box="0,0,64,64")
 
 

@@ -77,7 +77,7 @@ def test_no_seed_is_a_random_one():
     "text", ["", ",", "1,", "a", "-1", "1.5", "0x10", "1-", "-", "1--4", "٣", "1e3", "1 2", "random,1"]
 )
 def test_what_is_no_seed_is_refused_with_examples(text):
-    with pytest.raises(RequestError, match="is no seed") as caught:
+    with pytest.raises(RequestError, match="is not a seed") as caught:
         seeds.choose(text, None, draw=never)
     assert "--seed random" in caught.value.hint
 

@@ -133,9 +133,9 @@ def test_files_that_multiply_are_stopped():
         ("a <hypernet:b:1>", 3, "not supported"),
         ("a <lora:b fox", 3, "this <lora: is never closed"),
         ("{<lora:a:1>|b}", 2, "cannot be chosen"),
-        ("__../etc/x__", 1, "no name of a wildcard file"),
-        ("a __b*__", 3, "no name of a wildcard file"),
-        ("a __warm colours__", 3, "no name of a wildcard file"),
+        ("__../etc/x__", 1, "not the name of a wildcard file"),
+        ("a __b*__", 3, "not the name of a wildcard file"),
+        ("a __warm colours__", 3, "not the name of a wildcard file"),
     ],
 )
 def test_what_cannot_be_read_is_shown_with_a_caret_below(text, column, match):

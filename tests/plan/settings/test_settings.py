@@ -64,13 +64,17 @@ def test_every_settable_field_has_a_variable():
         ("IMGGEN_GUIDANCE", "x", "IMGGEN_GUIDANCE is 'x', not a number"),
         ("IMGGEN_GUIDANCE", "nan", "IMGGEN_GUIDANCE is nan, not a finite number"),
         ("IMGGEN_OFFLINE", "maybe", "IMGGEN_OFFLINE is 'maybe', neither true nor false"),
-        ("IMGGEN_FORMAT", "gif", "IMGGEN_FORMAT is 'gif', not one of png, jpeg, webp, avif, tiff"),
+        (
+            "IMGGEN_FORMAT",
+            "gif",
+            "does not know (the nearest known one is tiff; known: png, jpeg, webp, avif, tiff)",
+        ),
     ],
 )
 def test_a_variable_with_a_wrong_value_is_refused_by_its_name(variable, text, message):
     with pytest.raises(RequestError) as caught:
         settings.from_environment({variable: text})
-    assert message in caught.value.message
+    assert message in f"{caught.value.message} ({caught.value.hint})"
 
 
 def test_an_empty_model_is_refused_where_it_was_typed():
@@ -105,17 +109,17 @@ def test_the_config_is_read_where_there_is_one(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("stepz = 3", "unknown key 'stepz'", "the nearest is 'steps'"),
-        ("zzzzzz = 3", "unknown key 'zzzzzz'", "known: "),
+        ("stepz = 3", "unknown key 'stepz'", "nearest known key is steps"),
+        ("zzzzzz = 3", "unknown key 'zzzzzz'", "known keys: "),
         ("from_file = 'x'", "unknown key 'from_file'", None),
         ("vae_tile = 64", "unknown key 'vae_tile'", "vae_tiling"),
         ("steps = '3'", "steps is '3', not a whole number", None),
         ("steps = true", "steps is True, not a whole number", None),
         ("steps = 1.5", "steps is 1.5, not a whole number", None),
-        ("guidance = inf", "not a finite number", None),
+        ("guidance = inf", "guidance is inf, not a finite number", None),
         ("prompt = 3", "prompt is 3, not text", None),
         ("offline = 1", "offline is 1, not true or false", None),
-        ("format = 'jpg'", "format is 'jpg', not one of", "the nearest is 'jpeg'"),
+        ("format = 'jpg'", "format is 'jpg', which", "the nearest known one is jpeg"),
         ("preset = 3", "preset is 3, not text", None),
         ("steps = ", "is not valid TOML", None),
         ("[steps]\na = 1", "steps is {'a': 1}, not a whole number", None),

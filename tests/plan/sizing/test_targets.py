@@ -36,7 +36,7 @@ def test_broken_scales_round_to_the_nearest_pixel():
 
 @pytest.mark.parametrize("text", ["", "x", "2x2", "x2x", "two", "--2", "1e3", "nan", "inf", "2.", "٣"])
 def test_what_is_no_scale_is_refused_with_examples(text):
-    with pytest.raises(RequestError, match="is no scale") as caught:
+    with pytest.raises(RequestError, match="is not a scale") as caught:
         targets.parse(text, None, None)
     assert "--scale 1.5" in caught.value.hint
 

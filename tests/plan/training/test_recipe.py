@@ -45,7 +45,7 @@ def test_a_missing_key_is_named(tmp_path):
         ("encoder_blocks = [0, 0, 0, 3]", "encoder_blocks = [0, 3]", "differ in length"),
         ("ema = 0.998", "ema = 2.0", "ema is 2.0"),
         ("[defaults]", "[defaults", "not valid TOML"),
-        ("learning_rate = 1e-3", "learning_rate = nan", "learning_rate is not finite"),
+        ("learning_rate = 1e-3", "learning_rate = nan", "learning_rate is nan, not a finite number"),
         ("learning_rate = 1e-3", "learning_rate = 0.0", "learning_rate is 0.0, not above 0"),
         ("cached_pictures = 64000", "cached_pictures = 0", "cached_pictures"),
         ("warmup = 1600", "warmup = 1600\ncached_pictures = 5", "cached_pictures is for the training of a diffusion"),

@@ -294,7 +294,7 @@ def test_diffusion_model_decides_what_is_left_blank():
 
 def test_guidance_without_words_is_refused_and_not_ignored():
     assert plan(enlarger=diffusion(), model="org/up").guidance == 0
-    with pytest.raises(RequestError, match="no words to guide to"):
+    with pytest.raises(RequestError, match="needs a prompt to guide to"):
         plan(enlarger=diffusion(), model="org/up", guidance=7.5)
 
 

@@ -270,7 +270,7 @@ def test_wish_about_training_is_not_lost_with_the_metadata():
 
 def test_name_of_the_file_does_not_tell_what_the_file_may_not(draw):
     rules = '[prompt]\nrecord = "omit"'
-    assert refused(rules, "would tell the prompt", output="{prompt}.png")["rule"] == "prompt.record"
+    assert refused(rules, "would show the prompt", output="{prompt}.png")["rule"] == "prompt.record"
     made = draw(rules, output=None)
     assert made.written.path.name == "picture-7.png"
 

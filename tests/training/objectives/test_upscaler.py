@@ -105,11 +105,11 @@ def shrink(pixels):
     [
         ("crop = 96", "crop = 95", "multiple of the scale"),
         ("crop = 96", "crop = 200", "at most the least"),
-        ("scale = 2", "scale = 8", "scale from 2 to 4"),
+        ("scale = 2", "scale = 8", r"upscaler\.scale is 8; the most is 4"),
         ('"box"', '"boks"', "'boks'"),
-        ("clean = 0.5", "clean = 1.5", "from 0 to 1"),
-        ("quality = [60, 95]", "quality = [95, 60]", "the lowest and the highest"),
-        ("[training]", "[training]\ncached_pictures = 3", "neither cached_pictures"),
+        ("clean = 0.5", "clean = 1.5", r"degradation\.clean is 1\.5; the most is 1"),
+        ("quality = [60, 95]", "quality = [95, 60]", "the lowest comes first"),
+        ("[training]", "[training]\ncached_pictures = 3", "cached_pictures is for the training of a diffusion"),
         ("[upscaler]", "[upscaler]\nwidth = 3", "unknown key 'width'"),
     ],
 )
