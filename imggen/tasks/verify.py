@@ -357,7 +357,7 @@ def _record(facts: Facts, tail: str) -> MarkReport | None:
     }
     fit = {
         True: "; it fits the pixels",
-        False: "; the picture was changed or encoded anew since, or the record is from another one",
+        False: "; the picture was changed or encoded again since, or the record is from another one",
         None: "",
     }[facts.fits]
     words = f"generation parameters as written by {record.dialect}{fit}; {tail}"

@@ -1,6 +1,6 @@
 """What a picture's file says of its making: composed from a recipe, read from any file, put into any file.
 
-Nothing here decodes a pixel or signs anything. Whoever can write a file can write these marks; they inform, they do
+Nothing here decodes a pixel or signs anything. Anyone who can write a file can write these marks: they inform, they do
 not prove.
 """
 
@@ -9,10 +9,11 @@ import hmac
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from imggen.errors import ImggenError, RequestError
 from imggen.output import files
@@ -60,6 +61,7 @@ _RECIPE_KEYWORD, _INFOTEXT_KEYWORD = "imggen", "parameters"
 _SHORT_PROMPT = 1000
 _SHORTEST_PROMPT_BYTES = 400
 _S_RGB = 1
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +132,7 @@ class Facts:
     """Everything that a file says, and whether the picture in it is the one that the record was written for.
 
     `fits` compares the image data with the hash that imggen recorded when it made them: False means that the picture
-    was changed or encoded anew since, or that the record was copied from another; None that no hash is recorded.
+    was changed or encoded again since, or that the record was copied from another; None that no hash is recorded.
     """
 
     picture: Picture
@@ -262,7 +264,7 @@ def named(text: str, key: bytes | None = None) -> str:
     """Return the URN of what `text` describes: a UUID of version 8 (RFC 9562) out of an HMAC-SHA-256 with the key.
 
     Its first 48 bits are also what a watermark carries, so that either leads to the other. Without a key it is a public
-    one: then whoever guesses the text can tell that the name is its own, as they could by making the picture.
+    one: then anyone who guesses the text can tell that the name is its own, as they could by making the picture.
     """
     digest = hmac.new(key or _PUBLIC_KEY, text.encode(), hashlib.sha256).digest()[:16]
     # The version stands in the upper half of byte 6, the variant in the two highest bits of byte 8.
@@ -324,8 +326,8 @@ def read(source: Path | bytes) -> Facts:
 def _facts(picture: Picture) -> Facts:
     """Return everything that the blocks of a picture say."""
     notes = list(picture.notes)
-    tags = _tags(picture, notes)
-    properties = _properties(picture, notes)
+    tags = _read_block(picture.carriers.exif, exif.read, notes)
+    properties = _read_block(picture.carriers.xmp, xmp.read, notes)
     clues = Clues(
         texts=dict(reversed(picture.carriers.texts)),
         tags=tags,
@@ -385,21 +387,11 @@ def _marks(metadata: Metadata) -> tuple[str, ...]:
     return tuple(name for name, value in values.items() if value)
 
 
-def _tags(picture: Picture, notes: list[str]) -> dict[str, exif.Value]:
-    if picture.carriers.exif is None:
+def _read_block(block: bytes | None, read: Callable[[bytes], dict[str, _Value]], notes: list[str]) -> dict[str, _Value]:
+    if block is None:
         return {}
     try:
-        return exif.read(picture.carriers.exif)
-    except RequestError as error:
-        notes.append(error.message)
-        return {}
-
-
-def _properties(picture: Picture, notes: list[str]) -> dict[str, xmp.Value]:
-    if picture.carriers.xmp is None:
-        return {}
-    try:
-        return xmp.read(picture.carriers.xmp)
+        return read(block)
     except RequestError as error:
         notes.append(error.message)
         return {}
