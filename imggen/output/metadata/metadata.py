@@ -421,8 +421,8 @@ def _new_xmp(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None
     limit = CONTAINERS[facts.picture.format].max_xmp_bytes
     if limit is None or len(packet) <= limit or not changed.get(PROMPT):
         return packet
-    title = FORMATS[facts.picture.format].title
-    notes.append(f"the prompt in the XMP is shortened: a {title} holds {limit:,} bytes there; the recipe has it whole")
+    room = _room(facts.picture)
+    notes.append(f"the prompt in the XMP is shortened, because {room} bytes there; the recipe has it whole")
     short = str(changed[PROMPT])[:_SHORT_PROMPT] + "…"
     return xmp.merge(facts.picture.carriers.xmp, {**changed, PROMPT: short}, added=metadata.added)
 
@@ -441,7 +441,7 @@ def _new_exif(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | Non
         limit = CONTAINERS[facts.picture.format].max_exif_bytes
         if limit is None or len(block) <= limit:
             return block
-        return _shortened_exif(facts, changed, len(block) - limit, notes)
+        return _shortened_exif(facts, changed, len(block), limit, notes)
     except RequestError as error:
         notes.append(f"{error.message}; it stays as it is, and only the XMP is written")
         return None
@@ -464,17 +464,21 @@ def _exif_changes(facts: Facts, metadata: Metadata) -> dict[str, exif.Value | No
 
 
 def _shortened_exif(
-    facts: Facts, changed: Mapping[str, exif.Value | None], excess_bytes: int, notes: list[str]
+    facts: Facts, changed: Mapping[str, exif.Value | None], size_bytes: int, limit: int, notes: list[str]
 ) -> bytes | None:
+    """Return the block with the prompt in its comment cut to what there is room for."""
     head, _, last = str(changed.get("UserComment") or "").rpartition("\n")
     wide = head.encode("utf-16-le", "replace")
-    room = (len(wide) - excess_bytes) // 2 * 2 - 4
-    title = FORMATS[facts.picture.format].title
+    room = (len(wide) - (size_bytes - limit)) // 2 * 2 - 4
     if room < _SHORTEST_PROMPT_BYTES:
-        raise RequestError(f"the Exif would have {excess_bytes:,} bytes more than a {title} holds")
-    notes.append(f"the prompt in the Exif comment is shortened to what a {title} holds")
+        raise RequestError(f"the Exif would take {size_bytes:,} bytes and {_room(facts.picture)}")
+    notes.append(f"the prompt in the Exif comment is shortened, because {_room(facts.picture)} bytes there")
     short = wide[:room].decode("utf-16-le", errors="ignore")
     return exif.merge(facts.picture.carriers.exif, {**changed, "UserComment": f"{short}…\n{last}"})
+
+
+def _room(picture: Picture) -> str:
+    return f"a {FORMATS[picture.format].title} holds {CONTAINERS[picture.format].max_block_bytes:,}"
 
 
 def _prompts(recipe: Recipe, record: PromptRecord) -> str | None:
