@@ -295,10 +295,11 @@ def copied(source: Facts) -> Metadata:
     Which program wrote the file, and when, remains the target's own. Raises RequestError where there is no record.
     """
     record = source.found
-    if record is None:
-        raise RequestError("it holds no record of how it was made; imggen copies its own recipe and infotext")
-    if record.recipe is None and record.infotext is None:
-        raise RequestError(f"its {record.dialect} record cannot be carried over, only a recipe or infotext can")
+    if record is None or (record.recipe is None and record.infotext is None):
+        it = (
+            f"its {record.dialect} record cannot be carried over" if record else "it holds no record of how it was made"
+        )
+        raise RequestError(f"{it}; imggen copies its own recipe and infotext")
     properties = {name: source.xmp.get(name) for name in _MAKING}
     properties |= {name: source.xmp[name] for name in _ORIGIN if name in source.xmp}
     recipe = record.recipe.to_json() if record.recipe else None
