@@ -97,14 +97,12 @@ def _from_fractions(image: Image.Image, notes: list[str]) -> Image.Image:
 def _split(image: Image.Image, raw: str) -> tuple[Image.Image, Image.Image | None]:
     """Return the colours (mode L, RGB, CMYK or LAB) and the alpha channel, None where there is none."""
     if not image.has_transparency_data:
-        return image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert(_plain(image.mode)), None
+        return image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert(
+            "L" if image.mode == "1" else "RGB"
+        ), None
     whole = image.convert("RGBA")
     is_grey = image.mode in ("1", "L", "LA") or raw.startswith("LA")
     return Image.merge("RGB", whole.split()[:3]).convert("L" if is_grey else "RGB"), whole.getchannel("A")
-
-
-def _plain(mode: str) -> str:
-    return "L" if mode == "1" else "RGB"
 
 
 def _converted(base: Image.Image, profile: Any, notes: list[str]) -> Image.Image:

@@ -11,7 +11,7 @@ from imggen.errors import MachineError
 # The thresholds of the ControlNet paper's own examples (arXiv 2302.05543), of 255.
 WEAK_EDGE: Final = 100
 STRONG_EDGE: Final = 200
-# How much smaller a picture is made before it is a guide for tiles: fine details are what shall be made anew.
+# How much smaller a picture is made before it is a guide for tiles: fine details are what is to be drawn again.
 TILE_SHRINKING: Final = 4
 
 

@@ -44,7 +44,7 @@ class EmbedRequest:
 
     `strip` comes first: the words that the picture was made from, or all that the file says. `source` is a picture
     whose record is copied. `pairs` are `KEY=VALUE` of `--set`, in order, and are applied after it. `sign` `auto` signs
-    a file anew that was signed, and no other; `off` leaves it without a signature. `output` None changes the targets
+    again a file that was signed, and no other; `off` leaves it without a signature. `output` None changes the targets
     themselves; otherwise it is the one target's new file, or a folder for all of them (it ends with a slash, exists, or
     there is more than one target), and the targets stay as they are.
     """

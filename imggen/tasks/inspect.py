@@ -18,7 +18,7 @@ class Inspected:
     """One file's own words, and what can be said of them without believing them.
 
     `dialect` names the program whose way of writing was found, None where there was none. `fits` is False where the
-    picture is not the one that the record was written for (it was edited, encoded anew, or the record was copied here),
+    picture is not the one that the record was written for (edited, encoded again, or the record was copied here),
     True where it is, None where that was not recorded. Texts are a stranger's and may hold anything but are plain text.
     """
 

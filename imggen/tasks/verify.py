@@ -357,7 +357,7 @@ def _record(facts: Facts, tail: str) -> MarkReport | None:
     }
     fit = {
         True: "; it fits the pixels",
-        False: "; the picture was changed or encoded anew since, or the record is from another one",
+        False: "; the picture was changed or encoded again since, or the record is from another one",
         None: "",
     }[facts.fits]
     words = f"generation parameters as written by {record.dialect}{fit}; {tail}"
@@ -458,7 +458,7 @@ def _logged(log: Path, problem: str | None, sha256: str, mark: MarkReport) -> Ma
     output = line.values.get("output")
     same = isinstance(output, Mapping) and output.get("sha256") == sha256
     how = "this very file" if same else f"another file, with the watermark {identity} that is in this one"
-    words = f"line {line.number} of {log}, as far as that can be trusted, is about {how}, {line.values.get('time')}"
+    words = f"as far as {log} can be relied on, its line {line.number} tells of {how}, {line.values.get('time')}"
     strength: Strength = "medium" if same else "weak"
     return MarkReport(name="log", strength=strength, words=words, facts={"line": line.number, "same_file": same})
 

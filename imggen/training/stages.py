@@ -1,4 +1,4 @@
-"""The stages of a run, in order: autoencoder, latents, denoiser; or the one that trains a network to enlarge."""
+"""The stages of a run, in order: autoencoder, latents, denoiser; or the one of an upscaler."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -19,8 +19,9 @@ class Container:
 
     `replace` changes metadata and leaves the picture as it is. Pillow encodes pictures of `modes` with the `options`
     for a quality, a mode and a number of pixels. `has_texts` is true of a format with text chunks, whose Exif then
-    holds only what came with the file; `max_exif_bytes` and `max_xmp_bytes` are None where nothing bounds them;
-    `moves_exif` says that an Exif block is taken apart, so that offsets inside it do not hold.
+    holds only what came with the file; `max_exif_bytes` and `max_xmp_bytes` are None where nothing bounds them, and
+    `max_block_bytes` is the same limit with a block's prefix counted; `moves_exif` says that an Exif block is taken
+    apart, so that offsets inside it do not hold.
     """
 
     matches: Callable[[bytes], bool]
@@ -31,6 +32,7 @@ class Container:
     has_texts: bool = False
     max_exif_bytes: int | None = None
     max_xmp_bytes: int | None = None
+    max_block_bytes: int = 0
     moves_exif: bool = False
 
 
@@ -51,6 +53,7 @@ CONTAINERS: Final[dict[ImageFormat, Container]] = {
         options=jpeg.options,
         max_exif_bytes=jpeg.MAX_EXIF_BYTES,
         max_xmp_bytes=jpeg.MAX_XMP_BYTES,
+        max_block_bytes=jpeg.MAX_PAYLOAD,
     ),
     "webp": Container(
         matches=webp.is_webp,

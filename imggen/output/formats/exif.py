@@ -142,7 +142,7 @@ def _ratio(parsed: _Block, entry: IfdEntry | None) -> float:
 
 
 def resized(block: bytes, width: int, height: int) -> bytes:
-    """Return the block for a picture that was made anew from the one it describes: upright, sRGB, of that many pixels.
+    """Return the block for a new picture that was made from the one it describes: upright, sRGB, of that many pixels.
 
     What shows the old pixels goes: thumbnails, and a maker's note that holds a picture. Every other byte stays at its
     place. Raises RequestError where the block is damaged.
@@ -235,7 +235,7 @@ def _entry(order: str, tag: int, value: Value) -> IfdEntry:
 
 
 def _written(old: _Block, main: list[IfdEntry], exif: list[IfdEntry]) -> bytes:
-    """Return the block with its directories written anew behind what has to stay at its place."""
+    """Return the block with new directories behind what has to stay at its place."""
     data = _without_leaving(old, (*main, *exif))
     base = data[: old.at] if _is_ours_from(old, old.at) else data
     base += b"\0" * (len(base) & 1)

@@ -1,6 +1,6 @@
 """TIFF files (revision 6.0): read what they say, and put what is new behind everything else, so that nothing moves.
 
-The first directory is written anew at the end of the file, with values of its own, and the header points to it. The
+A new first directory is written at the end of the file, with values of its own, and the header points to it. The
 next change finds that end and writes it again, so that files do not grow with every change. What is replaced in place
 of another program's becomes zeros.
 """
@@ -105,7 +105,7 @@ def read(data: bytes) -> Picture:
     """Return what the first page's directory says; the image hash is over all pages.
 
     Raises RequestError where the file is damaged, or a BigTIFF. The `exif` block is made of the words in the first
-    directory and what hangs on it, without a maker's note, whose places hold only in the file.
+    directory and those it points to, without a maker's note, whose offsets hold only in the file.
     """
     file = _parse(data)
     width, height = (_number(file, tag) for tag in (_WIDTH, _HEIGHT))

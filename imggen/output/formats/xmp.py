@@ -96,7 +96,7 @@ def merge(
 ) -> bytes:
     """Return the packet with the properties set, None taking one away, and all others as they were.
 
-    What `read` names can be taken away, whoever's namespace it is in; what is set is in one of NAMESPACES.
+    What `read` names can be removed, in any namespace; what is set is in one of NAMESPACES.
     `added` are put behind what a list of structures holds already, of which not a field changes. Text that XML cannot
     carry is dropped (control characters) or replaced by U+FFFD (half a surrogate pair). Raises RequestError where the
     packet is not XMP that can be read, so that nothing can be added to it safely.
@@ -156,7 +156,7 @@ def _build(packet: bytes) -> tuple[ET.Element, dict[str, str]]:
 
 
 class _Whole(io.BytesIO):
-    """A packet that is read at once: the parser begins a tag anew with each piece of it, however long it is by then."""
+    """A packet that is read at once: the parser starts a tag over with each piece of it, however long it is by then."""
 
     def read(self, _size: int | None = -1, /) -> bytes:
         return super().read()

@@ -1,7 +1,7 @@
 """The audit log: a line of JSON per decision, each bound to the one before it by its hash.
 
 A line carries its own hash, and the SHA-256 of the bytes of the line before, as in Schneier and Kelsey, "Secure audit
-logs to support computer forensics" (1999), without their keys: whoever may write the file can write all of it anew, and
+logs to support computer forensics" (1999), without their keys: anyone who may write the file can rewrite all of it, and
 only a head that is kept elsewhere shows that. The file only ever grows, so `chattr +a` suits it.
 """
 

@@ -40,7 +40,7 @@ def parse(text: str) -> Graph | None:
 
 
 def texts(graph: Graph) -> tuple[str, str]:
-    """Return the prompt and the negative prompt that the first sampler hangs on; empty where none is found."""
+    """Return the prompt and the negative prompt that the first sampler depends on; empty where none is found."""
     sampler = _sampler(graph)
     if sampler is None:
         return "", ""

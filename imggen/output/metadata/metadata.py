@@ -1,6 +1,6 @@
 """What a picture's file says of its making: composed from a recipe, read from any file, put into any file.
 
-Nothing here decodes a pixel or signs anything. Whoever can write a file can write these marks; they inform, they do
+Nothing here decodes a pixel or signs anything. Anyone who can write a file can write these marks: they inform, they do
 not prove.
 """
 
@@ -9,10 +9,11 @@ import hmac
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from imggen.errors import ImggenError, RequestError
 from imggen.output import files
@@ -60,6 +61,7 @@ _RECIPE_KEYWORD, _INFOTEXT_KEYWORD = "imggen", "parameters"
 _SHORT_PROMPT = 1000
 _SHORTEST_PROMPT_BYTES = 400
 _S_RGB = 1
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +132,7 @@ class Facts:
     """Everything that a file says, and whether the picture in it is the one that the record was written for.
 
     `fits` compares the image data with the hash that imggen recorded when it made them: False means that the picture
-    was changed or encoded anew since, or that the record was copied from another; None that no hash is recorded.
+    was changed or encoded again since, or that the record was copied from another; None that no hash is recorded.
     """
 
     picture: Picture
@@ -262,7 +264,7 @@ def named(text: str, key: bytes | None = None) -> str:
     """Return the URN of what `text` describes: a UUID of version 8 (RFC 9562) out of an HMAC-SHA-256 with the key.
 
     Its first 48 bits are also what a watermark carries, so that either leads to the other. Without a key it is a public
-    one: then whoever guesses the text can tell that the name is its own, as they could by making the picture.
+    one: then anyone who guesses the text can tell that the name is its own, as they could by making the picture.
     """
     digest = hmac.new(key or _PUBLIC_KEY, text.encode(), hashlib.sha256).digest()[:16]
     # The version stands in the upper half of byte 6, the variant in the two highest bits of byte 8.
@@ -293,10 +295,11 @@ def copied(source: Facts) -> Metadata:
     Which program wrote the file, and when, remains the target's own. Raises RequestError where there is no record.
     """
     record = source.found
-    if record is None:
-        raise RequestError("it holds no record of how it was made; imggen copies its own recipe and infotext")
-    if record.recipe is None and record.infotext is None:
-        raise RequestError(f"its {record.dialect} record cannot be carried over, only a recipe or infotext can")
+    if record is None or (record.recipe is None and record.infotext is None):
+        it = (
+            f"its {record.dialect} record cannot be carried over" if record else "it holds no record of how it was made"
+        )
+        raise RequestError(f"{it}; imggen copies its own recipe and infotext")
     properties = {name: source.xmp.get(name) for name in _MAKING}
     properties |= {name: source.xmp[name] for name in _ORIGIN if name in source.xmp}
     recipe = record.recipe.to_json() if record.recipe else None
@@ -324,8 +327,8 @@ def read(source: Path | bytes) -> Facts:
 def _facts(picture: Picture) -> Facts:
     """Return everything that the blocks of a picture say."""
     notes = list(picture.notes)
-    tags = _tags(picture, notes)
-    properties = _properties(picture, notes)
+    tags = _read_block(picture.carriers.exif, exif.read, notes)
+    properties = _read_block(picture.carriers.xmp, xmp.read, notes)
     clues = Clues(
         texts=dict(reversed(picture.carriers.texts)),
         tags=tags,
@@ -385,21 +388,11 @@ def _marks(metadata: Metadata) -> tuple[str, ...]:
     return tuple(name for name, value in values.items() if value)
 
 
-def _tags(picture: Picture, notes: list[str]) -> dict[str, exif.Value]:
-    if picture.carriers.exif is None:
+def _read_block(block: bytes | None, read: Callable[[bytes], dict[str, _Value]], notes: list[str]) -> dict[str, _Value]:
+    if block is None:
         return {}
     try:
-        return exif.read(picture.carriers.exif)
-    except RequestError as error:
-        notes.append(error.message)
-        return {}
-
-
-def _properties(picture: Picture, notes: list[str]) -> dict[str, xmp.Value]:
-    if picture.carriers.xmp is None:
-        return {}
-    try:
-        return xmp.read(picture.carriers.xmp)
+        return read(block)
     except RequestError as error:
         notes.append(error.message)
         return {}
@@ -429,8 +422,8 @@ def _new_xmp(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | None
     limit = CONTAINERS[facts.picture.format].max_xmp_bytes
     if limit is None or len(packet) <= limit or not changed.get(PROMPT):
         return packet
-    title = FORMATS[facts.picture.format].title
-    notes.append(f"the prompt in the XMP is shortened: a {title} holds {limit:,} bytes there; the recipe has it whole")
+    room = _room(facts.picture)
+    notes.append(f"the prompt in the XMP is shortened, because {room} bytes there; the recipe has it whole")
     short = str(changed[PROMPT])[:_SHORT_PROMPT] + "…"
     return xmp.merge(facts.picture.carriers.xmp, {**changed, PROMPT: short}, added=metadata.added)
 
@@ -449,7 +442,7 @@ def _new_exif(facts: Facts, metadata: Metadata, notes: list[str]) -> bytes | Non
         limit = CONTAINERS[facts.picture.format].max_exif_bytes
         if limit is None or len(block) <= limit:
             return block
-        return _shortened_exif(facts, changed, len(block) - limit, notes)
+        return _shortened_exif(facts, changed, len(block), limit, notes)
     except RequestError as error:
         notes.append(f"{error.message}; it stays as it is, and only the XMP is written")
         return None
@@ -472,17 +465,21 @@ def _exif_changes(facts: Facts, metadata: Metadata) -> dict[str, exif.Value | No
 
 
 def _shortened_exif(
-    facts: Facts, changed: Mapping[str, exif.Value | None], excess_bytes: int, notes: list[str]
+    facts: Facts, changed: Mapping[str, exif.Value | None], size_bytes: int, limit: int, notes: list[str]
 ) -> bytes | None:
+    """Return the block with the prompt in its comment cut to what there is room for."""
     head, _, last = str(changed.get("UserComment") or "").rpartition("\n")
     wide = head.encode("utf-16-le", "replace")
-    room = (len(wide) - excess_bytes) // 2 * 2 - 4
-    title = FORMATS[facts.picture.format].title
+    room = (len(wide) - (size_bytes - limit)) // 2 * 2 - 4
     if room < _SHORTEST_PROMPT_BYTES:
-        raise RequestError(f"the Exif would have {excess_bytes:,} bytes more than a {title} holds")
-    notes.append(f"the prompt in the Exif comment is shortened to what a {title} holds")
+        raise RequestError(f"the Exif would take {size_bytes:,} bytes and {_room(facts.picture)}")
+    notes.append(f"the prompt in the Exif comment is shortened, because {_room(facts.picture)} bytes there")
     short = wide[:room].decode("utf-16-le", errors="ignore")
     return exif.merge(facts.picture.carriers.exif, {**changed, "UserComment": f"{short}…\n{last}"})
+
+
+def _room(picture: Picture) -> str:
+    return f"a {FORMATS[picture.format].title} holds {CONTAINERS[picture.format].max_block_bytes:,}"
 
 
 def _prompts(recipe: Recipe, record: PromptRecord) -> str | None:

@@ -471,15 +471,16 @@ def _trusted(place: Path, suffix: str) -> list[Path]:
 
 
 def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError) as error:
-        raise RequestError(f"cannot read {path}: {files.reason(error)}") from error
+    return _asked(path, path.is_dir)
 
 
 def _exists(path: Path) -> bool:
+    return _asked(path, path.exists)
+
+
+def _asked(path: Path, question: Callable[[], bool]) -> bool:
     try:
-        return path.exists()
+        return question()
     except (OSError, ValueError) as error:
         raise RequestError(f"cannot read {path}: {files.reason(error)}") from error
 

@@ -108,7 +108,7 @@ def _recorded(origin: Origin, wish: MarkRequest, *, marked: bool) -> Origin:
 
 def _particulars(origin: Origin, wish: MarkRequest, drawn: str | None, *, unmarked: str = "") -> Particulars:
     """Return what is said of the picture beside its recipe, under its name."""
-    # Whoever guesses a recipe could tell by its name that the guess is right; to know pixels one has to draw them.
+    # Anyone who guesses a recipe could tell by its name that the guess is right; to know pixels one has to draw them.
     guid = _guid(origin, wish.key) if drawn is None else metadata.named(f"pixels\n{drawn}", wish.key)
     return Particulars(
         guid=guid,

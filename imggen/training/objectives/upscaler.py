@@ -1,4 +1,4 @@
-"""The network that enlarges: from small, worn pictures back to those that were drawn."""
+"""The upscaler: from small, degraded pictures back to those that were drawn."""
 
 from pathlib import Path
 from random import Random
@@ -98,7 +98,7 @@ class Pairs:
 
 
 class UpscalerObjective:
-    """Learns to enlarge; the loss is L1 on pixels and on their differences, which keeps edges sharp and flats flat."""
+    """Learns to upscale; the loss is L1 on pixels and on their differences, which keeps edges sharp and flats flat."""
 
     name = "upscaler"
 
