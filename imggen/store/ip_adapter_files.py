@@ -13,7 +13,7 @@ from imggen.plan.adapters.ip_adapter_layouts import Config, EncoderNeed, Layout,
 from imggen.plan.models import config_limits
 from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest, ImageEncoder
 from imggen.plan.schema.progress import Progress, ignore
-from imggen.store import json_files, paths, remote_code, weights
+from imggen.store import json_files, paths, pickles, remote_code, weights
 from imggen.store.adapter_files import CONFIG, PROCESSOR
 from imggen.store.weights import AccessRules
 
@@ -169,10 +169,7 @@ def _examined(asked: AdapterRequest, file: Path, worn: AdapterTarget) -> _Fittin
 def _shapes(file: Path) -> Shapes:
     if file.suffix == ".safetensors":
         return weights.read_header(file).shapes
-    # A pickle tells nothing before it is read, which takes torch.
-    from imggen.engine.adapters import ip_adapter
-
-    return {name: tuple(each.shape) for name, each in ip_adapter.tensors(file).items()}
+    return {name: tuple(tensor.shape) for name, tensor in pickles.grouped_tensors(file).items()}
 
 
 def _beside(asked: AdapterRequest, file: Path, need: EncoderNeed, layout: Layout) -> Path | None:

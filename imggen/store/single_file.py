@@ -15,7 +15,7 @@ from imggen.plan.models import checkpoint
 from imggen.plan.models.checkpoint import FileKind
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.request import ModelFacts, SingleFile
-from imggen.store import gguf_header, weights
+from imggen.store import gguf_header, pickles, weights
 from imggen.store.weights import AccessRules, Header
 
 SUFFIXES: Final = (".safetensors", ".gguf", *weights.PICKLE_SUFFIXES)
@@ -71,10 +71,7 @@ def _header(path: Path, *, pickle: bool) -> Header:
         return gguf_header.read(path)
     if not pickle:
         return weights.read_header(path)
-    # A pickle has no header: only torch can tell what is in it, and it takes seconds to import.
-    from imggen.engine.pipeline import checkpoint_loader
-
-    return checkpoint_loader.pickle_header(path)
+    return pickles.header(path)
 
 
 def _check_gguf(reference: str, header: Header, kind: FileKind) -> None:

@@ -120,8 +120,8 @@ def test_offline_nothing_is_asked(fake_hub):
 
 def test_torch_is_not_needed(lora):
     code = (
-        "import sys; from imggen.store import adapter_files; from imggen.plan.schema.adapter import Asked;"
-        f"adapter_files.find(Asked(kind='lora', option='--lora', reference={str(lora)!r}));"
+        "import sys; from imggen.store import adapter_files; from imggen.plan.schema.adapter import AdapterRequest;"
+        f"adapter_files.find(AdapterRequest(kind='lora', option='--lora', reference={str(lora)!r}));"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,6 +14,7 @@ from imggen.errors import ModelError
 from imggen.plan.adapters import embedding
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.request import GeneratePlan
+from imggen.store import pickles
 
 _WRONG_END: Final = 2
 
@@ -64,12 +65,12 @@ def _tensors(adapter: AdapterFacts) -> Mapping[str, Tensor]:
     if not adapter.pickle:
         found: dict[str, Tensor] = load_file(adapter.files[0])
         return found
-    held = torch.load(adapter.files[0], map_location="cpu", weights_only=True)
+    held = pickles.read(adapter.files[0])
     if isinstance(held, dict) and isinstance(held.get("string_to_param"), Mapping):
         held = {"emb_params": held["string_to_param"].get("*")}
     if isinstance(held, Tensor):
         held = {"emb_params": held}
-    return {str(name): each for name, each in dict(held).items() if isinstance(each, Tensor)}
+    return pickles.only_tensors(dict(held))
 
 
 def _widths(pipeline: Any) -> dict[str, int | None]:

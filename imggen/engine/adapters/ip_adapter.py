@@ -14,7 +14,7 @@ from imggen.engine import failures
 from imggen.errors import ModelError
 from imggen.plan.adapters.ip_adapter_layouts import ATTENTIONS, PROJECTION, ImageEncoderKind, Layout
 from imggen.plan.schema.adapter import AdapterFacts
-from imggen.store import weights
+from imggen.store import pickles, weights
 from imggen.store.adapter_files import PROCESSOR
 
 
@@ -29,7 +29,7 @@ def load_ip_adapter(
     file = adapter.files[0]
     encoder = _load_encoder(adapter, layout.eye, dtype, allow_pickle=allow_pickle)
     with _explained(file):
-        found = {layout.renamed(name): each.to(dtype) for name, each in tensors(file).items()}
+        found = {layout.renamed(name): tensor.to(dtype) for name, tensor in _tensors(file).items()}
         pipeline.register_modules(image_encoder=encoder)
         if layout.eye.processor is not None:
             pipeline.register_modules(feature_extractor=_processor(layout.eye.processor, adapter, encoder))
@@ -37,14 +37,11 @@ def load_ip_adapter(
         pipeline.set_ip_adapter_scale(1.0 if adapter.asked.scale is None else adapter.asked.scale)
 
 
-def tensors(file: Path) -> dict[str, Tensor]:
-    """Return the tensors in an adapter's file, by their whole names; of a pickle nothing but tensors is read."""
+def _tensors(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
         with safe_open(file, framework="pt") as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-    with _explained(file):
-        parts = torch.load(file, map_location="cpu", weights_only=True)
-        return {f"{part}.{name}": each for part, found in parts.items() for name, each in found.items()}
+    return pickles.grouped_tensors(file)
 
 
 def _parted(found: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

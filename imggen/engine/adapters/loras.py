@@ -21,6 +21,7 @@ from imggen.plan.adapters.lora import DENOISER, LoraLayer, Slot, Slots
 from imggen.plan.models import catalog
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.request import GeneratePlan
+from imggen.store import pickles
 
 # Which of a layer's tensors diffusers reads under which name; for text encoders it knows an older one only.
 _NEW: Final = {"down": "lora_A.weight", "up": "lora_B.weight", "bias": "lora_B.bias"}
@@ -143,9 +144,7 @@ def _tensors(adapter: AdapterFacts) -> dict[str, Tensor]:
     if not adapter.pickle:
         found: dict[str, Tensor] = load_file(adapter.files[0])
         return found
-    held = torch.load(adapter.files[0], map_location="cpu", weights_only=True)
-    inner = held.get("state_dict", held) if isinstance(held, dict) else {}
-    return {str(name): each for name, each in inner.items() if isinstance(each, Tensor)}
+    return pickles.tensors(adapter.files[0])
 
 
 def _renamed(

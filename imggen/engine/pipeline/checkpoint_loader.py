@@ -1,9 +1,6 @@
 """Components out of single files: their tensors, under the names that diffusers converts or takes as they are."""
 
-import pickle
-import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,17 +14,12 @@ from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import ModelError
 from imggen.plan.models import checkpoint
 from imggen.plan.schema.request import GeneratePlan, SingleFile
-from imggen.store import gguf_header
-from imggen.store.weights import Header
+from imggen.store import gguf_header, pickles
 
 NONE: Final[Mapping[str, object]] = MappingProxyType({})
 _LDM: Final = "model.diffusion_model."
 _PROJECTION: Final = "text_encoders.clip_l.transformer.text_projection.weight"
 _OLD_CLIP: Final = "cond_stage_model.transformer."
-_TYPES: Final = {
-    torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64",
-    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.int64: "I64", torch.int32: "I32",
-}  # fmt: skip
 
 
 def component(plan: GeneratePlan, name: str, component_class: Any, options: Mapping[str, object] = NONE) -> Any:
@@ -80,7 +72,7 @@ def _tensors(single: SingleFile, names: tuple[str, ...], *, allow_pickle: bool) 
     if single.path.suffix.lower() != ".safetensors":
         if not allow_pickle:
             raise ModelError(f"{single.path} is a pickle", hint="--allow-pickle, if you trust it")
-        found = _unpickled(single.path)
+        found = pickles.tensors(single.path)
         return {name: found[name] for name in names}
     # Mapped, not read: what has the run's dtype already takes no memory of its own.
     with safe_open(single.path, framework="pt") as file:
@@ -105,37 +97,3 @@ def _renamed(tensors: dict[str, Any], name: str) -> dict[str, Any]:
         else each: tensor
         for each, tensor in tensors.items()
     }
-
-
-def pickle_header(path: Path) -> Header:
-    """Return what a header would say of the pickle `path`, whose weights alone are read; raise ModelError for more."""
-    found = _unpickled(path)
-    sizes = {name: each.numel() * each.element_size() for name, each in found.items()}
-    dtypes = {name: _TYPES.get(each.dtype, str(each.dtype)) for name, each in found.items()}
-    return Header(
-        tensor_bytes=sum(sizes.values()),
-        dtype_bytes={
-            kind: sum(sizes[name] for name, each in dtypes.items() if each == kind) for kind in set(dtypes.values())
-        },
-        shapes={name: tuple(each.shape) for name, each in found.items()},
-        metadata={},
-        dtypes=dtypes,
-        sizes=sizes,
-    )
-
-
-def _unpickled(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        # Only the newer format can be mapped.
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
-        raise ModelError(
-            f"{path} holds more than weights, or is damaged, and nothing but weights is ever read: {reason}",
-            hint="look for the same model as safetensors",
-        ) from error
-    while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} holds {type(found).__name__}, not weights by name")
-    return {name: each for name, each in found.items() if isinstance(each, torch.Tensor)}

@@ -20,7 +20,7 @@ from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import ModelError
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.request import GeneratePlan
-from imggen.store import weights
+from imggen.store import pickles, weights
 
 SHARD_BYTES: Final = 5_000_000_000
 """The most bytes of tensors in one file: what diffusers and transformers write, and what other programs expect."""
@@ -74,21 +74,13 @@ def entries(choice: weights.WeightFiles, dtype: Dtype) -> list[TensorEntry]:
 
 def _stored(path: Path, *, pickle: bool) -> Mapping[str, tuple[str, tuple[int, ...]]]:
     if pickle:
-        kinds = {dtype: kind for kind, dtype in _TORCH.items()}
-        tensors = _unpickled(path)
-        return {
-            name: (kinds.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape)) for name, tensor in tensors.items()
-        }
+        held = pickles.entries(path)
+        tensors = pickles.only_tensors(held)
+        if len(tensors) < len(held):
+            raise ModelError(f"{path} is no table of tensors")
+        return {name: (pickles.dtype_name(tensor), tuple(tensor.shape)) for name, tensor in tensors.items()}
     header = weights.read_header(path)
     return {name: (kind, header.shapes[name]) for name, kind in header.dtypes.items()}
-
-
-def _unpickled(path: Path) -> dict[str, Tensor]:
-    found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    found = found.get("state_dict", found) if isinstance(found, dict) else found
-    if not isinstance(found, dict) or not all(isinstance(each, Tensor) for each in found.values()):
-        raise ModelError(f"{path} is no table of tensors")
-    return found
 
 
 def shards(tensors: Sequence[TensorEntry], *, most: int = SHARD_BYTES) -> list[list[TensorEntry]]:
@@ -165,7 +157,9 @@ def _read(tensors: Sequence[TensorEntry]) -> Iterator[tuple[TensorEntry, Tensor]
         for tensor in tensors:
             if tensor.source not in opened:
                 safe = tensor.source.suffix == ".safetensors"
-                opened[tensor.source] = _safe(tensor.source, stack) if safe else _unpickled(tensor.source).__getitem__
+                opened[tensor.source] = (
+                    _safe(tensor.source, stack) if safe else pickles.tensors(tensor.source).__getitem__
+                )
             yield tensor, opened[tensor.source](tensor.name)
 
 

@@ -205,8 +205,9 @@ def test_what_names_no_whole_model_is_refused(reference, hint):
 
 def test_they_are_found_without_torch(folder):
     code = (
-        "import sys; from imggen.store import depth_files; from imggen.store.weights import Terms;"
-        f"from imggen.plan.adapters import depths; depth_files.find(depths.named({str(folder)!r}), terms=Terms());"
+        "import sys; from imggen.store import depth_files; from imggen.store.weights import AccessRules;"
+        "from imggen.plan.adapters import depths;"
+        f"depth_files.find(depths.named({str(folder)!r}), terms=AccessRules());"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
