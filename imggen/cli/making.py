@@ -8,7 +8,8 @@ from typing import Any
 
 from imggen.cli import console, precedence, preview, prompts
 from imggen.plan.generation import resolve
-from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Task
+from imggen.plan.schema.change import Task
+from imggen.plan.schema.request import GeneratePlan, GenerateRequest
 from imggen.plan.settings import settings
 from imggen.tasks import generate as task
 from imggen.tasks.generate import Generated

@@ -8,7 +8,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 from imggen.cli import options
-from imggen.plan.schema.request import Task
+from imggen.plan.schema.change import Task
 
 
 def _making(

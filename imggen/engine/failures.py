@@ -10,7 +10,6 @@ from safetensors import SafetensorError
 
 from imggen.errors import ImggenError, MachineError, MemoryShortageError, ModelError
 from imggen.plan.memory import memory
-from imggen.plan.models import catalog
 from imggen.plan.schema.request import GeneratePlan, ModelFacts
 
 # What loading raises when a model is at fault; see the loader's tests for which fault raises which.
@@ -91,7 +90,7 @@ def unlisted(plan: GeneratePlan) -> Iterator[None]:
     except ImggenError:
         raise
     except MODEL_FAULTS as error:
-        if catalog.named(plan.family).unlisted is None:
+        if plan.family.unlisted is None:
             raise
         raise ModelError(
             f"{plan.pipeline}, which imggen knows by its signature only, did not work: {_reason(error)}",

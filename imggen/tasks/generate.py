@@ -27,12 +27,12 @@ from imggen.plan.models import prequantized
 from imggen.plan.policy import policy
 from imggen.plan.policy.policy import Refusal
 from imggen.plan.schema import recipe as recipes
-from imggen.plan.schema.change import Role
+from imggen.plan.schema.change import Role, Task
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.recipe import Ingredient, Recipe
-from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts, Task
+from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts
 from imggen.plan.settings import naming
 from imggen.store import aliases, lookup, paths, weights
 from imggen.store.weights import AccessRules
@@ -439,7 +439,7 @@ def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:
         base=decided.model.base.reference if decided.model.base else None,
         base_revision=decided.model.base.revision if decided.model.base else None,
         stored=", ".join(sorted(set(decided.model.quantised.values()))),
-        family=decided.family,
+        family=decided.family.name,
         width=decided.width,
         height=decided.height,
         steps=decided.steps,

@@ -23,7 +23,7 @@ def make_plan():
             pipeline=family.pipelines["text-to-image"],
             canvas=(size, size),
             model=facts,
-            family=family.name,
+            family=family,
             prompt="a red apple",
             negative_prompt="",
             width=size,

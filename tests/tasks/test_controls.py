@@ -126,7 +126,7 @@ def plainly(plan, networks, pictures):
             )
             for each in networks
         ]
-        options = {"requires_safety_checker": False} if plan.family in ("sd", "lcm") else dict(plan.initial)
+        options = {"requires_safety_checker": False} if plan.family.name in ("sd", "lcm") else dict(plan.initial)
         added = {"controlnet": nets[0] if len(nets) == 1 else nets} if nets else {}
         task_class = getattr(diffusers, plan.pipeline)
         taken = inspect.signature(task_class).parameters

@@ -99,7 +99,7 @@ def opened(path, mode="RGB"):
 def plain(parts, plan, **shown):
     """The pixels of a script without imggen: diffusers' combined pipeline for the task."""
     with environment.quiet():
-        task = getattr(diffusers, plan.pipeline)(**parts(plan.family)[0].components)
+        task = getattr(diffusers, plan.pipeline)(**parts(plan.family.name)[0].components)
         task.set_progress_bar_config(disable=True)
         return np.asarray(task(**plan.arguments, **shown, generator=torch.Generator("cpu").manual_seed(7)).images[0])
 

@@ -18,7 +18,6 @@ from imggen.engine import failures
 from imggen.errors import ModelError
 from imggen.plan.adapters import lora
 from imggen.plan.adapters.lora import DENOISER, LoraLayer, Slot, Slots
-from imggen.plan.models import catalog
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.request import GeneratePlan
 from imggen.store import pickles
@@ -59,7 +58,7 @@ def read(plan: GeneratePlan) -> tuple[Ready, ...] | None:
         return ()
     if not lora.is_told(plan.model):
         return None
-    return _read_all(plan, lora.slots(plan.model, catalog.named(plan.family)))
+    return _read_all(plan, lora.slots(plan.model, plan.family))
 
 
 def read_for(pipeline: Any, plan: GeneratePlan) -> tuple[Ready, ...]:
@@ -75,7 +74,7 @@ def _read_all(plan: GeneratePlan, slots: Slots) -> tuple[Ready, ...]:
 
 def slots(pipeline: Any, plan: GeneratePlan) -> Slots:
     """Return the layers of a loaded pipeline, for a model whose headers do not tell them."""
-    denoiser = catalog.named(plan.family).denoiser
+    denoiser = plan.family.denoiser
     return {
         DENOISER if name == denoiser else name: {
             lora.flat(inner): Slot(name=inner, shape=shape)
@@ -101,7 +100,7 @@ def _read(adapter: AdapterFacts, name: str, plan: GeneratePlan, slots: Slots) ->
         tensors = _tensors(adapter)
     if adapter.pickle:
         adapter = replace(adapter, shapes={each: tuple(tensor.shape) for each, tensor in tensors.items()})
-        lora.check(adapter, plan.model, catalog.named(plan.family))
+        lora.check(adapter, plan.model, plan.family)
     layers = lora.read(adapter.shapes)
     given, strengths = _renamed(layers, tensors, slots, plan), _strengths(adapter, layers, tensors)
     if given is None:
@@ -173,7 +172,7 @@ def _respelt(translated: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan)
 def _spelt(
     layers: Iterable[LoraLayer], tensors: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan
 ) -> dict[str, Tensor]:
-    denoiser = catalog.named(plan.family).denoiser
+    denoiser = plan.family.denoiser
     given: dict[str, Tensor] = {}
     for layer in layers:
         parts = _NEW if layer.component == DENOISER else _OLD
@@ -242,7 +241,7 @@ def _check_encoders(adapter: AdapterFacts, layers: Iterable[LoraLayer], kept: It
 
 def _loadable(plan: GeneratePlan) -> tuple[str, ...]:
     """Return the components that the pipeline adds LoRAs to."""
-    denoiser = catalog.named(plan.family).denoiser
+    denoiser = plan.family.denoiser
     names = getattr(diffusers, plan.pipeline)._lora_loadable_modules  # noqa: SLF001 - diffusers says it nowhere else
     return tuple(DENOISER if name == denoiser else name for name in names)
 

@@ -18,7 +18,6 @@ from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import ModelError, RequestError
 from imggen.host.environment import quiet
 from imggen.plan.adapters import ip_adapters
-from imggen.plan.models import catalog
 from imggen.plan.schema.family import AUTOENCODERS
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import GeneratePlan
@@ -79,8 +78,6 @@ def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
     choices = lookup.files(plan.model, plan.dtype)
     modules = {}
     replaced = autoencoders.find(plan)
-    # What enlarges is of no family.
-    is_staged = bool(plan.family) and catalog.named(plan.family).stages is not None
     for number, (component, choice) in enumerate(choices.items()):
         on_event(Progress(stage="load", step=number, steps=len(choices)))
         if component == "vae" and replaced is not None:
@@ -88,7 +85,7 @@ def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
         else:
             modules[component] = _component(plan, component, choice.variant)
     with failures.explained(plan, name):
-        if is_staged:
+        if plan.family.stages is not None:
             pipeline = pipeline_class(**modules, **_weightless(plan, modules))
         else:
             pipeline = _read(pipeline_class, plan, modules)
@@ -255,7 +252,7 @@ def _adapt(pipeline: Any, plan: GeneratePlan, added: tuple[loras.Ready, ...] | N
     embeddings.add(pipeline, plan)
     shown = next((adapter for adapter in plan.adapters if adapter.asked.kind == "ip-adapter"), None)
     if shown is not None:
-        layout = ip_adapters.FAMILIES[plan.family].layout
+        layout = ip_adapters.FAMILIES[plan.family.name].layout
         dtype = TORCH_DTYPES[plan.dtype]
         ip_adapter.load_ip_adapter(pipeline, shown, layout, dtype=dtype, allow_pickle=plan.allow_pickle)
 

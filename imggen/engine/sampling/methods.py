@@ -14,7 +14,6 @@ from imggen.engine.pipeline import controlnets, encoding
 from imggen.engine.sampling import blending, breeding, style_transfer
 from imggen.engine.sampling.breeding import Gene
 from imggen.engine.sampling.prompt_weighting import Text
-from imggen.plan.models import catalog
 from imggen.plan.schema.change import Method
 from imggen.plan.schema.recipe import Recipe
 from imggen.plan.schema.request import GeneratePlan
@@ -124,7 +123,7 @@ def _from_image(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
 def _inpainting(_: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
     # The pipelines want a mask of black and white; where it runs out is for the one who pastes.
     mask = _solid(pictures)
-    called = plan.picture_arguments or ("image", catalog.named(plan.family).mask_argument)
+    called = plan.picture_arguments or ("image", plan.family.mask_argument)
 
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
@@ -153,7 +152,7 @@ def _solid(pictures: Pictures) -> Image.Image:
 def _noise_and_words(pipeline: Any, plan: GeneratePlan, _: Pictures) -> Enter:
     genes = _genes(plan)
     mutation = plan.change.mutation if plan.change else 0.0
-    unsaid = catalog.named(plan.family).extra_arguments.get("negative_prompt")
+    unsaid = plan.family.extra_arguments.get("negative_prompt")
     words = unsaid if isinstance(unsaid, str) else None
 
     @contextmanager
@@ -226,7 +225,7 @@ def _ip_adapter(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
 
 
 def _reference(_: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
-    reference = catalog.named(plan.family).reference
+    reference = plan.family.reference
     is_transparent = reference is not None and reference.transparent
     argument = "image" if reference is None else reference.argument
     styles = () if pictures.style is None else (pictures.style if is_transparent else _on_white(pictures.style),)

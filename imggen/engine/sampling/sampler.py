@@ -18,7 +18,6 @@ from imggen.engine.sampling.methods import Entrance
 from imggen.engine.sampling.prompt_weighting import Text
 from imggen.errors import PictureError, RequestError
 from imggen.host.environment import quiet
-from imggen.plan.models import catalog
 from imggen.plan.schema.progress import Progress, Stage, ignore
 from imggen.plan.schema.request import PRIOR, GeneratePlan
 
@@ -96,7 +95,7 @@ def _draw(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance, repo
 @contextmanager
 def _worded(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance) -> Iterator[dict[str, object]]:
     """Yield the call's arguments with the picture's own words, which the pipeline reads as the plan says."""
-    family = catalog.named(plan.family)
+    family = plan.family
     prompt, negative = plan.words(seed)
     arguments = dict(plan.arguments)
     if plan.prompts:
@@ -118,7 +117,7 @@ def _worded(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance) ->
 @contextmanager
 def _guided(pipeline: Any, plan: GeneratePlan) -> Iterator[None]:
     """Let the parts of `pipeline` that keep the guidance have that of `plan` within the block."""
-    found = [getattr(pipeline, name, None) for name in catalog.named(plan.family).guiders]
+    found = [getattr(pipeline, name, None) for name in plan.family.guiders]
     with ExitStack() as stack:
         for each in found:
             if each is not None:
@@ -169,7 +168,7 @@ def cut_prompt(pipeline: Any, plan: GeneratePlan) -> str | None:
 
     Raise RequestError for one that is longer than a pipeline reads that cuts nothing off.
     """
-    family = catalog.named(plan.family)
+    family = plan.family
     if plan.reading != "cut" or plan.task in family.reads_whole:
         return None
     limits = [(_limit(pipeline, reader, plan), reader) for reader in _readers(pipeline)]
@@ -223,7 +222,7 @@ def _tokenizer(reader: Any) -> Any:
 def _limit(pipeline: Any, reader: Any, plan: GeneratePlan) -> int:
     # What a long-reading encoder may read is an argument of the call; CLIP's own limit is part of its weights.
     asked = plan.arguments.get("max_sequence_length")
-    family = catalog.named(plan.family)
+    family = plan.family
     most = int(_tokenizer(reader).model_max_length)
     if type(reader).__name__.startswith("CLIP"):
         return min(most, asked) if isinstance(asked, int) else most

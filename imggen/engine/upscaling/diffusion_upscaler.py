@@ -17,6 +17,7 @@ from imggen.engine.upscaling.tiling import Drawn, Grid, Pixels, Rules, Segment, 
 from imggen.engine.upscaling.upscaler import Report
 from imggen.errors import MachineError, PictureError
 from imggen.host.environment import quiet
+from imggen.plan.models import catalog
 from imggen.plan.schema.machine import Device, Dtype
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import GeneratePlan, ModelFacts, OutputPlan
@@ -57,7 +58,8 @@ def load(facts: ModelFacts, place: Placement, *, on_event: Report = ignore) -> A
     plan = GeneratePlan(
         task="image-to-image",
         model=facts,
-        family="",
+        # Those that enlarge have the parts of Stable Diffusion.
+        family=catalog.named("sd"),
         pipeline=facts.pipeline,
         prompt="",
         negative_prompt="",

@@ -8,9 +8,9 @@ from imggen.errors import RequestError
 from imggen.plan.adapters import controlnets
 from imggen.plan.case import COMMAND_LINE, Case
 from imggen.plan.generation.approach import Approach
-from imggen.plan.schema.change import Change
+from imggen.plan.schema.change import Change, Task
 from imggen.plan.schema.given import Given
-from imggen.plan.schema.request import GenerateRequest, Task
+from imggen.plan.schema.request import GenerateRequest
 from imggen.plan.sizing import borders
 
 _FROM_PICTURES: Final = tuple(each for each in get_args(Task) if each != "text-to-image")

@@ -11,8 +11,9 @@ from typing import Final
 from imggen.plan.models import signature
 from imggen.plan.models.families import refusals
 from imggen.plan.models.signature import Signature
+from imggen.plan.schema.change import Task
 from imggen.plan.schema.family import AUTOENCODERS, Family
-from imggen.plan.schema.request import PRIOR, Task
+from imggen.plan.schema.request import PRIOR
 
 NOTE: Final = (
     "imggen does not know {}; what its pipeline takes was read from diffusers, and what nobody says is the pipeline's "

@@ -37,7 +37,7 @@ def foresee(plan: GeneratePlan, machine: Machine, *, sketch: Path | None = None)
     gpu = machine.accelerator(plan.device)
     taken = timings.recall(plan)
     return Forecast(
-        family=plan.family,
+        family=plan.family.name,
         licence=_licence(plan.model),
         download_bytes=_missing(plan, sketch) if sketch else 0,
         needed_bytes=plan.memory.peak_bytes if plan.memory else None,

@@ -151,13 +151,13 @@ def _lay_changed(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> Laid:
             hint="--fit pad, or its own size",
         )
     kept = layout.feathered(mask, change.feather)
-    seen = _in_cells(layout.extend(mask, plan.canvas), catalog.cell(catalog.named(plan.family), plan.model))
+    seen = _in_cells(layout.extend(mask, plan.canvas), catalog.cell(plan.family, plan.model))
     return Laid(images=images, mask=seen, original=fitted[0], kept=kept)
 
 
 def _is_seen_through(plan: GeneratePlan) -> bool:
     """Return whether the model looks at what is transparent in the given pictures."""
-    reference = catalog.named(plan.family).reference
+    reference = plan.family.reference
     is_looked_at = plan.change is not None and plan.change.method == "reference"
     return is_looked_at and reference is not None and reference.transparent
 
@@ -175,7 +175,7 @@ def _in_cells(mask: Image.Image, cell: int) -> Image.Image:
 
 def _most_pixels(plan: GeneratePlan, change: Change) -> int:
     """Return how many pixels of a style picture are of use: those that a model looks at, or as many as are drawn."""
-    reference = catalog.named(plan.family).reference
+    reference = plan.family.reference
     if reference is not None and change.method == "reference":
         return reference.max_pixels
     return plan.canvas[0] * plan.canvas[1]

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from imggen.plan.models.families import refusals
+from imggen.plan.schema.change import Task
 from imggen.plan.schema.family import Family, Reference
-from imggen.plan.schema.request import Task
 
 _SD: Mapping[Task, str] = {
     "text-to-image": "StableDiffusionPipeline",
