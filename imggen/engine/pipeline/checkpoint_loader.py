@@ -7,6 +7,7 @@ from typing import Any, Final
 import diffusers
 import torch
 from diffusers.loaders import single_file_utils
+from diffusers.models.model_loading_utils import load_gguf_checkpoint
 from safetensors import safe_open
 
 from imggen.engine.pipeline import placement
@@ -65,8 +66,6 @@ def _computing_in(dtype: torch.dtype) -> Any:
 
 def _tensors(single: SingleFile, names: tuple[str, ...], *, allow_pickle: bool) -> dict[str, Any]:
     if _is_gguf(single):
-        from diffusers.models.model_loading_utils import load_gguf_checkpoint
-
         found = load_gguf_checkpoint(str(single.path))
         return {name: found[name] for name in names}
     if single.path.suffix.lower() != ".safetensors":
