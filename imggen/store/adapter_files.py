@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Final, get_args
+from typing import Final
 
 from platformdirs import user_config_path
 
@@ -12,7 +12,6 @@ from imggen.host.environment import is_offline
 from imggen.plan.adapters import adaptation, embedding
 from imggen.plan.models import config_limits
 from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest, Kind
-from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import ModelFacts
 from imggen.store import json_files, paths, weights
@@ -72,8 +71,8 @@ def find(asked: AdapterRequest, *, terms: AccessRules = DEFAULT_TERMS, on_event:
         reference=found.reference,
         revision=found.revision,
         pickle=choice.pickle,
-        weight_bytes=_bytes(choice, headers),
-        stored_dtype=_dtype(headers),
+        weight_bytes=weights.size(choice, None if choice.pickle else headers),
+        stored_dtype=weights.stored_dtype(headers),
         shapes={name: shape for header in headers for name, shape in header.shapes.items()},
         metadata={name: text for each in headers for name, text in each.metadata.items()},
         config=_config_of(asked, choice.files[0]),
@@ -274,17 +273,6 @@ def _sha256(files: tuple[Path, ...], *, cached: bool) -> str:
     if len(files) == 1:
         return weights.file_sha256(files[0], cached=cached)
     return weights.sha256(files[0].parent, files, cached=cached)
-
-
-def _bytes(choice: weights.WeightFiles, headers: list[weights.Header]) -> int:
-    if choice.pickle:
-        return sum(file.stat().st_size for file in choice.files)
-    return sum(header.tensor_bytes for header in headers)
-
-
-def _dtype(headers: list[weights.Header]) -> Dtype | None:
-    biggest = max(headers, key=lambda each: each.tensor_bytes, default=None)
-    return next((each for each in get_args(Dtype) if biggest and each == biggest.dtype), None)
 
 
 def _config_of(asked: AdapterRequest, file: Path) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from imggen.errors import ModelError
 from imggen.plan.schema.progress import Progress
-from imggen.store import lookup, weights
+from imggen.store import model_folder, weights
 
 SUMS: Final = "SHA256SUMS"
 """The file that a folder may have its hashes in, as `sha256sum` writes them."""
@@ -51,7 +51,7 @@ def check(folder: Path, *, on_event: Callable[[Progress], None]) -> Iterator[Che
         done += _size(path)
     for name in sorted(recorded.keys() - {each.relative_to(folder).as_posix() for each in files}):
         yield CheckedFile(file=name, status="missing", reason=f"{SUMS} names it")
-    yield from (CheckedFile(file=name, status="missing", reason=reason) for name, reason in lookup.faults(folder))
+    yield from (CheckedFile(file=name, status="missing", reason=reason) for name, reason in model_folder.faults(folder))
 
 
 def _is_aside(path: Path, folder: Path) -> bool:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, get_args
 
 import platformdirs
 
@@ -274,6 +274,19 @@ def _counts(value: object) -> list[int] | None:
         if type(each) is not int or each < 0:
             return None
     return value
+
+
+def stored_dtype(headers: Iterable[Header]) -> Dtype | None:
+    """Return the dtype that most of the largest file is stored in, None where imggen computes in no such dtype."""
+    largest = max(headers, key=lambda header: header.tensor_bytes, default=None)
+    return next((dtype for dtype in get_args(Dtype) if largest and dtype == largest.dtype), None)
+
+
+def size(choice: WeightFiles, headers: Iterable[Header] | None) -> int:
+    """Return the bytes of the tensors, by their files' headers; those of the whole files where there are no headers."""
+    if headers is None:
+        return sum(file.stat().st_size for file in choice.files)
+    return sum(header.tensor_bytes for header in headers)
 
 
 def is_half(dtype: Dtype) -> bool:

@@ -25,7 +25,7 @@ from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts
-from imggen.store import aliases, integrity, lookup, paths, weights
+from imggen.store import aliases, integrity, lookup, model_folder, paths, weights
 from imggen.store.weights import AccessRules
 from imggen.tasks.steps import governance
 
@@ -207,7 +207,7 @@ def _copy(facts: ModelFacts, dtype: Dtype, place: Path) -> None:
             "_class_name": facts.pipeline,
             **{name: list(component) for name, component in facts.components.items()},
         }
-        (place / lookup.INDEX).write_text(json.dumps(index, indent=2) + "\n")
+        (place / model_folder.INDEX).write_text(json.dumps(index, indent=2) + "\n")
     for name in facts.components:
         config = place / name / "config.json"
         if config.is_file():
@@ -251,7 +251,7 @@ def _read_again(facts: ModelFacts, place: Path, on_event: Report) -> ModelFacts:
     bad = next((each for each in integrity.check(place, on_event=on_event) if each.status != "same"), None)
     if bad:
         raise ImggenError(f"what was written cannot be read again: {bad.file} is {bad.status} ({bad.reason})")
-    made = lookup.read(place, reference=facts.reference, source="folder")
+    made = model_folder.read(place, reference=facts.reference, source="folder")
     lacking = facts.components.keys() - made.components.keys()
     if lacking:
         raise ModelError(f"the new folder lacks {', '.join(sorted(lacking))}")

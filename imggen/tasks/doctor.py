@@ -24,7 +24,7 @@ from imggen.plan.models import catalog
 from imggen.plan.models.catalog import Family
 from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.request import GenerateRequest, ModelFacts
-from imggen.store import aliases, lookup
+from imggen.store import aliases, lookup, model_folder
 from imggen.tasks.steps import governance
 
 Status = Literal["ok", "note", "problem"]
@@ -275,7 +275,7 @@ def _library() -> Iterator[Finding]:
             hint=f"imggen models pull {name}",
         )
     for each in lookup.installed():
-        if each.source == "hub" and lookup.missing(each.folder):
+        if each.source == "hub" and model_folder.missing(each.folder):
             reference = f"{each.reference}@{each.revision}"
             yield Finding(
                 section="storage",

@@ -12,7 +12,7 @@ from imggen.plan.policy import policy as policies
 from imggen.plan.policy.policy import ModelIdentity
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.progress import Progress, ignore
-from imggen.store import aliases, integrity, lookup, paths, weights
+from imggen.store import aliases, integrity, lookup, model_folder, paths, weights
 from imggen.store.download import Offer
 from imggen.store.integrity import CheckedFile
 from imggen.store.lookup import Installed
@@ -150,7 +150,9 @@ def _check_hash(governed: Governance, offer: Offer, terms: AccessRules) -> None:
     if governed.policy is None or not policies.needs_hash(governed.policy):
         return
     # By itself: a decoder's prior is still to come.
-    facts = lookup.read(offer.snapshot, reference=offer.repository, source="hub", revision=offer.commit, terms=terms)
+    facts = model_folder.read(
+        offer.snapshot, reference=offer.repository, source="hub", revision=offer.commit, terms=terms
+    )
     dtype: Dtype = "bfloat16" if terms.half else "float32"
     identity = replace(_identity(offer, None), sha256=lookup.weights_sha256(facts, dtype))
     refusal = policies.check_model(governed.policy, identity)
@@ -169,7 +171,7 @@ def _here(asked: PullRequest, name: str, revision: str | None, file: str | None)
     folder = hub.cached(name, revision)
     lacking = [file] if file and not (folder and (folder / file).is_file()) else []
     if folder is not None and file is None:
-        lacking = lookup.missing(folder)
+        lacking = model_folder.missing(folder)
     if folder is None or lacking:
         what = f"lacks {lacking[0]} here" if folder and lacking else "is not on this machine"
         raise ModelError(f"{name} {what}, and nothing is to be fetched now", hint=f"while online: {_pull(asked)}")
@@ -241,7 +243,7 @@ def _described(found: Installed, known: dict[str, str]) -> Installed:
         found,
         aliases=tuple(sorted(name for name, meaning in known.items() if meaning in names)),
         last_used=timings.last_used(found.reference, found.revision) or found.last_used,
-        incomplete=found.folder.is_dir() and bool(lookup.missing(found.folder)),
+        incomplete=found.folder.is_dir() and bool(model_folder.missing(found.folder)),
     )
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from imggen.host import environment
 from imggen.output.metadata import metadata
-from imggen.store import lookup
+from imggen.store import lookup, model_folder
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
@@ -34,7 +34,7 @@ def model(tiny_models, monkeypatch):
 
 
 def lora_for(folder, path, *, write=tiny_loras.diffusers, **drawn):
-    facts = lookup.read(Path(folder), reference=str(folder), source="folder")
+    facts = model_folder.read(Path(folder), reference=str(folder), source="folder")
     denoiser = "unet" if "unet" in facts.shapes else "transformer"
     return tiny_loras.save(path, write(tiny_loras.draw(tiny_loras.layers_in(facts, denoiser), **drawn)))
 

@@ -21,7 +21,7 @@ from imggen.host import environment
 from imggen.plan.generation import resolve
 from imggen.plan.models import catalog
 from imggen.plan.schema.request import GenerateRequest
-from imggen.store import lookup
+from imggen.store import lookup, model_folder
 from imggen.tasks import convert, generate, library, models
 from tests import tiny_staged
 from tests.hub_server import COMMIT, fake_hub, hub_cache
@@ -175,7 +175,7 @@ def test_the_plan_says_whose_the_steps_are(parts, name, steps, other):
     record = json.loads(resolve.to_json(plan))["model"]
     assert record["base"]["reference"] == str(parts(name)[2])
     assert record["weight_bytes"] > sum(
-        lookup.read(parts(name)[1], reference="x", source="folder").weight_bytes.values()
+        model_folder.read(parts(name)[1], reference="x", source="folder").weight_bytes.values()
     )
 
 
@@ -379,7 +379,8 @@ def test_the_prior_comes_with_its_decoder(parts, published):
 
 def test_a_policy_by_hash_holds_for_each_of_the_two(parts, published, monkeypatch):
     places = parts("kandinsky22")[1:]
-    hashes = [lookup.weights_sha256(lookup.read(each, reference="x", source="folder"), "float32") for each in places]
+    decoder_and_prior = [model_folder.read(place, reference="x", source="folder") for place in places]
+    hashes = [lookup.weights_sha256(facts, "float32") for facts in decoder_and_prior]
     rules = Path("rules.toml").absolute()
     monkeypatch.setenv("IMGGEN_POLICY", str(rules))
     asked = library.PullRequest(reference="org/decoder", dtype="float32")
