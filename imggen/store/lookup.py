@@ -80,12 +80,12 @@ def find(
                 hint="leave --base out",
             )
 
-    found = _find_whole(real, terms, on_event, look)
-    look(found.folder)
-    family = priors.of_decoder(found.pipeline)
+    facts = _find_whole(real, terms, on_event, look)
+    look(facts.folder)
+    family = priors.of_decoder(facts.pipeline)
     if family is None:
-        return found
-    return _with_prior(found, _prior_of(real, found.folder, base, family), family, terms, on_event)
+        return facts
+    return _with_prior(facts, _prior_of(real, facts.folder, base, family), family, terms, on_event)
 
 
 def find_single_file(reference: str) -> Path | None:
@@ -127,27 +127,28 @@ def _prior_of(reference: str, folder: Path, base: str | None, family: Family) ->
 
 
 def _with_prior(
-    decoder: ModelFacts, wanted: str, family: Family, terms: AccessRules, on_event: Callable[[Progress], None]
+    decoder: ModelFacts, base: str, family: Family, terms: AccessRules, on_event: Callable[[Progress], None]
 ) -> ModelFacts:
-    if find_single_file(wanted) is not None:
-        raise RequestError(f"--base {wanted} is a single file", hint="--base FOLDER, or ORGANISATION/NAME")
+    """Return the facts of the decoder together with those of its prior."""
+    if find_single_file(base) is not None:
+        raise RequestError(f"--base {base} is a single file", hint="--base FOLDER, or ORGANISATION/NAME")
 
     misfits: list[ModelError] = []
 
     def look(folder: Path) -> None:
         try:
-            priors.check_prior(decoder, _pipeline(folder), wanted, family)
+            priors.check_prior(decoder, _pipeline(folder), base, family)
         except ModelError as error:
             misfits.append(error)
             raise
 
     try:
-        prior = _find_whole(wanted, terms, on_event, look)
+        prior = _find_whole(base, terms, on_event, look)
     except ModelError as error:
         if error in misfits:
             raise
         raise ModelError(
-            f"{decoder.reference} draws nothing without its prior, and {wanted} cannot be had: {error.message}",
+            f"{decoder.reference} needs its prior, and {base} could not be loaded: {error.message}",
             hint=f"{error.hint}; or --base FOLDER" if error.hint else "--base FOLDER",
         ) from error
     return priors.combine(decoder, prior, family)
@@ -171,21 +172,24 @@ def _weight_files(folder: Path) -> list[Path]:
 def _from_file(
     file: Path, reference: str, base: str | None, terms: AccessRules, on_event: Callable[[Progress], None]
 ) -> ModelFacts:
+    """Return the facts of a single file, completed by its base."""
     opened = single_file.read(_checked_suffix(file), reference, terms)
-    wanted = aliases.real(base or usual_base(opened.reference, opened.kind))
-    terms.allow(wanted)
-    if find_single_file(wanted) is not None:
-        raise RequestError(f"--base {wanted} is a single file itself", hint="--base FOLDER, or ORGANISATION/NAME")
+    base_reference = aliases.real(base or usual_base(opened.reference, opened.kind))
+    terms.allow(base_reference)
+    if find_single_file(base_reference) is not None:
+        raise RequestError(
+            f"--base {base_reference} is a single file itself", hint="--base FOLDER, or ORGANISATION/NAME"
+        )
     less = replace(terms, without=(*opened.parts, *single_file.LEFT_OUT))
     try:
-        lent = _find_whole(wanted, less, on_event)
+        base_facts = _find_whole(base_reference, less, on_event)
     except ModelError as error:
         whose = "its base" if base else f"the usual base of a {opened.kind.title}"
         raise ModelError(
-            f"{reference} holds no configs, and {whose}, {wanted}, cannot be had: {error.message}",
+            f"{reference} holds no configs, and {whose}, {base_reference}, could not be loaded: {error.message}",
             hint=f"{error.hint}; or --base FOLDER" if error.hint else "--base FOLDER",
         ) from error
-    return single_file.combine(opened, lent)
+    return single_file.combine(opened, base_facts)
 
 
 def _find_whole(
@@ -233,6 +237,7 @@ def builtin_folder() -> Path:
 
 
 def _local(name: str, folder: Path) -> Path:
+    """Return `folder` if it is a diffusers model; raise ModelError that says what it is instead."""
     if (folder / INDEX).is_file():
         return folder
     if HUB_ID.fullmatch(name):
@@ -247,7 +252,8 @@ def _local(name: str, folder: Path) -> Path:
     if len(files) > 1:
         raise ModelError(f"{folder} has no {INDEX}, but {len(files)} files of weights", hint=f"--model {files[0]}")
     raise ModelError(
-        f"{folder} is not a diffusers model: it has no {INDEX}{_other_layout(folder)}", hint=_whole_hint(folder)
+        f"{folder} is not a diffusers model: it has no {INDEX}{_other_layout(folder)}",
+        hint=_whole_hint(folder),
     )
 
 
@@ -256,8 +262,10 @@ def _other_layout(folder: Path) -> str:
     if (folder / "config.json").is_file():
         config = json_files.read(folder / "config.json")
         named = config.get("architectures")
-        told = config.get("_class_name") or (named[0] if isinstance(named, list) and named else "another library's")
-        return f"; it is one component, {told}"
+        class_name = config.get("_class_name") or (
+            named[0] if isinstance(named, list) and named else "another library's"
+        )
+        return f"; it is one component, {class_name}"
     parts = [f"{entry.name}/" for entry in sorted(folder.iterdir()) if (entry / "config.json").is_file()]
     return f", only {', '.join(parts[:3])}" if parts else ""
 
@@ -287,7 +295,7 @@ def _instead(name: str) -> str:
     usual = next((family.base for family in catalog.FAMILIES if family.name == name.lower() and family.base), None)
     if usual is not None:
         return f"imggen models alias {name.lower()} {usual}, the usual model of the family of that name"
-    guess = nearest(name, {BUILTIN, *aliases.read(), *(each.reference for each in installed())})
+    guess = nearest(name, {BUILTIN, *aliases.read(), *(model.reference for model in installed())})
     return (
         f"--model {guess[0]}"
         if guess
@@ -316,12 +324,12 @@ def _from_hub(
 
 
 def _not_here(name: str, revision: str | None, folder: Path | None) -> ModelError:
-    guess = () if folder else nearest(name, [each.reference for each in installed()])
+    guess = () if folder else nearest(name, [model.reference for model in installed()])
     what = "is not complete in the cache" if folder else "is not on this machine"
     perhaps = f" (did you mean {guess[0]}?)" if guess else ""
     get = f"imggen models pull {name}" + (f"@{revision}" if revision else "")
     return ModelError(
-        f"{name} {what}, and nothing is to be fetched now{perhaps}",
+        f"{name} {what}, and imggen is offline{perhaps}",
         hint=f"--model {guess[0]}; or while online: {get}" if guess else f"while online: {get}",
     )
 
@@ -349,18 +357,20 @@ def is_here(reference: str) -> bool:
 def files(facts: ModelFacts, dtype: Dtype) -> dict[str, weights.WeightFiles]:
     """Return the weight files that a run in `dtype` reads, by component."""
     half = weights.is_half(dtype)
-    held = facts.single.parts if facts.single else {}
-    chosen = {name: weights.choose(facts.place(name), half=half) for name in facts.weight_bytes if name not in held}
-    found = {name: each for name, each in chosen.items() if each is not None}
+    from_file = facts.single.parts if facts.single else {}
+    chosen = {
+        name: weights.choose(facts.place(name), half=half) for name in facts.weight_bytes if name not in from_file
+    }
+    by_component = {name: choice for name, choice in chosen.items() if choice is not None}
     if facts.single is None:
-        return found
+        return by_component
     file = weights.WeightFiles(files=(facts.single.path,), pickle=facts.single.path.name in facts.pickles)
-    return {**found, **dict.fromkeys(held, file)}
+    return {**by_component, **dict.fromkeys(from_file, file)}
 
 
 def weight_files(facts: ModelFacts, dtype: Dtype) -> list[Path]:
     """Return the weight files that a run in `dtype` reads, each once."""
-    return sorted({path for each in files(facts, dtype).values() for path in each.files})
+    return sorted({path for choice in files(facts, dtype).values() for path in choice.files})
 
 
 def own(facts: ModelFacts) -> ModelFacts:
@@ -378,8 +388,8 @@ def weights_sha256(facts: ModelFacts, dtype: Dtype, *, memory: Path | None = Non
     That of a decoder with its prior is over those of the two.
     """
     if facts.prior is not None:
-        told = "\n".join(weights_sha256(each, dtype, memory=memory) for each in (own(facts), facts.prior))
-        return hashlib.sha256(told.encode()).hexdigest()
+        digests = "\n".join(weights_sha256(model, dtype, memory=memory) for model in (own(facts), facts.prior))
+        return hashlib.sha256(digests.encode()).hexdigest()
     whole = facts.single.base if facts.single else facts
     return weights.sha256(facts.folder, weight_files(facts, dtype), cached=whole.source == "hub", memory=memory)
 
@@ -397,7 +407,7 @@ def licence(facts: ModelFacts) -> str | None:
 def card_licence(folder: Path) -> str | None:
     """Return the licence that the card in `folder` names; a card says `other` where it has its own name beside it."""
     named = list(_card(folder, "license", "license_name"))
-    return next((each for each in named if each != "other"), next(iter(named), None))
+    return next((name for name in named if name != "other"), next(iter(named), None))
 
 
 def _card(folder: Path, *names: str) -> Iterator[str]:
@@ -416,7 +426,7 @@ def _card(folder: Path, *names: str) -> Iterator[str]:
         else:
             text = line.strip().removeprefix("-")
         if is_named:
-            yield from filter(None, (each.strip(" '\"") for each in text.strip().strip("[]").split(",")))
+            yield from filter(None, (value.strip(" '\"") for value in text.strip().strip("[]").split(",")))
 
 
 def installed() -> list[Installed]:
@@ -424,19 +434,19 @@ def installed() -> list[Installed]:
     # See _from_hub for why this import waits.
     from imggen.store import hub
 
-    found = []
+    listed = []
     folder = Path(imggen.builtin.__file__).parent / "model"
     if (folder / INDEX).is_file():
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        found.append(Installed(reference=BUILTIN, source="builtin", folder=folder, revision=None, size_bytes=size))
-    return found + [
+        listed.append(Installed(reference=BUILTIN, source="builtin", folder=folder, revision=None, size_bytes=size))
+    return listed + [
         Installed(
-            reference=each.repository,
+            reference=model.repository,
             source="hub",
-            folder=each.folder,
-            revision=each.revision,
-            size_bytes=each.size_bytes,
-            last_used=datetime.fromtimestamp(each.accessed, UTC).isoformat(timespec="seconds"),
+            folder=model.folder,
+            revision=model.revision,
+            size_bytes=model.size_bytes,
+            last_used=datetime.fromtimestamp(model.accessed, UTC).isoformat(timespec="seconds"),
         )
-        for each in hub.models()
+        for model in hub.models()
     ]

@@ -60,11 +60,7 @@ def read(
             f"{reference}: {pickles[0]} is a pickle, which can run any code when read, without a safetensors twin",
             hint="take a model with safetensors weights, or, if you trust this one, add --allow-pickle",
         )
-    headers = {
-        name: [weights.read_header(path) for path in each.files]
-        for name, each in choices.items()
-        if each and not each.pickle
-    }
+    headers = {name: _headers(choice) for name, choice in choices.items() if choice and not choice.pickle}
     return ModelFacts(
         reference=reference,
         source=source,
@@ -74,12 +70,9 @@ def read(
         options={name: value for name, value in index.items() if not _is_component(value) and not name.startswith("_")},
         components=components,
         configs={name: config for name in components if (config := _config(folder / name))},
-        weight_bytes={name: weights.size(each, headers.get(name)) for name, each in choices.items() if each},
+        weight_bytes={name: weights.size(choice, headers.get(name)) for name, choice in choices.items() if choice},
         stored_dtypes={name: dtype for name, header in headers.items() if (dtype := weights.stored_dtype(header))},
-        shapes={
-            name: {tensor: shape for one in each for tensor, shape in one.shapes.items()}
-            for name, each in headers.items()
-        },
+        shapes={name: weights.shapes(header) for name, header in headers.items()},
         pickles=pickles,
         record=json_files.read(folder / RECORD) if (folder / RECORD).is_file() else {},
     )
@@ -99,7 +92,7 @@ def missing(folder: Path, *, without: tuple[str, ...] = ()) -> list[str]:
 
 def faults(folder: Path) -> list[tuple[str, str]]:
     """Return what keeps the model in `folder` from being loaded: the component or file, and what is wrong with it."""
-    found = []
+    problems = []
     try:
         components = _components(folder, json_files.read(folder / INDEX))
     except ModelError as error:
@@ -108,8 +101,8 @@ def faults(folder: Path) -> list[tuple[str, str]]:
         try:
             _choice(folder, name, class_name)
         except ModelError as error:
-            found.append((name, error.message))
-    return found
+            problems.append((name, error.message))
+    return problems
 
 
 def _is_whole(folder: Path, name: str, class_name: str, without: tuple[str, ...]) -> bool:
@@ -118,6 +111,10 @@ def _is_whole(folder: Path, name: str, class_name: str, without: tuple[str, ...]
     except ModelError:
         return False
     return True
+
+
+def _headers(choice: weights.WeightFiles) -> list[weights.Header]:
+    return [weights.read_header(path) for path in choice.files]
 
 
 def _refuse_code(folder: Path, index: dict[str, object]) -> None:
@@ -133,13 +130,14 @@ def _refuse_code(folder: Path, index: dict[str, object]) -> None:
 
 
 def _components(folder: Path, index: dict[str, object]) -> dict[str, tuple[str, str]]:
+    """Return the library and class of each part that the index names; raise ModelError for a malformed index."""
     components = {}
     for name, value in index.items():
         if name.startswith("_") or not _is_component(value):
             continue
         if value == [None, None]:
             continue
-        texts = [each for each in value if isinstance(each, str)]
+        texts = [text for text in value if isinstance(text, str)]
         if len(value) != 2 or len(texts) != 2 or not name.isidentifier():
             raise ModelError(f"{folder / INDEX}: component {name!r} is {value!r}, not [library, class]")
         components[name] = _known(folder, name, texts[0], texts[1])
@@ -150,7 +148,7 @@ def _components(folder: Path, index: dict[str, object]) -> dict[str, tuple[str, 
 
 def _is_component(value: object) -> TypeGuard[list[object]]:
     """Return whether an entry of the index names a part; numbers in a list are an option, as Krea 2 has one."""
-    numbers = isinstance(value, list) and bool(value) and all(type(each) in (int, float) for each in value)
+    numbers = isinstance(value, list) and bool(value) and all(type(number) in (int, float) for number in value)
     return isinstance(value, list) and not numbers
 
 
@@ -174,7 +172,7 @@ def _is_pipeline_package(library: str) -> bool:
     places = [
         Path(submodule_search_location) / "pipelines" for submodule_search_location in spec.submodule_search_locations
     ]
-    return any((place / each / library).is_dir() for place in places for each in ("", "deprecated"))
+    return any((place / group / library).is_dir() for place in places for group in ("", "deprecated"))
 
 
 def _has_weights(class_name: str) -> bool:
@@ -210,8 +208,8 @@ def _check_texts(place: Path, class_name: str) -> None:
 
 
 def _config(place: Path) -> dict[str, object]:
-    found = next((place / config_name for config_name in CONFIG_NAMES if (place / config_name).is_file()), None)
-    return json_files.read(found) if found else {}
+    path = next((place / config_name for config_name in CONFIG_NAMES if (place / config_name).is_file()), None)
+    return json_files.read(path) if path else {}
 
 
 def _configs(place: Path) -> dict[str, dict[str, object]]:

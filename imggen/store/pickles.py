@@ -21,6 +21,23 @@ _DTYPES: Final = {
 """What safetensors calls torch's dtypes."""
 
 
+def refusal(what: object) -> ModelError:
+    """Return what is raised for a pickle where nobody allowed one."""
+    return ModelError(
+        f"{what} is a pickle, which can run any code when it is read",
+        hint="look for the same as safetensors, or, if you trust this one, add --allow-pickle",
+    )
+
+
+def unreadable(path: Path, error: Exception) -> ModelError:
+    """Return what is raised for a pickle that holds code or is damaged."""
+    reason = " ".join(str(error).split("\n", 1)[0].split())[:MAX_REASON]
+    return ModelError(
+        f"{path} holds more than weights, or is damaged; nothing but weights is ever read: {reason}",
+        hint="look for the same model as safetensors",
+    )
+
+
 def read(path: Path) -> Any:
     """Return what the pickle `path` holds, on the CPU; raise ModelError for one that is damaged or holds code."""
     import torch
@@ -29,21 +46,17 @@ def read(path: Path) -> Any:
         # Only the newer format can be mapped.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError) as error:
-        reason = " ".join(str(error).split("\n", 1)[0].split())[:MAX_REASON]
-        raise ModelError(
-            f"{path} holds more than weights, or is damaged, and nothing but weights is ever read: {reason}",
-            hint="look for the same model as safetensors",
-        ) from error
+        raise unreadable(path, error) from error
 
 
 def entries(path: Path) -> dict[str, Any]:
     """Return the entries of the state dict in the pickle `path`; raise ModelError where it holds none."""
-    held = read(path)
-    while isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
-        held = held["state_dict"]
-    if not isinstance(held, dict):
-        raise ModelError(f"{path} holds {type(held).__name__}, not weights by name")
-    return {str(name): entry for name, entry in held.items()}
+    content = read(path)
+    while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds {type(content).__name__}, not weights by name")
+    return {str(name): entry for name, entry in content.items()}
 
 
 def tensors(path: Path) -> "dict[str, Tensor]":
@@ -60,12 +73,12 @@ def only_tensors(table: Mapping[Any, Any]) -> "dict[str, Tensor]":
 
 def grouped_tensors(path: Path) -> "dict[str, Tensor]":
     """Return the tensors of a pickle that holds tables of them, by `table.name`; raise ModelError for another."""
-    found: dict[str, Tensor] = {}
+    grouped: dict[str, Tensor] = {}
     for group, table in entries(path).items():
         if not isinstance(table, Mapping):
             raise ModelError(f"{path} holds {type(table).__name__} as {group}, not a table of weights")
-        found |= {f"{group}.{name}": tensor for name, tensor in only_tensors(table).items()}
-    return found
+        grouped |= {f"{group}.{name}": tensor for name, tensor in only_tensors(table).items()}
+    return grouped
 
 
 def header(path: Path) -> Header:

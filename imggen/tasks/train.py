@@ -86,7 +86,7 @@ def _locked(run: Path) -> Iterator[None]:
             yield
     except Timeout as error:
         raise RequestError(
-            f"another imggen trains in {run}", hint="wait for it, or give --run another folder"
+            f"another imggen process is training in {run}", hint="wait for it, or give --run another folder"
         ) from error
 
 

@@ -217,7 +217,7 @@ def test_a_family_without_a_loader_takes_none(run, model):
         ("old.pt", "--lora old.pt: old.pt is a pickle, which can run any code when it is read", "--allow-pickle", 4),
         ("two", "--lora two has 2 files that could be meant: a.safetensors, b.safetensors", "two/a.safetensors", 4),
         ("none", "--lora none: there is no LoRA in it, as it has no safetensors file", "it has readme.md", 4),
-        ("org/name", "--lora org/name: it is not on this machine, and nothing is to be fetched now", "hf download", 4),
+        ("org/name", "--lora org/name: it is not on this machine, and imggen is offline", "hf download", 4),
     ],
 )
 def test_what_is_asked_for_wrongly_is_answered_with_what_to_type(written, message, hint, code, run, model):

@@ -113,7 +113,7 @@ def test_what_the_hub_does_not_have_is_told(reference, message, fake_hub, lora):
 def test_offline_nothing_is_asked(fake_hub):
     with pytest.raises(ModelError) as caught:
         find("org/styles@v1/style.safetensors", offline=True)
-    assert caught.value.message.endswith("it is not on this machine, and nothing is to be fetched now")
+    assert caught.value.message.endswith("it is not on this machine, and imggen is offline")
     assert caught.value.hint == "while online: hf download org/styles style.safetensors --revision v1"
     assert fake_hub.asked == []
 

@@ -275,7 +275,7 @@ def test_a_base_that_is_empty_is_told(parts, base):
 
 
 def test_a_decoder_without_its_prior_says_what_to_fetch(parts):
-    with pytest.raises(ModelError, match=r"draws nothing without its prior, and .*-2-2-prior cannot be had") as caught:
+    with pytest.raises(ModelError, match=r"needs its prior, and .*-2-2-prior could not be loaded") as caught:
         generate.plan(ask(parts, "kandinsky22", base=None, offline=True))
     assert "imggen models pull kandinsky-community/kandinsky-2-2-prior; or --base FOLDER" in caught.value.hint
 
@@ -379,8 +379,9 @@ def test_the_prior_comes_with_its_decoder(parts, published):
 
 def test_a_policy_by_hash_holds_for_each_of_the_two(parts, published, monkeypatch):
     places = parts("kandinsky22")[1:]
-    decoder_and_prior = [model_folder.read(place, reference="x", source="folder") for place in places]
-    hashes = [lookup.weights_sha256(facts, "float32") for facts in decoder_and_prior]
+    hashes = [
+        lookup.weights_sha256(model_folder.read(each, reference="x", source="folder"), "float32") for each in places
+    ]
     rules = Path("rules.toml").absolute()
     monkeypatch.setenv("IMGGEN_POLICY", str(rules))
     asked = library.PullRequest(reference="org/decoder", dtype="float32")

@@ -12,7 +12,6 @@ from safetensors import safe_open
 
 from imggen.engine.pipeline import placement
 from imggen.engine.precision import TORCH_DTYPES
-from imggen.errors import ModelError
 from imggen.plan.models import checkpoint
 from imggen.plan.schema.request import GeneratePlan, SingleFile
 from imggen.store import gguf_header, pickles
@@ -66,13 +65,13 @@ def _computing_in(dtype: torch.dtype) -> Any:
 
 def _tensors(single: SingleFile, names: tuple[str, ...], *, allow_pickle: bool) -> dict[str, Any]:
     if _is_gguf(single):
-        found = load_gguf_checkpoint(str(single.path))
-        return {name: found[name] for name in names}
+        by_name = load_gguf_checkpoint(str(single.path))
+        return {name: by_name[name] for name in names}
     if single.path.suffix.lower() != ".safetensors":
         if not allow_pickle:
-            raise ModelError(f"{single.path} is a pickle", hint="--allow-pickle, if you trust it")
-        found = pickles.tensors(single.path)
-        return {name: found[name] for name in names}
+            raise pickles.refusal(single.path)
+        by_name = pickles.tensors(single.path)
+        return {name: by_name[name] for name in names}
     # Mapped, not read: what has the run's dtype already takes no memory of its own.
     with safe_open(single.path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in names}
@@ -82,17 +81,15 @@ def _renamed(tensors: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the tensors under the names that diffusers knows: with their prefix for what it converts by it."""
     if name in ("unet", "transformer"):
         first = checkpoint.prefix(tensors)
-        bare = {each.removeprefix(first): tensor for each, tensor in tensors.items()}
-        is_ldm = name == "unet" and any(each.startswith("input_blocks.") for each in bare)
-        return {f"{_LDM}{each}": tensor for each, tensor in bare.items()} if is_ldm else bare
+        bare = {key.removeprefix(first): tensor for key, tensor in tensors.items()}
+        is_ldm = name == "unet" and any(key.startswith("input_blocks.") for key in bare)
+        return {f"{_LDM}{key}": tensor for key, tensor in bare.items()} if is_ldm else bare
     if name == "vae":
-        return {
-            each.removeprefix("first_stage_model.").removeprefix("vae."): tensor for each, tensor in tensors.items()
-        }
+        return {key.removeprefix("first_stage_model.").removeprefix("vae."): tensor for key, tensor in tensors.items()}
     # Files made before transformers 4.31 and some merges leave a level out.
     return {
-        each.replace(_OLD_CLIP, f"{_OLD_CLIP}text_model.")
-        if each.startswith((f"{_OLD_CLIP}embeddings.", f"{_OLD_CLIP}encoder.", f"{_OLD_CLIP}final_layer_norm."))
-        else each: tensor
-        for each, tensor in tensors.items()
+        key.replace(_OLD_CLIP, f"{_OLD_CLIP}text_model.")
+        if key.startswith((f"{_OLD_CLIP}embeddings.", f"{_OLD_CLIP}encoder.", f"{_OLD_CLIP}final_layer_norm."))
+        else key: tensor
+        for key, tensor in tensors.items()
     }

@@ -71,7 +71,7 @@ def _to_int8(denoiser: torch.nn.Module) -> None:
 
 
 def _is_plain_linear(module: torch.nn.Module, name: str) -> bool:
-    return isinstance(module, torch.nn.Linear) and not any(each in name for each in _KEPT)
+    return isinstance(module, torch.nn.Linear) and not any(part in name for part in _KEPT)
 
 
 def _bytes(module: torch.nn.Module) -> int:
@@ -81,4 +81,4 @@ def _bytes(module: torch.nn.Module) -> int:
 def _held(tensor: Any) -> int:
     # torchao's tensors say the size of what they stand for.
     inner = [getattr(tensor, name) for name in getattr(tensor, "tensor_data_names", ())]
-    return sum(each.nbytes for each in inner) if inner else int(tensor.nbytes)
+    return sum(data.nbytes for data in inner) if inner else int(tensor.nbytes)
