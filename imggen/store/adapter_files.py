@@ -46,7 +46,7 @@ Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
+class _Location:
     """Where an adapter lies: a file or a folder, and for the hub the commit."""
 
     place: Path
@@ -96,14 +96,14 @@ def _vocabulary(folder: Path) -> Iterable[str]:
     return {*plain, *(inner if isinstance(inner, dict) else ())}
 
 
-def _locate(asked: AdapterRequest, terms: AccessRules, on_event: Report) -> _Found:
+def _locate(asked: AdapterRequest, terms: AccessRules, on_event: Report) -> _Location:
     """Return where the adapter lies: a path, a LoRA of the user's own folder, or the hub."""
     path = paths.at_home(asked.reference)
     if paths.is_there(path):
-        return _Found(place=path, reference=asked.reference)
+        return _Location(place=path, reference=asked.reference)
     own = of_the_user(asked.reference) if asked.kind == "lora" else None
     if own is not None:
-        return _Found(place=own, reference=asked.reference)
+        return _Location(place=own, reference=asked.reference)
     parts = adaptation.split_hub(asked.reference)
     if parts is None:
         raise ModelError(
@@ -127,7 +127,7 @@ def of_the_user(name: str) -> Path | None:
 
 def _from_hub(
     asked: AdapterRequest, parts: tuple[str, str | None, str | None], terms: AccessRules, on_event: Report
-) -> _Found:
+) -> _Location:
     """Return where the adapter lies in the hub's cache, fetched where it is missing and may be."""
     # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
     from imggen.store import hub
@@ -136,7 +136,7 @@ def _from_hub(
     reference = repository + (f"/{file}" if file else "")
     folder = hub.cached(repository, revision)
     if folder is not None and _is_whole(asked, folder, file, terms):
-        return _Found(place=_inside(folder, file), reference=reference, revision=folder.name)
+        return _Location(place=_inside(folder, file), reference=reference, revision=folder.name)
     if is_offline(asked=terms.offline):
         get = (
             f"hf download {repository}" + (f" {file}" if file else "") + (f" --revision {revision}" if revision else "")
@@ -150,7 +150,7 @@ def _from_hub(
         return _wanted(asked, names, file, terms)
 
     folder = hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
-    return _Found(place=_inside(folder, file), reference=reference, revision=folder.name)
+    return _Location(place=_inside(folder, file), reference=reference, revision=folder.name)
 
 
 def _inside(folder: Path, file: str | None) -> Path:

@@ -24,6 +24,7 @@ from huggingface_hub.utils import WeakFileLock, build_hf_headers
 from imggen.errors import MachineError, ModelError
 from imggen.plan.memory import memory
 from imggen.plan.schema.progress import Progress
+from imggen.store import paths
 
 TOLD_BYTES = 1 << 20
 TRIES = 5
@@ -89,18 +90,11 @@ def _present(offer: Offer, file: RemoteFile) -> int:
     if file.sha256 is None:
         return 0
     blob = offer.place / "blobs" / file.sha256
-    return file.size if blob.exists() else min(file.size, _size(_partial(blob)))
+    return file.size if blob.exists() else min(file.size, paths.size(_partial(blob)))
 
 
 def _partial(blob: Path) -> Path:
     return blob.with_name(f"{blob.name}.incomplete")
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def check_room(offer: Offer) -> None:
@@ -171,7 +165,7 @@ def _bring(offer: Offer, file: RemoteFile, count: Count, stopped: threading.Even
     lock = offer.place.parent / ".locks" / offer.place.name / f"{file.sha256}.lock"
     for folder in (blob.parent, lock.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    with _locked(lock, stopped, lambda: count.tell(file.name, min(file.size, _size(_partial(blob))))):
+    with _locked(lock, stopped, lambda: count.tell(file.name, min(file.size, paths.size(_partial(blob))))):
         if not blob.exists():
             _complete(offer, file, _partial(blob), _Watch(count=count, stopped=stopped))
             _partial(blob).replace(blob)

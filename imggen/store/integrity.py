@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from imggen.errors import ModelError
 from imggen.plan.schema.progress import Progress
-from imggen.store import model_folder, weights
+from imggen.store import model_folder, paths, weights
 
 SUMS: Final = "SHA256SUMS"
 """The file that a folder may have its hashes in, as `sha256sum` writes them."""
@@ -36,7 +36,7 @@ def check(folder: Path, *, on_event: Callable[[Progress], None]) -> Iterator[Che
     """Look at every file of the model in `folder` and yield how it is; then what the model lacks."""
     files = [path for path in sorted(folder.rglob("*")) if not path.is_dir() and not _is_aside(path, folder)]
     recorded = _recorded(folder)
-    total = sum(_size(file) for file in files)
+    total = sum(paths.size(file) for file in files)
     done = 0
     for path in files:
         name = path.relative_to(folder).as_posix()
@@ -48,7 +48,7 @@ def check(folder: Path, *, on_event: Callable[[Progress], None]) -> Iterator[Che
             on_event(Progress(stage="check", step=start + count, steps=total))
 
         yield _checked(path, name, recorded.get(name) or _of_blob(path), tell)
-        done += _size(path)
+        done += paths.size(path)
     for name in sorted(recorded.keys() - {file.relative_to(folder).as_posix() for file in files}):
         yield CheckedFile(file=name, status="missing", reason=f"{SUMS} names it")
     yield from (CheckedFile(file=name, status="missing", reason=reason) for name, reason in model_folder.faults(folder))
@@ -57,13 +57,6 @@ def check(folder: Path, *, on_event: Callable[[Progress], None]) -> Iterator[Che
 def _is_aside(path: Path, folder: Path) -> bool:
     # huggingface_hub and git keep notes of their own beside a model.
     return any(part in (".cache", ".git") for part in path.relative_to(folder).parts)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _checked(path: Path, name: str, expected: str | None, tell: Callable[[int], None]) -> CheckedFile:
@@ -96,7 +89,7 @@ def _of_blob(path: Path) -> str | None:
 
 def _hash(path: Path, expected: str, tell: Callable[[int], None]) -> str:
     # git puts the size before the bytes that it hashes.
-    digest = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(b"blob %d\0" % _size(path))  # noqa: S324 - git's
+    digest = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(b"blob %d\0" % paths.size(path))  # noqa: S324 - git's
     done = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -271,12 +272,10 @@ def _encoder_of_hub(
             hint=f"while online: {_fetching(repository, revision)}",
         )
 
-    def fetch(choose: Callable[[list[str]], list[str]]) -> Path:
-        return hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
-
+    fetch = partial(hub.obtain, repository, revision, sketch_in=terms.sketch, on_event=on_event)
     # Its config says whether it fits before its weights come.
-    _check_encoder(fetch(lambda names: [name for name in names if name == CONFIG]), chosen, layout)
-    return fetch(lambda names: [name for name in _encoder_names(names, PurePosixPath(), terms) if _is_read(name)])
+    _check_encoder(fetch(choose=lambda names: [name for name in names if name == CONFIG]), chosen, layout)
+    return fetch(choose=lambda names: list(filter(_is_read, _encoder_names(names, PurePosixPath(), terms))))
 
 
 def _is_read(name: str) -> bool:
@@ -329,16 +328,14 @@ def _from_hub(
             hint=f"while online: {_offline_hint(repository, revision, file, target.layout)}",
         )
 
-    def fetch(choose: Callable[[list[str]], list[str]]) -> Path:
-        return hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
-
+    fetch = partial(hub.obtain, repository, revision, sketch_in=terms.sketch, on_event=on_event)
     # The header says which encoder it wants, and the encoders' configs which of them that is.
-    snapshot = fetch(lambda names: [*_named(names, file), *_encoder_configs(names, file)])
+    snapshot = fetch(choose=lambda names: [*_named(names, file), *_encoder_configs(names, file)])
     chosen = _choose(asked, snapshot / file, target, terms)
     if chosen.encoder is None:
         return snapshot, chosen
     place = PurePosixPath(chosen.encoder.relative_to(snapshot).as_posix())
-    snapshot = fetch(lambda names: [*_named(names, file), *_encoder_names(names, place, terms)])
+    snapshot = fetch(choose=lambda names: [*_named(names, file), *_encoder_names(names, place, terms)])
     return snapshot, chosen
 
 

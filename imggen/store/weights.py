@@ -333,6 +333,12 @@ def file_sha256(path: Path, *, cached: bool = False, memory: Path | None = None)
     return digest
 
 
+def hash_file(path: Path) -> str:
+    """Return the hex SHA-256 of one file, which is read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def blob_sha256(path: Path) -> str | None:
     """Return the SHA-256 that the hub's cache gives a file by what its link leads to; None for other files."""
     blob = path.readlink() if path.is_symlink() else path
@@ -344,8 +350,7 @@ def _file_sha256(path: Path, known: "_Memory") -> str:
     blob = path.resolve()
     digest = known.recall(blob)
     if digest is None:
-        with blob.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hash_file(blob)
         known.note(blob, digest)
     return digest
 

@@ -198,12 +198,7 @@ def save_part(plan: GeneratePlan, name: str, folder: Path) -> list[WrittenWeight
         _check_range(f"{name}: {key}", tensor, dtype)
     module.to(dtype).save_pretrained(str(folder), safe_serialization=True, max_shard_size=SHARD_BYTES)
     files = sorted(folder.glob("*.safetensors"))
-    return [WrittenWeights(path=file, sha256=_hashed(file)) for file in files]
-
-
-def _hashed(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return [WrittenWeights(path=file, sha256=weights.hash_file(file)) for file in files]
 
 
 def _bytes(entry: TensorEntry, tensor: Tensor) -> memoryview:

@@ -3,7 +3,6 @@
 A loaded network knows its own limits, as spandrel's descriptors do.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -115,7 +114,7 @@ def builtin(scale: int, *, device: Device, dtype: Dtype | None = None, folder: P
     dtype = dtype or "float32"
     network = Network(
         name=f"builtin-x{scale}",
-        sha256=_sha256(path),
+        sha256=weights.hash_file(path),
         scale=scale,
         rules=Rules(margin=module.margin),
         dtypes=("float32", "bfloat16", "float16"),
@@ -154,7 +153,7 @@ def read(path: Path, *, device: Device, dtype: Dtype | None = None, allow_pickle
     chosen = _choose_dtype(path, dtypes, device, dtype)
     network = Network(
         name=path.name,
-        sha256=_sha256(path),
+        sha256=weights.hash_file(path),
         scale=descriptor.scale,
         rules=_rules(descriptor),
         dtypes=dtypes,
@@ -170,11 +169,6 @@ def read(path: Path, *, device: Device, dtype: Dtype | None = None, allow_pickle
         if dtype is None and chosen != "float32":
             return read(path, device=device, dtype="float32", allow_pickle=allow_pickle)
         raise
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _dtypes(descriptor: Any) -> tuple[Dtype, ...]:
