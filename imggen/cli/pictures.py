@@ -10,7 +10,7 @@ from typing import Any
 
 from imggen.cli import options, usage
 from imggen.errors import RequestError
-from imggen.plan.schema.request import Task
+from imggen.plan.schema.change import Task
 
 
 def _making(

@@ -1,7 +1,7 @@
 """Foreign exceptions, translated once: what the libraries raise and what it means for the user."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,7 +10,6 @@ from safetensors import SafetensorError
 
 from imggen.errors import ImggenError, MachineError, MemoryShortageError, ModelError
 from imggen.plan.memory import memory
-from imggen.plan.models import catalog
 from imggen.plan.schema.request import GeneratePlan, ModelFacts
 from imggen.plan.sizing import sizes
 
@@ -47,7 +46,7 @@ def explained(plan: GeneratePlan, what: str, *, component: str = "") -> Iterator
             yield
     except ImportError as error:
         raise MachineError(
-            f"{what} needs a package that is missing or broken: {_reason(error)}", hint=_install(error)
+            f"{what} needs a package that is missing or broken: {reason(error)}", hint=_install(error)
         ) from error
     except MODEL_FAULTS as error:
         raise ModelError(
@@ -63,7 +62,7 @@ def placing(plan: GeneratePlan) -> Iterator[None]:
             yield
     except (RuntimeError, ValueError, NotImplementedError, ImportError) as error:
         raise MachineError(
-            f"{plan.model.reference} cannot be placed on {plan.device} with offload {plan.offload}: {_reason(error)}",
+            f"{plan.model.reference} cannot be placed on {plan.device} with offload {plan.offload}: {reason(error)}",
             hint="--device cpu" if plan.device != "cpu" else "--offload none",
         ) from error
 
@@ -92,19 +91,40 @@ def unlisted(plan: GeneratePlan) -> Iterator[None]:
     except ImggenError:
         raise
     except MODEL_FAULTS as error:
-        if catalog.named(plan.family).unlisted is None:
+        if plan.family.unlisted is None:
             raise
         raise ModelError(
-            f"{plan.pipeline}, which imggen knows by its signature only, did not work: {_reason(error)}",
+            f"{plan.pipeline}, which imggen knows by its signature only, did not work: {reason(error)}",
             hint="imggen models families lists what imggen knows",
         ) from error
+
+
+@contextmanager
+def model_faults(failure: str) -> Iterator[None]:
+    """Turn what the libraries raise about a model's files into ModelError with the sentence `failure` and the reason.
+
+    Running out of memory passes.
+    """
+    try:
+        yield
+    except MODEL_FAULTS as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(f"{failure}: {reason(error)}") from error
+
+
+def check_whole(what: str, missing: Iterable[object]) -> None:
+    """Raise ModelError where weights of `what` are `missing`."""
+    names = sorted(map(str, missing))
+    if names:
+        raise ModelError(f"{what} lacks {len(names)} of its weights, {names[0]} among them")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether `error` says that memory ran out: CUDA has a class for it, Metal and the CPU only words."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return any(each in str(error).lower() for each in OUT_OF_MEMORY)
+    return any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY)
 
 
 def next_lever(plan: GeneratePlan) -> str:
@@ -118,25 +138,26 @@ def next_lever(plan: GeneratePlan) -> str:
     return sizes.option(plan.reasons.get("size", ""), max(64, plan.width // 2), max(64, plan.height // 2))
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Return what a library said, short enough for a message."""
     # Libraries print whole manuals into their messages; the first paragraph holds the reason.
-    text = " ".join(str(error).split("\n\n", 1)[0].split())
+    text = " ".join(str(error).split("\n\n", 1)[0].split()) or type(error).__name__
     return text if len(text) <= MAX_REASON else text[:MAX_REASON] + "..."
 
 
 def _fault(error: BaseException) -> str:
     # What has no weights stays without memory, and cannot be moved.
-    return "it lacks some of its weights" if "meta tensor" in str(error) else _reason(error)
+    return "it lacks some of its weights" if "meta tensor" in str(error) else reason(error)
 
 
 def _install(error: ImportError) -> str:
     text = str(error)
     if "torchvision" in text or "nms" in text:
-        return "torch and torchvision do not fit each other: pip install --upgrade torch torchvision"
+        return "pip install --upgrade torch torchvision"
     # What diffusers has in place of a class whose package is missing says so in its words alone.
-    told = re.search(r"`(pip install [\w.-]+)`", text)
-    if told:
-        return told[1]
+    command = re.search(r"`(pip install [\w.-]+)`", text)
+    if command:
+        return command[1]
     return f"pip install {error.name.split('.')[0]}" if error.name else "imggen doctor"
 
 

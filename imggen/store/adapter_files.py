@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Final, get_args
+from typing import Final
 
 from platformdirs import user_config_path
 
@@ -12,10 +12,9 @@ from imggen.host.environment import is_offline
 from imggen.plan.adapters import adaptation, embedding
 from imggen.plan.models import config_limits
 from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest, Kind
-from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import ModelFacts
-from imggen.store import json_files, paths, weights
+from imggen.store import json_files, paths, pickles, weights
 from imggen.store.weights import AccessRules
 
 CONFIG: Final = "config.json"
@@ -47,7 +46,7 @@ Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
+class _Location:
     """Where an adapter lies: a file or a folder, and for the hub the commit."""
 
     place: Path
@@ -61,21 +60,21 @@ def find(asked: AdapterRequest, *, terms: AccessRules = DEFAULT_TERMS, on_event:
     What is cached is used as it is; what is not is fetched where `terms` allow it. One that is missing, damaged, or a
     pickle that `terms` forbid is a ModelError.
     """
-    found = _locate(asked, terms, on_event)
-    choice = _choice(asked, found.place, terms)
+    location = _locate(asked, terms, on_event)
+    choice = _choice(asked, location.place, terms)
     _allowed(asked, choice.files[0].name, terms)
     headers = [] if choice.pickle else [weights.read_header(file) for file in choice.files]
     facts = AdapterFacts(
         asked=asked,
         files=choice.files,
-        sha256=_sha256(choice.files, cached=found.revision is not None),
-        reference=found.reference,
-        revision=found.revision,
+        sha256=_sha256(choice.files, cached=location.revision is not None),
+        reference=location.reference,
+        revision=location.revision,
         pickle=choice.pickle,
-        weight_bytes=_bytes(choice, headers),
-        stored_dtype=_dtype(headers),
-        shapes={name: shape for header in headers for name, shape in header.shapes.items()},
-        metadata={name: text for each in headers for name, text in each.metadata.items()},
+        weight_bytes=weights.size(choice, None if choice.pickle else headers),
+        stored_dtype=weights.stored_dtype(headers),
+        shapes=weights.shapes(headers),
+        metadata={name: text for header in headers for name, text in header.metadata.items()},
         config=_config_of(asked, choice.files[0]),
     )
     config_limits.check(f"{asked.option} {asked.reference}", facts.config)
@@ -97,13 +96,14 @@ def _vocabulary(folder: Path) -> Iterable[str]:
     return {*plain, *(inner if isinstance(inner, dict) else ())}
 
 
-def _locate(asked: AdapterRequest, terms: AccessRules, on_event: Report) -> _Found:
+def _locate(asked: AdapterRequest, terms: AccessRules, on_event: Report) -> _Location:
+    """Return where the adapter lies: a path, a LoRA of the user's own folder, or the hub."""
     path = paths.at_home(asked.reference)
     if paths.is_there(path):
-        return _Found(place=path, reference=asked.reference)
+        return _Location(place=path, reference=asked.reference)
     own = of_the_user(asked.reference) if asked.kind == "lora" else None
     if own is not None:
-        return _Found(place=own, reference=asked.reference)
+        return _Location(place=own, reference=asked.reference)
     parts = adaptation.split_hub(asked.reference)
     if parts is None:
         raise ModelError(
@@ -127,7 +127,8 @@ def of_the_user(name: str) -> Path | None:
 
 def _from_hub(
     asked: AdapterRequest, parts: tuple[str, str | None, str | None], terms: AccessRules, on_event: Report
-) -> _Found:
+) -> _Location:
+    """Return where the adapter lies in the hub's cache, fetched where it is missing and may be."""
     # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
     from imggen.store import hub
 
@@ -135,13 +136,13 @@ def _from_hub(
     reference = repository + (f"/{file}" if file else "")
     folder = hub.cached(repository, revision)
     if folder is not None and _is_whole(asked, folder, file, terms):
-        return _Found(place=_inside(folder, file), reference=reference, revision=folder.name)
+        return _Location(place=_inside(folder, file), reference=reference, revision=folder.name)
     if is_offline(asked=terms.offline):
         get = (
             f"hf download {repository}" + (f" {file}" if file else "") + (f" --revision {revision}" if revision else "")
         )
         raise ModelError(
-            f"{asked.option} {asked.reference}: it is not on this machine, and nothing is to be fetched now",
+            f"{asked.option} {asked.reference}: it is not on this machine, and imggen is offline",
             hint=f"while online: {get}",
         )
 
@@ -149,7 +150,7 @@ def _from_hub(
         return _wanted(asked, names, file, terms)
 
     folder = hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
-    return _Found(place=_inside(folder, file), reference=reference, revision=folder.name)
+    return _Location(place=_inside(folder, file), reference=reference, revision=folder.name)
 
 
 def _inside(folder: Path, file: str | None) -> Path:
@@ -177,16 +178,16 @@ def _wanted(asked: AdapterRequest, names: Iterable[str], file: str | None, terms
         beside = [config] if asked.kind == "controlnet" and config in listed else []
         return [_allowed(asked, file, terms), *beside]
     if asked.kind not in _MODELS:
-        beside = [each for each in listed if "/" not in each]
-        found = _allowed(asked, _single(asked, beside), terms)
-        return [found, *(each for each in (PEFT_CONFIG,) if found == PEFT_WEIGHTS and each in beside)]
+        beside = [name for name in listed if "/" not in name]
+        file_name = _allowed(asked, _single(asked, beside), terms)
+        return [file_name, *(name for name in (PEFT_CONFIG,) if file_name == PEFT_WEIGHTS and name in beside)]
     root = _model_root(asked, listed)
     # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
     from imggen.store import hub
 
-    inside = [each for each in map(PurePosixPath, listed) if each.parent == root]
-    texts = [each for each in inside if each.suffix == ".json"]
-    return [each.as_posix() for each in (*texts, *hub.weights_of(inside, terms))]
+    inside = [path for path in map(PurePosixPath, listed) if path.parent == root]
+    texts = [path for path in inside if path.suffix == ".json"]
+    return [path.as_posix() for path in (*texts, *hub.weights_of(inside, terms))]
 
 
 def _model_root(asked: AdapterRequest, names: Iterable[str]) -> PurePosixPath:
@@ -205,10 +206,11 @@ def _library(kind: Kind) -> str:
 
 
 def _choice(asked: AdapterRequest, place: Path, terms: AccessRules) -> weights.WeightFiles:
+    """Return the weight files of the adapter in `place`."""
     if place.is_file():
         return _file(asked, place)
     if not place.is_dir():
-        raise ModelError(f"{asked.option} {asked.reference} is no file and no folder")
+        raise ModelError(f"{asked.option} {asked.reference} is neither a file nor a folder")
     if asked.kind in _MODELS:
         names = [path.relative_to(place).as_posix() for path in place.glob(f"*/{CONFIG}")]
         names += [CONFIG] if (place / CONFIG).is_file() else []
@@ -234,30 +236,28 @@ def _file(asked: AdapterRequest, path: Path) -> weights.WeightFiles:
 def _single(asked: AdapterRequest, names: Iterable[str]) -> str:
     """Return the one file among `names` that is the adapter."""
     listed = list(names)
-    usual = [each for each in _USUAL.get(asked.kind, ()) if each in listed]
-    safe = [each for each in listed if each.endswith(".safetensors")]
-    pickles = [each for each in listed if PurePosixPath(each).suffix in weights.PICKLE_SUFFIXES]
-    found = usual or safe or pickles
-    if not found:
+    usual = [name for name in _USUAL.get(asked.kind, ()) if name in listed]
+    safe = [name for name in listed if name.endswith(".safetensors")]
+    unsafe = [name for name in listed if PurePosixPath(name).suffix in weights.PICKLE_SUFFIXES]
+    candidates = usual or safe or unsafe
+    if not candidates:
         raise ModelError(
             f"{asked.option} {asked.reference}: there is no {_CALLED[asked.kind]} in it, as it has no safetensors file",
             hint=_listing(listed),
         )
-    if len(found) > 1:
+    if len(candidates) > 1:
+        listed_files = _shortened(candidates)
         raise ModelError(
-            f"{asked.option} {asked.reference} has {len(found)} files that could be meant: {_shortened(found)}",
-            hint=f"{asked.option} {asked.reference.rstrip('/')}/{found[0]}",
+            f"{asked.option} {asked.reference} has {len(candidates)} files that could be meant: {listed_files}",
+            hint=f"{asked.option} {asked.reference.rstrip('/')}/{candidates[0]}",
         )
-    return found[0]
+    return candidates[0]
 
 
 def _allowed(asked: AdapterRequest, name: str, terms: AccessRules) -> str:
     """Return the name of a file that `terms` permit to read."""
     if PurePosixPath(name).suffix in weights.PICKLE_SUFFIXES and not terms.allow_pickle:
-        raise ModelError(
-            f"{asked.option} {asked.reference}: {name} is a pickle, which can run any code when it is read",
-            hint="look for the same as safetensors, or, if you trust this one, add --allow-pickle",
-        )
+        raise pickles.refusal(f"{asked.option} {asked.reference}: {name}")
     return name
 
 
@@ -274,17 +274,6 @@ def _sha256(files: tuple[Path, ...], *, cached: bool) -> str:
     if len(files) == 1:
         return weights.file_sha256(files[0], cached=cached)
     return weights.sha256(files[0].parent, files, cached=cached)
-
-
-def _bytes(choice: weights.WeightFiles, headers: list[weights.Header]) -> int:
-    if choice.pickle:
-        return sum(file.stat().st_size for file in choice.files)
-    return sum(header.tensor_bytes for header in headers)
-
-
-def _dtype(headers: list[weights.Header]) -> Dtype | None:
-    biggest = max(headers, key=lambda each: each.tensor_bytes, default=None)
-    return next((each for each in get_args(Dtype) if biggest and each == biggest.dtype), None)
 
 
 def _config_of(asked: AdapterRequest, file: Path) -> dict[str, object]:

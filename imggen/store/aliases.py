@@ -43,24 +43,25 @@ def read() -> dict[str, str]:
 
 
 def _checked(file: Path, parsed: object) -> dict[str, str]:
+    """Return the table of aliases in `parsed`; raise RequestError where it is damaged."""
     if not isinstance(parsed, dict) or parsed.get("schema") != SCHEMA:
         raise _damaged(file, f"its schema is not {SCHEMA}")
     known = ("schema", "aliases")
-    unknown = next((each for each in parsed if each not in known), None)
+    unknown = next((key for key in parsed if key not in known), None)
     if unknown is not None:
         guess = nearest(unknown, known)
         raise _damaged(file, f"unknown key {unknown!r}" + (f"; did you mean {guess[0]!r}?" if guess else ""))
-    found = parsed.get("aliases")
-    if not isinstance(found, dict):
+    table = parsed.get("aliases")
+    if not isinstance(table, dict):
         raise _damaged(file, "it has no table of aliases")
-    for name, reference in found.items():
+    for name, reference in table.items():
         if not NAME.fullmatch(name) or not isinstance(reference, str) or not reference.strip():
             raise _damaged(file, f"{name!r} stands for {reference!r}")
-    return found
+    return table
 
 
 def _damaged(file: Path, reason: str) -> RequestError:
-    return RequestError(f"{file} is no list of aliases: {reason}", hint=f"mend it, or delete {file}")
+    return RequestError(f"{file} is not a list of aliases: {reason}", hint=f"correct it, or delete {file}")
 
 
 def real(reference: str) -> str:
@@ -119,6 +120,7 @@ def check_name(name: str) -> None:
 
 @contextmanager
 def _changing() -> Iterator[dict[str, str]]:
+    """Yield the aliases under a lock, and write them back when the block ends without an error."""
     # It imports asyncio, and only who changes the file needs it.
     from filelock import FileLock
 

@@ -27,12 +27,13 @@ def find(asked: AdapterRequest, *, terms: AccessRules, on_event: Report = ignore
     facts = adapter_files.find(asked, terms=terms, on_event=on_event)
     folder = facts.files[0].parent
     class_name = depths.check(facts)
-    seen = _processor(facts, folder)
-    remote_code.refuse(folder, class_name, {CONFIG: facts.config, PROCESSOR: seen})
+    processor = _processor(facts, folder)
+    remote_code.refuse(folder, class_name, {CONFIG: facts.config, PROCESSOR: processor})
     return facts
 
 
 def _processor(facts: AdapterFacts, folder: Path) -> dict[str, object]:
+    """Return the config of the image processor; raise ModelError for one that imggen does not know."""
     what = f"{facts.asked.option} {facts.asked.reference}"
     if not (folder / PROCESSOR).is_file():
         raise ModelError(

@@ -24,6 +24,7 @@ from huggingface_hub.utils import WeakFileLock, build_hf_headers
 from imggen.errors import MachineError, ModelError
 from imggen.plan.memory import memory
 from imggen.plan.schema.progress import Progress
+from imggen.store import paths
 
 TOLD_BYTES = 1 << 20
 TRIES = 5
@@ -89,18 +90,11 @@ def _present(offer: Offer, file: RemoteFile) -> int:
     if file.sha256 is None:
         return 0
     blob = offer.place / "blobs" / file.sha256
-    return file.size if blob.exists() else min(file.size, _size(_partial(blob)))
+    return file.size if blob.exists() else min(file.size, paths.size(_partial(blob)))
 
 
 def _partial(blob: Path) -> Path:
     return blob.with_name(f"{blob.name}.incomplete")
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def check_room(offer: Offer) -> None:
@@ -117,7 +111,7 @@ def check_room(offer: Offer) -> None:
 
 def free_bytes(folder: Path) -> int:
     """Return the free bytes of the disk that `folder` is on, or would be."""
-    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return shutil.disk_usage(existing).free
 
 
@@ -154,8 +148,8 @@ def bring(offer: Offer, files: Sequence[RemoteFile], count: Count) -> None:
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
         running = [pool.submit(_bring, offer, file, count, stopped) for file in files]
         try:
-            for each in as_completed(running):
-                each.result()
+            for future in as_completed(running):
+                future.result()
         except BaseException:
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -171,7 +165,7 @@ def _bring(offer: Offer, file: RemoteFile, count: Count, stopped: threading.Even
     lock = offer.place.parent / ".locks" / offer.place.name / f"{file.sha256}.lock"
     for folder in (blob.parent, lock.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    with _locked(lock, stopped, lambda: count.tell(file.name, min(file.size, _size(_partial(blob))))):
+    with _locked(lock, stopped, lambda: count.tell(file.name, min(file.size, paths.size(_partial(blob))))):
         if not blob.exists():
             _complete(offer, file, _partial(blob), _Watch(count=count, stopped=stopped))
             _partial(blob).replace(blob)
@@ -180,10 +174,10 @@ def _bring(offer: Offer, file: RemoteFile, count: Count, stopped: threading.Even
 
 @contextmanager
 def _locked(path: Path, stopped: threading.Event, waiting: Callable[[], None]) -> Iterator[None]:
-    with ExitStack() as held:
+    with ExitStack() as locks:
         while True:
             try:
-                held.enter_context(WeakFileLock(path, timeout=0.5))
+                locks.enter_context(WeakFileLock(path, timeout=0.5))
                 break
             except Timeout:
                 if stopped.is_set():
@@ -248,12 +242,13 @@ class _Digest:
 
 
 def _append(offer: Offer, file: RemoteFile, out: BinaryIO, digest: _Digest, watch: _Watch) -> None:
+    """Write the rest of the file from where `digest` is; stop early where more comes than was announced."""
     with _opened(offer, file, start=digest.size) as response:
         if digest.size and response.status_code != 206:
             # The server sends all of it again.
             out.truncate(0)
             digest.restart()
-        told = digest.size
+        reported = digest.size
         # Pieces of a set size would be lost where a connection breaks in the middle of one.
         for chunk in response.iter_bytes():
             if watch.stopped.is_set():
@@ -262,9 +257,9 @@ def _append(offer: Offer, file: RemoteFile, out: BinaryIO, digest: _Digest, watc
             digest.add(chunk)
             if digest.size > file.size:
                 return
-            if digest.size - told >= TOLD_BYTES:
-                told = digest.size
-                watch.count.tell(file.name, told)
+            if digest.size - reported >= TOLD_BYTES:
+                reported = digest.size
+                watch.count.tell(file.name, reported)
 
 
 @contextmanager
@@ -284,23 +279,23 @@ def _may_pass(error: HTTPError) -> bool:
 
 def head(offer: Offer, file: RemoteFile, count: int) -> bytes:
     """Return the first `count` bytes of a file of the hub, or all of it where it has less."""
-    found = bytearray()
+    data = bytearray()
     with _opened(offer, file, start=0, end=count - 1) as response:
         # Not all servers know ranges; those send everything, of which the rest is not waited for.
         for chunk in response.iter_bytes(chunk_size=64 << 10):
-            found += chunk
-            if len(found) >= count:
+            data += chunk
+            if len(data) >= count:
                 break
-    return bytes(found[:count])
+    return bytes(data[:count])
 
 
 def safetensors_head(offer: Offer, file: RemoteFile) -> bytes:
     """Return the length and the header of a safetensors file of the hub, without its weights."""
     start = head(offer, file, HEAD_BYTES)
-    wanted = 8 + int.from_bytes(start[:8], "little")
-    if wanted > min(file.size, 100 << 20):
+    length = 8 + int.from_bytes(start[:8], "little")
+    if length > min(file.size, 100 << 20):
         return start
-    return start[:wanted] if wanted <= len(start) else head(offer, file, wanted)
+    return start[:length] if length <= len(start) else head(offer, file, length)
 
 
 def is_full(error: BaseException) -> bool:

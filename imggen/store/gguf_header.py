@@ -70,12 +70,13 @@ class _HeaderReader:
         if tensors > _MAX_TENSORS or values > _MAX_TENSORS:
             raise self._damaged(f"it says that it has {tensors} tensors and {values} values")
         metadata = dict(self._value() for _ in range(values))
-        found = [self._tensor() for _ in range(tensors)]
-        return self._checked(found, metadata)
+        entries = [self._tensor() for _ in range(tensors)]
+        return self._checked(entries, metadata)
 
     def _checked(
         self, tensors: list[tuple[str, tuple[int, ...], str, int, int]], metadata: dict[str, object]
     ) -> Header:
+        """Return the header, once it is sure that the tensors lie within the file and have names of their own."""
         alignment = metadata.get(_ALIGNMENT, 32)
         if not isinstance(alignment, int) or not 1 <= alignment <= _MAX_NAME:
             raise self._damaged(f"its alignment is {alignment!r}")
@@ -100,6 +101,7 @@ class _HeaderReader:
         )
 
     def _tensor(self) -> tuple[str, tuple[int, ...], str, int, int]:
+        """Read a tensor's entry: its name, shape, type, offset and size in bytes."""
         name = self._text(_MAX_NAME)
         dimensions = self._number("I")
         if dimensions > _MAX_DIMENSIONS:
@@ -120,6 +122,7 @@ class _HeaderReader:
         return name, self._content(self._number("I"))
 
     def _content(self, kind: int, depth: int = 0) -> object:
+        """Read a value of the type `kind`; a list is skipped and read as None."""
         if kind == _TEXT:
             return self._text(self._left)
         if kind == _LIST and depth < _MAX_DIMENSIONS:

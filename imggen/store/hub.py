@@ -27,7 +27,7 @@ from huggingface_hub.utils import tqdm
 from imggen.errors import ImggenError, MachineError, ModelError
 from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.progress import Progress
-from imggen.store import download, weights
+from imggen.store import download, pickles, weights
 from imggen.store.download import Count, Offer, RemoteFile
 from imggen.store.weights import HALF_VARIANTS, PICKLE_SUFFIXES, STEMS, AccessRules
 
@@ -91,20 +91,20 @@ def models() -> list[Cached]:
         repositories = scan_cache_dir(place()).repos
     except CacheNotFound:
         return []
-    found = [
-        Cached(
-            repository=each.repo_id,
-            revision=revision.commit_hash,
-            folder=revision.snapshot_path,
-            size_bytes=revision.size_on_disk,
-            accessed=each.last_accessed,
-        )
-        for each in repositories
-        if each.repo_type == "model"
-        for revision in each.revisions
-        if (revision.snapshot_path / "model_index.json").is_file()
-    ]
-    return sorted(found, key=lambda each: (each.repository, each.revision))
+    cached_models = [model for repo in repositories if repo.repo_type == "model" for model in _models_of(repo)]
+    return sorted(cached_models, key=lambda model: (model.repository, model.revision))
+
+
+def _models_of(repo: Any) -> Iterator[Cached]:
+    for revision in repo.revisions:
+        if (revision.snapshot_path / "model_index.json").is_file():
+            yield Cached(
+                repository=repo.repo_id,
+                revision=revision.commit_hash,
+                folder=revision.snapshot_path,
+                size_bytes=revision.size_on_disk,
+                accessed=repo.last_accessed,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,27 +125,26 @@ def removal(repository: str, revision: str | None) -> Removal:
     # As huggingface_hub names it, whose cache may be reached by a link.
     folder = download.place(place().resolve(), repository)
     if not folder.is_dir():
-        known = sorted({each.repository for each in models()})
+        known = sorted({model.repository for model in models()})
         guess = nearest(repository, known)
         raise ModelError(
             f"{repository} is not in the hub's cache {place()}",
             hint=f"imggen models rm {guess[0]}" if guess else "imggen models list",
         )
     cache = scan_cache_dir(place())
-    found = next((repo for repo in cache.repos if repo.repo_path == folder), None)
-    if found is None or not found.revisions:
+    repository_info = next((repo for repo in cache.repos if repo.repo_path == folder), None)
+    if repository_info is None or not repository_info.revisions:
         return _whole(repository, revision, folder)
-    commits = _commits(found, revision)
+    commits = _commits(repository_info, revision)
     strategy = cache.delete_revisions(*commits)
-    is_all = len(commits) == len(found.revisions)
+    is_all = len(commits) == len(repository_info.revisions)
     partial = sum(path.stat().st_size for path in (folder / "blobs").glob("*.incomplete")) if is_all else 0
     # A snapshot may have links that somebody made to files of their own: the links go, the files stay.
     blobs = frozenset(blob for blob in strategy.blobs if folder in blob.parents)
+    files = [file for info in repository_info.revisions if info.commit_hash in commits for file in info.files]
     foreign = {
         file.blob_path: file.size_on_disk
-        for one in found.revisions
-        if one.commit_hash in commits
-        for file in one.files
+        for file in files
         if folder not in file.blob_path.parents and (is_all or file.blob_path in strategy.blobs)
     }
     chosen = replace(strategy, blobs=blobs)
@@ -184,8 +183,8 @@ def _delete(repository: str, delete: Callable[[], None], folders: Iterable[Path]
         raise MachineError(f"{repository} cannot be deleted: {left} stays", hint=f"ls -l {left.parent}")
 
 
-def _commits(found: Any, revision: str | None) -> tuple[str, ...]:
-    commits = {each.commit_hash: each.refs for each in found.revisions}
+def _commits(repository_info: Any, revision: str | None) -> tuple[str, ...]:
+    commits = {revision_info.commit_hash: revision_info.refs for revision_info in repository_info.revisions}
     if revision is None:
         return tuple(sorted(commits))
     chosen = [commit for commit, refs in commits.items() if revision in refs]
@@ -193,8 +192,8 @@ def _commits(found: Any, revision: str | None) -> tuple[str, ...]:
     if len(chosen) != 1:
         listed = ", ".join(sorted(commits))
         raise ModelError(
-            f"{found.repo_id} has no revision {revision!r} here; it has {listed}",
-            hint=f"imggen models rm {found.repo_id}@{min(commits)}",
+            f"{repository_info.repo_id} has no revision {revision!r} here; it has {listed}",
+            hint=f"imggen models rm {repository_info.repo_id}@{min(commits)}",
         )
     return tuple(chosen)
 
@@ -205,12 +204,12 @@ def _taken(folder: Path) -> int:
 
 def incomplete() -> dict[str, int]:
     """Return the bytes of downloads that were cut short, by model."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for path in place().glob("models--*/blobs/*.incomplete"):
         name = path.parent.parent.name.removeprefix("models--").replace("--", "/")
         with suppress(OSError):
-            found[name] = found.get(name, 0) + path.stat().st_size
-    return found
+            sizes[name] = sizes.get(name, 0) + path.stat().st_size
+    return sizes
 
 
 Chooser = Callable[[list[str]], list[str]]
@@ -246,10 +245,7 @@ def one_file(reference: str, file: str, terms: AccessRules) -> Chooser:
                 hint=f"imggen models pull {reference.removesuffix(file)}{guess[0]}" if guess else None,
             )
         if PurePosixPath(file).suffix in PICKLE_SUFFIXES and not terms.allow_pickle:
-            raise ModelError(
-                f"{reference} is a pickle, which can run any code when it is read",
-                hint="look for the same as safetensors, or, if you trust this one, add --allow-pickle",
-            )
+            raise pickles.refusal(reference)
         return sorted({file, *(name for name in names if name == "README.md")})
 
     return choose
@@ -261,12 +257,12 @@ def ask(repository: str, revision: str | None, *, choose: Chooser, api: HfApi | 
     api = api or HfApi()
     with explaining(repository, revision, api=api):
         info = api.model_info(repository, revision=revision, files_metadata=True)
-        found = {each.rfilename: each for each in info.siblings or ()}
+        by_name = {sibling.rfilename: sibling for sibling in info.siblings or ()}
         return Offer(
             repository=repository,
             revision=revision,
             commit=_proper(str(info.sha), COMMIT),
-            files=tuple(_file(found[each]) for each in choose(list(found))),
+            files=tuple(_file(by_name[name]) for name in choose(list(by_name))),
             place=download.place(place(), repository),
             licence=_licence(info),
             gated=bool(getattr(info, "gated", False)),
@@ -293,10 +289,10 @@ def _licence(info: Any) -> str | None:
     card = getattr(info, "card_data", None)
     for name in ("license", "license_name"):
         # A card says `other` where it gives its own name beside it.
-        found = getattr(card, name, None)
-        if isinstance(found, str) and found and found != "other":
-            return found
-    tags = (str(each).partition("license:")[2] for each in getattr(info, "tags", None) or ())
+        licence = getattr(card, name, None)
+        if isinstance(licence, str) and licence and licence != "other":
+            return licence
+    tags = (str(tag).partition("license:")[2] for tag in getattr(info, "tags", None) or ())
     return next((tag for tag in tags if tag), None)
 
 
@@ -330,16 +326,17 @@ def bring(offer: Offer, *, on_event: Report, look: Look | None = None) -> Path:
 
 
 def _bring(offer: Offer, count: Count, look: Look | None) -> Path:
+    """Fetch the small files, let `look` see them, then fetch the large ones."""
     _name(offer, only_new=True)
     large = [file for file in offer.files if download.is_large(offer, file)]
-    small = [each for each in offer.files if each not in large]
+    small = [file for file in offer.files if file not in large]
     if small:
         # The descriptions first: they tell what a download was for that was cut short.
         described = _snapshot(offer, small)
         if look is not None:
             look(described)
-    for each in small:
-        count.tell(each.name, each.size)
+    for file in small:
+        count.tell(file.name, file.size)
     download.bring(offer, large, count)
     folder = _snapshot(offer, offer.files)
     _name(offer)
@@ -390,9 +387,9 @@ def sketch(repository: str, revision: str | None, *, choose: Chooser, folder: Pa
         snapshot = download.place(folder, repository) / "snapshots" / offer.commit
         if described:
             _snapshot(offer, described, cache=folder)
-        for each in offer.files:
-            if each not in described:
-                _sketch(offer, each, snapshot)
+        for file in offer.files:
+            if file not in described:
+                _sketch(offer, file, snapshot)
     return snapshot
 
 
@@ -405,7 +402,7 @@ def missing_bytes(sketched: Path) -> int:
 
 def snapshot_of(path: Path) -> Path | None:
     """Return the snapshot of a hub's cache that `path` is or lies in, None where it is in none."""
-    return next((each for each in (path, *path.parents) if each.parent.name == "snapshots"), None)
+    return next((parent for parent in (path, *path.parents) if parent.parent.name == "snapshots"), None)
 
 
 def home(sketched: Path) -> Path:
@@ -431,11 +428,12 @@ def _unasked(snapshot: Path) -> Offer:
 
 
 def _sketch(offer: Offer, file: RemoteFile, snapshot: Path) -> None:
+    """Put a file of the right size and, of safetensors, the right header where the file will be."""
     path, blob = snapshot / file.name, snapshot.parent.parent / "blobs" / str(file.sha256)
     if path.exists():
         return
-    for each in (path, blob):
-        each.parent.mkdir(parents=True, exist_ok=True)
+    for target in (path, blob):
+        target.parent.mkdir(parents=True, exist_ok=True)
     if not blob.exists():
         safe = file.name.endswith(".safetensors")
         with blob.open("wb") as out:
@@ -455,10 +453,10 @@ def _refuse(repository: str, names: list[str], files: list[str], terms: AccessRu
             f"{repository} on the hub is not a diffusers pipeline: it has no model_index.json",
             hint=_of_files(repository, single) if single else "imggen models list",
         )
-    pickles = sorted(set(wanted(names, replace(terms, allow_pickle=True))) - set(files))
-    if pickles:
+    unsafe = sorted(set(wanted(names, replace(terms, allow_pickle=True))) - set(files))
+    if unsafe:
         raise ModelError(
-            f"{repository}: {pickles[0]} is a pickle, which can run any code when read, without a safetensors twin",
+            f"{repository}: {unsafe[0]} is a pickle, which can run any code when read, without a safetensors twin",
             hint="take a model with safetensors weights, or, if you trust this one, add --allow-pickle",
         )
 
@@ -472,11 +470,11 @@ def _of_files(repository: str, files: list[str]) -> str:
 
 def wanted(names: Iterable[str], terms: AccessRules) -> list[str]:
     """Return which of a repository's files a pipeline needs: texts, and one set of weights per component folder."""
-    paths = [PurePosixPath(each) for each in names]
+    paths = [PurePosixPath(name) for name in names]
     texts = [path for path in paths if len(path.parts) <= 2 and path.suffix in TEXT_SUFFIXES]
-    folders = sorted({each.parts[0] for each in paths if len(each.parts) == 2} - set(terms.without))
+    folders = sorted({path.parts[0] for path in paths if len(path.parts) == 2} - set(terms.without))
     weights = [name for folder in folders for name in _weights(paths, folder, terms)]
-    return sorted(each.as_posix() for each in (*texts, *weights))
+    return sorted(path.as_posix() for path in (*texts, *weights))
 
 
 def _weights(paths: list[PurePosixPath], folder: str, terms: AccessRules) -> list[PurePosixPath]:
@@ -486,14 +484,14 @@ def _weights(paths: list[PurePosixPath], folder: str, terms: AccessRules) -> lis
 def weights_of(inside: list[PurePosixPath], terms: AccessRules) -> list[PurePosixPath]:
     """Return the weights among the files of one component's folder: one set of them."""
     by_variant: dict[str, list[PurePosixPath]] = {}
-    for each in inside:
-        stem, _, variant = SHARD.sub("", each.stem).partition(".")
-        if each.suffix == ".safetensors" and stem in STEMS:
-            by_variant.setdefault(variant, []).append(each)
+    for path in inside:
+        stem, _, variant = SHARD.sub("", path.stem).partition(".")
+        if path.suffix == ".safetensors" and stem in STEMS:
+            by_variant.setdefault(variant, []).append(path)
     for variant in (*HALF_VARIANTS, "") if terms.half else ("", *HALF_VARIANTS):
         if variant in by_variant:
             return by_variant[variant]
-    return [each for each in inside if terms.allow_pickle and each.suffix in PICKLE_SUFFIXES]
+    return [path for path in inside if terms.allow_pickle and path.suffix in PICKLE_SUFFIXES]
 
 
 @contextmanager
@@ -545,10 +543,10 @@ def explained(error: Exception, repository: str, revision: str | None, *, api: H
 def _near(repository: str, api: HfApi) -> str | None:
     """Return the model of the hub whose id is spelt most like `repository`: of that owner, or of that name."""
     owner, _, name = repository.rpartition("/")
-    found: list[str] = []
+    names: list[str] = []
     for words in ({"author": owner}, {"search": name}):
         # A guess is a courtesy, so nothing that goes wrong with it is worth telling.
         with suppress(OSError, ValueError, HTTPError, AttributeError):
-            found += [each.id for each in api.list_models(**words, filter="diffusers", sort="downloads", limit=MANY)]
-    guess = nearest(repository, found, likeness=LIKE)
+            names += [model.id for model in api.list_models(**words, filter="diffusers", sort="downloads", limit=MANY)]
+    guess = nearest(repository, names, likeness=LIKE)
     return guess[0] if guess else None

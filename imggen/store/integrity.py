@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from imggen.errors import ModelError
 from imggen.plan.schema.progress import Progress
-from imggen.store import lookup, weights
+from imggen.store import model_folder, paths, weights
 
 SUMS: Final = "SHA256SUMS"
 """The file that a folder may have its hashes in, as `sha256sum` writes them."""
@@ -34,9 +34,9 @@ class CheckedFile:
 
 def check(folder: Path, *, on_event: Callable[[Progress], None]) -> Iterator[CheckedFile]:
     """Look at every file of the model in `folder` and yield how it is; then what the model lacks."""
-    files = [each for each in sorted(folder.rglob("*")) if not each.is_dir() and not _is_aside(each, folder)]
+    files = [path for path in sorted(folder.rglob("*")) if not path.is_dir() and not _is_aside(path, folder)]
     recorded = _recorded(folder)
-    total = sum(_size(each) for each in files)
+    total = sum(paths.size(file) for file in files)
     done = 0
     for path in files:
         name = path.relative_to(folder).as_posix()
@@ -48,10 +48,10 @@ def check(folder: Path, *, on_event: Callable[[Progress], None]) -> Iterator[Che
             on_event(Progress(stage="check", step=start + count, steps=total))
 
         yield _checked(path, name, recorded.get(name) or _of_blob(path), tell)
-        done += _size(path)
-    for name in sorted(recorded.keys() - {each.relative_to(folder).as_posix() for each in files}):
+        done += paths.size(path)
+    for name in sorted(recorded.keys() - {file.relative_to(folder).as_posix() for file in files}):
         yield CheckedFile(file=name, status="missing", reason=f"{SUMS} names it")
-    yield from (CheckedFile(file=name, status="missing", reason=reason) for name, reason in lookup.faults(folder))
+    yield from (CheckedFile(file=name, status="missing", reason=reason) for name, reason in model_folder.faults(folder))
 
 
 def _is_aside(path: Path, folder: Path) -> bool:
@@ -59,21 +59,15 @@ def _is_aside(path: Path, folder: Path) -> bool:
     return any(part in (".cache", ".git") for part in path.relative_to(folder).parts)
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
 def _checked(path: Path, name: str, expected: str | None, tell: Callable[[int], None]) -> CheckedFile:
+    """Return how one file is: by its hash where one is recorded, else by what is in it."""
     try:
         if path.is_symlink() and not path.exists():
             return CheckedFile(file=name, status="missing", reason="it points at a file that is gone")
         if expected is not None:
-            found = _hash(path, expected, tell)
-            reason = f"its hash is {found}, and {expected} is recorded"
-            return CheckedFile(file=name, status="same") if found == expected else _damaged(name, reason)
+            digest = _hash(path, expected, tell)
+            reason = f"its hash is {digest}, and {expected} is recorded"
+            return CheckedFile(file=name, status="same") if digest == expected else _damaged(name, reason)
         _make_sense(path)
     except ModelError as error:
         return _damaged(name, error.message)
@@ -95,7 +89,7 @@ def _of_blob(path: Path) -> str | None:
 
 def _hash(path: Path, expected: str, tell: Callable[[int], None]) -> str:
     # git puts the size before the bytes that it hashes.
-    digest = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(b"blob %d\0" % _size(path))  # noqa: S324 - git's
+    digest = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(b"blob %d\0" % paths.size(path))  # noqa: S324 - git's
     done = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -119,10 +113,10 @@ def _recorded(folder: Path) -> dict[str, str]:
     path = folder / SUMS
     if not path.is_file():
         return {}
-    found = {}
+    hashes = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         parsed = _LINE.fullmatch(line)
         if parsed is None:
             raise ModelError(f"{path} line {number} is no hash and name: {line[:80]!r}")
-        found[parsed["name"].removeprefix("./")] = parsed["hash"]
-    return found
+        hashes[parsed["name"].removeprefix("./")] = parsed["hash"]
+    return hashes

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -13,7 +14,7 @@ from imggen.plan.adapters.ip_adapter_layouts import Config, EncoderNeed, Layout,
 from imggen.plan.models import config_limits
 from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest, ImageEncoder
 from imggen.plan.schema.progress import Progress, ignore
-from imggen.store import json_files, paths, remote_code, weights
+from imggen.store import json_files, paths, pickles, remote_code, weights
 from imggen.store.adapter_files import CONFIG, PROCESSOR
 from imggen.store.weights import AccessRules
 
@@ -49,7 +50,9 @@ class _Fitting:
     encoder: Path | None
 
 
-def find(asked: AdapterRequest, worn: AdapterTarget, *, terms: AccessRules, on_event: Report = ignore) -> AdapterFacts:
+def find(
+    asked: AdapterRequest, target: AdapterTarget, *, terms: AccessRules, on_event: Report = ignore
+) -> AdapterFacts:
     """Return the facts of the IP-Adapter that is asked for: its own file first, then those of its image encoder.
 
     It is a file with a folder `image_encoder` beside it or one level up, a folder as h94/IP-Adapter lays it out, in
@@ -60,7 +63,7 @@ def find(asked: AdapterRequest, worn: AdapterTarget, *, terms: AccessRules, on_e
     """
     path = paths.at_home(asked.reference)
     if paths.is_there(path):
-        reference, revision, chosen = asked.reference, None, _choose(asked, path, worn, terms)
+        reference, revision, chosen = asked.reference, None, _choose(asked, path, target, terms)
     else:
         parts = adaptation.split_hub(asked.reference)
         if parts is None:
@@ -69,36 +72,37 @@ def find(asked: AdapterRequest, worn: AdapterTarget, *, terms: AccessRules, on_e
                 hint="a safetensors file with image_encoder/ beside it, or a folder as h94/IP-Adapter has",
             )
         repository, _, file = parts
-        snapshot, chosen = _from_hub(asked, parts, worn, terms, on_event)
+        snapshot, chosen = _from_hub(asked, parts, target, terms, on_event)
         reference, revision = repository if file is None else f"{repository}/{file}", snapshot.name
     if chosen.encoder is not None:
-        return _facts(asked, chosen, (chosen.encoder, None), worn, terms, reference=reference, revision=revision)
-    named = asked.encoder or worn.layout.encoder or ""
+        return _facts(asked, chosen, (chosen.encoder, None), target, terms, reference=reference, revision=revision)
+    named = asked.encoder or target.layout.encoder or ""
     terms.allow(named)
-    encoder = _elsewhere(named, chosen, worn.layout, terms, on_event)
-    return _facts(asked, chosen, encoder, worn, terms, reference=reference, revision=revision)
+    encoder = _elsewhere(named, chosen, target.layout, terms, on_event)
+    return _facts(asked, chosen, encoder, target, terms, reference=reference, revision=revision)
 
 
 def _facts(  # noqa: PLR0913 - what was found, and where
     asked: AdapterRequest,
     chosen: _Fitting,
     encoder: tuple[Path, ImageEncoder | None],
-    worn: AdapterTarget,
+    target: AdapterTarget,
     terms: AccessRules,
     *,
     reference: str,
     revision: str | None,
 ) -> AdapterFacts:
+    """Return the facts of the chosen adapter with its image encoder."""
     folder, named = encoder
-    files = (chosen.file, *_encoder_files(folder, worn.layout, terms))
+    files = (chosen.file, *_encoder_files(folder, target.layout, terms))
     return AdapterFacts(
         asked=asked,
         files=files,
         sha256=weights.file_sha256(chosen.file, cached=revision is not None),
         reference=reference,
         revision=revision,
-        pickle=any(each.suffix != ".safetensors" for each in files),
-        weight_bytes=sum(_half_bytes(each, worn.layout) for each in files),
+        pickle=any(file.suffix != ".safetensors" for file in files),
+        weight_bytes=sum(_half_bytes(file, target.layout) for file in files),
         stored_dtype="float16",
         shapes=chosen.shapes,
         config=json_files.read(folder / CONFIG),
@@ -112,19 +116,20 @@ def _half_bytes(file: Path, layout: Layout) -> int:
         return file.stat().st_size
     header = weights.read_header(file)
     read = [siz for siz in header.sizes if not siz.startswith(layout.eye.unread)]
-    return sum(header.sizes[each] // weights.DTYPE_BYTES[header.dtypes[each]] * 2 for each in read)
+    return sum(header.sizes[name] // weights.DTYPE_BYTES[header.dtypes[name]] * 2 for name in read)
 
 
-def _choose(asked: AdapterRequest, place: Path, worn: AdapterTarget, terms: AccessRules) -> _Fitting:
+def _choose(asked: AdapterRequest, place: Path, target: AdapterTarget, terms: AccessRules) -> _Fitting:
+    """Return the one adapter in `place` that fits; raise where none or several do."""
     fitting, faults = [], []
     for file in _files(asked, place, terms):
         try:
-            fitting.append(_examined(asked, file, worn))
+            fitting.append(_examined(asked, file, target))
         except ModelError as error:
             faults.append(error)
     if len(fitting) > 1:
-        listed = ", ".join(str(each.file.relative_to(place)) for each in fitting)
-        first = min((each.file for each in fitting), key=lambda each: (len(each.name), each.name))
+        listed = ", ".join(str(candidate.file.relative_to(place)) for candidate in fitting)
+        first = min((candidate.file for candidate in fitting), key=lambda file: (len(file.name), file.name))
         raise RequestError(f"{place} has several adapters that fit: {listed}", hint=f"{ip_adapters.WEIGHTS} {first}")
     if fitting:
         return fitting[0]
@@ -135,44 +140,42 @@ def _choose(asked: AdapterRequest, place: Path, worn: AdapterTarget, terms: Acce
 
 
 def _files(asked: AdapterRequest, place: Path, terms: AccessRules) -> list[Path]:
+    """Return the files in `place` that may be adapters."""
     if place.is_dir():
-        folders = [each for each in (place / name for name in FOLDERS) if each.is_dir()]
+        folders = [folder for folder in (place / name for name in FOLDERS) if folder.is_dir()]
         inside = [file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
-        safe = [each for each in inside if each.suffix == ".safetensors"]
-        found = safe or [each for each in inside if each.suffix in weights.PICKLE_SUFFIXES]
+        safe = [file for file in inside if file.suffix == ".safetensors"]
+        files = safe or [file for file in inside if file.suffix in weights.PICKLE_SUFFIXES]
     elif place.suffix in (".safetensors", *weights.PICKLE_SUFFIXES):
-        found = [place]
+        files = [place]
     else:
         raise ModelError(f"{place} is no file of weights", hint="a safetensors file with image_encoder/ beside it")
-    if not found:
+    if not files:
         raise ModelError(
             f"{asked.option} {asked.reference} holds no IP-Adapter: there is no safetensors file in it, in models or "
             "in sdxl_models",
             hint="a folder as h94/IP-Adapter has",
         )
-    _refuse_pickles(found, terms)
-    return found
+    _refuse_pickles(files, terms)
+    return files
 
 
 def _refuse_pickles(files: Iterable[Path], terms: AccessRules) -> None:
-    pickles = [file for file in files if file.suffix != ".safetensors"]
-    if pickles and not terms.allow_pickle:
-        raise ModelError(f"{pickles[0]} is a pickle, which can run code when it is read", hint="--allow-pickle")
+    unsafe = [file for file in files if file.suffix != ".safetensors"]
+    if unsafe and not terms.allow_pickle:
+        raise pickles.refusal(unsafe[0])
 
 
-def _examined(asked: AdapterRequest, file: Path, worn: AdapterTarget) -> _Fitting:
+def _examined(asked: AdapterRequest, file: Path, target: AdapterTarget) -> _Fitting:
     shapes = _shapes(file)
-    need = ip_adapter_layouts.examine(str(file), shapes, worn.layout, worn.config)
-    return _Fitting(file=file, shapes=shapes, need=need, encoder=_beside(asked, file, need, worn.layout))
+    need = ip_adapter_layouts.examine(str(file), shapes, target.layout, target.config)
+    return _Fitting(file=file, shapes=shapes, need=need, encoder=_beside(asked, file, need, target.layout))
 
 
 def _shapes(file: Path) -> Shapes:
     if file.suffix == ".safetensors":
         return weights.read_header(file).shapes
-    # A pickle tells nothing before it is read, which takes torch.
-    from imggen.engine.adapters import ip_adapter
-
-    return {name: tuple(each.shape) for name, each in ip_adapter.tensors(file).items()}
+    return {name: tuple(tensor.shape) for name, tensor in pickles.grouped_tensors(file).items()}
 
 
 def _beside(asked: AdapterRequest, file: Path, need: EncoderNeed, layout: Layout) -> Path | None:
@@ -180,7 +183,7 @@ def _beside(asked: AdapterRequest, file: Path, need: EncoderNeed, layout: Layout
     if asked.encoder is not None:
         return None
     # As it is named, not where a link points to: what the hub's cache holds lies elsewhere, under hashes.
-    places = [Path(os.path.normpath(file.parent / each)) for each in ENCODERS]
+    places = [Path(os.path.normpath(file.parent / name)) for name in ENCODERS]
     faults = {place: _fault(place, need, layout) for place in places if (place / CONFIG).is_file()}
     if not faults and layout.encoder is not None:
         return None
@@ -189,10 +192,10 @@ def _beside(asked: AdapterRequest, file: Path, need: EncoderNeed, layout: Layout
             f"{file} comes without its image encoder: no {places[0]} and no {places[1]}",
             hint=f"{ip_adapters.ENCODER} FOLDER, or put the image encoder that it was trained with into {places[0]}",
         )
-    fitting = next((each for each, fault in faults.items() if fault is None), None)
+    fitting = next((folder for folder, fault in faults.items() if fault is None), None)
     if fitting is None:
-        found = "; ".join(filter(None, faults.values()))
-        raise ModelError(_unfit(file, need, layout, found), hint=_another(layout))
+        listed = "; ".join(filter(None, faults.values()))
+        raise ModelError(_unfit(file, need, layout, listed), hint=_another(layout))
     return fitting
 
 
@@ -201,8 +204,8 @@ def _another(layout: Layout) -> str:
 
 
 def _unfit(file: Path, need: EncoderNeed, layout: Layout, faults: str) -> str:
-    called = layout.eye.model_types[0]
-    return f"{file} wants an image encoder ({called}) with {need.setting} {need.size}; {faults}"
+    model_type = layout.eye.model_types[0]
+    return f"{file} wants an image encoder ({model_type}) with {need.setting} {need.size}; {faults}"
 
 
 def _fault(folder: Path, need: EncoderNeed, layout: Layout) -> str | None:
@@ -214,10 +217,10 @@ def _fault(folder: Path, need: EncoderNeed, layout: Layout) -> str | None:
     # A whole model has one config for each of its halves.
     inner = config.get("vision_config")
     own = config | inner if isinstance(inner, dict) else config
-    found = own.get(need.setting, layout.eye.usual_sizes[need.setting])
-    if not isinstance(found, int):
-        raise ModelError(f"{folder / CONFIG} has {found!r} as its {need.setting}")
-    return None if found == need.size else f"{folder} has {found}"
+    stated = own.get(need.setting, layout.eye.usual_sizes[need.setting])
+    if not isinstance(stated, int):
+        raise ModelError(f"{folder / CONFIG} has {stated!r} as its {need.setting}")
+    return None if stated == need.size else f"{folder} has {stated}"
 
 
 def _elsewhere(
@@ -253,6 +256,7 @@ def _check_encoder(folder: Path, chosen: _Fitting, layout: Layout) -> None:
 def _encoder_of_hub(
     place: tuple[str, str | None], chosen: _Fitting, layout: Layout, terms: AccessRules, on_event: Report
 ) -> Path:
+    """Return the encoder's snapshot, fetched where it is missing and may be."""
     from imggen.store import hub
 
     repository, revision = place
@@ -264,16 +268,14 @@ def _encoder_of_hub(
             return snapshot
     if is_offline(asked=terms.offline):
         raise ModelError(
-            f"{chosen.file} looks through {repository}, which is not on this machine, and nothing is to be fetched now",
+            f"{chosen.file} looks through {repository}, which is not on this machine, and imggen is offline",
             hint=f"while online: {_fetching(repository, revision)}",
         )
 
-    def fetch(choose: Callable[[list[str]], list[str]]) -> Path:
-        return hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
-
+    fetch = partial(hub.obtain, repository, revision, sketch_in=terms.sketch, on_event=on_event)
     # Its config says whether it fits before its weights come.
-    _check_encoder(fetch(lambda names: [name for name in names if name == CONFIG]), chosen, layout)
-    return fetch(lambda names: [each for each in _encoder_names(names, PurePosixPath(), terms) if _is_read(each)])
+    _check_encoder(fetch(choose=lambda names: [name for name in names if name == CONFIG]), chosen, layout)
+    return fetch(choose=lambda names: list(filter(_is_read, _encoder_names(names, PurePosixPath(), terms))))
 
 
 def _is_read(name: str) -> bool:
@@ -295,7 +297,7 @@ def _encoder_files(folder: Path, layout: Layout, terms: AccessRules) -> tuple[Pa
 def _from_hub(
     asked: AdapterRequest,
     parts: tuple[str, str | None, str | None],
-    worn: AdapterTarget,
+    target: AdapterTarget,
     terms: AccessRules,
     on_event: Report,
 ) -> tuple[Path, _Fitting]:
@@ -307,9 +309,9 @@ def _from_hub(
     snapshot = hub.cached(repository, revision)
     if snapshot is not None and (file is None or (snapshot / file).is_file()):
         try:
-            chosen = _choose(asked, snapshot / (file or "."), worn, terms)
+            chosen = _choose(asked, snapshot / (file or "."), target, terms)
             if chosen.encoder is not None:
-                _encoder_files(chosen.encoder, worn.layout, terms)
+                _encoder_files(chosen.encoder, target.layout, terms)
         except ModelError:
             if file is None or is_offline(asked=terms.offline):
                 raise
@@ -322,20 +324,18 @@ def _from_hub(
         )
     if is_offline(asked=terms.offline):
         raise ModelError(
-            f"{asked.option} {asked.reference}: it is not on this machine, and nothing is to be fetched now",
-            hint=f"while online: {_offline_hint(repository, revision, file, worn.layout)}",
+            f"{asked.option} {asked.reference}: it is not on this machine, and imggen is offline",
+            hint=f"while online: {_offline_hint(repository, revision, file, target.layout)}",
         )
 
-    def fetch(choose: Callable[[list[str]], list[str]]) -> Path:
-        return hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
-
+    fetch = partial(hub.obtain, repository, revision, sketch_in=terms.sketch, on_event=on_event)
     # The header says which encoder it wants, and the encoders' configs which of them that is.
-    snapshot = fetch(lambda names: [*_named(names, file), *_encoder_configs(names, file)])
-    chosen = _choose(asked, snapshot / file, worn, terms)
+    snapshot = fetch(choose=lambda names: [*_named(names, file), *_encoder_configs(names, file)])
+    chosen = _choose(asked, snapshot / file, target, terms)
     if chosen.encoder is None:
         return snapshot, chosen
     place = PurePosixPath(chosen.encoder.relative_to(snapshot).as_posix())
-    snapshot = fetch(lambda names: [*_named(names, file), *_encoder_names(names, place, terms)])
+    snapshot = fetch(choose=lambda names: [*_named(names, file), *_encoder_names(names, place, terms)])
     return snapshot, chosen
 
 
@@ -353,7 +353,7 @@ def _fetching(encoder: str, revision: str | None) -> str:
 def _named(names: Iterable[str], file: str) -> list[str]:
     listed = list(names)
     if file not in listed:
-        like = [each for each in listed if PurePosixPath(each).suffix == ".safetensors"]
+        like = [name for name in listed if PurePosixPath(name).suffix == ".safetensors"]
         raise ModelError(
             f"the repository has no {file}", hint=f"it has {', '.join(like[:_MOST_NAMED])}" if like else None
         )
@@ -368,6 +368,6 @@ def _encoder_configs(names: Iterable[str], file: str) -> list[str]:
 def _encoder_names(names: Iterable[str], place: PurePosixPath, terms: AccessRules) -> list[str]:
     from imggen.store import hub
 
-    inside = [each for each in map(PurePosixPath, names) if each.parent == place]
-    jsons = [each for each in inside if each.suffix == ".json"]
-    return sorted({each.as_posix() for each in (*jsons, *hub.weights_of(inside, terms))})
+    inside = [path for path in map(PurePosixPath, names) if path.parent == place]
+    jsons = [path for path in inside if path.suffix == ".json"]
+    return sorted({path.as_posix() for path in (*jsons, *hub.weights_of(inside, terms))})

@@ -1,50 +1,29 @@
 """Models by reference: built in, in a folder, or from the hub. All facts, no weights: neither torch nor diffusers."""
 
 import hashlib
-import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeGuard, get_args
 
 import imggen.builtin
 from imggen.errors import ModelError, RequestError
 from imggen.host.environment import is_offline
 from imggen.plan.adapters import adaptation
-from imggen.plan.models import catalog, config_limits, priors
+from imggen.plan.models import catalog, priors
 from imggen.plan.models.checkpoint import usual_base
 from imggen.plan.schema.family import Family
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import PRIOR, ModelFacts, Source
-from imggen.store import aliases, json_files, paths, remote_code, single_file, weights
+from imggen.store import aliases, json_files, model_folder, paths, single_file, weights
+from imggen.store.model_folder import INDEX
 from imggen.store.weights import AccessRules
 
 BUILTIN = "builtin"
-INDEX = "model_index.json"
-RECORD = "imggen.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-CONFIG_NAMES = (
-    "config.json",
-    "scheduler_config.json",
-    "tokenizer_config.json",
-    "preprocessor_config.json",
-    "guider_config.json",
-)
-# Components that come as small text files: everything else must bring weights.
-TEXT_ENDINGS = (
-    "Tokenizer",
-    "TokenizerFast",
-    "Scheduler",
-    "Processor",
-    "FeatureExtractor",
-    "Guidance",
-    "TokenizersBackend",
-)
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "merges.txt")
 DEFAULT_TERMS = AccessRules()
 
 
@@ -90,7 +69,7 @@ def find(
         return _from_file(file, real, base, terms, on_event)
 
     def look(folder: Path) -> None:
-        pipeline = str(json_files.read(folder / INDEX).get("_class_name"))
+        pipeline = _pipeline(folder)
         priors.refuse_prior(real, pipeline)
         family = priors.of_decoder(pipeline)
         if family is not None:
@@ -101,12 +80,12 @@ def find(
                 hint="leave --base out",
             )
 
-    found = _find_whole(real, terms, on_event, look)
-    look(found.folder)
-    family = priors.of_decoder(found.pipeline)
+    facts = _find_whole(real, terms, on_event, look)
+    look(facts.folder)
+    family = priors.of_decoder(facts.pipeline)
     if family is None:
-        return found
-    return _with_prior(found, _prior_of(real, found.folder, base, family), family, terms, on_event)
+        return facts
+    return _with_prior(facts, _prior_of(real, facts.folder, base, family), family, terms, on_event)
 
 
 def find_single_file(reference: str) -> Path | None:
@@ -127,8 +106,12 @@ def prior_of(folder: Path) -> str | None:
 
     None for a folder with any other model. Raise ModelError where its card names what cannot be a model of the hub.
     """
-    family = priors.of_decoder(str(json_files.read(folder / INDEX).get("_class_name")))
+    family = priors.of_decoder(_pipeline(folder))
     return None if family is None else _prior_of(str(folder), folder, None, family)
+
+
+def _pipeline(folder: Path) -> str:
+    return str(json_files.read(folder / INDEX).get("_class_name"))
 
 
 def _prior_of(reference: str, folder: Path, base: str | None, family: Family) -> str:
@@ -144,27 +127,28 @@ def _prior_of(reference: str, folder: Path, base: str | None, family: Family) ->
 
 
 def _with_prior(
-    decoder: ModelFacts, wanted: str, family: Family, terms: AccessRules, on_event: Callable[[Progress], None]
+    decoder: ModelFacts, base: str, family: Family, terms: AccessRules, on_event: Callable[[Progress], None]
 ) -> ModelFacts:
-    if find_single_file(wanted) is not None:
-        raise RequestError(f"--base {wanted} is a single file", hint="--base FOLDER, or ORGANISATION/NAME")
+    """Return the facts of the decoder together with those of its prior."""
+    if find_single_file(base) is not None:
+        raise RequestError(f"--base {base} is a single file", hint="--base FOLDER, or ORGANISATION/NAME")
 
     misfits: list[ModelError] = []
 
     def look(folder: Path) -> None:
         try:
-            priors.check_prior(decoder, str(json_files.read(folder / INDEX).get("_class_name")), wanted, family)
+            priors.check_prior(decoder, _pipeline(folder), base, family)
         except ModelError as error:
             misfits.append(error)
             raise
 
     try:
-        prior = _find_whole(wanted, terms, on_event, look)
+        prior = _find_whole(base, terms, on_event, look)
     except ModelError as error:
         if error in misfits:
             raise
         raise ModelError(
-            f"{decoder.reference} draws nothing without its prior, and {wanted} cannot be had: {error.message}",
+            f"{decoder.reference} needs its prior, and {base} could not be loaded: {error.message}",
             hint=f"{error.hint}; or --base FOLDER" if error.hint else "--base FOLDER",
         ) from error
     return priors.combine(decoder, prior, family)
@@ -188,21 +172,24 @@ def _weight_files(folder: Path) -> list[Path]:
 def _from_file(
     file: Path, reference: str, base: str | None, terms: AccessRules, on_event: Callable[[Progress], None]
 ) -> ModelFacts:
+    """Return the facts of a single file, completed by its base."""
     opened = single_file.read(_checked_suffix(file), reference, terms)
-    wanted = aliases.real(base or usual_base(opened.reference, opened.kind))
-    terms.allow(wanted)
-    if find_single_file(wanted) is not None:
-        raise RequestError(f"--base {wanted} is a single file itself", hint="--base FOLDER, or ORGANISATION/NAME")
+    base_reference = aliases.real(base or usual_base(opened.reference, opened.kind))
+    terms.allow(base_reference)
+    if find_single_file(base_reference) is not None:
+        raise RequestError(
+            f"--base {base_reference} is a single file itself", hint="--base FOLDER, or ORGANISATION/NAME"
+        )
     less = replace(terms, without=(*opened.parts, *single_file.LEFT_OUT))
     try:
-        lent = _find_whole(wanted, less, on_event)
+        base_facts = _find_whole(base_reference, less, on_event)
     except ModelError as error:
         whose = "its base" if base else f"the usual base of a {opened.kind.title}"
         raise ModelError(
-            f"{reference} holds no configs, and {whose}, {wanted}, cannot be had: {error.message}",
+            f"{reference} holds no configs, and {whose}, {base_reference}, could not be loaded: {error.message}",
             hint=f"{error.hint}; or --base FOLDER" if error.hint else "--base FOLDER",
         ) from error
-    return single_file.combine(opened, lent)
+    return single_file.combine(opened, base_facts)
 
 
 def _find_whole(
@@ -214,10 +201,10 @@ def _find_whole(
     """Return the facts of the model in a folder or on the hub; `look` sees its descriptions before weights come."""
     name, revision = split(reference)
     if name == BUILTIN:
-        return read(builtin_folder(), reference=name, source="builtin", terms=terms)
+        return model_folder.read(builtin_folder(), reference=name, source="builtin", terms=terms)
     folder = paths.at_home(name)
     if paths.is_there(folder) and revision is None:
-        return read(_local(name, folder), reference=name, source="folder", terms=terms)
+        return model_folder.read(_local(name, folder), reference=name, source="folder", terms=terms)
     if not HUB_ID.fullmatch(name) or Path(name).suffix.lower() in single_file.SUFFIXES:
         raise _unknown(name)
     return _from_hub(name, revision, terms, on_event, look)
@@ -250,6 +237,7 @@ def builtin_folder() -> Path:
 
 
 def _local(name: str, folder: Path) -> Path:
+    """Return `folder` if it is a diffusers model; raise ModelError that says what it is instead."""
     if (folder / INDEX).is_file():
         return folder
     if HUB_ID.fullmatch(name):
@@ -264,7 +252,8 @@ def _local(name: str, folder: Path) -> Path:
     if len(files) > 1:
         raise ModelError(f"{folder} has no {INDEX}, but {len(files)} files of weights", hint=f"--model {files[0]}")
     raise ModelError(
-        f"{folder} is not a diffusers model: it has no {INDEX}{_other_layout(folder)}", hint=_whole_hint(folder)
+        f"{folder} is not a diffusers model: it has no {INDEX}{_other_layout(folder)}",
+        hint=_whole_hint(folder),
     )
 
 
@@ -273,8 +262,10 @@ def _other_layout(folder: Path) -> str:
     if (folder / "config.json").is_file():
         config = json_files.read(folder / "config.json")
         named = config.get("architectures")
-        told = config.get("_class_name") or (named[0] if isinstance(named, list) and named else "another library's")
-        return f"; it is one component, {told}"
+        class_name = config.get("_class_name") or (
+            named[0] if isinstance(named, list) and named else "another library's"
+        )
+        return f"; it is one component, {class_name}"
     parts = [f"{entry.name}/" for entry in sorted(folder.iterdir()) if (entry / "config.json").is_file()]
     return f", only {', '.join(parts[:3])}" if parts else ""
 
@@ -304,7 +295,7 @@ def _instead(name: str) -> str:
     usual = next((family.base for family in catalog.FAMILIES if family.name == name.lower() and family.base), None)
     if usual is not None:
         return f"imggen models alias {name.lower()} {usual}, the usual model of the family of that name"
-    guess = nearest(name, {BUILTIN, *aliases.read(), *(each.reference for each in installed())})
+    guess = nearest(name, {BUILTIN, *aliases.read(), *(model.reference for model in installed())})
     return (
         f"--model {guess[0]}"
         if guess
@@ -323,22 +314,22 @@ def _from_hub(
     from imggen.store import hub
 
     folder = hub.cached(name, revision)
-    whole = folder is not None and not missing(folder, without=terms.without)
+    whole = folder is not None and not model_folder.missing(folder, without=terms.without)
     if not whole and is_offline(asked=terms.offline):
         raise _not_here(name, revision, folder)
     if folder is None or not whole:
         choose = hub.pipeline_files(name, terms)
         folder = hub.obtain(name, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event, look=look)
-    return read(folder, reference=name, source="hub", revision=folder.name, terms=terms)
+    return model_folder.read(folder, reference=name, source="hub", revision=folder.name, terms=terms)
 
 
 def _not_here(name: str, revision: str | None, folder: Path | None) -> ModelError:
-    guess = () if folder else nearest(name, [each.reference for each in installed()])
+    guess = () if folder else nearest(name, [model.reference for model in installed()])
     what = "is not complete in the cache" if folder else "is not on this machine"
     perhaps = f" (did you mean {guess[0]}?)" if guess else ""
     get = f"imggen models pull {name}" + (f"@{revision}" if revision else "")
     return ModelError(
-        f"{name} {what}, and nothing is to be fetched now{perhaps}",
+        f"{name} {what}, and imggen is offline{perhaps}",
         hint=f"--model {guess[0]}; or while online: {get}" if guess else f"while online: {get}",
     )
 
@@ -357,225 +348,29 @@ def is_here(reference: str) -> bool:
     folder = hub.cached(name, revision)
     if folder is None:
         return False
+    if file:
+        return (folder / file).is_file()
     # An adapter's folder has no index, and which of its files are wanted is its own loader's to know.
-    return (folder / file).is_file() if file else not (folder / INDEX).is_file() or not missing(folder)
-
-
-def missing(folder: Path, *, without: tuple[str, ...] = ()) -> list[str]:
-    """Return the components of the model in `folder` that are not whole; the index where even that is missing.
-
-    Pickles count as weights here: whether they may be read is another question. Of those in `without` only the small
-    files are wanted.
-    """
-    if not (folder / INDEX).is_file():
-        return [INDEX]
-    components = _components(folder, json_files.read(folder / INDEX))
-    return [name for name, (_, class_name) in components.items() if not _is_whole(folder, name, class_name, without)]
-
-
-def faults(folder: Path) -> list[tuple[str, str]]:
-    """Return what keeps the model in `folder` from being loaded: the component or file, and what is wrong with it."""
-    found = []
-    try:
-        components = _components(folder, json_files.read(folder / INDEX))
-    except ModelError as error:
-        return [(INDEX, error.message)]
-    for name, (_, class_name) in components.items():
-        try:
-            _choice(folder, name, class_name)
-        except ModelError as error:
-            found.append((name, error.message))
-    return found
-
-
-def _is_whole(folder: Path, name: str, class_name: str, without: tuple[str, ...]) -> bool:
-    try:
-        _choice(folder, name, class_name, without)
-    except ModelError:
-        return False
-    return True
-
-
-def read(
-    folder: Path, *, reference: str, source: Source, revision: str | None = None, terms: AccessRules = DEFAULT_TERMS
-) -> ModelFacts:
-    """Return the facts of the diffusers model in `folder`, from its JSON files and the headers of its weights.
-
-    Raise ModelError where it is incomplete or damaged, would run code of its own, or has pickles that `terms` forbid.
-    """
-    folder = folder.resolve() if source != "hub" else folder
-    index = json_files.read(folder / INDEX)
-    _refuse_code(folder, index)
-    components = _components(folder, index)
-    for name, (_, class_name) in components.items():
-        configs = _configs(folder / name)
-        remote_code.refuse(folder / name, class_name, configs)
-        config_limits.check(f"{name} of {reference}", configs.get("config.json", {}))
-    choices = {name: _choice(folder, name, class_name, terms.without) for name, (_, class_name) in components.items()}
-    pickles = tuple(
-        path.relative_to(folder).as_posix()
-        for choice in choices.values()
-        if choice and choice.pickle
-        for path in choice.files
-    )
-    if pickles and not terms.allow_pickle:
-        raise ModelError(
-            f"{reference}: {pickles[0]} is a pickle, which can run any code when read, without a safetensors twin",
-            hint="take a model with safetensors weights, or, if you trust this one, add --allow-pickle",
-        )
-    headers = {
-        name: [weights.read_header(path) for path in each.files]
-        for name, each in choices.items()
-        if each and not each.pickle
-    }
-    return ModelFacts(
-        reference=reference,
-        source=source,
-        folder=folder,
-        pipeline=catalog.current_name(str(index["_class_name"])),
-        revision=revision,
-        options={name: value for name, value in index.items() if not _is_component(value) and not name.startswith("_")},
-        components=components,
-        configs={name: config for name in components if (config := _config(folder / name))},
-        weight_bytes={name: _bytes(each, headers.get(name)) for name, each in choices.items() if each},
-        stored_dtypes={name: dtype for name, header in headers.items() if (dtype := _dtype(header))},
-        shapes={
-            name: {tensor: shape for one in each for tensor, shape in one.shapes.items()}
-            for name, each in headers.items()
-        },
-        pickles=pickles,
-        record=json_files.read(folder / RECORD) if (folder / RECORD).is_file() else {},
-    )
-
-
-def _bytes(choice: weights.WeightFiles, headers: list[weights.Header] | None) -> int:
-    if headers is None:
-        return sum(file.stat().st_size for file in choice.files)
-    return sum(header.tensor_bytes for header in headers)
-
-
-def _dtype(headers: list[weights.Header]) -> Dtype | None:
-    biggest = max(headers, key=lambda each: each.tensor_bytes)
-    return next((each for each in get_args(Dtype) if each == biggest.dtype), None)
-
-
-def _refuse_code(folder: Path, index: dict[str, object]) -> None:
-    class_name = index.get("_class_name")
-    if isinstance(class_name, list) or (folder / "pipeline.py").exists():
-        raise ModelError(
-            f"{folder} brings code of its own ({class_name if isinstance(class_name, list) else 'pipeline.py'}), "
-            "which imggen never runs",
-            hint="take a model whose pipeline is part of diffusers",
-        )
-    if not isinstance(class_name, str) or not class_name.isidentifier():
-        raise ModelError(f"{folder / INDEX} names no pipeline class: _class_name is {class_name!r}")
-
-
-def _components(folder: Path, index: dict[str, object]) -> dict[str, tuple[str, str]]:
-    components = {}
-    for name, value in index.items():
-        if name.startswith("_") or not _is_component(value):
-            continue
-        if value == [None, None]:
-            continue
-        texts = [each for each in value if isinstance(each, str)]
-        if len(value) != 2 or len(texts) != 2 or not name.isidentifier():
-            raise ModelError(f"{folder / INDEX}: component {name!r} is {value!r}, not [library, class]")
-        components[name] = _known(folder, name, texts[0], texts[1])
-    if not components:
-        raise ModelError(f"{folder / INDEX} names no components")
-    return components
-
-
-def _is_component(value: object) -> TypeGuard[list[object]]:
-    """Return whether an entry of the index names a part; numbers in a list are an option, as Krea 2 has one."""
-    numbers = isinstance(value, list) and bool(value) and all(type(each) in (int, float) for each in value)
-    return isinstance(value, list) and not numbers
-
-
-def _known(folder: Path, name: str, library: str, class_name: str) -> tuple[str, str]:
-    if (folder / name / f"{library}.py").exists():
-        raise ModelError(f"{folder / name} brings code of its own, which imggen never runs")
-    if library not in {"diffusers", "transformers"} and not _is_pipeline_package(library):
-        raise ModelError(
-            f"{folder / INDEX}: {name} wants {class_name} from {library!r}, which is not part of diffusers"
-        )
-    if not class_name.isidentifier():
-        raise ModelError(f"{folder / INDEX}: {name} has no class {class_name!r}")
-    return library, class_name
-
-
-def _is_pipeline_package(library: str) -> bool:
-    # Found on disk, since importing diffusers takes seconds.
-    spec = importlib.util.find_spec("diffusers")
-    if spec is None or not spec.submodule_search_locations or not library.isidentifier():
-        return False
-    places = [
-        Path(submodule_search_location) / "pipelines" for submodule_search_location in spec.submodule_search_locations
-    ]
-    return any((place / each / library).is_dir() for place in places for each in ("", "deprecated"))
-
-
-def _has_weights(class_name: str) -> bool:
-    return not class_name.endswith(TEXT_ENDINGS)
-
-
-def _choice(folder: Path, name: str, class_name: str, without: tuple[str, ...] = ()) -> weights.WeightFiles | None:
-    place = folder / name
-    if name in without and name in single_file.LEFT_OUT:
-        return None
-    _check_texts(place, class_name)
-    if name in without or not _has_weights(class_name):
-        return None
-    choice = weights.choose(place, half=False)
-    if choice is None:
-        raise ModelError(f"{place} has no weights: neither diffusion_pytorch_model.safetensors nor model.safetensors")
-    return choice
-
-
-def _check_texts(place: Path, class_name: str) -> None:
-    if not place.is_dir():
-        raise ModelError(f"{place.parent} is incomplete: the folder {place.name} is missing")
-    # Without its files a tokenizer loads all the same, empty, and every prompt becomes the same picture.
-    reads_bytes = class_name == "ByT5Tokenizer"
-    if (
-        "Tokenizer" in class_name
-        and not reads_bytes
-        and not any((place / tokenizer_file).is_file() for tokenizer_file in TOKENIZER_FILES)
-    ):
-        raise ModelError(f"{place} has no vocabulary: none of {', '.join(TOKENIZER_FILES)} is there")
-    if not any((place / config_name).is_file() for config_name in CONFIG_NAMES):
-        raise ModelError(f"{place} has no config: none of {', '.join(CONFIG_NAMES)} is there")
-
-
-def _config(place: Path) -> dict[str, object]:
-    found = next((place / config_name for config_name in CONFIG_NAMES if (place / config_name).is_file()), None)
-    return json_files.read(found) if found else {}
-
-
-def _configs(place: Path) -> dict[str, dict[str, object]]:
-    return {
-        config_name: json_files.read(place / config_name)
-        for config_name in CONFIG_NAMES
-        if (place / config_name).is_file()
-    }
+    return not (folder / INDEX).is_file() or not model_folder.missing(folder)
 
 
 def files(facts: ModelFacts, dtype: Dtype) -> dict[str, weights.WeightFiles]:
     """Return the weight files that a run in `dtype` reads, by component."""
     half = weights.is_half(dtype)
-    held = facts.single.parts if facts.single else {}
-    chosen = {name: weights.choose(facts.place(name), half=half) for name in facts.weight_bytes if name not in held}
-    found = {name: each for name, each in chosen.items() if each is not None}
+    from_file = facts.single.parts if facts.single else {}
+    chosen = {
+        name: weights.choose(facts.place(name), half=half) for name in facts.weight_bytes if name not in from_file
+    }
+    by_component = {name: choice for name, choice in chosen.items() if choice is not None}
     if facts.single is None:
-        return found
+        return by_component
     file = weights.WeightFiles(files=(facts.single.path,), pickle=facts.single.path.name in facts.pickles)
-    return {**found, **dict.fromkeys(held, file)}
+    return {**by_component, **dict.fromkeys(from_file, file)}
 
 
 def weight_files(facts: ModelFacts, dtype: Dtype) -> list[Path]:
     """Return the weight files that a run in `dtype` reads, each once."""
-    return sorted({path for each in files(facts, dtype).values() for path in each.files})
+    return sorted({path for choice in files(facts, dtype).values() for path in choice.files})
 
 
 def own(facts: ModelFacts) -> ModelFacts:
@@ -593,8 +388,8 @@ def weights_sha256(facts: ModelFacts, dtype: Dtype, *, memory: Path | None = Non
     That of a decoder with its prior is over those of the two.
     """
     if facts.prior is not None:
-        told = "\n".join(weights_sha256(each, dtype, memory=memory) for each in (own(facts), facts.prior))
-        return hashlib.sha256(told.encode()).hexdigest()
+        digests = "\n".join(weights_sha256(model, dtype, memory=memory) for model in (own(facts), facts.prior))
+        return hashlib.sha256(digests.encode()).hexdigest()
     whole = facts.single.base if facts.single else facts
     return weights.sha256(facts.folder, weight_files(facts, dtype), cached=whole.source == "hub", memory=memory)
 
@@ -612,7 +407,7 @@ def licence(facts: ModelFacts) -> str | None:
 def card_licence(folder: Path) -> str | None:
     """Return the licence that the card in `folder` names; a card says `other` where it has its own name beside it."""
     named = list(_card(folder, "license", "license_name"))
-    return next((each for each in named if each != "other"), next(iter(named), None))
+    return next((name for name in named if name != "other"), next(iter(named), None))
 
 
 def _card(folder: Path, *names: str) -> Iterator[str]:
@@ -631,7 +426,7 @@ def _card(folder: Path, *names: str) -> Iterator[str]:
         else:
             text = line.strip().removeprefix("-")
         if is_named:
-            yield from filter(None, (each.strip(" '\"") for each in text.strip().strip("[]").split(",")))
+            yield from filter(None, (value.strip(" '\"") for value in text.strip().strip("[]").split(",")))
 
 
 def installed() -> list[Installed]:
@@ -639,19 +434,19 @@ def installed() -> list[Installed]:
     # See _from_hub for why this import waits.
     from imggen.store import hub
 
-    found = []
+    listed = []
     folder = Path(imggen.builtin.__file__).parent / "model"
     if (folder / INDEX).is_file():
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        found.append(Installed(reference=BUILTIN, source="builtin", folder=folder, revision=None, size_bytes=size))
-    return found + [
+        listed.append(Installed(reference=BUILTIN, source="builtin", folder=folder, revision=None, size_bytes=size))
+    return listed + [
         Installed(
-            reference=each.repository,
+            reference=model.repository,
             source="hub",
-            folder=each.folder,
-            revision=each.revision,
-            size_bytes=each.size_bytes,
-            last_used=datetime.fromtimestamp(each.accessed, UTC).isoformat(timespec="seconds"),
+            folder=model.folder,
+            revision=model.revision,
+            size_bytes=model.size_bytes,
+            last_used=datetime.fromtimestamp(model.accessed, UTC).isoformat(timespec="seconds"),
         )
-        for each in hub.models()
+        for model in hub.models()
     ]

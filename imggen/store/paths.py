@@ -16,3 +16,11 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):
         return False
+
+
+def size(path: Path) -> int:
+    """Return the bytes of a file, 0 for one that is not there."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

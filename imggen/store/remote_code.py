@@ -42,20 +42,20 @@ def _kernels(config: Mapping[str, object]) -> Iterator[str]:
     """Yield what the config, or one within it, names as attention that comes from the hub: ORGANISATION/NAME."""
     left: list[object] = [config]
     while left:
-        held = left.pop()
-        if isinstance(held, Mapping):
-            left.extend(held.values())
+        value = left.pop()
+        if isinstance(value, Mapping):
+            left.extend(value.values())
             for name in _ATTENTION:
-                yield from (each for each in _texts(held.get(name)) if "/" in each)
-        elif isinstance(held, list):
-            left.extend(held)
+                yield from (text for text in _texts(value.get(name)) if "/" in text)
+        elif isinstance(value, list):
+            left.extend(value)
 
 
 def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        yield from (each for each in value.values() if isinstance(each, str))
+        yield from (text for text in value.values() if isinstance(text, str))
 
 
 def _brings_code(place: Path, what: str) -> ModelError:

@@ -15,7 +15,7 @@ from imggen.plan.models import checkpoint
 from imggen.plan.models.checkpoint import FileKind
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.request import ModelFacts, SingleFile
-from imggen.store import gguf_header, weights
+from imggen.store import gguf_header, pickles, weights
 from imggen.store.weights import AccessRules, Header
 
 SUFFIXES: Final = (".safetensors", ".gguf", *weights.PICKLE_SUFFIXES)
@@ -48,10 +48,7 @@ def read(path: Path, reference: str, terms: AccessRules) -> OpenedFile:
     """
     pickle = path.suffix.lower() in weights.PICKLE_SUFFIXES
     if pickle and not terms.allow_pickle:
-        raise ModelError(
-            f"{reference} is a pickle, which can run any code when it is read",
-            hint="look for the same model as safetensors, or, if you trust this one, add --allow-pickle",
-        )
+        raise pickles.refusal(reference)
     header = _header(path, pickle=pickle)
     kind = checkpoint.tell(reference, header.shapes)
     if gguf_header.is_gguf(path):
@@ -71,13 +68,11 @@ def _header(path: Path, *, pickle: bool) -> Header:
         return gguf_header.read(path)
     if not pickle:
         return weights.read_header(path)
-    # A pickle has no header: only torch can tell what is in it, and it takes seconds to import.
-    from imggen.engine.pipeline import checkpoint_loader
-
-    return checkpoint_loader.pickle_header(path)
+    return pickles.header(path)
 
 
 def _check_gguf(reference: str, header: Header, kind: FileKind) -> None:
+    """Raise for a GGUF file that diffusers cannot compute with, or whose package is missing."""
     if kind.gguf_refusal:
         raise ModelError(
             f"{reference}: {kind.gguf_refusal}", hint="take the same model as safetensors, or --quantize int8"
@@ -98,13 +93,13 @@ def combine(opened: OpenedFile, base: ModelFacts) -> ModelFacts:
     """Return the facts of the model that the file and the base make; raise ModelError where they do not fit."""
     checkpoint.check_base(opened.reference, opened.kind, base, opened.header.shapes)
     components = {name: component for name, component in base.components.items() if name not in LEFT_OUT}
-    kept = [name for name in base.weight_bytes if name in components and name not in opened.parts]
-    held = {name: names for name, names in opened.parts.items() if name in components}
-    dtypes = {name: _dtypes(opened.header, names) for name, names in held.items()}
+    from_base = [name for name in base.weight_bytes if name in components and name not in opened.parts]
+    in_file = {name: names for name, names in opened.parts.items() if name in components}
+    dtypes = {name: _dtypes(opened.header, names) for name, names in in_file.items()}
     used = replace(
         base,
-        weight_bytes={name: base.weight_bytes[name] for name in kept},
-        pickles=tuple(each for each in base.pickles if each.split("/", 1)[0] in kept),
+        weight_bytes={name: base.weight_bytes[name] for name in from_base},
+        pickles=tuple(path for path in base.pickles if path.split("/", 1)[0] in from_base),
     )
     return ModelFacts(
         reference=opened.reference,
@@ -114,21 +109,20 @@ def combine(opened: OpenedFile, base: ModelFacts) -> ModelFacts:
         options=base.options,
         components=components,
         configs={name: config for name, config in base.configs.items() if name in components},
-        weight_bytes={
-            **used.weight_bytes,
-            **{name: sum(opened.header.sizes[each] for each in names) for name, names in held.items()},
-        },
+        weight_bytes=used.weight_bytes | {name: counts.total() for name, counts in dtypes.items()},
         stored_dtypes={
-            **{name: stored_dtype for name, stored_dtype in base.stored_dtypes.items() if name in kept},
-            **{name: dtype for name, each in dtypes.items() if (dtype := _known(each)) is not None},
+            **{name: stored_dtype for name, stored_dtype in base.stored_dtypes.items() if name in from_base},
+            **{name: dtype for name, counts in dtypes.items() if (dtype := _known(counts)) is not None},
         },
-        shapes={name: shape for name, shape in base.shapes.items() if name in kept},
-        eight_bits=tuple(name for name, each in dtypes.items() if _most(each) in _EIGHT_BITS),
+        shapes={name: shape for name, shape in base.shapes.items() if name in from_base},
+        eight_bits=tuple(name for name, counts in dtypes.items() if _most(counts) in _EIGHT_BITS),
         quantised={
-            name: _most(each) for name, each in dtypes.items() if gguf_header.is_gguf(opened.path) and _lossy(each)
+            name: _most(counts)
+            for name, counts in dtypes.items()
+            if gguf_header.is_gguf(opened.path) and _lossy(counts)
         },
         pickles=(*((opened.path.name,) if opened.pickle else ()), *used.pickles),
-        single=SingleFile(path=opened.path, kind=opened.kind.title, parts=held, base=used),
+        single=SingleFile(path=opened.path, kind=opened.kind.title, parts=in_file, base=used),
     )
 
 
@@ -144,7 +138,7 @@ def _most(dtypes: Counter[str]) -> str:
 
 
 def _known(dtypes: Counter[str]) -> Dtype | None:
-    return next((each for each in get_args(Dtype) if each == _most(dtypes)), None)
+    return next((dtype for dtype in get_args(Dtype) if dtype == _most(dtypes)), None)
 
 
 def _lossy(dtypes: Counter[str]) -> bool:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, get_args
 
 import platformdirs
 
@@ -81,7 +81,7 @@ class Header:
     @property
     def dtype(self) -> str:
         """Return the dtype that most of the bytes have, in torch's spelling where it has one."""
-        most = max(self.dtype_bytes, key=lambda each: self.dtype_bytes[each], default="F32")
+        most = max(self.dtype_bytes, key=self.dtype_bytes.__getitem__, default="F32")
         return DTYPE_NAMES.get(most, most)
 
 
@@ -147,7 +147,7 @@ def _exists(path: Path) -> bool:
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
-    names = sorted({_beside(index, each) for each in _weight_map(index).values()})
+    names = sorted({_beside(index, name) for name in _weight_map(index).values()})
     missing = [name for name in names if not _exists(index.parent / name)]
     if missing:
         rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -210,6 +210,7 @@ def _parsed(path: Path, text: bytes) -> dict[str, object]:
 
 
 def _checked(path: Path, header: dict[str, object], data_bytes: int) -> Header:
+    """Return the header, once it is sure that its tensors fill the file without holes and overlaps."""
     metadata = header.pop("__metadata__", None)
     spans: list[tuple[int, int]] = []
     dtype_bytes: dict[str, int] = {}
@@ -270,10 +271,28 @@ def _counts(value: object) -> list[int] | None:
     if not isinstance(value, list):
         return None
     # Not all() over a generator, which takes three times as long for a list of two.
-    for each in value:
-        if type(each) is not int or each < 0:
+    for number in value:
+        if type(number) is not int or number < 0:
             return None
     return value
+
+
+def stored_dtype(headers: Iterable[Header]) -> Dtype | None:
+    """Return the dtype that most of the largest file is stored in, None where imggen computes in no such dtype."""
+    largest = max(headers, key=lambda header: header.tensor_bytes, default=None)
+    return next((dtype for dtype in get_args(Dtype) if largest and dtype == largest.dtype), None)
+
+
+def size(choice: WeightFiles, headers: Iterable[Header] | None) -> int:
+    """Return the bytes of the tensors, by their files' headers; those of the whole files where there are no headers."""
+    if headers is None:
+        return sum(file.stat().st_size for file in choice.files)
+    return sum(header.tensor_bytes for header in headers)
+
+
+def shapes(headers: Iterable[Header]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors in several files."""
+    return {name: shape for header in headers for name, shape in header.shapes.items()}
 
 
 def is_half(dtype: Dtype) -> bool:
@@ -309,9 +328,15 @@ def file_sha256(path: Path, *, cached: bool = False, memory: Path | None = None)
     if named is not None:
         return named
     known = _Memory(memory or Path(platformdirs.user_cache_dir("imggen")) / "weights.json")
-    found = _file_sha256(path, known)
+    digest = _file_sha256(path, known)
     known.save()
-    return found
+    return digest
+
+
+def hash_file(path: Path) -> str:
+    """Return the hex SHA-256 of one file, which is read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def blob_sha256(path: Path) -> str | None:
@@ -323,12 +348,11 @@ def blob_sha256(path: Path) -> str | None:
 
 def _file_sha256(path: Path, known: "_Memory") -> str:
     blob = path.resolve()
-    found = known.recall(blob)
-    if found is None:
-        with blob.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        known.note(blob, found)
-    return found
+    digest = known.recall(blob)
+    if digest is None:
+        digest = hash_file(blob)
+        known.note(blob, digest)
+    return digest
 
 
 class _Memory:
@@ -394,7 +418,7 @@ class ReadAhead:
         buffer = bytearray(CHUNK_BYTES)
         # A file that cannot be read is reported by the loader, which knows what it is for.
         with suppress(OSError):
-            if sum(each.stat().st_size for each in self._files) > self._budget_bytes:
+            if sum(path.stat().st_size for path in self._files) > self._budget_bytes:
                 return
             for path in self._files:
                 with path.open("rb", buffering=0) as file:

@@ -26,7 +26,7 @@ from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts
-from imggen.store import aliases, integrity, lookup, paths, weights
+from imggen.store import aliases, integrity, lookup, model_folder, paths, weights
 from imggen.store.weights import AccessRules
 from imggen.tasks.steps import governance
 
@@ -73,9 +73,9 @@ def convert(wanted: Wanted, *, on_event: Report = ignore) -> Converted:
         raise RequestError(f"{target} exists, and nothing is overwritten", hint=f"-o {target}-{dtype}")
     environment.prepare(offline=wanted.offline)
     governed = governance.read(None, "convert")
-    for each in (wanted.reference, wanted.base):
-        if each is not None:
-            governance.check_name(governed, aliases.real(each))
+    for reference in (wanted.reference, wanted.base):
+        if reference is not None:
+            governance.check_name(governed, aliases.real(reference))
     terms = AccessRules(
         offline=wanted.offline,
         allow_pickle=wanted.allow_pickle,
@@ -91,25 +91,25 @@ def convert(wanted: Wanted, *, on_event: Report = ignore) -> Converted:
         hashes = _write(facts, dtype, place, on_event)
         _copy(facts, dtype, place)
         _sign(place, hashes)
-        made = _read_again(facts, place, on_event)
+        copy = _read_again(facts, place, on_event)
     return Converted(
         folder=target,
         reference=facts.reference,
         revision=facts.revision,
         dtype=dtype,
         bytes_before=sum(facts.weight_bytes.values()),
-        bytes_after=sum(made.weight_bytes.values()),
+        bytes_after=sum(copy.weight_bytes.values()),
     )
 
 
 def _dtype(text: str) -> Dtype:
     known: tuple[Dtype, ...] = get_args(Dtype)
     name = _SHORT.get(text.lower(), text.lower())
-    found = next((each for each in known if each == name), None)
-    if found is None:
+    known_dtype = next((dtype for dtype in known if dtype == name), None)
+    if known_dtype is None:
         guess = nearest(name, known)
         raise RequestError(f"unknown dtype {text!r}", hint=f"--dtype {guess[0] if guess else 'bfloat16'}")
-    return found
+    return known_dtype
 
 
 def _find(wanted: Wanted, terms: AccessRules, on_event: Report) -> ModelFacts:
@@ -131,7 +131,7 @@ def _check(facts: ModelFacts, reference: str) -> None:
     smaller = [*facts.quantised, *facts.eight_bits, *prequantized.stored(facts)]
     if smaller:
         raise RequestError(
-            f"{reference}: {smaller[0]} is quantised, and what that lost does not come back",
+            f"{reference}: {smaller[0]} is quantised, which cannot be undone",
             hint="convert the model that it was made from",
         )
 
@@ -160,9 +160,9 @@ def _write(facts: ModelFacts, dtype: Dtype, place: Path, on_event: Report) -> di
     with environment.importing():
         from imggen.engine.pipeline import conversion
     parts = facts.single.parts if facts.single else {}
-    chosen = {name: each for name, each in lookup.files(facts, dtype).items() if name not in parts}
-    tensors = {name: conversion.entries(each, dtype) for name, each in chosen.items()}
-    total = sum(each.size for part in tensors.values() for each in part) + _scaled(facts, parts, dtype)
+    chosen = {name: choice for name, choice in lookup.files(facts, dtype).items() if name not in parts}
+    tensors = {name: conversion.entries(choice, dtype) for name, choice in chosen.items()}
+    total = sum(entry.size for part in tensors.values() for entry in part) + _scaled(facts, parts, dtype)
     free = shutil.disk_usage(place).free
     if total > free:
         raise MachineError(
@@ -179,12 +179,12 @@ def _write(facts: ModelFacts, dtype: Dtype, place: Path, on_event: Report) -> di
     hashes = {}
     for name, part in tensors.items():
         (place / name).mkdir()
-        for each in conversion.write(place / name, _stem(chosen[name]), part, tell=tell):
-            hashes[each.path.relative_to(place).as_posix()] = each.sha256
+        for file in conversion.write(place / name, _stem(chosen[name]), part, tell=tell):
+            hashes[file.path.relative_to(place).as_posix()] = file.sha256
     for name in parts:
         (place / name).mkdir()
-        for each in conversion.save_part(_plan(facts, dtype), name, place / name):
-            hashes[each.path.relative_to(place).as_posix()] = each.sha256
+        for file in conversion.save_part(_plan(facts, dtype), name, place / name):
+            hashes[file.path.relative_to(place).as_posix()] = file.sha256
         tell(_scaled(facts, (name,), dtype))
     return hashes
 
@@ -222,7 +222,7 @@ def _copy(facts: ModelFacts, dtype: Dtype, place: Path) -> None:
             "_class_name": facts.pipeline,
             **{name: list(component) for name, component in facts.components.items()},
         }
-        (place / lookup.INDEX).write_text(json.dumps(index, indent=2) + "\n")
+        (place / model_folder.INDEX).write_text(json.dumps(index, indent=2) + "\n")
     for name in facts.components:
         config = place / name / "config.json"
         if config.is_file():
@@ -239,7 +239,7 @@ def _is_kept(path: Path) -> bool:
 def _state(config: Path, dtype: Dtype) -> None:
     """Let a config that says how its weights are stored say it of the new ones."""
     values = json.loads(config.read_bytes())
-    stated = [each for each in ("dtype", "torch_dtype") if isinstance(values, dict) and each in values]
+    stated = [key for key in ("dtype", "torch_dtype") if isinstance(values, dict) and key in values]
     if stated:
         config.write_text(json.dumps(values | dict.fromkeys(stated, dtype), indent=2) + "\n")
 
@@ -256,18 +256,18 @@ def _note(facts: ModelFacts, dtype: Dtype, card: Path) -> None:
 def _sign(place: Path, hashes: Mapping[str, str]) -> None:
     """Write down the hash of every file: of the weights what they should be, of the rest what it is."""
     lines = []
-    for path in sorted(each for each in place.rglob("*") if each.is_file()):
+    for path in sorted(entry for entry in place.rglob("*") if entry.is_file()):
         name = path.relative_to(place).as_posix()
         lines.append(f"{hashes.get(name) or hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n")
     (place / integrity.SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def _read_again(facts: ModelFacts, place: Path, on_event: Report) -> ModelFacts:
-    bad = next((each for each in integrity.check(place, on_event=on_event) if each.status != "same"), None)
+    bad = next((file for file in integrity.check(place, on_event=on_event) if file.status != "same"), None)
     if bad:
         raise ImggenError(f"what was written cannot be read again: {bad.file} is {bad.status} ({bad.reason})")
-    made = lookup.read(place, reference=facts.reference, source="folder")
-    lacking = facts.components.keys() - made.components.keys()
+    copy = model_folder.read(place, reference=facts.reference, source="folder")
+    lacking = facts.components.keys() - copy.components.keys()
     if lacking:
         raise ModelError(f"the new folder lacks {', '.join(sorted(lacking))}")
-    return made
+    return copy

@@ -25,7 +25,7 @@ from imggen.plan.models import catalog
 from imggen.plan.models.catalog import Family
 from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.request import GenerateRequest, ModelFacts
-from imggen.store import aliases, lookup
+from imggen.store import aliases, lookup, model_folder
 from imggen.tasks.steps import governance
 
 Status = Literal["ok", "note", "problem"]
@@ -48,10 +48,10 @@ LITTLE_BYTES = 2 << 30
 # Reported where signing is.
 ELSEWHERE = frozenset({"dev", "c2pa"})
 USES = {
-    "control": "control pictures cannot be made out of photographs",
+    "control": "control pictures cannot be made from photographs",
     "gguf": "GGUF files cannot be read",
     "quantize": "--quantize cannot be used",
-    "upscale": "networks of others cannot enlarge pictures",
+    "upscale": "upscalers in files cannot be used",
 }
 _COMMAND = re.compile(r"(pip install|imggen [a-z]+|hf [a-z]+|chmod [0-7]+) ")
 _PROSE = re.compile(r"[;,`]| or |\b[A-Z]{3,}\b")
@@ -152,11 +152,11 @@ _MAIN: Final = ("torch", "diffusers", "transformers")
 
 def fixes(findings: Iterable[Finding]) -> Iterator[str]:
     """Yield the commands that mend what is marked in `findings`, each once; what a person must decide is not there."""
-    given: set[str] = set()
+    commands: set[str] = set()
     for finding in findings:
         command = finding.hint if finding.status != "ok" and finding.hint and _is_command(finding.hint) else None
-        if command and command not in given:
-            given.add(command)
+        if command and command not in commands:
+            commands.add(command)
             yield command
 
 
@@ -166,6 +166,7 @@ def _is_command(hint: str) -> bool:
 
 
 def _machine(here: Machine) -> Iterator[Finding]:
+    """Yield what the machine has: system, processor, memory, accelerators."""
     yield Finding(section="machine", name="system", value=f"{here.system} {here.architecture}")
     yield Finding(section="machine", name="processor", value=f"{here.cpu_name}, {here.cpu_cores} cores")
     yield Finding(
@@ -202,9 +203,10 @@ def _without_accelerator(here: Machine) -> Finding:
 
 
 def _choices(here: Machine) -> Iterator[Finding]:
+    """Yield what imggen would choose for a typical model of each family."""
     # What can only edit, or draws by a control picture alone, would need one to be planned for.
-    drawing = [each for each in catalog.FAMILIES if "text-to-image" in each.pipelines]
-    for family in (each for each in drawing if not controlnets.is_built_in(each)):
+    drawing = [row for row in catalog.FAMILIES if "text-to-image" in row.pipelines]
+    for family in (row for row in drawing if not controlnets.is_built_in(row)):
         try:
             decided = resolve.resolve(
                 GenerateRequest(prompt="a", seed="1"),
@@ -245,13 +247,13 @@ def packages(version: Callable[[str], str]) -> Iterator[Finding]:
     yield Finding(section="packages", name="imggen", value=imggen.__version__)
     yield Finding(section="packages", name="python", value=platform.python_version())
     for name in PACKAGES:
-        found = version(name)
-        is_bad = found == "missing" and name not in OPTIONAL
-        loss = OPTIONAL.get(name, "") if found == "missing" else ""
+        installed = version(name)
+        is_bad = installed == "missing" and name not in OPTIONAL
+        loss = OPTIONAL.get(name, "") if installed == "missing" else ""
         yield Finding(
             section="packages",
             name=name,
-            value=found,
+            value=installed,
             reason=loss,
             status="problem" if is_bad else "note" if loss else "ok",
             hint=f"pip install {name}" if is_bad or loss else None,
@@ -269,9 +271,9 @@ def extras(requirements: Iterable[str], version: Callable[[str], str]) -> Iterat
     """Yield the extras among imggen's `requirements` of which a package is missing."""
     lacking: dict[str, list[str]] = {}
     for requirement in requirements:
-        found = _REQUIREMENT.match(requirement)
-        if found and found["extra"] not in ELSEWHERE and version(found["package"]) == "missing":
-            lacking.setdefault(found["extra"], []).append(found["package"])
+        parsed = _REQUIREMENT.match(requirement)
+        if parsed and parsed["extra"] not in ELSEWHERE and version(parsed["package"]) == "missing":
+            lacking.setdefault(parsed["extra"], []).append(parsed["package"])
     for extra, missing in sorted(lacking.items()):
         yield Finding(
             section="packages",
@@ -300,7 +302,7 @@ def _pair(torch: str, torchvision: str) -> Iterator[Finding]:
     yield Finding(
         section="packages",
         name="torch and torchvision",
-        value=f"{torch} and {torchvision} do not fit each other",
+        value=f"{torch} and {torchvision} are not compatible",
         reason=f"torch {numbers[0]}.{numbers[1]} goes with torchvision 0.{numbers[1] + 15}, of the same build",
         status="problem",
         hint="pip install --upgrade --force-reinstall torch torchvision",
@@ -313,6 +315,7 @@ def _numbers(release: str) -> tuple[int, int] | None:
 
 
 def _storage() -> Iterator[Finding]:
+    """Yield the folders that imggen uses, their free space and whether the network is used."""
     # See the store for why this import waits.
     from imggen.store import hub
 
@@ -337,17 +340,17 @@ def _library() -> Iterator[Finding]:
         yield Finding(
             section="storage",
             name=name,
-            value=f"a download of it was cut short; {memory.text(size)} of a file are here",
+            value=f"a download was interrupted; {memory.text(size)} of a file are here",
             status="note",
             hint=f"imggen models pull {name}",
         )
-    for each in lookup.installed():
-        if each.source == "hub" and lookup.missing(each.folder):
-            reference = f"{each.reference}@{each.revision}"
+    for model in lookup.installed():
+        if model.source == "hub" and model_folder.missing(model.folder):
+            reference = f"{model.reference}@{model.revision}"
             yield Finding(
                 section="storage",
-                name=each.reference,
-                value="parts of it are missing",
+                name=model.reference,
+                value="it is incomplete",
                 status="note",
                 hint=f"imggen models pull {reference}",
             )
@@ -358,7 +361,7 @@ def _library() -> Iterator[Finding]:
 
 
 def _free(name: str, place: Path) -> Finding:
-    existing = next(each for each in (place, *place.parents) if each.exists())
+    existing = next(parent for parent in (place, *place.parents) if parent.exists())
     free_bytes = shutil.disk_usage(existing).free
     return Finding(
         section="storage",

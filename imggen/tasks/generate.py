@@ -504,7 +504,7 @@ def _recipe(decided: GeneratePlan, seed: int, digest: str) -> Recipe:
         base=decided.model.base.reference if decided.model.base else None,
         base_revision=decided.model.base.revision if decided.model.base else None,
         stored=", ".join(sorted(set(decided.model.quantised.values()))),
-        family=decided.family,
+        family=decided.family.name,
         width=decided.width,
         height=decided.height,
         steps=decided.steps,

@@ -13,7 +13,7 @@ from imggen.plan.policy import policy as policies
 from imggen.plan.policy.policy import ModelIdentity
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.progress import Progress, ignore
-from imggen.store import aliases, integrity, lookup, paths, weights
+from imggen.store import aliases, integrity, lookup, model_folder, paths, weights
 from imggen.store.download import Offer
 from imggen.store.integrity import CheckedFile
 from imggen.store.lookup import Installed
@@ -99,6 +99,7 @@ def _pulled(
     on_event: Report,
     on_offer: Callable[[Offered], None],
 ) -> Pulled:
+    """Fetch one model or file, once the policy allows what the hub offers."""
     name, revision, file = _named(asked.reference)
     governance.check_name(governed, aliases.real(asked.reference))
     if environment.is_offline(asked=asked.offline):
@@ -143,9 +144,9 @@ def _identity(offer: Offer, file: str | None) -> ModelIdentity:
     return ModelIdentity(
         reference=offer.repository,
         revision=offer.commit,
-        sha256=next((each.sha256 for each in offer.files if each.name == file), None),
+        sha256=next((remote.sha256 for remote in offer.files if remote.name == file), None),
         license=offer.licence,
-        pickles=any(Path(each.name).suffix in weights.PICKLE_SUFFIXES for each in offer.files),
+        pickles=any(Path(remote.name).suffix in weights.PICKLE_SUFFIXES for remote in offer.files),
     )
 
 
@@ -154,7 +155,9 @@ def _check_hash(governed: Governance, offer: Offer, terms: AccessRules) -> None:
     if governed.policy is None or not policies.needs_hash(governed.policy):
         return
     # By itself: a decoder's prior is still to come.
-    facts = lookup.read(offer.snapshot, reference=offer.repository, source="hub", revision=offer.commit, terms=terms)
+    facts = model_folder.read(
+        offer.snapshot, reference=offer.repository, source="hub", revision=offer.commit, terms=terms
+    )
     dtype: Dtype = "bfloat16" if terms.half else "float32"
     identity = replace(_identity(offer, None), sha256=lookup.weights_sha256(facts, dtype))
     refusal = policies.check_model(governed.policy, identity)
@@ -167,23 +170,23 @@ def _here(asked: PullRequest, name: str, revision: str | None, file: str | None)
 
     if asked.repair:
         raise RequestError(
-            "--repair fetches what is damaged, and nothing is to be fetched now",
+            "--repair fetches what is damaged, and imggen is offline",
             hint=f"imggen models verify {asked.reference}",
         )
     folder = hub.cached(name, revision)
     lacking = [file] if file and not (folder and (folder / file).is_file()) else []
     if folder is not None and file is None:
-        lacking = lookup.missing(folder)
+        lacking = model_folder.missing(folder)
     if folder is None or lacking:
         what = f"lacks {lacking[0]} here" if folder and lacking else "is not on this machine"
-        raise ModelError(f"{name} {what}, and nothing is to be fetched now", hint=f"while online: {_pull(asked)}")
+        raise ModelError(f"{name} {what}, and imggen is offline", hint=f"while online: {_pull(asked)}")
     files = [folder / file] if file else [path for path in folder.rglob("*") if path.is_file()]
     return Pulled(
         reference=name,
         revision=folder.name,
         folder=folder,
         file=folder / file if file else None,
-        size_bytes=sum(each.stat().st_size for each in files),
+        size_bytes=sum(path.stat().st_size for path in files),
         fetched_bytes=0,
         licence=lookup.card_licence(folder),
     )
@@ -203,9 +206,9 @@ def _pull(asked: PullRequest) -> str:
 
 
 def _drop_damaged(snapshot: Path, cache: Path, on_event: Report) -> None:
-    for each in integrity.check(snapshot, on_event=on_event):
-        path = snapshot / each.file
-        if each.status == "damaged" and not path.is_dir():
+    for checked in integrity.check(snapshot, on_event=on_event):
+        path = snapshot / checked.file
+        if checked.status == "damaged" and not path.is_dir():
             # The link stays until its bytes are gone, so that a run that is killed here leaves no bad file behind.
             real = Path(os.path.realpath(path))
             # Somebody may have put a link to a file of their own there, which is not ours to delete.
@@ -233,19 +236,19 @@ def list_all() -> list[Installed]:
     """Return the models that are on this machine: built in, in the hub's cache, and folders and files with an alias."""
     environment.prepare()
     known = aliases.read()
-    found = [_described(each, known) for each in lookup.installed()]
-    there = {each.reference for each in found} | {f"{each.reference}@{each.revision}" for each in found}
+    models = [_described(model, known) for model in lookup.installed()]
+    there = {model.reference for model in models} | {f"{model.reference}@{model.revision}" for model in models}
     others = sorted({meaning for meaning in known.values() if meaning not in there})
-    return found + [_described(each, known) for each in map(_elsewhere, others) if each is not None]
+    return models + [_described(model, known) for model in map(_elsewhere, others) if model is not None]
 
 
-def _described(found: Installed, known: dict[str, str]) -> Installed:
-    names = (found.reference, f"{found.reference}@{found.revision}")
+def _described(model: Installed, known: dict[str, str]) -> Installed:
+    names = (model.reference, f"{model.reference}@{model.revision}")
     return replace(
-        found,
+        model,
         aliases=tuple(sorted(name for name, meaning in known.items() if meaning in names)),
-        last_used=timings.last_used(found.reference, found.revision) or found.last_used,
-        incomplete=found.folder.is_dir() and bool(lookup.missing(found.folder)),
+        last_used=timings.last_used(model.reference, model.revision) or model.last_used,
+        incomplete=model.folder.is_dir() and bool(model_folder.missing(model.folder)),
     )
 
 
@@ -254,7 +257,7 @@ def _elsewhere(reference: str) -> Installed | None:
     path = paths.at_home(reference)
     if not path.exists():
         return None
-    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    files = [entry for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else [path]
     return Installed(
         reference=reference,
         source="folder" if path.is_dir() else "file",
@@ -273,10 +276,10 @@ def verify(reference: str, *, on_event: Report = ignore) -> Iterator[CheckedFile
     environment.prepare()
     folder, mend = _place(reference)
     bad: list[CheckedFile] = []
-    for each in integrity.check(folder, on_event=on_event):
-        if each.status in ("damaged", "missing"):
-            bad.append(each)
-        yield each
+    for checked in integrity.check(folder, on_event=on_event):
+        if checked.status in ("damaged", "missing"):
+            bad.append(checked)
+        yield checked
     if bad:
         first = f"{bad[0].file} is {bad[0].status}" + (f": {bad[0].reason}" if bad[0].reason else "")
         more = f" ({len(bad) - 1} more)" if len(bad) > 1 else ""

@@ -77,15 +77,15 @@ def _abilities(facts: ModelFacts) -> dict[str, object]:
         "sampler": own.sampler or samplers.DEFAULT,
     }
     prediction = catalog.prediction(family, facts)
-    can = [each for each in capabilities.abilities(family, facts) if each.refusal is None]
+    can = [ability for ability in capabilities.abilities(family, facts) if ability.refusal is None]
     return {
         "family": family.name,
         "title": family.title,
         "note": family.unlisted,
-        "tasks": [each.task for each in can],
-        "methods": {each.task: each.method for each in can if each.method},
+        "tasks": [ability.task for ability in can],
+        "methods": {ability.task: ability.method for ability in can if ability.method},
         "defaults": limits,
         "multiple_of": catalog.multiple_of(family, facts),
-        "samplers": [each.name for each in samplers.SAMPLERS if prediction in each.schedulers],
+        "samplers": [row.name for row in samplers.SAMPLERS if prediction in row.schedulers],
         "negative_prompt": family.negative_refusal is None,
     }

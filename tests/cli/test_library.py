@@ -86,7 +86,7 @@ def test_nothing_is_pulled_offline(run, small, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     ended = run("models", "pull", "org/small")
     assert ended.code == 4
-    assert "org/small is not on this machine, and nothing is to be fetched now" in ended.err
+    assert "org/small is not on this machine, and imggen is offline" in ended.err
     assert "hint: while online: imggen models pull org/small" in ended.err
 
 
@@ -102,7 +102,7 @@ def test_pull_says_offline_whether_the_model_is_here_and_whole(run, pulled, smal
     (pulled / UNET).unlink()
     ended = run("models", "pull", "org/small", "--offline")
     assert (ended.code, ended.out) == (4, b"")
-    assert "org/small lacks unet here, and nothing is to be fetched now" in ended.err
+    assert "org/small lacks unet here, and imggen is offline" in ended.err
     ended = run("models", "pull", f"org/small/{UNET}", "--offline")
     assert f"org/small lacks {UNET} here" in ended.err
     assert len(fake_hub.asked) == before

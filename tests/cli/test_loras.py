@@ -11,7 +11,7 @@ from PIL import Image
 
 from imggen.host import environment
 from imggen.output.metadata import metadata
-from imggen.store import lookup
+from imggen.store import lookup, model_folder
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
@@ -34,7 +34,7 @@ def model(tiny_models, monkeypatch):
 
 
 def lora_for(folder, path, *, write=tiny_loras.diffusers, **drawn):
-    facts = lookup.read(Path(folder), reference=str(folder), source="folder")
+    facts = model_folder.read(Path(folder), reference=str(folder), source="folder")
     denoiser = "unet" if "unet" in facts.shapes else "transformer"
     return tiny_loras.save(path, write(tiny_loras.draw(tiny_loras.layers_in(facts, denoiser), **drawn)))
 
@@ -217,7 +217,7 @@ def test_a_family_without_a_loader_takes_none(run, model):
         ("old.pt", "--lora old.pt: old.pt is a pickle, which can run any code when it is read", "--allow-pickle", 4),
         ("two", "--lora two has 2 files that could be meant: a.safetensors, b.safetensors", "two/a.safetensors", 4),
         ("none", "--lora none: there is no LoRA in it, as it has no safetensors file", "it has readme.md", 4),
-        ("org/name", "--lora org/name: it is not on this machine, and nothing is to be fetched now", "hf download", 4),
+        ("org/name", "--lora org/name: it is not on this machine, and imggen is offline", "hf download", 4),
     ],
 )
 def test_what_is_asked_for_wrongly_is_answered_with_what_to_type(written, message, hint, code, run, model):

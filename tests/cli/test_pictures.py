@@ -44,7 +44,7 @@ def test_a_depth_picture_is_made_by_the_weights_that_are_named(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("depth", "--offline"), EXIT_MODEL, "it is not on this machine, and nothing is to be fetched now"),
+        (("depth", "--offline"), EXIT_MODEL, "it is not on this machine, and imggen is offline"),
         (("depth", "--depth-weights", "nowhere"), EXIT_MODEL, "there is no such file or folder"),
         (("canny", "--depth-weights", "net"), EXIT_REQUEST, "canny pictures take no model"),
         (("pose",), EXIT_REQUEST, "imggen cannot make pose pictures; it makes canny, depth, tile"),

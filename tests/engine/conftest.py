@@ -5,7 +5,7 @@ import pytest
 
 from imggen.plan.models import catalog
 from imggen.plan.schema.request import GeneratePlan, OutputPlan
-from imggen.store import lookup
+from imggen.store import model_folder
 from tests.tiny_models import tiny_models
 
 __all__ = ["tiny_models"]
@@ -16,14 +16,14 @@ def make_plan():
     """Return a function that plans a small picture with the model in a folder, on the CPU in float32."""
 
     def plan(folder: Path, *, seeds=(7,), size=64, steps=3, guidance=4.0, **changes) -> GeneratePlan:
-        facts = lookup.read(folder, reference=str(folder), source="folder")
+        facts = model_folder.read(folder, reference=str(folder), source="folder")
         family = catalog.find(facts)
         made = GeneratePlan(
             task="text-to-image",
             pipeline=family.pipelines["text-to-image"],
             canvas=(size, size),
             model=facts,
-            family=family.name,
+            family=family,
             prompt="a red apple",
             negative_prompt="",
             width=size,

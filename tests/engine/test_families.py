@@ -83,7 +83,7 @@ def plain(plan):
         pipeline = diffusers.DiffusionPipeline.from_pretrained(plan.model.folder, dtype=torch.float32, **plan.initial)
         pipeline.set_progress_bar_config(disable=True)
         generator = torch.Generator("cpu").manual_seed(7)
-        if plan.family in UNSEEDED:
+        if plan.family.name in UNSEEDED:
             pipeline.scheduler.step = functools.partial(pipeline.scheduler.step, generator=generator)
         return np.asarray(pipeline(**plan.arguments, generator=generator)[0][0])
 
@@ -93,7 +93,7 @@ def test_what_is_asked_for_reaches_the_pipeline(tiny_models, name):
     folder = tiny_models(name)
     family = catalog.named(name)
     plan = planned(folder)
-    assert plan.family == name
+    assert plan.family.name == name
     pipeline = loader.load(plan)
     first = drawn(pipeline, plan)
     assert first.shape[:2] == (plan.height, plan.width)

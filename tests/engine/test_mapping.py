@@ -25,6 +25,7 @@ environment.prepare(offline=True)
 import torch
 import diffusers
 from imggen.engine.pipeline import loader
+from imggen.plan.models import catalog
 from imggen.plan.schema.request import ModelFacts, SingleFile
 
 folder = Path(sys.argv[1])
@@ -43,7 +44,7 @@ def load(how, dtype):
         parts = {"unet": tuple(safe_open(file, "pt").keys())}
         model = replace(model, single=SingleFile(path=file, kind="x", parts=parts, base=model))
     plan = Any(model=model, component_dtypes={}, dtype=dtype, allow_pickle=False, device="cpu", offload="none",
-               quantize="none", family="sd")
+               quantize="none", family=catalog.named("sd"))
     before = anonymous()
     with environment.quiet():
         module = loader._component(plan, "unet", None)

@@ -308,7 +308,7 @@ def test_a_picture_for_standard_output_is_logged_without_a_path(tmp_path):
     (line,) = lines(tmp_path / "log")
     assert line["output"] == {"path": "-", "sha256": finished.sha256, "guid": finished.guid}
     assert (line["marks"], line["unmarked"]) == (list(finished.marks), finished.unmarked)
-    assert line["recipe_sha256"] == finished.told.sha256()
+    assert line["recipe_sha256"] == finished.origin.sha256()
     assert finished.unmarked.startswith("24x18 is smaller")
 
 
@@ -440,7 +440,7 @@ def test_names_that_are_skipped_leave_the_others_free(tmp_path):
     (tmp_path / "a.png").write_bytes(b"theirs")
     paths = [tmp_path / name for name in ("a.png", "a.png", "b.png")]
     assert writer.check(paths, output(if_exists="skip"), size=(8, 8)) == (None, None, paths[2])
-    with pytest.raises(RequestError, match=r"two pictures of this run would be .*b\.png"):
+    with pytest.raises(RequestError, match=r"two pictures of this run would both be .*b\.png"):
         writer.check([*paths, paths[2]], output(if_exists="skip"))
 
 

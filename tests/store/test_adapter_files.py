@@ -113,15 +113,15 @@ def test_what_the_hub_does_not_have_is_told(reference, message, fake_hub, lora):
 def test_offline_nothing_is_asked(fake_hub):
     with pytest.raises(ModelError) as caught:
         find("org/styles@v1/style.safetensors", offline=True)
-    assert caught.value.message.endswith("it is not on this machine, and nothing is to be fetched now")
+    assert caught.value.message.endswith("it is not on this machine, and imggen is offline")
     assert caught.value.hint == "while online: hf download org/styles style.safetensors --revision v1"
     assert fake_hub.asked == []
 
 
 def test_torch_is_not_needed(lora):
     code = (
-        "import sys; from imggen.store import adapter_files; from imggen.plan.schema.adapter import Asked;"
-        f"adapter_files.find(Asked(kind='lora', option='--lora', reference={str(lora)!r}));"
+        "import sys; from imggen.store import adapter_files; from imggen.plan.schema.adapter import AdapterRequest;"
+        f"adapter_files.find(AdapterRequest(kind='lora', option='--lora', reference={str(lora)!r}));"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from imggen.errors import MachineError, ModelError
-from imggen.store import download, hub, lookup
+from imggen.store import download, hub, lookup, model_folder
 from imggen.store.weights import AccessRules
 from tests.hub_server import COMMIT, PIECE, fake_hub, hub_cache, small_model
 
@@ -283,7 +283,7 @@ def test_a_missing_revision_and_a_gated_model_are_told(fake_hub, repository):
 def test_a_sketch_has_the_facts_of_the_model_and_none_of_its_weights(fake_hub, repository, model, tmp_path):
     place = tmp_path / "sketch"
     facts = lookup.find("org/small", terms=AccessRules(sketch=place))
-    whole = lookup.read(model, reference="org/small", source="folder")
+    whole = model_folder.read(model, reference="org/small", source="folder")
     assert facts.weight_bytes == whole.weight_bytes
     assert (facts.revision, facts.configs, lookup.licence(facts)) == (COMMIT, whole.configs, "mit")
     assert hub.missing_bytes(facts.folder) == sum(map(len, repository.files.values()))

@@ -12,8 +12,9 @@ from huggingface_hub import constants
 
 import imggen.builtin
 from imggen.errors import ModelError, RequestError
-from imggen.store import lookup
+from imggen.store import lookup, model_folder
 from imggen.store.weights import AccessRules
+from tests.store.test_model_folder import change_json
 
 OFFLINE = AccessRules(offline=True)
 
@@ -31,10 +32,6 @@ def hub_cache(tmp_path, monkeypatch):
 def model(tiny_models, tmp_path):
     """A copy of a tiny Stable Diffusion that a test may damage."""
     return Path(shutil.copytree(tiny_models("sd"), tmp_path / "model"))
-
-
-def change_json(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def read(folder, **terms):
@@ -128,110 +125,6 @@ def test_a_broken_single_file_is_refused_with_the_reason(tmp_path, name, reason,
         read(tmp_path / "files" if inside else tmp_path / "files" / name)
 
 
-DAMAGE = {
-    "no json": (lambda model: (model / "model_index.json").write_text("{"), "is not JSON"),
-    "no object": (lambda model: (model / "model_index.json").write_text("[]"), "holds list, not an object"),
-    "too deep": (lambda model: (model / "model_index.json").write_text("[" * 100_000), "is not JSON"),
-    "bytes": (lambda model: (model / "model_index.json").write_bytes(b"\xff\xfe\x00"), "is not JSON"),
-    "no class": (lambda model: change_json(model / "model_index.json", _class_name=None), "names no pipeline class"),
-    "odd class": (lambda model: change_json(model / "model_index.json", _class_name="a.b"), "names no pipeline class"),
-    "own pipeline": (
-        lambda model: change_json(model / "model_index.json", _class_name=["pipeline", "Mine"]),
-        "brings code of its own",
-    ),
-    "pipeline.py": (lambda model: (model / "pipeline.py").write_text(""), "brings code of its own"),
-    "own component": (lambda model: (model / "unet" / "diffusers.py").write_text(""), "brings code of its own"),
-    "other library": (
-        lambda model: change_json(model / "model_index.json", unet=["os", "system"]),
-        "from 'os', which is not part of diffusers",
-    ),
-    "library path": (
-        lambda model: change_json(model / "model_index.json", unet=["../stable_diffusion", "X"]),
-        "not part of diffusers",
-    ),
-    "component path": (
-        lambda model: change_json(model / "model_index.json", **{"../unet": ["diffusers", "X"]}),
-        r"component '\.\./unet'",
-    ),
-    "half a pair": (lambda model: change_json(model / "model_index.json", unet=["diffusers"]), "component 'unet'"),
-    "odd pair": (lambda model: change_json(model / "model_index.json", unet=["diffusers", 3]), "component 'unet'"),
-    "odd component class": (
-        lambda model: change_json(model / "model_index.json", unet=["diffusers", "a b"]),
-        "has no class 'a b'",
-    ),
-    "no folder": (lambda model: shutil.rmtree(model / "vae"), "the folder vae is missing"),
-    "no tokenizer": (lambda model: shutil.rmtree(model / "tokenizer"), "the folder tokenizer is missing"),
-    "no vocabulary": (
-        lambda model: [
-            each.unlink() for each in (model / "tokenizer").iterdir() if each.name != "tokenizer_config.json"
-        ],
-        "has no vocabulary",
-    ),
-    "no config": (lambda model: (model / "unet" / "config.json").unlink(), "has no config"),
-    "broken config": (lambda model: (model / "unet" / "config.json").write_text("nope"), "is not JSON"),
-    "layers without end": (
-        lambda model: change_json(model / "text_encoder" / "config.json", num_hidden_layers=10**40),
-        "text_encoder of .* asks for more layers than any model has: num_hidden_layers",
-    ),
-    "no weights": (
-        lambda model: (model / "unet" / "diffusion_pytorch_model.safetensors").unlink(),
-        "has no weights",
-    ),
-    "short weights": (
-        lambda model: (model / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(
-            (model / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()[:-1]
-        ),
-        "cut short",
-    ),
-    "lfs pointer": (
-        lambda model: (model / "vae" / "diffusion_pytorch_model.safetensors").write_text("version https://git-lfs"),
-        "Git LFS pointer",
-    ),
-    "broken record": (lambda model: (model / "imggen.json").write_text("[]"), "holds list, not an object"),
-}
-
-
-@pytest.mark.parametrize(("damage", "reason"), DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_or_hostile_folder_is_refused_with_the_reason(model, damage, reason):
-    damage(model)
-    with pytest.raises(ModelError, match=reason) as caught:
-        read(model)
-    assert caught.value.exit_code == 4
-
-
-def test_an_index_without_components_is_refused(model):
-    (model / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    with pytest.raises(ModelError, match="names no components"):
-        read(model)
-
-
-def to_pickle(model):
-    safe = model / "unet" / "diffusion_pytorch_model.safetensors"
-    safe.rename(safe.with_suffix(".bin"))
-
-
-def test_pickles_are_refused_with_the_reason_and_the_switch(model):
-    to_pickle(model)
-    with pytest.raises(
-        ModelError, match=r"unet/diffusion_pytorch_model\.bin is a pickle, which can run any code"
-    ) as caught:
-        read(model)
-    assert "--allow-pickle" in caught.value.hint
-
-
-def test_pickles_are_listed_where_they_are_allowed(model):
-    to_pickle(model)
-    facts = read(model, allow_pickle=True)
-    assert facts.pickles == ("unet/diffusion_pytorch_model.bin",)
-    assert facts.weight_bytes["unet"] > 0
-    assert "unet" not in facts.stored_dtypes
-
-
-def test_a_pickle_beside_safetensors_is_left_alone(model):
-    (model / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"anything")
-    assert read(model).pickles == ()
-
-
 def test_the_hash_names_the_files_that_the_dtype_reads(model, tmp_path):
     facts = read(model)
     full = lookup.weights_sha256(facts, "float32", memory=tmp_path / "memory")
@@ -240,6 +133,11 @@ def test_the_hash_names_the_files_that_the_dtype_reads(model, tmp_path):
     shutil.copy(weights, weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
     assert lookup.weights_sha256(facts, "float32", memory=tmp_path / "memory") == full
     assert lookup.weights_sha256(facts, "bfloat16", memory=tmp_path / "memory") != full
+
+
+def to_pickle(model):
+    safe = model / "unet" / "diffusion_pytorch_model.safetensors"
+    safe.rename(safe.with_suffix(".bin"))
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -558,14 +456,14 @@ def test_what_is_missing_is_named_by_component(tmp_path):
     (whole / "tokenizer" / "vocab.json").write_text("{}")
     for name in ("tokenizer", "scheduler"):
         (whole / name / "diffusion_pytorch_model.safetensors").unlink()
-    assert (lookup.missing(whole), lookup.faults(whole)) == ([], [])
+    assert (model_folder.missing(whole), model_folder.faults(whole)) == ([], [])
     (whole / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     (whole / "vae" / "config.json").unlink()
     (whole / "tokenizer" / "vocab.json").unlink()
-    assert lookup.missing(whole) == ["unet", "vae", "tokenizer"]
-    assert lookup.missing(whole, without=("unet",)) == ["vae", "tokenizer"]
-    assert [name for name, _ in lookup.faults(whole)] == ["unet", "vae", "tokenizer"]
-    assert [problem.removeprefix(str(whole)) for _, problem in lookup.faults(whole)] == [
+    assert model_folder.missing(whole) == ["unet", "vae", "tokenizer"]
+    assert model_folder.missing(whole, without=("unet",)) == ["vae", "tokenizer"]
+    assert [name for name, _ in model_folder.faults(whole)] == ["unet", "vae", "tokenizer"]
+    assert [problem.removeprefix(str(whole)) for _, problem in model_folder.faults(whole)] == [
         "/unet has no weights: neither diffusion_pytorch_model.safetensors nor model.safetensors",
         (
             "/vae has no config: none of config.json, scheduler_config.json, tokenizer_config.json, "
@@ -577,10 +475,10 @@ def test_what_is_missing_is_named_by_component(tmp_path):
         ),
     ]
     (whole / "model_index.json").write_text("{")
-    ((name, problem),) = lookup.faults(whole)
+    ((name, problem),) = model_folder.faults(whole)
     assert (name, "is not JSON" in problem) == ("model_index.json", True)
     (whole / "model_index.json").unlink()
-    assert lookup.missing(whole) == ["model_index.json"]
+    assert model_folder.missing(whole) == ["model_index.json"]
 
 
 @pytest.mark.parametrize(
@@ -590,14 +488,14 @@ def test_what_is_missing_is_named_by_component(tmp_path):
         *("ClassifierFreeGuidance", "TokenizersBackend", "ByT5Tokenizer"),
     ],
 )
-@pytest.mark.parametrize("config", lookup.CONFIG_NAMES)
+@pytest.mark.parametrize("config", model_folder.CONFIG_NAMES)
 def test_text_components_need_no_weights(tmp_path, class_name, config):
     whole = folder_of(tmp_path / "whole", unet="X", text=class_name)
     (whole / "text" / "diffusion_pytorch_model.safetensors").unlink()
     (whole / "text" / "config.json").rename(whole / "text" / config)
     if class_name != "ByT5Tokenizer":
         (whole / "text" / "merges.txt").write_text("")
-    assert lookup.missing(whole) == []
+    assert model_folder.missing(whole) == []
     facts = read(whole)
     assert set(facts.weight_bytes) == {"unet"}
 

@@ -302,8 +302,8 @@ def test_without_a_base_the_usual_one_has_to_be_here_where_nothing_may_be_fetche
         lookup.find(str(sd_file), terms=OFFLINE)
     base = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     assert caught.value.message == (
-        f"{sd_file} holds no configs, and the usual base of a Stable Diffusion 1.x, {base}, cannot be had: "
-        f"{base} is not on this machine, and nothing is to be fetched now"
+        f"{sd_file} holds no configs, and the usual base of a Stable Diffusion 1.x, {base}, could not be loaded: "
+        f"{base} is not on this machine, and imggen is offline"
     )
     assert caught.value.hint == f"while online: imggen models pull {base}; or --base FOLDER"
 
@@ -345,7 +345,7 @@ def test_a_base_that_lacks_a_component_is_named_as_what_is_wrong(sd_file, tiny_m
     with pytest.raises(ModelError) as caught:
         lookup.find(str(sd_file), base=str(base))
     assert caught.value.message == (
-        f"{sd_file} holds no configs, and its base, {base}, cannot be had: "
+        f"{sd_file} holds no configs, and its base, {base}, could not be loaded: "
         f"{base} is incomplete: the folder tokenizer is missing"
     )
 
@@ -445,9 +445,7 @@ class Evil:
 
 def test_a_pickle_that_would_run_code_is_refused_even_so(tmp_path, capsys):
     torch.save({"state_dict": {"x": torch.zeros(1)}, "evil": Evil()}, tmp_path / "x.ckpt")
-    with pytest.raises(
-        ModelError, match="holds more than weights, or is damaged, and nothing but weights is ever read"
-    ):
+    with pytest.raises(ModelError, match="holds more than weights, or is damaged; nothing but weights is ever read"):
         lookup.find(str(tmp_path / "x.ckpt"), terms=AccessRules(allow_pickle=True))
     assert "this ran" not in capsys.readouterr().out
 

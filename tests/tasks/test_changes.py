@@ -77,7 +77,7 @@ def plain(plan, image, mask=None):
     """The picture that a script without imggen makes: the model loaded, its parts put into the task's class."""
     with environment.quiet():
         loaded = diffusers.DiffusionPipeline.from_pretrained(plan.model.folder, dtype=torch.float32)
-        options = {"requires_safety_checker": False} if plan.family == "sd" else dict(plan.initial)
+        options = {"requires_safety_checker": False} if plan.family.name == "sd" else dict(plan.initial)
         task = getattr(diffusers, plan.pipeline)(**loaded.components, **options)
         task.set_progress_bar_config(disable=True)
         shown = {"image": image} if mask is None else {"image": image, "mask_image": mask}

@@ -132,7 +132,7 @@ def plainly(plan, networks, pictures):
             )
             for each in networks
         ]
-        options = {"requires_safety_checker": False} if plan.family in ("sd", "lcm") else dict(plan.initial)
+        options = {"requires_safety_checker": False} if plan.family.name in ("sd", "lcm") else dict(plan.initial)
         added = {"controlnet": nets[0] if len(nets) == 1 else nets} if nets else {}
         task_class = getattr(diffusers, plan.pipeline)
         taken = inspect.signature(task_class).parameters
@@ -421,7 +421,8 @@ def test_a_control_of_another_shape_is_fitted_and_told(tiny_models, control):
     said = {"model": str(tiny_models("sd")), "steps": 2, "size": "64x64"}
     plan = generate.plan(request(**said, control=(f"{control('sd')}:wide.png",), output="x.png"))
     assert any(
-        "wide.png is 96x64, which is no shape for 64x64: what stands over is cut off" in each for each in plan.notes
+        "wide.png is 96x64, another aspect ratio than 64x64: what does not fit is cut off" in each
+        for each in plan.notes
     )
     for name in ("wide", "cut"):
         make(**said, control=(f"{control('sd')}:{name}.png",), output=f"{name}-out.png")

@@ -66,7 +66,7 @@ def plain(plan, **shown):
 
 
 def without_checker(plan):
-    return {"requires_safety_checker": False} if plan.family in ("sd-turbo", "lcm") else {}
+    return {"requires_safety_checker": False} if plan.family.name in ("sd-turbo", "lcm") else {}
 
 
 def opened(path, mode="RGB"):

@@ -85,9 +85,9 @@ def plainly(plan, place, *, scale, beside=(), eye=CLIPVisionModelWithProjection)
     """The picture that a script without imggen makes with an IP-Adapter, and with a ControlNet and LoRAs besides."""
     with environment.quiet():
         loaded = diffusers.DiffusionPipeline.from_pretrained(plan.model.folder, dtype=torch.float32)
-        options = {"requires_safety_checker": False} if plan.family == "sd" else dict(plan.initial)
+        options = {"requires_safety_checker": False} if plan.family.name == "sd" else dict(plan.initial)
         if "control" in beside:
-            network = getattr(diffusers, catalog.named(plan.family).controls.network)
+            network = getattr(diffusers, plan.family.controls.network)
             options["controlnet"] = network.from_pretrained(place / "control")
         encoder = eye.from_pretrained(place / "adapter" / "image_encoder").eval()
         parts = loaded.components | {"image_encoder": encoder}

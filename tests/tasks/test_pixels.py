@@ -49,7 +49,7 @@ def plain(plan, **shown):
     """The pixels of a script without imggen: the folder as diffusers loads it, in the class for the task."""
     with environment.quiet():
         folder = diffusers.DiffusionPipeline.from_pretrained(plan.model.folder, dtype=torch.float32)
-        checker = {"requires_safety_checker": False} if plan.family == "deepfloyd-if" else {}
+        checker = {"requires_safety_checker": False} if plan.family.name == "deepfloyd-if" else {}
         pipeline = getattr(diffusers, plan.pipeline)(**folder.components, **checker)
         pipeline.set_progress_bar_config(disable=True)
         generator = torch.Generator("cpu").manual_seed(7)

@@ -21,7 +21,7 @@ from imggen.host import environment
 from imggen.plan.generation import resolve
 from imggen.plan.models import catalog
 from imggen.plan.schema.request import GenerateRequest
-from imggen.store import lookup
+from imggen.store import lookup, model_folder
 from imggen.tasks import convert, generate, library, models
 from tests import tiny_staged
 from tests.hub_server import COMMIT, fake_hub, hub_cache
@@ -99,7 +99,7 @@ def opened(path, mode="RGB"):
 def plain(parts, plan, **shown):
     """The pixels of a script without imggen: diffusers' combined pipeline for the task."""
     with environment.quiet():
-        task = getattr(diffusers, plan.pipeline)(**parts(plan.family)[0].components)
+        task = getattr(diffusers, plan.pipeline)(**parts(plan.family.name)[0].components)
         task.set_progress_bar_config(disable=True)
         return np.asarray(task(**plan.arguments, **shown, generator=torch.Generator("cpu").manual_seed(7)).images[0])
 
@@ -175,7 +175,7 @@ def test_the_plan_says_whose_the_steps_are(parts, name, steps, other):
     record = json.loads(resolve.to_json(plan))["model"]
     assert record["base"]["reference"] == str(parts(name)[2])
     assert record["weight_bytes"] > sum(
-        lookup.read(parts(name)[1], reference="x", source="folder").weight_bytes.values()
+        model_folder.read(parts(name)[1], reference="x", source="folder").weight_bytes.values()
     )
 
 
@@ -275,7 +275,7 @@ def test_a_base_that_is_empty_is_told(parts, base):
 
 
 def test_a_decoder_without_its_prior_says_what_to_fetch(parts):
-    with pytest.raises(ModelError, match=r"draws nothing without its prior, and .*-2-2-prior cannot be had") as caught:
+    with pytest.raises(ModelError, match=r"needs its prior, and .*-2-2-prior could not be loaded") as caught:
         generate.plan(ask(parts, "kandinsky22", base=None, offline=True))
     assert "imggen models pull kandinsky-community/kandinsky-2-2-prior; or --base FOLDER" in caught.value.hint
 
@@ -379,7 +379,9 @@ def test_the_prior_comes_with_its_decoder(parts, published):
 
 def test_a_policy_by_hash_holds_for_each_of_the_two(parts, published, monkeypatch):
     places = parts("kandinsky22")[1:]
-    hashes = [lookup.weights_sha256(lookup.read(each, reference="x", source="folder"), "float32") for each in places]
+    hashes = [
+        lookup.weights_sha256(model_folder.read(each, reference="x", source="folder"), "float32") for each in places
+    ]
     rules = Path("rules.toml").absolute()
     monkeypatch.setenv("IMGGEN_POLICY", str(rules))
     asked = library.PullRequest(reference="org/decoder", dtype="float32")

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 
 from imggen.engine import failures
 from imggen.engine.precision import TORCH_DTYPES
-from imggen.errors import ModelError
 from imggen.plan.adapters import autoencoder
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.request import GeneratePlan
@@ -40,9 +39,8 @@ def load(facts: AdapterFacts, plan: GeneratePlan) -> Any:
             module, lacking = _original(facts, plan, dtype)
         else:
             module, lacking = _file(facts, plan)
-    lacking = lacking or [name for name, each in module.named_parameters() if each.is_meta]
-    if lacking:
-        raise ModelError(f"--vae {facts.asked.reference} lacks {len(lacking)} of its weights, {lacking[0]} among them")
+    lacking = lacking or [name for name, parameter in module.named_parameters() if parameter.is_meta]
+    failures.check_whole(f"--vae {facts.asked.reference}", lacking)
     return module.to(dtype).eval()
 
 
@@ -58,15 +56,15 @@ def _folder(facts: AdapterFacts, plan: GeneratePlan, dtype: torch.dtype) -> tupl
         output_loading_info=True,
         variant=choice.variant if choice else None,
     )
-    return module, sorted(map(str, report.get("missing_keys", ())))
+    return module, report.get("missing_keys", ())
 
 
 def _file(facts: AdapterFacts, plan: GeneratePlan) -> tuple[Any, list[str]]:
     _, class_name = plan.model.components["vae"]
     with init_empty_weights():
         module = getattr(diffusers, class_name).from_config(dict(plan.model.configs["vae"]))
-    found = module.load_state_dict(load_file(facts.files[0]), strict=False, assign=True)
-    return module, sorted(found.missing_keys)
+    report = module.load_state_dict(load_file(facts.files[0]), strict=False, assign=True)
+    return module, report.missing_keys
 
 
 def _original(facts: AdapterFacts, plan: GeneratePlan, dtype: torch.dtype) -> tuple[Any, list[str]]:

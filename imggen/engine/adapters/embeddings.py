@@ -14,6 +14,7 @@ from imggen.errors import ModelError
 from imggen.plan.adapters import embedding
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.request import GeneratePlan
+from imggen.store import pickles
 
 _WRONG_END: Final = 2
 
@@ -29,18 +30,19 @@ def add(pipeline: Any, plan: GeneratePlan) -> None:
 
 
 def _teach(pipeline: Any, plan: GeneratePlan, adapter: AdapterFacts) -> None:
+    """Add one embedding's vectors to the text encoders that it is for, and check that they arrived."""
     with failures.explained(plan, f"--embedding {adapter.asked.reference}"):
         tensors = _tensors(adapter)
-    found = embedding.read({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    layout = embedding.read({name: tuple(tensor.shape) for name, tensor in tensors.items()})
     if adapter.pickle:
-        read = replace(adapter, shapes={name: tuple(each.shape) for name, each in tensors.items()})
-        embedding.check_vectors(read, found, _widths(pipeline))
+        read = replace(adapter, shapes={name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        embedding.check_vectors(read, layout, _widths(pipeline))
     token = embedding.word(adapter)
-    for each in found:
-        encoder = getattr(pipeline, each.encoder)
-        tokenizer = getattr(pipeline, each.encoder.replace("text_encoder", "tokenizer"))
+    for vector in layout:
+        encoder = getattr(pipeline, vector.encoder)
+        tokenizer = getattr(pipeline, vector.encoder.replace("text_encoder", "tokenizer"))
         embedding.refuse_known(adapter, token, tokenizer.get_vocab())
-        vectors = tensors[each.name].reshape(each.count, each.width)
+        vectors = tensors[vector.name].reshape(vector.count, vector.width)
         with failures.explained(plan, f"--embedding {adapter.asked.reference}"):
             pipeline.load_textual_inversion(
                 {token: vectors.to(encoder.dtype)}, token=token, tokenizer=tokenizer, text_encoder=encoder
@@ -62,29 +64,29 @@ def _mind_end(encoder: Any, tokenizer: Any) -> None:
 
 def _tensors(adapter: AdapterFacts) -> Mapping[str, Tensor]:
     if not adapter.pickle:
-        found: dict[str, Tensor] = load_file(adapter.files[0])
-        return found
-    held = torch.load(adapter.files[0], map_location="cpu", weights_only=True)
-    if isinstance(held, dict) and isinstance(held.get("string_to_param"), Mapping):
-        held = {"emb_params": held["string_to_param"].get("*")}
-    if isinstance(held, Tensor):
-        held = {"emb_params": held}
-    return {str(name): each for name, each in dict(held).items() if isinstance(each, Tensor)}
+        tensors: dict[str, Tensor] = load_file(adapter.files[0])
+        return tensors
+    content = pickles.read(adapter.files[0])
+    if isinstance(content, dict) and isinstance(content.get("string_to_param"), Mapping):
+        content = {"emb_params": content["string_to_param"].get("*")}
+    if isinstance(content, Tensor):
+        content = {"emb_params": content}
+    return pickles.only_tensors(dict(content))
 
 
 def _widths(pipeline: Any) -> dict[str, int | None]:
-    found: dict[str, int | None] = {}
+    widths: dict[str, int | None] = {}
     for name, component in pipeline.components.items():
         if name.startswith("text_encoder") and component is not None:
-            found[name] = None
+            widths[name] = None
             with suppress(AttributeError, NotImplementedError):
-                found[name] = int(component.get_input_embeddings().weight.shape[-1])
-    return found
+                widths[name] = int(component.get_input_embeddings().weight.shape[-1])
+    return widths
 
 
 def _check(adapter: AdapterFacts, token: str, tokenizer: Any, encoder: Any, vectors: Tensor) -> None:
     """Raise ModelError where the word does not mean its vectors: what is lost here is lost without a word."""
     names = [token, *(f"{token}_{number}" for number in range(1, len(vectors)))]
-    held = encoder.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids(names)]
-    if not torch.equal(held.detach(), vectors.to(held.dtype).to(held.device)):
+    learnt = encoder.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids(names)]
+    if not torch.equal(learnt.detach(), vectors.to(learnt.dtype).to(learnt.device)):
         raise ModelError(f"--embedding {adapter.asked.reference} was not added to the model")

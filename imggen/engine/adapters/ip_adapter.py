@@ -1,7 +1,6 @@
 """IP-Adapters: weights that show a picture to a denoiser beside its words (arXiv 2308.06721)."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from imggen.engine import failures
 from imggen.errors import ModelError
 from imggen.plan.adapters.ip_adapter_layouts import ATTENTIONS, PROJECTION, ImageEncoderKind, Layout
 from imggen.plan.schema.adapter import AdapterFacts
-from imggen.store import weights
+from imggen.store import pickles, weights
 from imggen.store.adapter_files import PROCESSOR
 
 
@@ -28,32 +27,29 @@ def load_ip_adapter(
     """
     file = adapter.files[0]
     encoder = _load_encoder(adapter, layout.eye, dtype, allow_pickle=allow_pickle)
-    with _explained(file):
-        found = {layout.renamed(name): each.to(dtype) for name, each in tensors(file).items()}
+    with failures.model_faults(f"{file} cannot be loaded"):
+        tensors = {layout.renamed(name): tensor.to(dtype) for name, tensor in _tensors(file).items()}
         pipeline.register_modules(image_encoder=encoder)
         if layout.eye.processor is not None:
             pipeline.register_modules(feature_extractor=_processor(layout.eye.processor, adapter, encoder))
-        pipeline.load_ip_adapter(_parted(found), subfolder="", weight_name="")
+        pipeline.load_ip_adapter(_parted(tensors), subfolder="", weight_name="")
         pipeline.set_ip_adapter_scale(1.0 if adapter.asked.scale is None else adapter.asked.scale)
 
 
-def tensors(file: Path) -> dict[str, Tensor]:
-    """Return the tensors in an adapter's file, by their whole names; of a pickle nothing but tensors is read."""
+def _tensors(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
         with safe_open(file, framework="pt") as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-    with _explained(file):
-        parts = torch.load(file, map_location="cpu", weights_only=True)
-        return {f"{part}.{name}": each for part, found in parts.items() for name, each in found.items()}
+    return pickles.grouped_tensors(file)
 
 
-def _parted(found: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    return {
-        prefix.removesuffix("."): {
-            name.removeprefix(prefix): each for name, each in found.items() if name.startswith(prefix)
-        }
-        for prefix in (PROJECTION, ATTENTIONS)
-    }
+def _parted(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {prefix.removesuffix("."): {} for prefix in (PROJECTION, ATTENTIONS)}
+    for name, tensor in tensors.items():
+        part, _, inner = name.partition(".")
+        if part in parts:
+            parts[part][inner] = tensor
+    return parts
 
 
 def _processor(class_name: str, adapter: AdapterFacts, encoder: Any) -> Any:
@@ -66,14 +62,15 @@ def _processor(class_name: str, adapter: AdapterFacts, encoder: Any) -> Any:
 
 
 def _load_encoder(adapter: AdapterFacts, eye: ImageEncoderKind, dtype: torch.dtype, *, allow_pickle: bool) -> Any:
+    """Return the image encoder; raise ModelError for pickles that are not allowed and for missing weights."""
     folder = adapter.files[1].parent
     choice = weights.choose(folder, half=dtype != torch.float32)
     if choice is None:
         raise ModelError(f"{folder} has no weights")
     if choice.pickle and not allow_pickle:
-        raise ModelError(f"{choice.files[0]} is a pickle, which can run code when it is read", hint="--allow-pickle")
+        raise pickles.refusal(choice.files[0])
     kind = getattr(transformers, eye.class_name)
-    with _explained(folder):
+    with failures.model_faults(f"{folder} cannot be loaded"):
         config = kind.config_class.from_pretrained(str(folder), local_files_only=True)
         config.update(eye.settings)
         encoder, report = kind.from_pretrained(
@@ -85,17 +82,5 @@ def _load_encoder(adapter: AdapterFacts, eye: ImageEncoderKind, dtype: torch.dty
             local_files_only=True,
             output_loading_info=True,
         )
-    lacking = sorted(map(str, report["missing_keys"]))
-    if lacking:
-        raise ModelError(f"{folder} lacks {len(lacking)} of its weights, {lacking[0]} among them")
+    failures.check_whole(str(folder), report["missing_keys"])
     return encoder.eval()
-
-
-@contextmanager
-def _explained(what: Path) -> Iterator[None]:
-    try:
-        yield
-    except failures.MODEL_FAULTS as error:
-        if failures.is_out_of_memory(error):
-            raise
-        raise ModelError(f"{what} cannot be loaded: {' '.join(str(error).split())[:300]}") from error

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, Final
@@ -18,15 +18,14 @@ from imggen.engine import failures
 from imggen.errors import ModelError
 from imggen.plan.adapters import lora
 from imggen.plan.adapters.lora import DENOISER, LoraLayer, Slot, Slots
-from imggen.plan.models import catalog
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.request import GeneratePlan
+from imggen.store import pickles
 
 # Which of a layer's tensors diffusers reads under which name; for text encoders it knows an older one only.
 _NEW: Final = {"down": "lora_A.weight", "up": "lora_B.weight", "bias": "lora_B.bias"}
 _OLD: Final = {"down": "lora_linear_layer.down.weight", "up": "lora_linear_layer.up.weight"}
 _KOHYA: Final = {"down": "lora_down.weight", "up": "lora_up.weight", "alpha": "alpha"}
-_MOST_REASON: Final = 300
 
 Place = tuple[str, str]
 """A layer's component and flat name."""
@@ -58,7 +57,7 @@ def read(plan: GeneratePlan) -> tuple[Ready, ...] | None:
         return ()
     if not lora.is_told(plan.model):
         return None
-    return _read_all(plan, lora.slots(plan.model, catalog.named(plan.family)))
+    return _read_all(plan, lora.slots(plan.model, plan.family))
 
 
 def read_for(pipeline: Any, plan: GeneratePlan) -> tuple[Ready, ...]:
@@ -68,22 +67,28 @@ def read_for(pipeline: Any, plan: GeneratePlan) -> tuple[Ready, ...]:
 
 def _read_all(plan: GeneratePlan, slots: Slots) -> tuple[Ready, ...]:
     # In an order of their own, so that the sum is the same in whichever order they were asked for.
-    found = sorted((adapter for adapter in plan.adapters if adapter.asked.kind == "lora"), key=lambda each: each.sha256)
-    return tuple(_read(each, f"lora-{number}", plan, slots) for number, each in enumerate(found, start=1))
+    chosen = sorted(
+        (adapter for adapter in plan.adapters if adapter.asked.kind == "lora"), key=lambda adapter: adapter.sha256
+    )
+    return tuple(_read(adapter, f"lora-{number}", plan, slots) for number, adapter in enumerate(chosen, start=1))
 
 
 def slots(pipeline: Any, plan: GeneratePlan) -> Slots:
     """Return the layers of a loaded pipeline, for a model whose headers do not tell them."""
-    denoiser = catalog.named(plan.family).denoiser
     return {
-        DENOISER if name == denoiser else name: {
-            lora.flat(inner): Slot(name=inner, shape=shape)
-            for inner, module in component.named_modules()
-            if (shape := _shape(module)) is not None
-        }
+        DENOISER if name == plan.family.denoiser else name: _slots_of(component)
         for name, component in pipeline.components.items()
         if isinstance(component, torch.nn.Module)
     }
+
+
+def _slots_of(component: torch.nn.Module) -> dict[str, Slot]:
+    slots = {}
+    for name, module in component.named_modules():
+        shape = _shape(module)
+        if shape is not None:
+            slots[lora.flat(name)] = Slot(name=name, shape=shape)
+    return slots
 
 
 def _shape(module: torch.nn.Module) -> tuple[int, ...] | None:
@@ -96,21 +101,24 @@ def _shape(module: torch.nn.Module) -> tuple[int, ...] | None:
 
 
 def _read(adapter: AdapterFacts, name: str, plan: GeneratePlan, slots: Slots) -> Ready:
+    """Read one LoRA and check it against the layers of the model."""
     with _explained(adapter):
         tensors = _tensors(adapter)
     if adapter.pickle:
-        adapter = replace(adapter, shapes={each: tuple(tensor.shape) for each, tensor in tensors.items()})
-        lora.check(adapter, plan.model, catalog.named(plan.family))
+        adapter = replace(
+            adapter, shapes={name_in_file: tuple(tensor.shape) for name_in_file, tensor in tensors.items()}
+        )
+        lora.check(adapter, plan.model, plan.family)
     layers = lora.read(adapter.shapes)
-    given, strengths = _renamed(layers, tensors, slots, plan), _strengths(adapter, layers, tensors)
-    if given is None:
+    readable, strengths = _renamed(layers, tensors, slots, plan), _strengths(adapter, layers, tensors)
+    if readable is None:
         translated, strengths, weights = _understood(adapter, layers, tensors, plan, slots)
         own = all(layer.style == "diffusers" for layer in layers) or not weights
-        given = None if own and not adapter.pickle else _respelt(translated, slots, plan)
+        readable = None if own and not adapter.pickle else _respelt(translated, slots, plan)
     else:
-        weights = _checked(adapter, plan, given, slots)
+        weights = _checked(adapter, plan, readable, slots)
     _check_encoders(adapter, layers, weights)
-    return Ready(adapter=adapter, name=name, given=given, weights=weights, strengths=strengths)
+    return Ready(adapter=adapter, name=name, given=readable, weights=weights, strengths=strengths)
 
 
 def _understood(
@@ -125,13 +133,13 @@ def _understood(
         # Its converter for FLUX knows the first names of the layers by kohya's names for the matrices alone.
         if not issubclass(getattr(diffusers, plan.pipeline), FluxLoraLoaderMixin):
             raise
-        named = {
-            f"diffusion_model.{layer.module}.{_KOHYA[part]}": tensors[name]
-            for layer in layers
-            if layer.style == "original"
-            for part, name in layer.names.items()
-            if part in _KOHYA
-        }
+        named: dict[str, Tensor] = {}
+        for layer in layers:
+            if layer.style == "original":
+                parts = {part: name for part, name in layer.names.items() if part in _KOHYA}
+                named |= {
+                    f"diffusion_model.{layer.module}.{_KOHYA[part]}": tensors[name] for part, name in parts.items()
+                }
         if len(named) != len(tensors):
             raise
         with _explained(adapter):
@@ -140,12 +148,8 @@ def _understood(
 
 
 def _tensors(adapter: AdapterFacts) -> dict[str, Tensor]:
-    if not adapter.pickle:
-        found: dict[str, Tensor] = load_file(adapter.files[0])
-        return found
-    held = torch.load(adapter.files[0], map_location="cpu", weights_only=True)
-    inner = held.get("state_dict", held) if isinstance(held, dict) else {}
-    return {str(name): each for name, each in inner.items() if isinstance(each, Tensor)}
+    read = pickles.tensors if adapter.pickle else load_file
+    return dict(read(adapter.files[0]))
 
 
 def _renamed(
@@ -156,32 +160,32 @@ def _renamed(
     None where diffusers knows the file's own names, or has to take its layers apart.
     """
     listed = list(layers)
-    if all(each.style == "diffusers" and "alpha" not in each.shapes for each in listed):
+    if all(layer.style == "diffusers" and "alpha" not in layer.shapes for layer in listed):
         return None
     if lora.compare(listed, slots).strange:
         return None
-    if any(not {"down", "up"} <= each.shapes.keys() <= {*_NEW, "alpha"} for each in listed):
+    if any(not {"down", "up"} <= layer.shapes.keys() <= {*_NEW, "alpha"} for layer in listed):
         return None
     return _spelt(listed, tensors, slots, plan)
 
 
 def _respelt(translated: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan) -> dict[str, Tensor]:
     """Return what diffusers translated in names that it reads again: it does not read all of its own."""
-    layers = lora.read({name: tuple(each.shape) for name, each in translated.items()})
+    layers = lora.read({name: tuple(tensor.shape) for name, tensor in translated.items()})
     return _spelt(layers, translated, slots, plan) if layers else dict(translated)
 
 
 def _spelt(
     layers: Iterable[LoraLayer], tensors: Mapping[str, Tensor], slots: Slots, plan: GeneratePlan
 ) -> dict[str, Tensor]:
-    denoiser = catalog.named(plan.family).denoiser
-    given: dict[str, Tensor] = {}
+    denoiser = plan.family.denoiser
+    renamed: dict[str, Tensor] = {}
     for layer in layers:
         parts = _NEW if layer.component == DENOISER else _OLD
         component = denoiser if layer.component == DENOISER else layer.component
         place = f"{component}.{slots[layer.component][layer.flat].name}"
-        given |= {f"{place}.{parts[part]}": tensors[name] for part, name in layer.names.items() if part in parts}
-    return given
+        renamed |= {f"{place}.{parts[part]}": tensors[name] for part, name in layer.names.items() if part in parts}
+    return renamed
 
 
 def _strengths(adapter: AdapterFacts, layers: Iterable[LoraLayer], tensors: Mapping[str, Tensor]) -> dict[Place, float]:
@@ -203,23 +207,23 @@ def _translated(tensors: Mapping[str, Tensor], plan: GeneratePlan) -> tuple[dict
     unet = plan.model.configs.get("unet")
     if unet is not None:
         options["unet_config"] = SimpleNamespace(**unet)
-    found = pipeline_class.lora_state_dict(dict(tensors), **options)
-    translated, alphas = found if isinstance(found, tuple) else (found, None)
-    return translated, {lora.strength_of(name): float(each) for name, each in (alphas or {}).items()}
+    result = pipeline_class.lora_state_dict(dict(tensors), **options)
+    translated, alphas = result if isinstance(result, tuple) else (result, None)
+    return translated, {lora.strength_of(name): float(alpha) for name, alpha in (alphas or {}).items()}
 
 
 def _checked(
     adapter: AdapterFacts, plan: GeneratePlan, translated: Mapping[str, Tensor], slots: Slots
 ) -> dict[Place, tuple[Tensor, Tensor]]:
     """Return the matrices by layer; raise ModelError where one of them has no layer that is there and takes it."""
-    layers = lora.read({name: tuple(each.shape) for name, each in translated.items()})
+    layers = lora.read({name: tuple(tensor.shape) for name, tensor in translated.items()})
     if any("lokr" in layer.shapes for layer in layers):
         return {}
     loadable = _loadable(plan)
     fit = lora.compare(layers, {name: slot for name, slot in slots.items() if name in loadable})
     if fit.strange or fit.misfit is not None:
         raise lora.unfit(adapter, plan.model, layers, fit)
-    lost = sorted(translated.keys() - {name for each in layers for name in each.names.values()})
+    lost = sorted(translated.keys() - {name for layer in layers for name in layer.names.values()})
     if lost:
         raise ModelError(
             f"--lora {adapter.asked.reference} holds more than a LoRA, which diffusers would leave out: {lost[0]}"
@@ -227,14 +231,15 @@ def _checked(
             hint="look for the same as a plain LoRA",
         )
     return {
-        (each.component, each.flat): (translated[each.names["down"]], translated[each.names["up"]]) for each in layers
+        (layer.component, layer.flat): (translated[layer.names["down"]], translated[layer.names["up"]])
+        for layer in layers
     }
 
 
-def _check_encoders(adapter: AdapterFacts, layers: Iterable[LoraLayer], kept: Iterable[Place]) -> None:
+def _check_encoders(adapter: AdapterFacts, layers: Iterable[LoraLayer], places: Iterable[Place]) -> None:
     """Raise ModelError where diffusers' translation drops a text encoder's layers."""
-    lost = {layer.component for layer in layers} - {component for component, _ in kept} - {DENOISER}
-    if lost and kept:
+    lost = {layer.component for layer in layers} - {component for component, _ in places} - {DENOISER}
+    if lost and places:
         raise ModelError(
             f"--lora {adapter.asked.reference} also changes the {min(lost)}, to which diffusers adds no LoRA",
             hint="look for the same without its text encoder",
@@ -243,7 +248,7 @@ def _check_encoders(adapter: AdapterFacts, layers: Iterable[LoraLayer], kept: It
 
 def _loadable(plan: GeneratePlan) -> tuple[str, ...]:
     """Return the components that the pipeline adds LoRAs to."""
-    denoiser = catalog.named(plan.family).denoiser
+    denoiser = plan.family.denoiser
     names = getattr(diffusers, plan.pipeline)._lora_loadable_modules  # noqa: SLF001 - diffusers says it nowhere else
     return tuple(DENOISER if name == denoiser else name for name in names)
 
@@ -257,11 +262,11 @@ def add(pipeline: Any, loras: Iterable[Ready]) -> None:
     if not listed:
         return
     try:
-        for each in listed:
-            _add(pipeline, each)
-        names = [each.name for each in listed]
+        for ready in listed:
+            _add(pipeline, ready)
+        names = [ready.name for ready in listed]
         with _explained(listed[-1].adapter):
-            pipeline.set_adapters(names, adapter_weights=[each.adapter.asked.scale for each in listed])
+            pipeline.set_adapters(names, adapter_weights=[ready.adapter.asked.scale for ready in listed])
         _check_active(pipeline, listed)
     except BaseException:
         # One that does not fit leaves its half behind.
@@ -270,6 +275,7 @@ def add(pipeline: Any, loras: Iterable[Ready]) -> None:
 
 
 def _add(pipeline: Any, ready: Ready) -> None:
+    """Load one LoRA into the pipeline through diffusers, then set each of its layers to the file's own strength."""
     file = ready.adapter.files[0]
     with _explained(ready.adapter):
         if ready.given is not None:
@@ -319,27 +325,20 @@ def _dtype(layer: torch.nn.Module) -> torch.dtype | None:
 def _check_active(pipeline: Any, loras: Iterable[Ready]) -> None:
     """Raise ModelError where a LoRA that was added does not change each of its layers: diffusers only logs that."""
     active = set(pipeline.get_active_adapters())
-    for each in loras:
-        layers = dict(_layers(pipeline, each.name))
-        lost = [place for place, pair in each.weights.items() if not _holds(layers.get(place), each.name, pair)]
-        if each.name not in active or not layers or lost:
-            told = f": {lost[0][1]} of its {lost[0][0]} is unchanged" if lost else ""
-            raise ModelError(f"--lora {each.adapter.asked.reference} was not added to the model{told}")
+    for ready in loras:
+        layers = dict(_layers(pipeline, ready.name))
+        lost = [place for place, pair in ready.weights.items() if not _holds(layers.get(place), ready.name, pair)]
+        if ready.name not in active or not layers or lost:
+            detail = f": {lost[0][1]} of its {lost[0][0]} is unchanged" if lost else ""
+            raise ModelError(f"--lora {ready.adapter.asked.reference} was not added to the model{detail}")
 
 
 def _holds(layer: Any, name: str, pair: tuple[Tensor, Tensor]) -> bool:
     if layer is None:
         return False
-    held = (layer.lora_A[name].weight, layer.lora_B[name].weight)
-    return all(torch.equal(one.detach(), other.to(one.dtype)) for one, other in zip(held, pair, strict=True))
+    matrices = (layer.lora_A[name].weight, layer.lora_B[name].weight)
+    return all(torch.equal(one.detach(), other.to(one.dtype)) for one, other in zip(matrices, pair, strict=True))
 
 
-@contextmanager
-def _explained(adapter: AdapterFacts) -> Iterator[None]:
-    try:
-        yield
-    except (*failures.MODEL_FAULTS, LookupError, AssertionError) as error:
-        if failures.is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:_MOST_REASON]
-        raise ModelError(f"--lora {adapter.asked.reference} cannot be added: {reason}") from error
+def _explained(adapter: AdapterFacts) -> AbstractContextManager[None]:
+    return failures.model_faults(f"--lora {adapter.asked.reference} cannot be added")

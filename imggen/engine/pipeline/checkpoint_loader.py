@@ -1,33 +1,25 @@
 """Components out of single files: their tensors, under the names that diffusers converts or takes as they are."""
 
-import pickle
-import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import diffusers
 import torch
 from diffusers.loaders import single_file_utils
+from diffusers.models.model_loading_utils import load_gguf_checkpoint
 from safetensors import safe_open
 
 from imggen.engine.pipeline import placement
 from imggen.engine.precision import TORCH_DTYPES
-from imggen.errors import ModelError
 from imggen.plan.models import checkpoint
 from imggen.plan.schema.request import GeneratePlan, SingleFile
-from imggen.store import gguf_header
-from imggen.store.weights import Header
+from imggen.store import gguf_header, pickles
 
 NONE: Final[Mapping[str, object]] = MappingProxyType({})
 _LDM: Final = "model.diffusion_model."
 _PROJECTION: Final = "text_encoders.clip_l.transformer.text_projection.weight"
 _OLD_CLIP: Final = "cond_stage_model.transformer."
-_TYPES: Final = {
-    torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64",
-    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.int64: "I64", torch.int32: "I32",
-}  # fmt: skip
 
 
 def component(plan: GeneratePlan, name: str, component_class: Any, options: Mapping[str, object] = NONE) -> Any:
@@ -73,15 +65,13 @@ def _computing_in(dtype: torch.dtype) -> Any:
 
 def _tensors(single: SingleFile, names: tuple[str, ...], *, allow_pickle: bool) -> dict[str, Any]:
     if _is_gguf(single):
-        from diffusers.models.model_loading_utils import load_gguf_checkpoint
-
-        found = load_gguf_checkpoint(str(single.path))
-        return {name: found[name] for name in names}
+        by_name = load_gguf_checkpoint(str(single.path))
+        return {name: by_name[name] for name in names}
     if single.path.suffix.lower() != ".safetensors":
         if not allow_pickle:
-            raise ModelError(f"{single.path} is a pickle", hint="--allow-pickle, if you trust it")
-        found = _unpickled(single.path)
-        return {name: found[name] for name in names}
+            raise pickles.refusal(single.path)
+        by_name = pickles.tensors(single.path)
+        return {name: by_name[name] for name in names}
     # Mapped, not read: what has the run's dtype already takes no memory of its own.
     with safe_open(single.path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in names}
@@ -91,51 +81,15 @@ def _renamed(tensors: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the tensors under the names that diffusers knows: with their prefix for what it converts by it."""
     if name in ("unet", "transformer"):
         first = checkpoint.prefix(tensors)
-        bare = {each.removeprefix(first): tensor for each, tensor in tensors.items()}
-        is_ldm = name == "unet" and any(each.startswith("input_blocks.") for each in bare)
-        return {f"{_LDM}{each}": tensor for each, tensor in bare.items()} if is_ldm else bare
+        bare = {key.removeprefix(first): tensor for key, tensor in tensors.items()}
+        is_ldm = name == "unet" and any(key.startswith("input_blocks.") for key in bare)
+        return {f"{_LDM}{key}": tensor for key, tensor in bare.items()} if is_ldm else bare
     if name == "vae":
-        return {
-            each.removeprefix("first_stage_model.").removeprefix("vae."): tensor for each, tensor in tensors.items()
-        }
+        return {key.removeprefix("first_stage_model.").removeprefix("vae."): tensor for key, tensor in tensors.items()}
     # Files made before transformers 4.31 and some merges leave a level out.
     return {
-        each.replace(_OLD_CLIP, f"{_OLD_CLIP}text_model.")
-        if each.startswith((f"{_OLD_CLIP}embeddings.", f"{_OLD_CLIP}encoder.", f"{_OLD_CLIP}final_layer_norm."))
-        else each: tensor
-        for each, tensor in tensors.items()
+        key.replace(_OLD_CLIP, f"{_OLD_CLIP}text_model.")
+        if key.startswith((f"{_OLD_CLIP}embeddings.", f"{_OLD_CLIP}encoder.", f"{_OLD_CLIP}final_layer_norm."))
+        else key: tensor
+        for key, tensor in tensors.items()
     }
-
-
-def pickle_header(path: Path) -> Header:
-    """Return what a header would say of the pickle `path`, whose weights alone are read; raise ModelError for more."""
-    found = _unpickled(path)
-    sizes = {name: each.numel() * each.element_size() for name, each in found.items()}
-    dtypes = {name: _TYPES.get(each.dtype, str(each.dtype)) for name, each in found.items()}
-    return Header(
-        tensor_bytes=sum(sizes.values()),
-        dtype_bytes={
-            kind: sum(sizes[name] for name, each in dtypes.items() if each == kind) for kind in set(dtypes.values())
-        },
-        shapes={name: tuple(each.shape) for name, each in found.items()},
-        metadata={},
-        dtypes=dtypes,
-        sizes=sizes,
-    )
-
-
-def _unpickled(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        # Only the newer format can be mapped.
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
-        raise ModelError(
-            f"{path} holds more than weights, or is damaged, and nothing but weights is ever read: {reason}",
-            hint="look for the same model as safetensors",
-        ) from error
-    while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} holds {type(found).__name__}, not weights by name")
-    return {name: each for name, each in found.items() if isinstance(each, torch.Tensor)}

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 
 from imggen.engine import failures
 from imggen.engine.precision import TORCH_DTYPES
-from imggen.errors import ModelError
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.request import GeneratePlan
 from imggen.store import weights
@@ -23,10 +22,10 @@ def load(plan: GeneratePlan) -> dict[str, Any]:
 
     Raise ModelError for weights that are missing, damaged or not laid out as diffusers does.
     """
-    found = [_load(adapter, plan) for adapter in plan.adapters if adapter.asked.kind == "controlnet"]
-    if not found:
+    networks = [_load(adapter, plan) for adapter in plan.adapters if adapter.asked.kind == "controlnet"]
+    if not networks:
         return {}
-    return {"controlnet": found[0] if len(found) == 1 else found}
+    return {"controlnet": networks[0] if len(networks) == 1 else networks}
 
 
 def _load(adapter: AdapterFacts, plan: GeneratePlan) -> Any:
@@ -38,8 +37,7 @@ def _load(adapter: AdapterFacts, plan: GeneratePlan) -> Any:
             network, lacking = _from_folder(network_class, adapter, dtype)
         else:
             network, lacking = _from_file(network_class, adapter, dtype)
-    if lacking:
-        raise ModelError(f"{what} lacks {len(lacking)} of its weights, {lacking[0]} among them")
+    failures.check_whole(what, lacking)
     return network.eval()
 
 
@@ -58,7 +56,7 @@ def _from_folder(network_class: Any, adapter: AdapterFacts, dtype: torch.dtype) 
         low_cpu_mem_usage=True,
         output_loading_info=True,
     )
-    return network, sorted(map(str, report.get("missing_keys", ())))
+    return network, report.get("missing_keys", ())
 
 
 def _from_file(network_class: Any, adapter: AdapterFacts, dtype: torch.dtype) -> tuple[Any, list[str]]:
@@ -69,7 +67,7 @@ def _from_file(network_class: Any, adapter: AdapterFacts, dtype: torch.dtype) ->
     missing, unexpected = network.load_state_dict(load_file(adapter.files[0]), strict=False)
     if unexpected:
         raise ValueError(f"its tensors are not called as diffusers calls them, such as {min(unexpected)}")
-    return network.to(dtype), sorted(missing)
+    return network.to(dtype), missing
 
 
 def unshare(pipeline: Any) -> None:
@@ -83,9 +81,9 @@ def unshare(pipeline: Any) -> None:
     for name, module in list(network.named_children()):
         if module is getattr(denoiser, name, None):
             setattr(network, name, copy.deepcopy(module))
-    for name, each in list(network.named_parameters(recurse=False)):
-        if id(each) == id(getattr(denoiser, name, None)):
-            setattr(network, name, torch.nn.Parameter(each.detach().clone(), requires_grad=False))
+    for name, parameter in list(network.named_parameters(recurse=False)):
+        if id(parameter) == id(getattr(denoiser, name, None)):
+            setattr(network, name, torch.nn.Parameter(parameter.detach().clone(), requires_grad=False))
 
 
 @contextmanager

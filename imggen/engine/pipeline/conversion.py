@@ -20,7 +20,7 @@ from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import ModelError
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.request import GeneratePlan
-from imggen.store import weights
+from imggen.store import pickles, weights
 
 SHARD_BYTES: Final = 5_000_000_000
 """The most bytes of tensors in one file: what diffusers and transformers write, and what other programs expect."""
@@ -58,50 +58,42 @@ def entries(choice: weights.WeightFiles, dtype: Dtype) -> list[TensorEntry]:
 
     Raise ModelError for kinds of numbers that mean nothing without a scale beside them.
     """
-    found = []
+    tensors = []
     for path in choice.files:
         for name, (kind, shape) in _stored(path, pickle=choice.pickle).items():
             if kind not in _TORCH:
                 raise ModelError(
-                    f"{path}: {name} is stored as {kind}, which is no plain number",
+                    f"{path}: {name} is stored as {kind}, which is not a plain number type",
                     hint="convert the model it came from",
                 )
-            wanted = _KINDS[dtype] if kind in _FLOATS else kind
-            size = math.prod(shape) * weights.DTYPE_BYTES[wanted]
-            found.append(TensorEntry(name=name, source=path, shape=shape, kind=wanted, size=size))
-    return sorted(found, key=lambda each: each.name)
+            stored_kind = _KINDS[dtype] if kind in _FLOATS else kind
+            size = math.prod(shape) * weights.DTYPE_BYTES[stored_kind]
+            tensors.append(TensorEntry(name=name, source=path, shape=shape, kind=stored_kind, size=size))
+    return sorted(tensors, key=lambda entry: entry.name)
 
 
 def _stored(path: Path, *, pickle: bool) -> Mapping[str, tuple[str, tuple[int, ...]]]:
     if pickle:
-        kinds = {dtype: kind for kind, dtype in _TORCH.items()}
-        tensors = _unpickled(path)
-        return {
-            name: (kinds.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape)) for name, tensor in tensors.items()
-        }
+        content = pickles.entries(path)
+        tensors = pickles.only_tensors(content)
+        if len(tensors) < len(content):
+            raise ModelError(f"{path} is not a table of tensors")
+        return {name: (pickles.dtype_name(tensor), tuple(tensor.shape)) for name, tensor in tensors.items()}
     header = weights.read_header(path)
     return {name: (kind, header.shapes[name]) for name, kind in header.dtypes.items()}
 
 
-def _unpickled(path: Path) -> dict[str, Tensor]:
-    found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    found = found.get("state_dict", found) if isinstance(found, dict) else found
-    if not isinstance(found, dict) or not all(isinstance(each, Tensor) for each in found.values()):
-        raise ModelError(f"{path} is no table of tensors")
-    return found
-
-
 def shards(tensors: Sequence[TensorEntry], *, most: int = SHARD_BYTES) -> list[list[TensorEntry]]:
     """Return the tensors in the files that they go to: in their order, no file above `most` bytes if it can be."""
-    found: list[list[TensorEntry]] = [[]]
+    parts: list[list[TensorEntry]] = [[]]
     size = 0
     for tensor in tensors:
-        if found[-1] and size + tensor.size > most:
-            found.append([])
+        if parts[-1] and size + tensor.size > most:
+            parts.append([])
             size = 0
-        found[-1].append(tensor)
+        parts[-1].append(tensor)
         size += tensor.size
-    return found
+    return parts
 
 
 def write(
@@ -115,7 +107,7 @@ def write(
     names = [_file_name(stem, number, len(parts)) for number in range(1, len(parts) + 1)]
     written = [_write(folder / name, part, tell) for name, part in zip(names, parts, strict=True)]
     if len(parts) > 1:
-        weight_map = {each.name: name for name, part in zip(names, parts, strict=True) for each in part}
+        weight_map = {entry.name: name for name, part in zip(names, parts, strict=True) for entry in part}
         index = {"metadata": {"total_size": sum(tensor.size for tensor in tensors)}, "weight_map": weight_map}
         (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     return written
@@ -129,9 +121,9 @@ def _write(path: Path, tensors: Sequence[TensorEntry], tell: Callable[[int], Non
     digest = hashlib.sha256()
     with path.open("wb") as out:
         _put(out, digest, _header(tensors))
-        for each, tensor in _read(tensors):
-            _put(out, digest, _bytes(each, tensor))
-            tell(each.size)
+        for entry, tensor in _read(tensors):
+            _put(out, digest, _bytes(entry, tensor))
+            tell(entry.size)
         out.flush()
         os.fsync(out.fileno())
     return WrittenWeights(path=path, sha256=digest.hexdigest())
@@ -143,6 +135,7 @@ def _put(out: BinaryIO, digest: Any, data: bytes | memoryview) -> None:
 
 
 def _header(tensors: Sequence[TensorEntry]) -> bytes:
+    """Return the header of a safetensors file with these tensors one after the other."""
     table: dict[str, object] = {"__metadata__": {"format": "pt"}}
     start = 0
     for tensor in tensors:
@@ -165,11 +158,14 @@ def _read(tensors: Sequence[TensorEntry]) -> Iterator[tuple[TensorEntry, Tensor]
         for tensor in tensors:
             if tensor.source not in opened:
                 safe = tensor.source.suffix == ".safetensors"
-                opened[tensor.source] = _safe(tensor.source, stack) if safe else _unpickled(tensor.source).__getitem__
+                opened[tensor.source] = (
+                    _safe(tensor.source, stack) if safe else pickles.tensors(tensor.source).__getitem__
+                )
             yield tensor, opened[tensor.source](tensor.name)
 
 
 def _safe(path: Path, stack: ExitStack) -> Callable[[str], Tensor]:
+    """Return what reads single tensors of a safetensors file, which stays open as long as `stack`."""
     header = weights.read_header(path)
     file = stack.enter_context(path.open("rb"))
     start = path.stat().st_size - header.tensor_bytes
@@ -198,24 +194,19 @@ def save_part(plan: GeneratePlan, name: str, folder: Path) -> list[WrittenWeight
     with failures.explained(plan, f"{name} ({class_name})"):
         component_class = getattr(importlib.import_module(library), class_name)
         module = checkpoint_loader.component(wide, name, component_class)
-    for each, tensor in module.state_dict().items():
-        _check_range(f"{name}: {each}", tensor, dtype)
+    for key, tensor in module.state_dict().items():
+        _check_range(f"{name}: {key}", tensor, dtype)
     module.to(dtype).save_pretrained(str(folder), safe_serialization=True, max_shard_size=SHARD_BYTES)
     files = sorted(folder.glob("*.safetensors"))
-    return [WrittenWeights(path=file, sha256=_hashed(file)) for file in files]
-
-
-def _hashed(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return [WrittenWeights(path=file, sha256=weights.hash_file(file)) for file in files]
 
 
 def _bytes(entry: TensorEntry, tensor: Tensor) -> memoryview:
-    wanted = _TORCH[entry.kind]
-    if not tensor.is_floating_point() or tensor.dtype == wanted:
+    stored_dtype = _TORCH[entry.kind]
+    if not tensor.is_floating_point() or tensor.dtype == stored_dtype:
         return _view(tensor)
-    _check_range(f"{entry.source.parent.name}: {entry.name}", tensor, wanted)
-    return _view(tensor.to(wanted))
+    _check_range(f"{entry.source.parent.name}: {entry.name}", tensor, stored_dtype)
+    return _view(tensor.to(stored_dtype))
 
 
 def _check_range(what: str, tensor: Tensor, dtype: torch.dtype) -> None:

@@ -86,18 +86,18 @@ def watched(scheduler: Any, *, refuse_plain: bool = False, dtype: torch.dtype = 
     all have the same colour. `dtype` is the model's.
     """
     step = scheduler.step
-    given: list[torch.Tensor] = []
+    latest: list[torch.Tensor] = []
 
     # Others ask the method for its parameters.
     @wraps(step)
     def watch(*arguments: Any, **options: Any) -> Any:
-        made = step(*arguments, **options)
-        given[:] = [made[0]]
-        return made
+        result = step(*arguments, **options)
+        latest[:] = [result[0]]
+        return result
 
     with patching.replaced(scheduler, step=watch):
         yield
-    for picture in given:
+    for picture in latest:
         fault = _fault((picture,), refuse_plain=refuse_plain)
         if fault is not None:
             raise _failure("the model's own result", fault, dtype, dtype)
@@ -142,18 +142,18 @@ def _only_colour(sample: torch.Tensor, black: float) -> tuple[int, ...] | None:
 
     What an autoencoder draws beyond white or black still tells pixels apart, as long as it is not far beyond.
     """
-    low, high = (_levels(each, black) for each in (sample.amin(dim=(-2, -1)), sample.amax(dim=(-2, -1))))
+    low, high = (_levels(extreme, black) for extreme in (sample.amin(dim=(-2, -1)), sample.amax(dim=(-2, -1))))
     for darkest, lightest in zip(low, high, strict=True):
         if bool((lightest - darkest <= _PLAIN_LEVELS).all()):
             colour = darkest.reshape(len(darkest), -1)[:3, 0].clamp(0, 255)
-            return tuple(int(each) for each in colour)
+            return tuple(int(level) for level in colour)
     return None
 
 
 def _levels(values: torch.Tensor, black: float) -> torch.Tensor:
     """Return values that mean black at `black` and white at 1 as levels from 0 to 255, and some beyond."""
-    seen = (values.float() - black) * 2 / (1 - black) - 1
-    return ((seen.clamp(-_OVERSHOT, _OVERSHOT) + 1) * 127.5).round()
+    levels = (values.float() - black) * 2 / (1 - black) - 1
+    return ((levels.clamp(-_OVERSHOT, _OVERSHOT) + 1) * 127.5).round()
 
 
 def _failure(what: str, fault: str, computed: torch.dtype, model: torch.dtype) -> PictureError:

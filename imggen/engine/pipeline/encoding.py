@@ -40,7 +40,9 @@ def encode(pipeline: Any, image: Image.Image) -> torch.Tensor:
         _cast(vae, dtype)
         pipeline.maybe_free_model_hooks()
     if not decoding.is_finite(latents):
-        raise PictureError(f"the autoencoder {type(vae).__name__} makes no numbers of the given picture")
+        raise PictureError(
+            f"the autoencoder {type(vae).__name__} encodes the given picture to values that are not finite"
+        )
     return latents.float().cpu()
 
 
@@ -60,8 +62,8 @@ def _middle(encoded: Any) -> torch.Tensor:
         latents: torch.Tensor = encoded.latent_dist.mode()
         return latents
     # Those of Sana have one and call it so.
-    found: torch.Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent
-    return found
+    middle: torch.Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent
+    return middle
 
 
 def _cast(vae: Any, dtype: torch.dtype) -> None:
@@ -79,10 +81,10 @@ def replaced(vae: Any, latents: torch.Tensor) -> Iterator[None]:
     """
 
     def encode(pixels: torch.Tensor) -> _Encoded:
-        given = latents.to(pixels).expand(len(pixels), *latents.shape[1:])
-        given = given.unsqueeze(2) if pixels.ndim > given.ndim else given
+        expanded = latents.to(pixels).expand(len(pixels), *latents.shape[1:])
+        expanded = expanded.unsqueeze(2) if pixels.ndim > expanded.ndim else expanded
         # Pipelines ask for one of them, depending on what kind of autoencoder they expect.
-        return _Encoded(latents=given, latent=given, latent_dist=_Certainty(given))
+        return _Encoded(latents=expanded, latent=expanded, latent_dist=_Certainty(expanded))
 
     with patching.replaced(vae, encode=encode):
         yield

@@ -18,7 +18,6 @@ from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import ModelError, RequestError
 from imggen.host.environment import quiet
 from imggen.plan.adapters import ip_adapters
-from imggen.plan.models import catalog
 from imggen.plan.schema.family import AUTOENCODERS
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import GeneratePlan
@@ -73,14 +72,13 @@ def _quieten() -> None:
 
 
 def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
+    """Load the parts of the pipeline one by one and put them together."""
     name = _own_class(plan)
     with failures.explained(plan, name):
         pipeline_class = getattr(diffusers, name)
     choices = lookup.files(plan.model, plan.dtype)
     modules = {}
     replaced = autoencoders.find(plan)
-    # What enlarges is of no family.
-    is_staged = bool(plan.family) and catalog.named(plan.family).stages is not None
     for number, (component, choice) in enumerate(choices.items()):
         on_event(Progress(stage="load", step=number, steps=len(choices)))
         if component == "vae" and replaced is not None:
@@ -88,7 +86,7 @@ def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
         else:
             modules[component] = _component(plan, component, choice.variant)
     with failures.explained(plan, name):
-        if is_staged:
+        if plan.family.stages is not None:
             pipeline = pipeline_class(**modules, **_weightless(plan, modules))
         else:
             pipeline = _read(pipeline_class, plan, modules)
@@ -172,6 +170,7 @@ def _left_out(pipeline_class: Any, plan: GeneratePlan) -> dict[str, None]:
 
 
 def _component(plan: GeneratePlan, name: str, variant: str | None) -> Any:
+    """Load one part of the model, from its own folder or from the plan's single file."""
     library, class_name = plan.model.components[name]
     if plan.model.single is not None and name in plan.model.single.parts:
         with failures.explained(plan, f"{name} ({class_name})", component=name):
@@ -206,11 +205,7 @@ def _library(name: str) -> Any:
 
 def _check_keys(plan: GeneratePlan, name: str, report: dict[str, Any]) -> None:
     # The libraries only log this, and fill the gaps with random numbers.
-    lacking = sorted(map(str, report.get("missing_keys", ())))
-    if lacking:
-        raise ModelError(
-            f"{name} of {plan.model.reference} lacks {len(lacking)} of its weights, {lacking[0]} among them"
-        )
+    failures.check_whole(f"{name} of {plan.model.reference}", report.get("missing_keys", ()))
 
 
 def _check(pipeline: Any, plan: GeneratePlan) -> None:
@@ -226,12 +221,12 @@ def _check(pipeline: Any, plan: GeneratePlan) -> None:
 
 def _check_module(plan: GeneratePlan, name: str, module: torch.nn.Module) -> None:
     expected = TORCH_DTYPES[plan.component_dtypes.get(name, plan.dtype)]
-    kept = getattr(module, "_keep_in_fp32_modules", None) or ()
+    float32_parts = getattr(module, "_keep_in_fp32_modules", None) or ()
     for key, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_meta:
             raise ModelError(f"{name} of {plan.model.reference} lacks its weights: {key} was never filled")
     for key, tensor in module.named_parameters():
-        is_kept = tensor.dtype == torch.float32 and any(each in key.split(".") for each in kept)
+        is_kept = tensor.dtype == torch.float32 and any(part in key.split(".") for part in float32_parts)
         if tensor.is_floating_point() and tensor.dtype != expected and not is_kept:
             raise ModelError(f"{name} of {plan.model.reference} is mixed: {key} is {tensor.dtype}, the rest {expected}")
 
@@ -253,11 +248,11 @@ def _adapt(pipeline: Any, plan: GeneratePlan, added: tuple[loras.Ready, ...] | N
     """Add the plan's adapters: before offloading, whose hooks they would have to be moved through."""
     loras.add(pipeline, loras.read_for(pipeline, plan) if added is None else added)
     embeddings.add(pipeline, plan)
-    shown = next((adapter for adapter in plan.adapters if adapter.asked.kind == "ip-adapter"), None)
-    if shown is not None:
-        layout = ip_adapters.layout(catalog.named(plan.family))
+    image_adapter = next((adapter for adapter in plan.adapters if adapter.asked.kind == "ip-adapter"), None)
+    if image_adapter is not None:
+        layout = ip_adapters.layout(plan.family)
         dtype = TORCH_DTYPES[plan.dtype]
-        ip_adapter.load_ip_adapter(pipeline, shown, layout, dtype=dtype, allow_pickle=plan.allow_pickle)
+        ip_adapter.load_ip_adapter(pipeline, image_adapter, layout, dtype=dtype, allow_pickle=plan.allow_pickle)
 
 
 def _schedule(pipeline: Any, plan: GeneratePlan) -> None:

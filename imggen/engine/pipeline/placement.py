@@ -32,11 +32,11 @@ def place(pipeline: Any, plan: GeneratePlan, *, root: Path | None = None) -> Non
     if plan.offload != "none":
         _free_statistics(pipeline, plan.device)
     if plan.offload == "model":
-        for each in stages(pipeline):
-            each.enable_model_cpu_offload(device=plan.device)
+        for stage in stages(pipeline):
+            stage.enable_model_cpu_offload(device=plan.device)
     elif plan.offload == "sequential":
-        for each in stages(pipeline):
-            each.enable_sequential_cpu_offload(device=plan.device)
+        for stage in stages(pipeline):
+            stage.enable_sequential_cpu_offload(device=plan.device)
     elif plan.offload == "group":
         _offload_layers(pipeline, plan, None)
     elif plan.offload == "disk":
@@ -58,8 +58,8 @@ def stages(pipeline: Any) -> tuple[Any, ...]:
 
 def free(pipeline: Any) -> None:
     """Put off the parts of `pipeline` that wait, as its call does at its end."""
-    for each in stages(pipeline):
-        each.maybe_free_model_hooks()
+    for stage in stages(pipeline):
+        stage.maybe_free_model_hooks()
 
 
 def _free_statistics(pipeline: Any, device: str) -> None:
@@ -70,7 +70,7 @@ def _free_statistics(pipeline: Any, device: str) -> None:
     for stage in stages(pipeline):
         prior = getattr(stage, "prior", None)
         if isinstance(prior, PriorTransformer):
-            std, mean = (each.detach().to(device, copy=True) for each in (prior.clip_std, prior.clip_mean))
+            std, mean = (statistic.detach().to(device, copy=True) for statistic in (prior.clip_std, prior.clip_mean))
             vars(prior)["post_process_latents"] = lambda latents, std=std, mean=mean: latents * std + mean
             vars(stage).update(_exclude_from_cpu_offload=[], model_cpu_offload_seq="text_encoder->prior->image_encoder")
 
@@ -85,6 +85,7 @@ def goes_straight(plan: GeneratePlan) -> bool:
 
 
 def _offload_layers(pipeline: Any, plan: GeneratePlan, folder: Path | None) -> None:
+    """Let each part's layers rest in main memory, or in `folder`, until they compute."""
     device = torch.device(plan.device)
     for name, module in _modules(pipeline):
         # The autoencoder is small, and its tiles would confuse the order in which streams fetch layers. A class that
@@ -114,10 +115,10 @@ def _untie(module: torch.nn.Module) -> None:
     """
     seen: set[int] = set()
     for layer in module.modules():
-        for name, each in layer.named_parameters(recurse=False):
-            if id(each) in seen:
-                setattr(layer, name, torch.nn.Parameter(each.data, requires_grad=each.requires_grad))
-            seen.add(id(each))
+        for name, parameter in layer.named_parameters(recurse=False):
+            if id(parameter) in seen:
+                setattr(layer, name, torch.nn.Parameter(parameter.data, requires_grad=parameter.requires_grad))
+            seen.add(id(parameter))
 
 
 def _modules(pipeline: Any) -> Iterator[tuple[str, torch.nn.Module]]:

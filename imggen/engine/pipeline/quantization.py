@@ -15,7 +15,6 @@ from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProc
 from imggen.engine.precision import TORCH_DTYPES
 from imggen.errors import ModelError
 from imggen.host.environment import quiet
-from imggen.plan.models import catalog
 from imggen.plan.schema.request import GeneratePlan
 
 # What adapters add is small, and its precision is what was asked for.
@@ -34,7 +33,7 @@ _KEPT_CLASSES: Final = (
 
 def options(plan: GeneratePlan, component: str) -> dict[str, object]:
     """Return what the loading of `component` is told besides, so that its weights are quantised as they are read."""
-    if plan.quantize != "nf4" or component != catalog.named(plan.family).denoiser:
+    if plan.quantize != "nf4" or component != plan.family.denoiser:
         return {}
     config = diffusers.BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=TORCH_DTYPES[plan.dtype]
@@ -46,7 +45,7 @@ def store(pipeline: Any, plan: GeneratePlan) -> None:
     """Store the weights of the denoiser, which were loaded as they are, as `plan` says; adapters stay as they are."""
     if plan.quantize not in ("int8", "fp8"):
         return
-    denoiser = getattr(pipeline, catalog.named(plan.family).denoiser)
+    denoiser = getattr(pipeline, plan.family.denoiser)
     before = _bytes(denoiser)
     if plan.quantize == "int8":
         _to_int8(denoiser)
@@ -72,7 +71,7 @@ def _to_int8(denoiser: torch.nn.Module) -> None:
 
 
 def _is_plain_linear(module: torch.nn.Module, name: str) -> bool:
-    return isinstance(module, torch.nn.Linear) and not any(each in name for each in _KEPT)
+    return isinstance(module, torch.nn.Linear) and not any(part in name for part in _KEPT)
 
 
 def _bytes(module: torch.nn.Module) -> int:
@@ -82,4 +81,4 @@ def _bytes(module: torch.nn.Module) -> int:
 def _held(tensor: Any) -> int:
     # torchao's tensors say the size of what they stand for.
     inner = [getattr(tensor, name) for name in getattr(tensor, "tensor_data_names", ())]
-    return sum(each.nbytes for each in inner) if inner else int(tensor.nbytes)
+    return sum(data.nbytes for data in inner) if inner else int(tensor.nbytes)

@@ -31,6 +31,8 @@ def chunked(chunk_bytes: int) -> Iterator[None]:
 
 
 def _in_chunks(whole: Callable[..., Tensor], chunk_bytes: int) -> Callable[..., Tensor]:
+    """Return attention that calls `whole` for as many queries at a time as fit."""
+
     def attend(  # noqa: PLR0913, PLR0917 - torch's signature
         query: Tensor,
         key: Tensor,

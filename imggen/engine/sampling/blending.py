@@ -48,10 +48,10 @@ class _Blending:
         self._noised_to: Callable[[Tensor], Tensor] = torch.clone
 
     def watch(self, forward: Callable[..., Tensor], name: str, *arguments: Any, **options: Any) -> Tensor:
-        given = inspect.signature(forward).bind(*arguments, **options).arguments
+        bound = inspect.signature(forward).bind(*arguments, **options).arguments
         picture, time = FORWARD[name]
-        self._original = given[picture]
-        self._noised_to = lambda timesteps: forward(**given | {time: timesteps})
+        self._original = bound[picture]
+        self._noised_to = lambda timesteps: forward(**bound | {time: timesteps})
         return forward(*arguments, **options)
 
     def blend(self, pipeline: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -60,10 +60,10 @@ class _Blending:
         # Between the two halves of a second-order step the latents are at no level that the schedule names.
         if not is_last and not getattr(pipeline.scheduler, "state_in_first_order", True):
             return {}
-        kept = self._original if is_last else self._noised(pipeline, step)
-        mask = F.adaptive_max_pool2d(self._mask, kept.shape[-2:]).expand_as(kept)
-        kept, mask = (_packed(pipeline, each.to(latents), latents) for each in (kept, mask))
-        return {"latents": torch.where(mask > 0, latents, kept)}
+        original = self._original if is_last else self._noised(pipeline, step)
+        mask = F.adaptive_max_pool2d(self._mask, original.shape[-2:]).expand_as(original)
+        original, mask = (_packed(pipeline, tensor.to(latents), latents) for tensor in (original, mask))
+        return {"latents": torch.where(mask > 0, latents, original)}
 
     def _noised(self, pipeline: Any, step: int) -> Tensor:
         # The pipeline runs the end of the schedule, after what the strength leaves out. Schedulers that count their

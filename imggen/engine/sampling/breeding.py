@@ -53,7 +53,7 @@ def shares(weights: Sequence[float]) -> tuple[float, ...]:
     if not (math.isfinite(total) and total > 0 and min(weights) >= 0):
         listed = ", ".join(f"{weight:g}" for weight in weights)
         raise RequestError(f"the parents' weights are {listed or 'none'}: they must be 0 or more, and not all 0")
-    return tuple(each / total for each in weights)
+    return tuple(weight / total for weight in weights)
 
 
 def mix_noise(noises: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
@@ -99,10 +99,10 @@ def mix_pictures(latents: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         return latents[0]
     means = [_mean(latent) for latent in latents]
     mean = _weighted(means, parts)
-    deviation = _weighted([each - m for each, m in zip(latents, means, strict=True)], parts)
-    kept = _weighted([_std(each) for each in latents], parts)
+    deviation = _weighted([latent - m for latent, m in zip(latents, means, strict=True)], parts)
+    spread = _weighted([_std(latent) for latent in latents], parts)
     most = 1 / math.sqrt(sum(part**2 for part in parts))
-    gain = (kept / _std(deviation).clamp_min(LEAST_VARIANCE)).clamp_max(most)
+    gain = (spread / _std(deviation).clamp_min(LEAST_VARIANCE)).clamp_max(most)
     return mean + gain * deviation
 
 
@@ -194,8 +194,8 @@ class _Crossing:
         return self._noise(bound, gene.seed)
 
     def _noise(self, bound: inspect.BoundArguments, seed: int) -> Tensor:
-        made = patching.call(self._prepare_latents, bound, {"generator": torch.Generator("cpu").manual_seed(seed)})
-        noise: Tensor = made[0] if isinstance(made, tuple) else made
+        prepared = patching.call(self._prepare_latents, bound, {"generator": torch.Generator("cpu").manual_seed(seed)})
+        noise: Tensor = prepared[0] if isinstance(prepared, tuple) else prepared
         return noise
 
     def _bind(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> inspect.BoundArguments:
@@ -204,8 +204,8 @@ class _Crossing:
 
 def _unsaid(pipeline: Any) -> str | None:
     # Most take None for no negative prompt; PixArt and Sana take empty words, and stumble over None.
-    taken = inspect.signature(type(pipeline).__call__).parameters.get("negative_prompt")
-    return taken.default if taken is not None and isinstance(taken.default, str) else None
+    parameter = inspect.signature(type(pipeline).__call__).parameters.get("negative_prompt")
+    return parameter.default if parameter is not None and isinstance(parameter.default, str) else None
 
 
 def _mutation_seed(seed: int) -> int:
@@ -222,26 +222,27 @@ def _weights(parents: Sequence[Gene]) -> list[float]:
 
 
 def _mixed(encoded: Sequence[Any], weights: Sequence[float]) -> Any:
+    """Return the parents' encodings mixed: tensors by their weights, tuples and lists entry by entry."""
     first = encoded[0]
     if first is None or len(encoded) == 1:
         return first
     if isinstance(first, (tuple, list)):
-        return type(first)(_mixed(each, weights) for each in zip(*encoded, strict=True))
-    if any(each.shape != first.shape for each in encoded):
-        lengths = ", ".join(str(each.shape[-2]) for each in encoded)
+        return type(first)(_mixed(tensors, weights) for tensors in zip(*encoded, strict=True))
+    if any(tensor.shape != first.shape for tensor in encoded):
+        lengths = ", ".join(str(tensor.shape[-2]) for tensor in encoded)
         raise RequestError(f"this model reads the parents' prompts at different lengths ({lengths}), which do not mix")
     # Positions and masks; those that differ cannot be averaged into anything that means something.
-    if all(torch.equal(each, first) for each in encoded):
+    if all(torch.equal(tensor, first) for tensor in encoded):
         return first
     if not first.is_floating_point():
         raise RequestError("this model reads the parents' prompts through masks that differ, which do not mix")
-    return _weighted([each.float() for each in encoded], shares(weights)).to(first.dtype)
+    return _weighted([tensor.float() for tensor in encoded], shares(weights)).to(first.dtype)
 
 
 def _shared(tensors: Sequence[Tensor], weights: Sequence[float]) -> tuple[list[Tensor], list[float]]:
     """Return the tensors that have a share, and their shares."""
-    kept = [(each, share) for each, share in zip(tensors, shares(weights), strict=True) if share > 0]
-    return [each for each, _ in kept], [share for _, share in kept]
+    pairs = [(tensor, share) for tensor, share in zip(tensors, shares(weights), strict=True) if share > 0]
+    return [tensor for tensor, _ in pairs], [share for _, share in pairs]
 
 
 def _check_share(share: float) -> None:
@@ -250,7 +251,7 @@ def _check_share(share: float) -> None:
 
 
 def _weighted(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    return torch.stack([part * each for each, part in zip(tensors, weights, strict=True)]).sum(dim=0)
+    return torch.stack([part * tensor for tensor, part in zip(tensors, weights, strict=True)]).sum(dim=0)
 
 
 def _mean(latents: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,6 @@ from imggen.engine.pipeline import controlnets, encoding
 from imggen.engine.sampling import blending, breeding, style_transfer
 from imggen.engine.sampling.breeding import Gene
 from imggen.engine.sampling.prompt_weighting import Text
-from imggen.plan.models import catalog
 from imggen.plan.schema.change import Method
 from imggen.plan.schema.recipe import Recipe
 from imggen.plan.schema.request import GeneratePlan
@@ -74,14 +74,15 @@ def prepare(pipeline: Any, plan: GeneratePlan, pictures: Pictures) -> Entrance:
 def _texts(plan: GeneratePlan) -> tuple[Text, ...]:
     if plan.change is None or plan.change.method != "noise-and-words":
         return ()
-    pairs = (gene.words for each in _genes(plan) for gene in each.founders())
-    return tuple(text for pair in pairs for text in pair if isinstance(text, Text))
+    founders = chain.from_iterable(gene.founders() for gene in _genes(plan))
+    words = chain.from_iterable(founder.words for founder in founders)
+    return tuple(text for text in words if isinstance(text, Text))
 
 
 def _genes(plan: GeneratePlan) -> tuple[Gene, ...]:
-    parents = [each for each in plan.given if each.role == "parent"]
+    parents = [parent for parent in plan.given if parent.role == "parent"]
     pairs = zip(parents, plan.weights, strict=True)
-    return tuple(gene(each.recipe, weight) for each, weight in pairs if each.recipe is not None)
+    return tuple(gene(parent.recipe, weight) for parent, weight in pairs if parent.recipe is not None)
 
 
 def _accompanied(enter: Enter, plan: GeneratePlan, pictures: Pictures) -> Enter:
@@ -98,19 +99,21 @@ def _accompanied(enter: Enter, plan: GeneratePlan, pictures: Pictures) -> Enter:
     @contextmanager
     def entered(generator: torch.Generator) -> Iterator[dict[str, Any]]:
         # Some pipelines encode control pictures with torch's own generator.
-        with controlnets.seeded(generator.initial_seed()), enter(generator) as given:
-            yield given | beside
+        with controlnets.seeded(generator.initial_seed()), enter(generator) as arguments:
+            yield arguments | beside
 
     return entered
 
 
 def _is_plain(pictures: Pictures) -> bool:
     """Return whether all given pictures are of one colour, or nearly, where a mask leaves them as they are."""
-    shown = [np.asarray(image.convert("RGB")).reshape(-1, 3) for image in pictures.images]
+    colours = [np.asarray(image.convert("RGB")).reshape(-1, 3) for image in pictures.images]
     if pictures.mask is not None:
-        kept = np.asarray(pictures.mask).reshape(-1) == 0
-        shown = [each[kept] for each in shown]
-    return bool(shown) and all(len(each) > 0 and np.ptp(each, axis=0).max() <= _PAPER_LEVELS for each in shown)
+        outside = np.asarray(pictures.mask).reshape(-1) == 0
+        colours = [pixels[outside] for pixels in colours]
+    return bool(colours) and all(
+        len(pixels) > 0 and np.ptp(pixels, axis=0).max() <= _PAPER_LEVELS for pixels in colours
+    )
 
 
 def _from_image(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
@@ -124,11 +127,11 @@ def _from_image(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
 def _inpainting(_: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
     # The pipelines want a mask of black and white; where it runs out is for the one who pastes.
     mask = _solid(pictures)
-    called = plan.picture_arguments or ("image", catalog.named(plan.family).mask_argument)
+    names = plan.picture_arguments or ("image", plan.family.mask_argument)
 
     @contextmanager
     def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        yield dict(zip(called, (pictures.images[0], mask), strict=True))
+        yield dict(zip(names, (pictures.images[0], mask), strict=True))
 
     return enter
 
@@ -153,7 +156,7 @@ def _solid(pictures: Pictures) -> Image.Image:
 def _noise_and_words(pipeline: Any, plan: GeneratePlan, _: Pictures) -> Enter:
     genes = _genes(plan)
     mutation = plan.change.mutation if plan.change else 0.0
-    unsaid = catalog.named(plan.family).extra_arguments.get("negative_prompt")
+    unsaid = plan.family.extra_arguments.get("negative_prompt")
     words = unsaid if isinstance(unsaid, str) else None
 
     @contextmanager
@@ -198,6 +201,7 @@ def _latents(pipeline: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
 
 
 def _statistics(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Enter:
+    """Start from the picture with its colours and latents matched to those of the style (AdaIN)."""
     content, style = pictures.images[0], _style(pictures)
 
     @cache
@@ -226,7 +230,8 @@ def _ip_adapter(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
 
 
 def _reference(_: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
-    reference = catalog.named(plan.family).reference
+    """Show the pictures to a model that looks at them while it draws from noise."""
+    reference = plan.family.reference
     is_transparent = reference is not None and reference.transparent
     argument = "image" if reference is None else reference.argument
     styles = () if pictures.style is None else (pictures.style if is_transparent else _on_white(pictures.style),)

@@ -36,9 +36,9 @@ class Text(str):
 
     def __new__(cls, text: str, reading: Reading) -> Self:
         """Return `text` as one."""
-        made = super().__new__(cls, text)
-        made.reading = reading
-        return made
+        text_with_reading = super().__new__(cls, text)
+        text_with_reading.reading = reading
+        return text_with_reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +96,10 @@ class _PromptReader:
         self._method = encoding_method(pipeline)
         self._encode_prompt = getattr(pipeline, self._method)
         names = [("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")]
-        held = [(getattr(pipeline, one, None), getattr(pipeline, two, None)) for one, two in names]
-        self._encoders = [(one, two) for one, two in held if one is not None and two is not None]
+        pairs = [(getattr(pipeline, one, None), getattr(pipeline, two, None)) for one, two in names]
+        self._encoders = [(one, two) for one, two in pairs if one is not None and two is not None]
         self._chunks = max(len(self._rows(text, tokenizer)) for text in texts for tokenizer, _ in self._encoders)
-        self._is_plain = self._chunks == 1 and all(prompt.is_plain(_parts(each)) for each in texts)
+        self._is_plain = self._chunks == 1 and all(prompt.is_plain(_parts(text)) for text in texts)
 
     def encode_prompt(self, *arguments: Any, **options: Any) -> Any:
         bound = patching.bound(self._pipeline, self._method, arguments, options)
@@ -109,40 +109,40 @@ class _PromptReader:
         changes = self._plain(said) if self._is_plain else self._embedded(bound)
         return patching.call(self._encode_prompt, bound, changes)
 
-    def _plain(self, said: dict[str, Any]) -> dict[str, Any]:
-        texts = {name: said[name] for name in ("prompt", "negative_prompt") if said.get(name) is not None}
+    def _plain(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        texts = {name: arguments[name] for name in ("prompt", "negative_prompt") if arguments.get(name) is not None}
         return {name: prompt.plain(_parts(text)) for name, text in texts.items()}
 
     def _embedded(self, bound: BoundArguments) -> dict[str, Any]:
-        said = bound.arguments
-        device = said.get("device") or self._pipeline._execution_device  # noqa: SLF001 - as its own call does
-        embeds, pooled = self._encode(said["prompt"], device)
+        call = bound.arguments
+        device = call.get("device") or self._pipeline._execution_device  # noqa: SLF001 - as its own call does
+        embeds, pooled = self._encode(call["prompt"], device)
         changes: dict[str, Any] = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
-        negative = said.get("negative_prompt")
+        negative = call.get("negative_prompt")
         # SDXL has zeros in place of no negative prompt, and makes them itself.
         has_zeros = negative is None and getattr(self._pipeline.config, "force_zeros_for_empty_prompt", False)
-        if said.get("do_classifier_free_guidance", True) and not has_zeros:
+        if call.get("do_classifier_free_guidance", True) and not has_zeros:
             embeds, pooled = self._encode(Text("", "cut") if negative is None else negative, device)
             changes |= {"negative_prompt_embeds": embeds, "negative_pooled_prompt_embeds": pooled}
         return changes
 
     def _encode(self, text: str, device: Any) -> tuple[Tensor, Tensor | None]:
         """Return what all encoders make of the text, (1, tokens, channels), and of its first chunk as a whole."""
-        found, pooled = [], None
+        embeds, pooled = [], None
         for tokenizer, encoder in self._encoders:
             rows = [*self._rows(text, tokenizer), *([()] * self._chunks)][: self._chunks]
             ids = torch.tensor([_filled(row, tokenizer) for row in rows], device=device)
             weights = torch.tensor([_weights(row, tokenizer) for row in rows])
             hidden, whole = self._hidden(encoder, ids, rows)
             weighed = weigh(hidden, weights, keep_mean=self._clip == "last")
-            found.append(weighed.reshape(1, -1, weighed.shape[-1]))
+            embeds.append(weighed.reshape(1, -1, weighed.shape[-1]))
             pooled = whole if whole is not None and pooled is None else pooled
-        return torch.cat(found, dim=-1), pooled
+        return torch.cat(embeds, dim=-1), pooled
 
     def _hidden(self, encoder: Any, ids: Tensor, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
         if self._clip == "penultimate":
-            made = encoder(ids, output_hidden_states=True)
-            return made.hidden_states[-2], made[0][:1] if made[0].ndim == 2 else None
+            output = encoder(ids, output_hidden_states=True)
+            return output.hidden_states[-2], output[0][:1] if output[0].ndim == 2 else None
         mask = None
         if getattr(encoder.config, "use_attention_mask", False):
             lengths = torch.tensor([len(row) + 2 for row in rows], device=ids.device)
@@ -167,8 +167,8 @@ class _PromptReader:
             ids = tokenizer(text, add_special_tokens=False, truncation=False, padding=False)["input_ids"]
             names = tokenizer.convert_ids_to_tokens(ids)
             tokens.extend(
-                _Token(id=each, weight=piece.weight, goes_on=_goes_on(name, learnt))
-                for each, name in zip(ids, names, strict=True)
+                _Token(id=token, weight=piece.weight, goes_on=_goes_on(name, learnt))
+                for token, name in zip(ids, names, strict=True)
             )
         return tokens
 
@@ -203,10 +203,10 @@ def _end(tokens: Row, room: int, comma: int) -> int:
 
 
 def _filled(row: Row, tokenizer: Any) -> list[int]:
-    ids = [tokenizer.bos_token_id, *(each.id for each in row), tokenizer.eos_token_id]
+    ids = [tokenizer.bos_token_id, *(token.id for token in row), tokenizer.eos_token_id]
     return ids + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(ids))
 
 
 def _weights(row: Row, tokenizer: Any) -> list[float]:
-    weights = [1.0, *(each.weight for each in row)]
+    weights = [1.0, *(token.weight for token in row)]
     return weights + [1.0] * (tokenizer.model_max_length - len(weights))

@@ -18,7 +18,6 @@ from imggen.engine.sampling.methods import Entrance
 from imggen.engine.sampling.prompt_weighting import Text
 from imggen.errors import PictureError, RequestError
 from imggen.host.environment import quiet
-from imggen.plan.models import catalog
 from imggen.plan.schema.progress import Progress, Stage, ignore
 from imggen.plan.schema.request import PRIOR, GeneratePlan
 
@@ -70,33 +69,34 @@ def draw(
 
 
 def _draw(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance, report: "_Reporter") -> Image.Image:
+    """Call the pipeline for one seed, with all that the plan changes about it for the length of the call."""
     generator = torch.Generator("cpu").manual_seed(seed)
     try:
         with ExitStack() as stack:
             unknown = failures.unlisted(plan)
-            for each in (quiet(), unknown, failures.memory_explained(plan), _reporting(pipeline, report)):
-                stack.enter_context(each)
+            for context in (quiet(), unknown, failures.memory_explained(plan), _reporting(pipeline, report)):
+                stack.enter_context(context)
             stack.enter_context(attention.chunked(plan.attention_chunk_bytes))
             stack.enter_context(_guarded(pipeline, plan, entrance, report))
             arguments = stack.enter_context(_worded(pipeline, plan, seed, entrance))
             stack.enter_context(_guided(pipeline, plan))
             stack.enter_context(_seeded(pipeline.scheduler, generator))
-            shown = stack.enter_context(entrance.enter(generator))
-            drawn = pipeline(**arguments, **shown, generator=generator)
+            pictures = stack.enter_context(entrance.enter(generator))
+            output = pipeline(**arguments, **pictures, generator=generator)
     except BaseException:
         # The pipelines do this at their end only; without it offloaded parts stay where an interruption left them.
         placement.free(pipeline)
         raise
-    _refuse_blanked(drawn, plan, seed)
+    _refuse_blanked(output, plan, seed)
     # Of Kandinsky's output the pictures have another name.
-    image: Image.Image = (drawn.images if hasattr(drawn, "images") else drawn.image)[0]
+    image: Image.Image = (output.images if hasattr(output, "images") else output.image)[0]
     return image
 
 
 @contextmanager
 def _worded(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance) -> Iterator[dict[str, object]]:
     """Yield the call's arguments with the picture's own words, which the pipeline reads as the plan says."""
-    family = catalog.named(plan.family)
+    family = plan.family
     prompt, negative = plan.words(seed)
     arguments = dict(plan.arguments)
     if plan.prompts:
@@ -118,11 +118,11 @@ def _worded(pipeline: Any, plan: GeneratePlan, seed: int, entrance: Entrance) ->
 @contextmanager
 def _guided(pipeline: Any, plan: GeneratePlan) -> Iterator[None]:
     """Let the parts of `pipeline` that keep the guidance have that of `plan` within the block."""
-    found = [getattr(pipeline, name, None) for name in catalog.named(plan.family).guiders]
+    parts = [getattr(pipeline, name, None) for name in plan.family.guiders]
     with ExitStack() as stack:
-        for each in found:
-            if each is not None:
-                stack.enter_context(patching.replaced(each, guidance_scale=plan.guidance))
+        for guider in parts:
+            if guider is not None:
+                stack.enter_context(patching.replaced(guider, guidance_scale=plan.guidance))
         yield
 
 
@@ -140,6 +140,7 @@ def _seeded(scheduler: Any, generator: torch.Generator) -> Iterator[None]:
 def _guarded(
     pipeline: Any, plan: GeneratePlan, entrance: Entrance, report: "_Reporter"
 ) -> AbstractContextManager[None]:
+    """Check the result before it becomes a picture: what is decoded, or the last step where there is no decoder."""
     vae = encoding.autoencoder(pipeline)
     if vae is None:
         return decoding.watched(
@@ -156,8 +157,8 @@ def _guarded(
     )
 
 
-def _refuse_blanked(drawn: Any, plan: GeneratePlan, seed: int) -> None:
-    if any(any(getattr(drawn, name, None) or ()) for name in _VERDICTS):
+def _refuse_blanked(output: Any, plan: GeneratePlan, seed: int) -> None:
+    if any(any(getattr(output, name, None) or ()) for name in _VERDICTS):
         raise PictureError(
             f"the safety checker of {plan.model.reference} blanked the picture of seed {seed}",
             hint="another --seed or another prompt",
@@ -169,26 +170,26 @@ def cut_prompt(pipeline: Any, plan: GeneratePlan) -> str | None:
 
     Raise RequestError for one that is longer than a pipeline reads that cuts nothing off.
     """
-    family = catalog.named(plan.family)
+    family = plan.family
     if plan.reading != "cut" or plan.task in family.reads_whole:
         return None
     limits = [(_limit(pipeline, reader, plan), reader) for reader in _readers(pipeline)]
     if not limits:
         return None
-    limit, reader = max(limits, key=lambda each: each[0])
+    limit, reader = max(limits, key=lambda pair: pair[0])
     tokenizer = _tokenizer(reader)
     # A word that was learnt may be several tokens.
     convert = getattr(pipeline, "maybe_convert_prompt", lambda text, _: text)
     # What is too long to steer away from loses nothing that is asked for, unless the pipeline breaks over it.
     steered = () if family.cuts_prompts else (plan.negative_prompt, *plan.negative_prompts)
-    said = dict.fromkeys(steered, "negative prompt") | dict.fromkeys((plan.prompt, *plan.prompts), "prompt")
+    names = dict.fromkeys(steered, "negative prompt") | dict.fromkeys((plan.prompt, *plan.prompts), "prompt")
     with quiet():
-        read = {text: _tokens(pipeline, tokenizer, convert(text, tokenizer)) for text in said}
-    longest, tokens = max(read.items(), key=lambda each: len(each[1]))
+        read = {text: _tokens(pipeline, tokenizer, convert(text, tokenizer)) for text in names}
+    longest, tokens = max(read.items(), key=lambda item: len(item[1]))
     if len(tokens) <= limit:
         return None
     if not family.cuts_prompts:
-        which = said[longest]
+        which = names[longest]
         raise RequestError(
             f"the {which} has {len(tokens)} tokens; {family.title} takes {limit} at most", hint=f"shorten the {which}"
         )
@@ -203,7 +204,7 @@ def _tokens(pipeline: Any, tokenizer: Any, text: str) -> list[int]:
         tokens: list[int] = tokenizer(text, truncation=False)["input_ids"]
         return tokens
     parts = (part for words, is_quoted in split(text) for part in (words if is_quoted else (words,)))
-    return [each for part in parts for each in tokenizer(part, add_special_tokens=False)["input_ids"]]
+    return [token for part in parts for token in tokenizer(part, add_special_tokens=False)["input_ids"]]
 
 
 def _shortened(text: str) -> str:
@@ -212,7 +213,7 @@ def _shortened(text: str) -> str:
 
 def _readers(pipeline: Any) -> Iterable[Any]:
     named = ((name.removeprefix(PRIOR), component) for name, component in pipeline.components.items())
-    return (each for name, each in named if name.startswith("tokenizer") and each is not None)
+    return (tokenizer for name, tokenizer in named if name.startswith("tokenizer") and tokenizer is not None)
 
 
 def _tokenizer(reader: Any) -> Any:
@@ -222,14 +223,14 @@ def _tokenizer(reader: Any) -> Any:
 
 def _limit(pipeline: Any, reader: Any, plan: GeneratePlan) -> int:
     # What a long-reading encoder may read is an argument of the call; CLIP's own limit is part of its weights.
-    asked = plan.arguments.get("max_sequence_length")
-    family = catalog.named(plan.family)
+    length = plan.arguments.get("max_sequence_length")
+    family = plan.family
     most = int(_tokenizer(reader).model_max_length)
     if type(reader).__name__.startswith("CLIP"):
-        return min(most, asked) if isinstance(asked, int) else most
-    if not isinstance(asked, int):
+        return min(most, length) if isinstance(length, int) else most
+    if not isinstance(length, int):
         return min(most, family.max_tokens)
-    return asked - (_preamble(pipeline, reader) if family.counts_chat else 0)
+    return length - (_preamble(pipeline, reader) if family.counts_chat else 0)
 
 
 def _preamble(pipeline: Any, reader: Any) -> int:
@@ -238,8 +239,8 @@ def _preamble(pipeline: Any, reader: Any) -> int:
         return 0
     messages: list[dict[str, object]] = [{"role": "user", "content": _MARK}]
     if reader is not _tokenizer(reader):
-        told = {"system": getattr(pipeline, "system_message", None), "user": _MARK}
-        messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in told.items() if text]
+        texts = {"system": getattr(pipeline, "system_message", None), "user": _MARK}
+        messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in texts.items() if text]
     chat: str = reader.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return len(_tokenizer(reader)(chat.partition(_MARK)[0])["input_ids"])
 
@@ -280,8 +281,8 @@ class _Bar:
         pass
 
     def __iter__(self) -> Iterator[Any]:
-        for each in self._iterable:
-            yield each
+        for item in self._iterable:
+            yield item
             self.update()
 
     def update(self, n: int = 1) -> None:
@@ -304,13 +305,13 @@ def _reporting(pipeline: Any, report: _Reporter) -> Iterator[None]:
     running = placement.stages(pipeline)
     named: tuple[Stage, ...] = ("prior", "denoise") if len(running) > 1 else ("denoise",)
     with ExitStack() as stack:
-        for each, stage in zip(running, named, strict=True):
+        for pipe, stage in zip(running, named, strict=True):
             replaced: dict[str, Callable[..., Any]] = {"progress_bar": report.bars(stage)}
-            method = prompt_weighting.encoding_method(each)
-            encode = getattr(each, method, None)
+            method = prompt_weighting.encoding_method(pipe)
+            encode = getattr(pipe, method, None)
             if encode is not None:
                 replaced[method] = partial(_announced, encode, report)
-            stack.enter_context(patching.replaced(each, **replaced))
+            stack.enter_context(patching.replaced(pipe, **replaced))
         yield
 
 

@@ -67,10 +67,10 @@ def transfer_colours(content: Image.Image, style: Image.Image) -> Image.Image:
     target_mean, target_covariance = _statistics(target, target_cover)
     moved = (colours - mean) @ _transport(covariance, target_covariance).T + target_mean
     levels = np.rint(moved.clip(0, 1) * 255).astype(np.uint8).reshape(content.height, content.width, 3)
-    made = Image.fromarray(levels)
+    styled = Image.fromarray(levels)
     if keeps_alpha:
-        made.putalpha(content.convert("RGBA").getchannel("A"))
-    return made
+        styled.putalpha(content.convert("RGBA").getchannel("A"))
+    return styled
 
 
 def _colours(image: Image.Image) -> tuple[Array, Array]:

@@ -33,10 +33,10 @@ class Compact(nn.Module):
 
     def forward(self, small: Tensor) -> Tensor:
         """Return the picture enlarged: what the network adds to its plain repetition of pixels."""
-        found = small
+        features = small
         for layer in self.body:
-            found = layer(found)
-        return F.pixel_shuffle(found, self.scale) + F.interpolate(small, scale_factor=self.scale, mode="nearest")
+            features = layer(features)
+        return F.pixel_shuffle(features, self.scale) + F.interpolate(small, scale_factor=self.scale, mode="nearest")
 
 
 def build(features: int, convolutions: int, scale: int) -> Compact:

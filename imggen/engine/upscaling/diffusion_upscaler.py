@@ -17,6 +17,7 @@ from imggen.engine.upscaling.tiling import Drawn, Grid, Pixels, Rules, Segment, 
 from imggen.engine.upscaling.upscaler import Report
 from imggen.errors import MachineError, PictureError
 from imggen.host.environment import quiet
+from imggen.plan.models import catalog
 from imggen.plan.schema.machine import Device, Dtype
 from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.request import GeneratePlan, ModelFacts, OutputPlan
@@ -57,7 +58,8 @@ def load(facts: ModelFacts, place: Placement, *, on_event: Report = ignore) -> A
     plan = GeneratePlan(
         task="image-to-image",
         model=facts,
-        family="",
+        # Those that enlarge have the parts of Stable Diffusion.
+        family=catalog.named("sd"),
         pipeline=facts.pipeline,
         prompt="",
         negative_prompt="",
@@ -164,11 +166,11 @@ class _Painter:
         self._report = _Steps(on_event, steps=self._steps, tiles=len(grid))
 
     def __call__(self, pixels: Pixels, tile: Tile) -> Drawn:
-        rows, columns = (slice(*self._latents(each)) for each in (tile.row, tile.column))
+        rows, columns = (slice(*self._latents(segment)) for segment in (tile.row, tile.column))
         height, width = pixels.shape[:2]
         try:
             with networks.memory_explained(type(self._pipeline).__name__, (width, height)):
-                drawn = self._pipeline(
+                output = self._pipeline(
                     image=Image.fromarray(pixels),
                     latents=self._noise[:, :, rows, columns],
                     generator=self._generator,
@@ -182,9 +184,9 @@ class _Painter:
             self._pipeline.maybe_free_model_hooks()
             raise
         self._report.end_tile()
-        if any(getattr(drawn, "nsfw_content_detected", None) or ()):
+        if any(getattr(output, "nsfw_content_detected", None) or ()):
             raise PictureError("the model's safety checker blanked a part of the picture", hint="another --seed")
-        result: Drawn = drawn.images[0]
+        result: Drawn = output.images[0]
         return result
 
     def _latents(self, piece: Segment) -> tuple[int, int]:

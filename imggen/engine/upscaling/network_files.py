@@ -16,7 +16,7 @@ from imggen.engine import failures
 from imggen.errors import MachineError, ModelError
 from imggen.host.environment import quiet
 from imggen.plan.upscaling.upscalers import NETWORK_SUFFIXES, PICKLE_SUFFIXES
-from imggen.store import weights
+from imggen.store import pickles, weights
 
 COLOURS = 3
 
@@ -64,6 +64,7 @@ def describe(path: Path, *, allow_pickle: bool) -> Any:
 
 
 def _check_file(path: Path, *, allow_pickle: bool) -> None:
+    """Raise ModelError for a file that must not be, or cannot be, read as a network."""
     if not path.is_file():
         raise ModelError(f"{path} is {'a folder' if path.is_dir() else 'not there'}", hint="a .safetensors file")
     suffix = path.suffix.lower()
@@ -72,16 +73,16 @@ def _check_file(path: Path, *, allow_pickle: bool) -> None:
         return
     if suffix not in PICKLE_SUFFIXES:
         known = ", ".join(NETWORK_SUFFIXES)
-        raise ModelError(f"{path} is no network that imggen can read: its name ends in none of {known}")
+        raise ModelError(f"{path} is not an upscaler that imggen can read: its name ends in none of {known}")
     if not _starts(path).startswith(_MAGICS):
-        raise ModelError(f"{path} is no file of weights, whatever its name says")
+        raise ModelError(f"{path} is not a file of weights")
     if not allow_pickle:
         raise ModelError(
             f"{path} is a pickle, which can run code when it is read",
             hint=f"--allow-pickle if you trust it, or convert it: {_conversion(path)}",
         )
     # Torch would take it for what it is, a program, whatever unpickler it is told to use.
-    if zipfile.is_zipfile(path) and any(each.endswith("/constants.pkl") for each in _inside(path)):
+    if zipfile.is_zipfile(path) and any(member.endswith("/constants.pkl") for member in _inside(path)):
         raise ModelError(f"{path} is a TorchScript program, not weights", hint="take the model's weights instead")
 
 
@@ -112,7 +113,7 @@ def _conversion(path: Path) -> str:
 
 def _check_names(path: Path, names: Collection[str]) -> None:
     # Layers are built up to the highest number that a name carries, before their weights are looked for.
-    numbers = [int(each[:9]) for name in names for each in re.findall(r"\d+", name)]
+    numbers = [int(digits[:9]) for name in names for digits in re.findall(r"\d+", name)]
     if max(numbers, default=0) > max(LEAST_NUMBERS, NUMBERS_PER_TENSOR * len(names)):
         raise ModelError(f"{path} is damaged: it has {len(names)} tensors, and counts layers up to {max(numbers)}")
 
@@ -123,7 +124,7 @@ def _import_spandrel() -> Any:
             return importlib.import_module("spandrel")
     except ModuleNotFoundError as error:
         raise MachineError(
-            f"networks in files are read by spandrel, and {error.name} is not installed",
+            f"upscalers in files are read by spandrel, and {error.name} is not installed",
             hint="pip install 'imggen[upscale]'",
         ) from error
     except (ImportError, OSError, RuntimeError) as error:
@@ -141,7 +142,7 @@ def _described(path: Path, spandrel: Any) -> Any:
         try:
             return loader.load_from_state_dict(tensors)
         except spandrel.UnsupportedModelError as error:
-            raise ModelError(f"{path} is no network that enlarges pictures: it {_seems(tensors)}") from error
+            raise ModelError(f"{path} is not an upscaler: it {_seems(tensors)}") from error
 
 
 @contextmanager
@@ -150,11 +151,11 @@ def _translated(path: Path, how: str) -> Iterator[None]:
         with quiet():
             yield
     except pickle.UnpicklingError as error:
-        raise ModelError(f"{path} holds more than weights, or is no pickle of torch: {first_line(error)}") from error
+        raise pickles.unreadable(path, error) from error
     except (*FAULTS, SafetensorError, EOFError, OSError, MemoryError) as error:
         if failures.is_out_of_memory(error):
             raise MachineError(f"out of memory while {path} was read") from error
-        raise ModelError(f"{path} {how}: {first_line(error)}") from error
+        raise ModelError(f"{path} {how}: {failures.reason(error)}") from error
 
 
 def _seems(names: Collection[str]) -> str:
@@ -166,20 +167,15 @@ def _seems(names: Collection[str]) -> str:
     return f"holds {len(names)} tensors, such as {min(names)[:80]!r}"
 
 
-def first_line(error: BaseException) -> str:
-    """Return what a library said, short enough for a message."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= failures.MAX_REASON else text[: failures.MAX_REASON] + "..."
-
-
 def _check_purpose(path: Path, descriptor: Any) -> None:
+    """Raise ModelError for a network that does something else than to enlarge colour or grey pictures."""
     name = descriptor.architecture.name
     if descriptor.purpose == "Inpainting":
-        raise ModelError(f"{path} is a network for inpainting ({name}): it wants a mask and enlarges nothing")
+        raise ModelError(f"{path} is a network for inpainting ({name}): it needs a mask and does not upscale")
     if descriptor.purpose == "FaceSR":
         raise ModelError(f"{path} is a network for cut-out faces ({name}), and does not take pictures as they are")
     if descriptor.scale < 2:
-        raise ModelError(f"{path} is a network that restores pictures ({name}): it does not enlarge them")
+        raise ModelError(f"{path} is a network that restores pictures ({name}): it does not upscale them")
     channels = (descriptor.input_channels, descriptor.output_channels)
     if channels not in {(1, 1), (COLOURS, COLOURS)}:
         raise ModelError(

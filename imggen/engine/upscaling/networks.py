@@ -3,7 +3,6 @@
 A loaded network knows its own limits, as spandrel's descriptors do.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ import imggen.builtin
 from imggen.engine import failures, threads
 from imggen.engine.precision import TORCH_DTYPES
 from imggen.engine.upscaling import compact, network_files, tiling
-from imggen.engine.upscaling.network_files import COLOURS, FAULTS, first_line
+from imggen.engine.upscaling.network_files import COLOURS, FAULTS
 from imggen.engine.upscaling.tiling import Drawn, Rules
 from imggen.errors import ImggenError, MachineError, ModelError, PictureError, RequestError
 from imggen.host.environment import quiet
@@ -70,15 +69,15 @@ class Network:
         height, width = pictures.shape[2:]
         what = f"{self.name}, which computes on {self.device} in {self.dtype},"
         with torch.inference_mode(), quiet(), memory_explained(what, (width, height)):
-            given = pictures.to(self.device, TORCH_DTYPES[self.dtype])
-            singles = given.reshape(-1, 1, self.channels, height, width)
+            batch = pictures.to(self.device, TORCH_DTYPES[self.dtype])
+            singles = batch.reshape(-1, 1, self.channels, height, width)
             drawn = torch.cat([self.forward(single.contiguous(memory_format=self.layout)) for single in singles])
             return drawn.reshape(len(pictures), COLOURS, *drawn.shape[2:]).float().clamp_(0, 1)
 
     def draw(self, pixels: NDArray[Any]) -> Drawn:
         """Return `pixels` (uint8, height x width x 3) enlarged: float32 in 0..1, height x width x 3."""
-        given = torch.tensor(pixels).permute(2, 0, 1).unsqueeze(0).to(self.device)
-        drawn: Drawn = self(given / 255)[0].permute(1, 2, 0).cpu().numpy()
+        batch = torch.tensor(pixels).permute(2, 0, 1).unsqueeze(0).to(self.device)
+        drawn: Drawn = self(batch / 255)[0].permute(1, 2, 0).cpu().numpy()
         return drawn
 
 
@@ -115,7 +114,7 @@ def builtin(scale: int, *, device: Device, dtype: Dtype | None = None, folder: P
     dtype = dtype or "float32"
     network = Network(
         name=f"builtin-x{scale}",
-        sha256=_sha256(path),
+        sha256=weights.hash_file(path),
         scale=scale,
         rules=Rules(margin=module.margin),
         dtypes=("float32", "bfloat16", "float16"),
@@ -154,7 +153,7 @@ def read(path: Path, *, device: Device, dtype: Dtype | None = None, allow_pickle
     chosen = _choose_dtype(path, dtypes, device, dtype)
     network = Network(
         name=path.name,
-        sha256=_sha256(path),
+        sha256=weights.hash_file(path),
         scale=descriptor.scale,
         rules=_rules(descriptor),
         dtypes=dtypes,
@@ -170,11 +169,6 @@ def read(path: Path, *, device: Device, dtype: Dtype | None = None, allow_pickle
         if dtype is None and chosen != "float32":
             return read(path, device=device, dtype="float32", allow_pickle=allow_pickle)
         raise
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _dtypes(descriptor: Any) -> tuple[Dtype, ...]:
@@ -208,8 +202,8 @@ def _guarded(forward: Any, name: str, dtype: Dtype, *, module: nn.Module | None 
     Spandrel cuts results to 0..1, after which infinity is plain white.
     """
 
-    def check(_: nn.Module, __: object, drawn: object) -> None:
-        if isinstance(drawn, Tensor) and not bool(torch.isfinite(drawn).all()):
+    def check(_: nn.Module, __: object, output: object) -> None:
+        if isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
             hint = "--dtype float32" if dtype != "float32" else "another network"
             raise PictureError(f"what {name} drew is not made of numbers (NaN or infinity, in {dtype})", hint=hint)
 
@@ -223,7 +217,7 @@ def _place(module: Any, network: Network) -> None:
         module.to(device=torch.device(network.device), dtype=TORCH_DTYPES[network.dtype])
     except (RuntimeError, AssertionError) as error:
         raise MachineError(
-            f"{network.name} cannot be placed on {network.device} in {network.dtype}: {first_line(error)}",
+            f"{network.name} cannot be placed on {network.device} in {network.dtype}: {failures.reason(error)}",
             hint="--device cpu",
         ) from error
     module.eval()
@@ -233,28 +227,28 @@ def _tried(network: Network, module: nn.Module) -> Network:
     """Return `network` with its use of memory, after it has drawn a small picture as it should."""
     elements: list[int] = [1]
 
-    def count(_: nn.Module, given: tuple[object, ...], drawn: object) -> None:
-        elements.append(sum(each.numel() for each in (*given, drawn) if isinstance(each, Tensor)))
+    def count(_: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        elements.append(sum(tensor.numel() for tensor in (*inputs, output) if isinstance(tensor, Tensor)))
 
-    leaves = [each for each in module.modules() if not any(True for _ in each.children())]
+    leaves = [layer for layer in module.modules() if not any(True for _ in layer.children())]
     hooks = [leave.register_forward_hook(count) for leave in leaves]
     unit = network.rules.multiple_of
     edge = -(-max(PROBE_EDGE, network.rules.minimum) // unit) * unit
     try:
-        drawn = network(torch.full((1, COLOURS, edge, edge), 0.5))
+        output = network(torch.full((1, COLOURS, edge, edge), 0.5))
     except PictureError as error:
         raise ModelError(error.message, hint=error.hint) from error
     except FAULTS as error:
         raise ModelError(
-            f"{network.name} fails at a picture of {edge}x{edge} px in {network.dtype}: {first_line(error)}",
+            f"{network.name} fails at a picture of {edge}x{edge} px in {network.dtype}: {failures.reason(error)}",
             hint="--dtype float32" if network.dtype != "float32" else None,
         ) from error
     finally:
         for hook in hooks:
             hook.remove()
     expected = (1, COLOURS, edge * network.scale, edge * network.scale)
-    if drawn.shape != expected:
-        raise ModelError(f"{network.name} drew {tuple(drawn.shape)} where {expected} was due")
+    if output.shape != expected:
+        raise ModelError(f"{network.name} drew {tuple(output.shape)} where {expected} was due")
     size = torch.empty((), dtype=TORCH_DTYPES[network.dtype]).element_size()
     peak = max(*elements, prod(expected)) * size * COPIES
     return replace(network, bytes_per_pixel=max(1, peak // edge**2))

@@ -127,7 +127,7 @@ def lay_out(length: int, tiling: Tiling, rules: Rules) -> tuple[Segment, ...]:
         )
     count = _units(units - overlap, tile - overlap)
     edge = max(_units(units + (count - 1) * overlap, count), least)
-    starts = [(units - edge) * each // (count - 1) * unit for each in range(count)]
+    starts = [(units - edge) * number // (count - 1) * unit for number in range(count)]
     pieces = _pieces(starts, edge * unit, overlap * unit - 2 * rules.margin, unit)
     return (*pieces[:-1], replace(pieces[-1], stop=whole, last=whole))
 
@@ -141,6 +141,7 @@ def _up(length: int, unit: int) -> int:
 
 
 def _pieces(starts: list[int], edge: int, spare: int, unit: int) -> tuple[Segment, ...]:
+    """Return pieces of length `edge` that begin at `starts`, with ramps of at most `spare` pixels."""
     # Strides differ by one unit at most, so ramps this wide never reach into each other.
     ramp = max(0, min(spare, min(after - before for before, after in pairwise(starts)) - unit))
     # Half of what two neighbours share beside the ramp belongs to each.
@@ -197,15 +198,15 @@ class _Assembly:
         if not tile.column.first:
             self._above, self._below = self._below, np.empty((tile.row.tail * self._scale, self._width, 3), np.float32)
         row, column = _scaled(tile.row, self._scale), _scaled(tile.column, self._scale)
-        kept = drawn[row.first - row.start : row.last - row.start, column.first - column.start :]
-        _mix(kept[:, : column.ramp], self._left, axis=1)
+        pixels = drawn[row.first - row.start : row.last - row.start, column.first - column.start :]
+        _mix(pixels[:, : column.ramp], self._left, axis=1)
         end = column.last - column.tail
-        self._left = kept[:, end - column.first : column.last - column.first].copy()
-        kept = kept[:, : end - column.first]
-        _mix(kept[: row.ramp], self._above[:, column.first : end], axis=0)
+        self._left = pixels[:, end - column.first : column.last - column.first].copy()
+        pixels = pixels[:, : end - column.first]
+        _mix(pixels[: row.ramp], self._above[:, column.first : end], axis=0)
         ready = row.last - row.tail - row.first
-        self._below[:, column.first : end] = kept[ready:]
-        self._write(kept[:ready], column.first, row.first)
+        self._below[:, column.first : end] = pixels[ready:]
+        self._write(pixels[:ready], column.first, row.first)
 
     def _write(self, pixels: Drawn, left: int, top: int) -> None:
         pixels = pixels[: self.picture.height - top, : self.picture.width - left]

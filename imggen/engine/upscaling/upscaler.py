@@ -43,7 +43,7 @@ def _is_opaque(image: Image.Image) -> bool:
 
 def _joined(colours: Image.Image, alpha: Image.Image, size: tuple[int, int]) -> Image.Image:
     colours, alpha = (
-        each if each.size == size else each.resize(size, Image.Resampling.LANCZOS) for each in (colours, alpha)
+        band if band.size == size else band.resize(size, Image.Resampling.LANCZOS) for band in (colours, alpha)
     )
     colours.putalpha(alpha)
     return colours
@@ -67,7 +67,7 @@ def enlarge(
     if not times:
         return lanczos(image, size)
     tiling = tiling or Tiling(overlap=network.rules.overlap)
-    grids = [_grid(image.size, network, tiling, grown=network.scale**each) for each in range(times)]
+    grids = [_grid(image.size, network, tiling, grown=network.scale**number) for number in range(times)]
     if image.mode == "RGB" or _is_opaque(image):
         drawn = _drawn(image.convert("RGB"), network, grids, _Counter(on_event, grids))
         return _resampled(drawn, size, image.mode)

@@ -34,14 +34,15 @@ def measure(adapter: AdapterFacts, images: Sequence[Image.Image]) -> list[Image.
     threads.limit()
     with quiet(), _explained(adapter):
         network, processor = _load(adapter)
-        found = [_measured(network, processor, image) for image in images]
+        measured = [_measured(network, processor, image) for image in images]
     del network
     gc.collect()
     heap.trim()
-    return [_shown(each, adapter) for each in found]
+    return [_shown(depths_of_image, adapter) for depths_of_image in measured]
 
 
 def _load(adapter: AdapterFacts) -> tuple[Any, Any]:
+    """Return the network and its image processor; raise ModelError where weights are missing."""
     file = adapter.files[0]
     transformers.utils.logging.disable_progress_bar()
     network, report = getattr(transformers, depths.check(adapter)).from_pretrained(
@@ -52,12 +53,8 @@ def _load(adapter: AdapterFacts) -> tuple[Any, Any]:
         local_files_only=True,
         output_loading_info=True,
     )
-    lacking = sorted(each for each in map(str, report["missing_keys"]) if not each.startswith(_UNUSED))
-    if lacking:
-        raise ModelError(
-            f"{adapter.asked.option} {adapter.asked.reference} lacks {len(lacking)} of its weights, {lacking[0]} among "
-            "them"
-        )
+    lacking = sorted(name for name in map(str, report["missing_keys"]) if not name.startswith(_UNUSED))
+    failures.check_whole(f"{adapter.asked.option} {adapter.asked.reference}", lacking)
     # Configs of some versions leave it open, and what it scales is laid between black and white anyhow.
     head = getattr(network, "head", None)
     if head is not None and getattr(head, "max_depth", 1) is None:
@@ -68,20 +65,22 @@ def _load(adapter: AdapterFacts) -> tuple[Any, Any]:
 
 
 def _measured(network: Any, processor: Any, image: Image.Image) -> np.ndarray:
-    seen = processor(images=image, return_tensors="pt")
+    inputs = processor(images=image, return_tensors="pt")
     with torch.inference_mode():
-        drawn = network(**seen)
-    (found,) = processor.post_process_depth_estimation(drawn, [(image.height, image.width)])
-    return np.asarray(found["predicted_depth"].numpy())
+        output = network(**inputs)
+    (estimate,) = processor.post_process_depth_estimation(output, [(image.height, image.width)])
+    return np.asarray(estimate["predicted_depth"].numpy())
 
 
 def _shown(measured: np.ndarray, adapter: AdapterFacts) -> Image.Image:
     what = f"{adapter.asked.option} {adapter.asked.reference}"
     if not np.isfinite(measured).all():
-        raise ModelError(f"{what} measured depths that are no numbers; its weights are damaged or no fit")
+        raise ModelError(f"{what} measured depths that are not finite; its weights are damaged or do not fit")
     least, most = measured.min(), measured.max()
     if least == most:
-        raise RequestError(f"{what} finds all of the picture equally far", hint="a photograph that has depth")
+        raise RequestError(
+            f"{what} measures the same depth everywhere in the picture", hint="a photograph that has depth"
+        )
     return Image.fromarray(((measured - least) / (most - least) * 255).astype(np.uint8)).convert("RGB")
 
 
@@ -96,6 +95,5 @@ def _explained(adapter: AdapterFacts) -> Iterator[None]:
                 f"there is not enough memory to measure depth by {what}",
                 hint=f"{depths.OPTION} {depths.USUAL}, or a smaller photograph",
             ) from error
-        raise ModelError(
-            f"{what} cannot be loaded: {' '.join(str(error).split())[:300]}", hint=f"{depths.OPTION} {depths.USUAL}"
-        ) from error
+        hint = f"{depths.OPTION} {depths.USUAL}"
+        raise ModelError(f"{what} cannot be loaded: {failures.reason(error)}", hint=hint) from error

@@ -10,8 +10,9 @@ from imggen.plan.adapters.ip_adapter_layouts import FLUX, SD3, UNET, Config, Lay
 from imggen.plan.case import COMMAND_LINE
 from imggen.plan.models.families import refusals
 from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
+from imggen.plan.schema.change import Task
 from imggen.plan.schema.family import Family, IpAdapters
-from imggen.plan.schema.request import GenerateRequest, Task
+from imggen.plan.schema.request import GenerateRequest
 
 OPTION: Final = "--ip-adapter"
 WEIGHTS: Final = "--ip-adapter-weights"

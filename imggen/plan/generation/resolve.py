@@ -260,7 +260,7 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         task=case.request.task,
         pipeline=decided.approach.pipeline,
         model=case.facts,
-        family=case.family.name,
+        family=case.family,
         **vars(decided.words),
         width=decided.size.width,
         height=decided.size.height,
@@ -317,6 +317,7 @@ def to_json(plan: GeneratePlan, **beside: object) -> str:
     What is passed `beside` it stands there under its own key.
     """
     values = asdict(replace(plan, adapters=(), model=replace(plan.model, shapes={}, single=None, prior=None)))
+    values["family"] = plan.family.name
     values["adapters"] = [adaptation.summary(adapter) for adapter in plan.adapters]
     values["model"] = {
         "reference": plan.model.reference,

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from imggen.plan.schema.adapter import AdapterFacts
-from imggen.plan.schema.change import Axes, Change, Fit
+from imggen.plan.schema.change import Axes, Change, Fit, Task
+from imggen.plan.schema.family import Family
 from imggen.plan.schema.formats import ImageFormat
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.machine import Device, Dtype
@@ -23,7 +24,6 @@ IfExists = Literal["auto", "overwrite", "number", "skip", "error"]
 Source = Literal["builtin", "folder", "hub", "file"]
 PRIOR: Final = "prior_"
 """What stands before the names of a prior's parts where they are among those of its decoder."""
-Task = Literal["text-to-image", "image-to-image", "inpaint", "outpaint", "blend", "style"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +235,7 @@ class GeneratePlan:
     task: Task
     pipeline: str
     model: ModelFacts
-    family: str
+    family: Family
     prompt: str
     negative_prompt: str
     width: int

@@ -18,20 +18,20 @@ Report = Callable[[Progress], None]
 
 def asked(request: GenerateRequest, terms: AccessRules) -> tuple[AdapterRequest, ...]:
     """Return the LoRAs, the learnt words and the autoencoder of `request`; raise for a name that `terms` forbid."""
-    return tuple(_allowed(each, terms) for each in adaptation.asked(request))
+    return tuple(_allowed(adapter, terms) for adapter in adaptation.asked(request))
 
 
 def find(
-    wanted: tuple[AdapterRequest, ...],
+    requested: tuple[AdapterRequest, ...],
     request: GenerateRequest,
     facts: ModelFacts,
     terms: AccessRules,
     on_event: Report,
 ) -> tuple[AdapterFacts, ...]:
     """Return the facts of what is wanted, and of the weights that read pictures beside the words of `request`."""
-    found = tuple(_find(each, request, terms, on_event) for each in wanted)
-    adapter_files.check_words(found, facts)
-    return (*found, *_beside(request, facts, terms, on_event))
+    adapters = tuple(_find(adapter, request, terms, on_event) for adapter in requested)
+    adapter_files.check_words(adapters, facts)
+    return (*adapters, *_beside(request, facts, terms, on_event))
 
 
 def _find(asked: AdapterRequest, request: GenerateRequest, terms: AccessRules, on_event: Report) -> AdapterFacts:
@@ -49,16 +49,16 @@ def _beside(
 ) -> Iterator[AdapterFacts]:
     """Yield the weights that read pictures beside the words; which ones are usual, the model's family says."""
     family = catalog.find(facts)
-    for each in controls.asked(request, family, facts):
-        yield adapter_files.find(_allowed(each, terms), terms=terms, on_event=on_event)
+    for adapter in controls.asked(request, family, facts):
+        yield adapter_files.find(_allowed(adapter, terms), terms=terms, on_event=on_event)
     depth = depths.asked(request)
     if depth is not None:
         yield depth_files.find(_allowed(depth, terms), terms=terms, on_event=on_event)
     config = facts.configs.get(family.denoiser, {})
-    shown = ip_adapters.asked(request, family, config)
-    if shown is not None:
-        worn = ip_adapter_files.AdapterTarget(layout=ip_adapters.layout(family), config=config)
-        yield ip_adapter_files.find(_allowed(shown, terms), worn, terms=terms, on_event=on_event)
+    ip_adapter = ip_adapters.asked(request, family, config)
+    if ip_adapter is not None:
+        target = ip_adapter_files.AdapterTarget(layout=ip_adapters.layout(family), config=config)
+        yield ip_adapter_files.find(_allowed(ip_adapter, terms), target, terms=terms, on_event=on_event)
 
 
 def _allowed(asked: AdapterRequest, terms: AccessRules) -> AdapterRequest:

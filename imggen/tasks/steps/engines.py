@@ -89,6 +89,7 @@ def _by_network(plan: UpscalePlan, machine: Machine, loaded: Callable[[int], Any
 
 
 def _by_diffusion(plan: UpscalePlan, loaded: Callable[[int], Any]) -> Draw:
+    """Return what draws pictures larger with a diffusion model, as often as the size needs."""
     facts = plan.enlarger.model
     if facts is None or plan.dtype is None:
         raise ValueError("a plan for diffusion names a model and a dtype")

@@ -12,7 +12,7 @@ from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.request import GeneratePlan, ModelFacts
 from imggen.store import lookup
 
-UNKNOWN: Final = "not known yet: no picture like it was made with it here"
+UNKNOWN: Final = "not known: no similar picture was made with this model here yet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +43,16 @@ def foresee(
     What lies in the folder `sketch` is still to be fetched.
     """
     gpu = machine.accelerator(plan.device)
-    taken = timings.recall(plan)
+    timing = timings.recall(plan)
     return Forecast(
-        family=plan.family,
+        family=plan.family.name,
         licence=_licence(plan.model),
         download_bytes=_missing(plan, sketch) if sketch else 0,
         needed_bytes=plan.memory.peak_bytes if plan.memory else None,
         free_bytes=gpu.free_bytes if gpu else machine.free_bytes,
         memory_of=gpu.name if gpu else "main memory",
-        seconds=_seconds(plan, taken),
-        basis=f"the last run like it here, on {taken.when[:10]}" if taken else UNKNOWN,
+        seconds=_seconds(plan, timing),
+        basis=f"the last run like it here, on {timing.when[:10]}" if timing else UNKNOWN,
         paths=tuple(str(path) for path in named),
     )
 
@@ -88,8 +88,8 @@ def _time(forecast: Forecast) -> str:
 
 def _licence(model: ModelFacts) -> str | None:
     """Return the licence of the model, and that of its prior where it is another one."""
-    stated = [lookup.licence(each) for each in (model, model.prior) if each is not None]
-    return " and ".join(dict.fromkeys(each or "not stated" for each in stated)) if any(stated) else None
+    stated = [lookup.licence(part) for part in (model, model.prior) if part is not None]
+    return " and ".join(dict.fromkeys(name or "not stated" for name in stated)) if any(stated) else None
 
 
 def _duration(seconds: float) -> str:
@@ -99,11 +99,11 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _seconds(plan: GeneratePlan, taken: timings.Taken | None) -> float | None:
-    if taken is None:
+def _seconds(plan: GeneratePlan, timing: timings.Taken | None) -> float | None:
+    if timing is None:
         return None
-    each = plan.steps * taken.step_seconds + taken.rest_seconds
-    return round(taken.load_seconds + len(plan.seeds) * each, 2)
+    each = plan.steps * timing.step_seconds + timing.rest_seconds
+    return round(timing.load_seconds + len(plan.seeds) * each, 2)
 
 
 def _missing(plan: GeneratePlan, sketch: Path) -> int:
@@ -117,7 +117,7 @@ def _missing(plan: GeneratePlan, sketch: Path) -> int:
 
 def settled(plan: GeneratePlan, sketch: Path) -> GeneratePlan:
     """Return the plan with the places that files will have in the hub's cache, in place of those in the sketch."""
-    if not any(each.is_relative_to(sketch) for each in (*_folders(plan), *_adapter_files(plan))):
+    if not any(path.is_relative_to(sketch) for path in (*_folders(plan), *_adapter_files(plan))):
         return plan
     from imggen.store import hub
 

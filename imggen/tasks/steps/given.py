@@ -99,14 +99,15 @@ def expand(patterns: Sequence[str]) -> tuple[str, ...]:
     The patterns keep their order; what one glob finds is in natural order (`shot2` before `shot10`). A file whose name
     looks like a glob is itself. `-` stays. Raises RequestError where one of them stands for no file.
     """
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for pattern in patterns:
         for name in _expanded(pattern):
-            found.setdefault(name if name == STDIN else os.path.normcase(Path(name).absolute()), name)
-    return tuple(found.values())
+            names.setdefault(name if name == STDIN else os.path.normcase(Path(name).absolute()), name)
+    return tuple(names.values())
 
 
 def _from_stdin() -> bytes:
+    """Return the bytes of standard input; raise RequestError where there are none or too many."""
     hint = "imggen ... - < picture.png"
     if sys.stdin is None or sys.stdin.closed:
         raise RequestError("the picture is -, but standard input is closed", hint=hint)
@@ -164,7 +165,7 @@ def _nearby(folder: Path, names: Sequence[str]) -> str | None:
 
 
 def _some_picture(folder: Path) -> str | None:
-    return next((f"name one in it: {folder / each}" for each in _names(folder) if _is_picture(each)), None)
+    return next((f"name one in it: {folder / name}" for name in _names(folder) if _is_picture(name)), None)
 
 
 def _is_picture(name: str) -> bool:
@@ -174,29 +175,31 @@ def _is_picture(name: str) -> bool:
 def _names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(each.name for each in islice(entries, _NAMES_LOOKED_AT))
+            return sorted(entry.name for entry in islice(entries, _NAMES_LOOKED_AT))
     except OSError:
         return []
 
 
 def _origin(data: bytes, name: str) -> _Origin:
+    """Return what the picture's metadata says of where it comes from."""
     if container.format_of(data) is None:
         return _Origin()
-    shown = kinds.shown(name)
+    shown_name = kinds.shown(name)
     try:
         facts = metadata.read(data)
     except RequestError as error:
-        return _Origin(notes=(f"{shown}: where it comes from is not known: {error.message}",))
+        return _Origin(notes=(f"{shown_name}: where it comes from is not known: {error.message}",))
     source_type = facts.xmp.get(metadata.SOURCE_TYPE)
     return _Origin(
         source_type=source_type if isinstance(source_type, str) and source_type else None,
         recipe=facts.found.recipe if facts.found and facts.fits else None,
         guid=metadata.stated_guid(facts.xmp),
-        notes=tuple(f"{shown}: {note}" for note in facts.notes),
+        notes=tuple(f"{shown_name}: {note}" for note in facts.notes),
     )
 
 
 def _expanded(pattern: str) -> Iterator[str]:
+    """Return the files that `pattern` names, in natural order; raise RequestError where there are none."""
     path = _path(pattern)
     if pattern == STDIN:
         return iter((pattern,))
@@ -206,10 +209,10 @@ def _expanded(pattern: str) -> Iterator[str]:
         return iter((str(path),))
     if not has_magic(pattern) or "\0" in pattern:
         raise _missing(pattern, path)
-    found = [each for each in glob(str(path), recursive=True) if not Path(each).is_dir()]  # noqa: PTH207
-    if not found:
+    names = [name for name in glob(str(path), recursive=True) if not Path(name).is_dir()]  # noqa: PTH207
+    if not names:
         raise RequestError(f"no file matches {pattern}", hint=_like(path))
-    return iter(sorted(found, key=_natural))
+    return iter(sorted(names, key=_natural))
 
 
 def _like(path: Path) -> str | None:
@@ -222,4 +225,4 @@ def _like(path: Path) -> str | None:
 def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
     pieces = re.split(r"([0-9]+)", name.casefold())
     # Every second piece is a number; as (value, digits) it is compared by value, the others as (0, text).
-    return tuple((int(each), each) if at % 2 else (0, each) for at, each in enumerate(pieces)), name
+    return tuple((int(piece), piece) if at % 2 else (0, piece) for at, piece in enumerate(pieces)), name

@@ -49,14 +49,15 @@ def read(request: GenerateRequest) -> tuple[OpenedPicture, ...]:
     """
     if request.task == "blend" and len(request.images) > alteration.MOST_PARENTS:
         raise RequestError(f"{len(request.images)} parents; blend takes 1 to {alteration.MOST_PARENTS}")
-    wanted = list(_wanted(request))
-    if [name for _, name in wanted].count(given.STDIN) > 1:
+    names = list(_wanted(request))
+    if [name for _, name in names].count(given.STDIN) > 1:
         raise RequestError("standard input holds one picture, and - stands for two", hint="name the other file")
     changed: tuple[Role, ...] = ("image", "parent")
-    return tuple(given.read(name, role, frame=request.frame if role in changed else None) for role, name in wanted)
+    return tuple(given.read(name, role, frame=request.frame if role in changed else None) for role, name in names)
 
 
 def _wanted(request: GenerateRequest) -> Iterator[tuple[Role, str]]:
+    """Yield the role and the name of each picture that the request needs."""
     role: Role = "parent" if request.task == "blend" else "image"
     for name in request.images:
         yield role, name
@@ -66,17 +67,17 @@ def _wanted(request: GenerateRequest) -> Iterator[tuple[Role, str]]:
         if request.like is None:
             raise RequestError("style needs a picture that has it", hint="--like painting.png")
         yield "style", request.like
-    for each in controls.of(request):
-        if each.image:
-            yield "control", each.image
-    shown = ip_adapters.image(request)
-    if shown is not None:
-        yield "shown", shown
+    for control in controls.of(request):
+        if control.image:
+            yield "control", control.image
+    picture = ip_adapters.image(request)
+    if picture is not None:
+        yield "shown", picture
 
 
 def facts(opened: Sequence[OpenedPicture]) -> tuple[Given, ...]:
     """Return what a plan needs to know of the opened pictures."""
-    return tuple(each.given for each in opened)
+    return tuple(picture.given for picture in opened)
 
 
 def lay(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> Laid:
@@ -90,7 +91,7 @@ def _controls(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> tuple[Imag
     Of those that a model is needed for stands the photograph still, as large as the picture.
     """
     fit = (plan.change.fit if plan.change else None) or "crop"
-    pictures = [each for each in opened if each.given.role == "control"]
+    pictures = [picture for picture in opened if picture.given.role == "control"]
     return tuple(
         _control(made_by, picture.image, plan, fit)
         for made_by, picture in zip(_preprocessors(plan), pictures, strict=True)
@@ -98,7 +99,7 @@ def _controls(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> tuple[Imag
 
 
 def _preprocessors(plan: GeneratePlan) -> list[str | None]:
-    return [each.preprocessor for each in plan.given if each.role == "control"]
+    return [picture.preprocessor for picture in plan.given if picture.role == "control"]
 
 
 def _control(preprocessor: str | None, image: Image.Image, plan: GeneratePlan, fit: Fit) -> Image.Image:
@@ -111,12 +112,12 @@ def _control(preprocessor: str | None, image: Image.Image, plan: GeneratePlan, f
 
 def measured(plan: GeneratePlan, laid: Laid, measure: Callable[[list[Image.Image]], list[Image.Image]]) -> Laid:
     """Return the pictures with those that `measure` makes of the photographs that are left, a model's work."""
-    left = [each in controls.MEASURED for each in _preprocessors(plan)]
-    made = iter(measure([image for image, is_left in zip(laid.controls, left, strict=True) if is_left]))
+    left = [preprocessor in controls.MEASURED for preprocessor in _preprocessors(plan)]
+    measured_images = iter(measure([image for image, is_left in zip(laid.controls, left, strict=True) if is_left]))
     return replace(
         laid,
         controls=tuple(
-            layout.extend(next(made), plan.canvas) if is_left else image
+            layout.extend(next(measured_images), plan.canvas) if is_left else image
             for image, is_left in zip(laid.controls, left, strict=True)
         ),
     )
@@ -124,12 +125,13 @@ def measured(plan: GeneratePlan, laid: Laid, measure: Callable[[list[Image.Image
 
 def _shown(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> Image.Image | None:
     pixels = plan.canvas[0] * plan.canvas[1]
-    return next((layout.shrunk(each.image, pixels) for each in opened if each.given.role == "shown"), None)
+    return next((layout.shrunk(picture.image, pixels) for picture in opened if picture.given.role == "shown"), None)
 
 
 def _lay_changed(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> Laid:
+    """Return the pictures that are changed, their mask and their style, fitted to the plan's size."""
     change = plan.change
-    changed = [each.image for each in opened if each.given.role in ("image", "parent")]
+    changed = [picture.image for picture in opened if picture.given.role in ("image", "parent")]
     if change is None or not changed:
         return Laid()
     mask = _mask(change, changed[0], opened)
@@ -137,11 +139,16 @@ def _lay_changed(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> Laid:
         widened, mask = layout.widen(changed[0], change.pad)
         changed = [widened]
     size, fit = (plan.width, plan.height), change.fit or "crop"
-    fitted = [layout.fit(each, size, fit) for each in changed]
-    opaque = fitted if _is_seen_through(plan) else [layout.flatten(each) for each in fitted]
-    images = tuple(layout.extend(each, plan.canvas) for each in opaque)
+    fitted = [layout.fit(image, size, fit) for image in changed]
+    opaque = fitted if _is_seen_through(plan) else [layout.flatten(image) for image in fitted]
+    images = tuple(layout.extend(image, plan.canvas) for image in opaque)
     style = next(
-        (layout.shrunk(each.image, _most_pixels(plan, change)) for each in opened if each.given.role == "style"), None
+        (
+            layout.shrunk(picture.image, _most_pixels(plan, change))
+            for picture in opened
+            if picture.given.role == "style"
+        ),
+        None,
     )
     if mask is None:
         return Laid(images=images, style=style)
@@ -151,14 +158,14 @@ def _lay_changed(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> Laid:
             f"--fit {fit} to {plan.width}x{plan.height} cuts off all that the mask marks",
             hint="--fit pad, or its own size",
         )
-    kept = layout.feathered(mask, change.feather)
-    seen = _in_cells(layout.extend(mask, plan.canvas), catalog.cell(catalog.named(plan.family), plan.model))
-    return Laid(images=images, mask=seen, original=fitted[0], kept=kept)
+    kept_mask = layout.feathered(mask, change.feather)
+    computed_mask = _in_cells(layout.extend(mask, plan.canvas), catalog.cell(plan.family, plan.model))
+    return Laid(images=images, mask=computed_mask, original=fitted[0], kept=kept_mask)
 
 
 def _is_seen_through(plan: GeneratePlan) -> bool:
     """Return whether the model looks at what is transparent in the given pictures."""
-    reference = catalog.named(plan.family).reference
+    reference = plan.family.reference
     is_looked_at = plan.change is not None and plan.change.method == "reference"
     return is_looked_at and reference is not None and reference.transparent
 
@@ -176,7 +183,7 @@ def _in_cells(mask: Image.Image, cell: int) -> Image.Image:
 
 def _most_pixels(plan: GeneratePlan, change: Change) -> int:
     """Return how many pixels of a style picture are of use: those that a model looks at, or as many as are drawn."""
-    reference = catalog.named(plan.family).reference
+    reference = plan.family.reference
     if reference is not None and change.method == "reference":
         return reference.max_pixels
     return plan.canvas[0] * plan.canvas[1]
@@ -185,9 +192,9 @@ def _most_pixels(plan: GeneratePlan, change: Change) -> int:
 def _mask(change: Change, image: Image.Image, opened: Sequence[OpenedPicture]) -> Image.Image | None:
     if change.mask_box is not None:
         return layout.box_mask(change.mask_box, image.size, invert=change.invert_mask)
-    for each in opened:
-        if each.given.role == "mask":
-            return layout.mask(each.image, image.size, name=each.given.name, invert=change.invert_mask)
+    for picture in opened:
+        if picture.given.role == "mask":
+            return layout.mask(picture.image, image.size, name=picture.given.name, invert=change.invert_mask)
     return None
 
 
@@ -217,23 +224,23 @@ def opaque(drawn: Image.Image, file_format: ImageFormat) -> tuple[Image.Image, t
 
 def notes(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> tuple[str, ...]:
     """Return what the user should know of the opened pictures."""
-    found = [note for each in opened for note in each.notes]
-    for each in opened:
-        fate = _transparency(plan, each.given.role) if each.image.mode == "RGBA" else None
+    lines = [note for picture in opened for note in picture.notes]
+    for picture in opened:
+        fate = _transparency(plan, picture.given.role) if picture.image.mode == "RGBA" else None
         if fate:
-            found.append(f"{each.given.name}: what is transparent in it {fate}")
-        if each.given.role == "control":
-            found.extend(_control_notes(plan, each.given))
-    return tuple(found)
+            lines.append(f"{picture.given.name}: what is transparent in it {fate}")
+        if picture.given.role == "control":
+            lines.extend(_control_notes(plan, picture.given))
+    return tuple(lines)
 
 
 def _control_notes(plan: GeneratePlan, given: Given) -> Iterator[str]:
     shapes = (given.width * plan.height, given.height * plan.width)
     how = (plan.change.fit if plan.change else None) or "crop"
     if abs(shapes[0] - shapes[1]) > max(plan.width, plan.height):
-        fitted = "what stands over is cut off" if how == "crop" else f"it is fitted by --fit {how}"
+        fitted = "what does not fit is cut off" if how == "crop" else f"it is fitted by --fit {how}"
         shape = f"{given.width}x{given.height}"
-        yield f"{given.name} is {shape}, which is no shape for {plan.width}x{plan.height}: {fitted}"
+        yield f"{given.name} is {shape}, another aspect ratio than {plan.width}x{plan.height}: {fitted}"
 
 
 def _transparency(plan: GeneratePlan, role: Role) -> str | None:

@@ -27,19 +27,19 @@ def with_loras(request: GenerateRequest) -> GenerateRequest:
 
     Raise RequestError for prompts that cannot be read, ModelError for a LoRA that is not here.
     """
-    found = words.templates(request)
-    negative = found.get("negative_prompt")
+    by_field = words.templates(request)
+    negative = by_field.get("negative_prompt")
     if negative is not None and negative.tags:
         raise RequestError(
             f"the negative prompt asks for the LoRA {negative.tags[0].name!r}, which is added to the model and not to "
             "words",
             hint="put the tag into the prompt, with a scale below 0 where it shall work the other way",
         )
-    tags = found["prompt"].tags if "prompt" in found else ()
+    tags = by_field["prompt"].tags if "prompt" in by_field else ()
     if not tags:
         return request
-    asked = (*(request.lora or ()), *(f"{_checked(tag)}:{tag.scale or 1}" for tag in tags))
-    return replace(request, lora=asked, origin=request.origin | {"lora": request.origin.get("prompt", COMMAND_LINE)})
+    loras = (*(request.lora or ()), *(f"{_checked(tag)}:{tag.scale or 1}" for tag in tags))
+    return replace(request, lora=loras, origin=request.origin | {"lora": request.origin.get("prompt", COMMAND_LINE)})
 
 
 def _checked(tag: Tag) -> str:
@@ -69,12 +69,12 @@ def wildcards(request: GenerateRequest) -> Files:
             )
         return {}
     folder = _folder(request)
-    found = template.collect(words.templates(request).values(), partial(_read, folder, request))
+    collected = template.collect(words.templates(request).values(), partial(_read, folder, request))
     if request.wildcards is not None and not folder.is_dir():
         raise RequestError(
             f"--wildcards {request.wildcards}: there is no such folder", hint="leave --wildcards out, or name another"
         )
-    return found
+    return collected
 
 
 def _folder(request: GenerateRequest) -> Path:
@@ -88,12 +88,12 @@ def _read(folder: Path, request: GenerateRequest, name: str) -> tuple[str, str]:
     if not path.is_file():
         raise _missing(folder, request, name)
     if path.stat().st_size > _MOST_BYTES:
-        raise RequestError(f"{path} is larger than 16 MiB, which no list of words is")
+        raise RequestError(f"{path} is larger than 16 MiB, which is too large for a list of words")
     data = files.read(path) or b""
     try:
         return str(path), data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RequestError(f"{path} is no UTF-8: {error}", hint="save it in UTF-8") from error
+        raise RequestError(f"{path} is not UTF-8: {error}", hint="save it in UTF-8") from error
 
 
 def _missing(folder: Path, request: GenerateRequest, name: str) -> RequestError:

@@ -63,6 +63,7 @@ class Descent:
         return self._attempt(lambda: self._drawing()(number))
 
     def _attempt(self, work: Callable[[], Result]) -> Result:
+        """Do the work; after each shortage of memory let go of everything and try a plan that takes less."""
         while True:
             try:
                 self._ready()
@@ -97,7 +98,7 @@ class Descent:
     def _ended(self, error: MemoryShortageError) -> MemoryShortageError:
         tiles = f"tiles of {self.plan.vae_tile} px" if self.plan.vae_tile else "no tiles"
         return MemoryShortageError(
-            f"{error.message}, with {tiles} and --offload {self.plan.offload}; nothing that it may do takes less",
+            f"{error.message}, with {tiles} and --offload {self.plan.offload}; no smaller setting is left",
             hint=error.hint,
         )
 

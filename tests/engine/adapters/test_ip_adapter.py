@@ -252,7 +252,7 @@ def test_a_pickle_is_refused_unless_it_is_allowed(tmp_path, lay_out):
     folder = lay_out({})
     torch.save(ip_adapter._parted(plain(pipeline.unet)), folder / "ip-adapter.bin")
     for reference in (folder, folder / "ip-adapter.bin"):
-        assert refused(pipeline, reference, r"ip-adapter\.bin is a pickle").hint == "--allow-pickle"
+        assert refused(pipeline, reference, r"ip-adapter\.bin is a pickle").hint.endswith("add --allow-pickle")
     assert load(pipeline, folder, allow_pickle=True) == folder / "ip-adapter.bin"
 
 
@@ -311,7 +311,7 @@ def test_of_a_repository_the_adapter_and_the_encoder_that_it_wants_are_fetched(
     asked = AdapterRequest(
         kind="ip-adapter", option="--ip-adapter", reference="h94/IP-Adapter@main/sdxl_models/one.safetensors"
     )
-    with pytest.raises(ModelError, match="it is not on this machine, and nothing is to be fetched now"):
+    with pytest.raises(ModelError, match="it is not on this machine, and imggen is offline"):
         ip_adapter_files.find(asked, worn(pristine), terms=AccessRules(offline=True))
     monkeypatch.delenv("HF_HUB_OFFLINE")
     found = ip_adapter_files.find(asked, worn(pristine), terms=AccessRules())

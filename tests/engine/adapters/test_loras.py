@@ -13,7 +13,6 @@ from imggen.engine.pipeline import loader
 from imggen.engine.sampling import sampler
 from imggen.errors import ModelError
 from imggen.host import environment
-from imggen.plan.models import catalog
 from imggen.plan.schema.adapter import AdapterRequest
 from imggen.store import adapter_files
 from imggen.store.weights import AccessRules
@@ -58,7 +57,7 @@ def planned(tiny_models, make_plan):
 @pytest.mark.parametrize("name", WITH_LOADER)
 def test_pixels_are_those_of_the_plain_diffusers_calls_for_every_family(name, planned, tmp_path):
     plan = planned(name)
-    denoiser = catalog.named(plan.family).denoiser
+    denoiser = plan.family.denoiser
     drawn = tiny_loras.draw(tiny_loras.layers_in(plan.model, denoiser), strong=1.0)
     path = tiny_loras.save(tmp_path / "style.safetensors", tiny_loras.diffusers(drawn))
     plan = replace(plan, adapters=(found(path, 0.7),))

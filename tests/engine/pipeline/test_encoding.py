@@ -136,7 +136,7 @@ def test_an_autoencoder_that_overflows_works_in_float32_and_goes_back(force_upca
 
 def test_latents_that_are_not_numbers_in_float32_either_are_an_error():
     vae = HalfVae(force_upcast=False, least=torch.float64)
-    with pytest.raises(PictureError, match="HalfVae makes no numbers of the given picture"):
+    with pytest.raises(PictureError, match="HalfVae encodes the given picture to values that are not finite"):
         encoding.encode(through(vae), PICTURE)
     assert vae.dtype == torch.float16
 

@@ -21,7 +21,7 @@ from imggen.engine.upscaling.diffusion_upscaler import Placement, Wishes
 from imggen.engine.upscaling.tiling import Tiling
 from imggen.errors import MachineError, ModelError, PictureError
 from imggen.host import environment
-from imggen.store import lookup
+from imggen.store import model_folder
 from tests.tiny_models import clip_config, clip_tokenizer
 
 WISHES = Wishes(prompt="a red apple", seed=5, steps=2)
@@ -123,7 +123,7 @@ def pipelines(folders):
 
 
 def facts(folder):
-    return lookup.read(folder, reference=str(folder), source="folder")
+    return model_folder.read(folder, reference=str(folder), source="folder")
 
 
 def picture(width, height, mode="RGB", seed=0):

@@ -211,7 +211,7 @@ def test_networks_that_enlarge_no_colour_pictures_are_refused(files, name, words
         networks.read(files(name), device="cpu")
 
 
-@pytest.mark.parametrize(("purpose", "words"), [("Inpainting", "wants a mask"), ("FaceSR", "cut-out faces")])
+@pytest.mark.parametrize(("purpose", "words"), [("Inpainting", "needs a mask"), ("FaceSR", "cut-out faces")])
 def test_networks_with_other_purposes_are_refused(files, monkeypatch, purpose, words):
     descriptor = spandrel.ModelLoader().load_from_file(files("compact"))
     monkeypatch.setattr(type(descriptor), "purpose", purpose)
@@ -296,7 +296,7 @@ def test_tensors_that_do_not_fit_each_other_are_refused(files, tmp_path):
 def test_what_neither_is_a_zip_file_nor_a_pickle_is_not_called_one(tmp_path, data):
     path = tmp_path / "network.pth"
     path.write_bytes(data)
-    with pytest.raises(ModelError, match="is no file of weights") as caught:
+    with pytest.raises(ModelError, match="is not a file of weights") as caught:
         networks.read(path, device="cpu")
     assert "--allow-pickle" not in (caught.value.hint or "")
 

@@ -89,7 +89,7 @@ def test_a_picture_without_depth_is_refused_and_so_is_what_is_no_number(folder, 
     save_file(
         {**tensors, "head.conv3.weight": torch.zeros_like(tensors["head.conv3.weight"])}, folder / "model.safetensors"
     )
-    with pytest.raises(RequestError, match="finds all of the picture equally far"):
+    with pytest.raises(RequestError, match="measures the same depth everywhere in the picture"):
         measured(folder, photo)
     save_file({**tensors, "head.conv1.bias": tensors["head.conv1.bias"] * torch.nan}, folder / "model.safetensors")
     with pytest.raises(ModelError, match="measured depths that are no numbers"):
@@ -179,7 +179,7 @@ def test_pickles_are_refused(folder):
 
 
 def test_they_come_from_the_hub_once_and_offline_no_more_is_asked(fake_hub, folder, tmp_path):
-    with pytest.raises(ModelError, match="it is not on this machine, and nothing is to be fetched now"):
+    with pytest.raises(ModelError, match="it is not on this machine, and imggen is offline"):
         find("org/depth", offline=True)
     (folder / "readme.md").write_text("what it is")
     fake_hub.add("org/depth", folder)
@@ -205,8 +205,9 @@ def test_what_names_no_whole_model_is_refused(reference, hint):
 
 def test_they_are_found_without_torch(folder):
     code = (
-        "import sys; from imggen.store import depth_files; from imggen.store.weights import Terms;"
-        f"from imggen.plan.adapters import depths; depth_files.find(depths.named({str(folder)!r}), terms=Terms());"
+        "import sys; from imggen.store import depth_files; from imggen.store.weights import AccessRules;"
+        "from imggen.plan.adapters import depths;"
+        f"depth_files.find(depths.named({str(folder)!r}), terms=AccessRules());"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -279,7 +279,7 @@ def test_the_first_inputs_are_written_and_the_others_counted(tmp_path, count, le
 
 
 TORN = "is cut off, as a crash leaves it; the next line that is added will note it"
-CHANGED = "was changed: it does not fit its own hash"
+CHANGED = "was changed: it does not match its own hash"
 
 
 @pytest.mark.parametrize(
@@ -287,10 +287,10 @@ CHANGED = "was changed: it does not fit its own hash"
     [
         (b'{"action":"x', TORN),
         (b"hello", TORN),
-        (b"hello\n", "is no line of an audit log"),
+        (b"hello\n", "is not a line of an audit log"),
         (b'{"action":"x"}\n', CHANGED),
         (b'{"action":"' + b"x" * audit.MAX_LINE_BYTES, CHANGED),
-        (b"x" * (audit.MAX_LINE_BYTES + 1), "is no line of an audit log"),
+        (b"x" * (audit.MAX_LINE_BYTES + 1), "is not a line of an audit log"),
     ],
 )
 def test_the_check_says_why_a_line_is_none(log, raw, why):

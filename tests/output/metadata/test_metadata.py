@@ -556,7 +556,7 @@ VOCABULARY = "http://ns.useplus.org/ldf/vocab/DMI-"
 )
 def test_what_is_said_beside_the_recipe_has_its_property(said, told):
     particulars = Particulars(guid=APPLE_GUID, **said)
-    assert particulars.told() == told
+    assert particulars.properties() == told
     for level in ("full", "minimal"):
         made = metadata.compose(APPLE, level=level, created=WHEN, image_sha256="", particulars=particulars)
         assert told.items() <= made.properties.items()

@@ -118,7 +118,7 @@ def test_wildcard_files_that_cannot_be_used_are_refused_by_name(config):
         ("__a__", "includes itself: __a__ -> __b__ -> __a__"),
         ("__empty__", r"empty.txt has no lines"),
         ("__open__", r"open.txt, line 2, column 6: this { is never closed"),
-        ("__latin__", r"latin.txt is no UTF-8"),
+        ("__latin__", r"latin.txt is not UTF-8"),
         ("__colors__", r"there is no mine.colors.txt"),
     ):
         with pytest.raises(RequestError, match=match):

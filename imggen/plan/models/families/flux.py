@@ -6,8 +6,8 @@ from typing import Final
 
 from imggen.plan.models.families import refusals
 from imggen.plan.models.families.bases import HEADS, UNION_KINDS, transformer
+from imggen.plan.schema.change import Task
 from imggen.plan.schema.family import Controls, Family, IpAdapters, Reference
-from imggen.plan.schema.request import Task
 
 _FLUX_CONTROL: Final[Mapping[Task, str]] = {
     "text-to-image": "FluxControlPipeline",

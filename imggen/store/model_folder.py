@@ -1,0 +1,220 @@
+"""Folders of diffusers models: their components, configs and weights, from JSON files and headers alone."""
+
+import importlib.util
+from pathlib import Path
+from typing import TypeGuard
+
+from imggen.errors import ModelError
+from imggen.plan.models import catalog, config_limits
+from imggen.plan.schema.request import ModelFacts, Source
+from imggen.store import json_files, remote_code, single_file, weights
+from imggen.store.weights import AccessRules
+
+INDEX = "model_index.json"
+RECORD = "imggen.json"
+CONFIG_NAMES = (
+    "config.json",
+    "scheduler_config.json",
+    "tokenizer_config.json",
+    "preprocessor_config.json",
+    "guider_config.json",
+)
+# Components that come as small text files: everything else must bring weights.
+TEXT_ENDINGS = (
+    "Tokenizer",
+    "TokenizerFast",
+    "Scheduler",
+    "Processor",
+    "FeatureExtractor",
+    "Guidance",
+    "TokenizersBackend",
+)
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "merges.txt")
+DEFAULT_TERMS = AccessRules()
+
+
+def read(
+    folder: Path, *, reference: str, source: Source, revision: str | None = None, terms: AccessRules = DEFAULT_TERMS
+) -> ModelFacts:
+    """Return the facts of the diffusers model in `folder`, from its JSON files and the headers of its weights.
+
+    Raise ModelError where it is incomplete or damaged, would run code of its own, or has pickles that `terms` forbid.
+    """
+    folder = folder.resolve() if source != "hub" else folder
+    index = json_files.read(folder / INDEX)
+    _refuse_code(folder, index)
+    components = _components(folder, index)
+    for name, (_, class_name) in components.items():
+        configs = _configs(folder / name)
+        remote_code.refuse(folder / name, class_name, configs)
+        config_limits.check(f"{name} of {reference}", configs.get("config.json", {}))
+    choices = {name: _choice(folder, name, class_name, terms.without) for name, (_, class_name) in components.items()}
+    pickles = tuple(
+        path.relative_to(folder).as_posix()
+        for choice in choices.values()
+        if choice and choice.pickle
+        for path in choice.files
+    )
+    if pickles and not terms.allow_pickle:
+        raise ModelError(
+            f"{reference}: {pickles[0]} is a pickle, which can run any code when read, without a safetensors twin",
+            hint="take a model with safetensors weights, or, if you trust this one, add --allow-pickle",
+        )
+    headers = {name: _headers(choice) for name, choice in choices.items() if choice and not choice.pickle}
+    return ModelFacts(
+        reference=reference,
+        source=source,
+        folder=folder,
+        pipeline=catalog.current_name(str(index["_class_name"])),
+        revision=revision,
+        options={name: value for name, value in index.items() if not _is_component(value) and not name.startswith("_")},
+        components=components,
+        configs={name: config for name in components if (config := _config(folder / name))},
+        weight_bytes={name: weights.size(choice, headers.get(name)) for name, choice in choices.items() if choice},
+        stored_dtypes={name: dtype for name, header in headers.items() if (dtype := weights.stored_dtype(header))},
+        shapes={name: weights.shapes(header) for name, header in headers.items()},
+        pickles=pickles,
+        record=json_files.read(folder / RECORD) if (folder / RECORD).is_file() else {},
+    )
+
+
+def missing(folder: Path, *, without: tuple[str, ...] = ()) -> list[str]:
+    """Return the components of the model in `folder` that are not whole; the index where even that is missing.
+
+    Pickles count as weights here: whether they may be read is another question. Of those in `without` only the small
+    files are wanted.
+    """
+    if not (folder / INDEX).is_file():
+        return [INDEX]
+    components = _components(folder, json_files.read(folder / INDEX))
+    return [name for name, (_, class_name) in components.items() if not _is_whole(folder, name, class_name, without)]
+
+
+def faults(folder: Path) -> list[tuple[str, str]]:
+    """Return what keeps the model in `folder` from being loaded: the component or file, and what is wrong with it."""
+    problems = []
+    try:
+        components = _components(folder, json_files.read(folder / INDEX))
+    except ModelError as error:
+        return [(INDEX, error.message)]
+    for name, (_, class_name) in components.items():
+        try:
+            _choice(folder, name, class_name)
+        except ModelError as error:
+            problems.append((name, error.message))
+    return problems
+
+
+def _is_whole(folder: Path, name: str, class_name: str, without: tuple[str, ...]) -> bool:
+    try:
+        _choice(folder, name, class_name, without)
+    except ModelError:
+        return False
+    return True
+
+
+def _headers(choice: weights.WeightFiles) -> list[weights.Header]:
+    return [weights.read_header(path) for path in choice.files]
+
+
+def _refuse_code(folder: Path, index: dict[str, object]) -> None:
+    class_name = index.get("_class_name")
+    if isinstance(class_name, list) or (folder / "pipeline.py").exists():
+        raise ModelError(
+            f"{folder} brings code of its own ({class_name if isinstance(class_name, list) else 'pipeline.py'}), "
+            "which imggen never runs",
+            hint="take a model whose pipeline is part of diffusers",
+        )
+    if not isinstance(class_name, str) or not class_name.isidentifier():
+        raise ModelError(f"{folder / INDEX} names no pipeline class: _class_name is {class_name!r}")
+
+
+def _components(folder: Path, index: dict[str, object]) -> dict[str, tuple[str, str]]:
+    """Return the library and class of each part that the index names; raise ModelError for a malformed index."""
+    components = {}
+    for name, value in index.items():
+        if name.startswith("_") or not _is_component(value):
+            continue
+        if value == [None, None]:
+            continue
+        texts = [text for text in value if isinstance(text, str)]
+        if len(value) != 2 or len(texts) != 2 or not name.isidentifier():
+            raise ModelError(f"{folder / INDEX}: component {name!r} is {value!r}, not [library, class]")
+        components[name] = _known(folder, name, texts[0], texts[1])
+    if not components:
+        raise ModelError(f"{folder / INDEX} names no components")
+    return components
+
+
+def _is_component(value: object) -> TypeGuard[list[object]]:
+    """Return whether an entry of the index names a part; numbers in a list are an option, as Krea 2 has one."""
+    numbers = isinstance(value, list) and bool(value) and all(type(number) in (int, float) for number in value)
+    return isinstance(value, list) and not numbers
+
+
+def _known(folder: Path, name: str, library: str, class_name: str) -> tuple[str, str]:
+    if (folder / name / f"{library}.py").exists():
+        raise ModelError(f"{folder / name} brings code of its own, which imggen never runs")
+    if library not in {"diffusers", "transformers"} and not _is_pipeline_package(library):
+        raise ModelError(
+            f"{folder / INDEX}: {name} wants {class_name} from {library!r}, which is not part of diffusers"
+        )
+    if not class_name.isidentifier():
+        raise ModelError(f"{folder / INDEX}: {name} has no class {class_name!r}")
+    return library, class_name
+
+
+def _is_pipeline_package(library: str) -> bool:
+    # Found on disk, since importing diffusers takes seconds.
+    spec = importlib.util.find_spec("diffusers")
+    if spec is None or not spec.submodule_search_locations or not library.isidentifier():
+        return False
+    places = [
+        Path(submodule_search_location) / "pipelines" for submodule_search_location in spec.submodule_search_locations
+    ]
+    return any((place / group / library).is_dir() for place in places for group in ("", "deprecated"))
+
+
+def _has_weights(class_name: str) -> bool:
+    return not class_name.endswith(TEXT_ENDINGS)
+
+
+def _choice(folder: Path, name: str, class_name: str, without: tuple[str, ...] = ()) -> weights.WeightFiles | None:
+    place = folder / name
+    if name in without and name in single_file.LEFT_OUT:
+        return None
+    _check_texts(place, class_name)
+    if name in without or not _has_weights(class_name):
+        return None
+    choice = weights.choose(place, half=False)
+    if choice is None:
+        raise ModelError(f"{place} has no weights: neither diffusion_pytorch_model.safetensors nor model.safetensors")
+    return choice
+
+
+def _check_texts(place: Path, class_name: str) -> None:
+    if not place.is_dir():
+        raise ModelError(f"{place.parent} is incomplete: the folder {place.name} is missing")
+    # Without its files a tokenizer loads all the same, empty, and every prompt becomes the same picture.
+    reads_bytes = class_name == "ByT5Tokenizer"
+    if (
+        "Tokenizer" in class_name
+        and not reads_bytes
+        and not any((place / tokenizer_file).is_file() for tokenizer_file in TOKENIZER_FILES)
+    ):
+        raise ModelError(f"{place} has no vocabulary: none of {', '.join(TOKENIZER_FILES)} is there")
+    if not any((place / config_name).is_file() for config_name in CONFIG_NAMES):
+        raise ModelError(f"{place} has no config: none of {', '.join(CONFIG_NAMES)} is there")
+
+
+def _config(place: Path) -> dict[str, object]:
+    path = next((place / config_name for config_name in CONFIG_NAMES if (place / config_name).is_file()), None)
+    return json_files.read(path) if path else {}
+
+
+def _configs(place: Path) -> dict[str, dict[str, object]]:
+    return {
+        config_name: json_files.read(place / config_name)
+        for config_name in CONFIG_NAMES
+        if (place / config_name).is_file()
+    }
