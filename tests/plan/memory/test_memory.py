@@ -239,7 +239,7 @@ def test_weights_that_cannot_be_quantised_are_refused(quantize, machine, device,
 def test_a_lora_is_not_added_to_weights_of_four_bits():
     asked = AdapterRequest(kind="lora", option="--lora", reference="a")
     added = AdapterFacts(asked=asked, files=(Path("a"),), sha256="0" * 64, reference="a")
-    with pytest.raises(RequestError, match="--quantize nf4: a LoRA is not added to weights of four bits$") as caught:
+    with pytest.raises(RequestError, match=r"--quantize nf4: a LoRA is not added to weights of four bits$") as caught:
         choose(replace(job(machine=with_cuda(), device="cuda", dtype="bfloat16"), adapters=(added,)), quantize="nf4")
     assert caught.value.hint == "--quantize int8"
 
