@@ -363,16 +363,26 @@ def test_an_enlarged_picture_says_no_more_than_fits():
     packet = xmp.merge(None, {metadata.CREDIT: "Someone", "photoshop:Instructions": "x" * 70_000})
     plain = container.replace(samples()["png"], Changes(xmp=packet))
     told = upscaled.describe(plain, ENLARGED)
-    made = writer.encode(picture(), told, output(format="jpeg"), by=WriteContext(created=WHEN))
+    plan = output(format="jpeg", marking=MarkingPlan(alt="An apple"))
+    made = writer.encode(picture(), told, plan, by=WriteContext(created=WHEN))
     (note,) = made.notes
     assert note.startswith("no more than --metadata minimal is written: ")
     assert made.marks == ("iptc",)
     said = metadata.read(made.data).xmp
     assert said[metadata.CREATED] == "2026-11-21T12:00:00Z"
-    whole = writer.encode(picture(), told, output(), by=WriteContext(created=WHEN))
+    assert said[metadata.ALT] == "An apple"
+    whole = writer.encode(picture(), told, replace(plan, format="png"), by=WriteContext(created=WHEN))
     assert whole.notes == ()
+    assert metadata.read(whole.data).xmp[metadata.ALT] == "An apple"
     assert metadata.read(whole.data).xmp[metadata.HISTORY][0]["stEvt:when"] == "2026-11-21T12:00:00Z"
     assert writer.encode(picture(), told, output(metadata="none")).marks == ()
+
+
+def test_an_enlarged_picture_is_logged_without_a_recipe(tmp_path):
+    by = WriteContext(journal=Journal(path=tmp_path / "log", entry=LOGGED))
+    writer.emit(picture(), upscaled.describe(samples()["png"], ENLARGED), output(), by=by)
+    (line,) = lines(tmp_path / "log")
+    assert "recipe_sha256" not in line
 
 
 def test_a_manifest_that_is_not_kept_is_noted_where_the_larger_picture_is_not_signed(signer):

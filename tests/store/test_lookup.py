@@ -279,6 +279,10 @@ def test_the_prior_of_a_decoder_is_the_one_that_its_card_names_or_the_usual_one(
     assert lookup.prior_of(decoder) == "org/prior"
     (decoder / "README.md").write_text("---\nprior:\n- ../x\n---\n")
     with pytest.raises(ModelError) as caught:
+        lookup.find(str(decoder))
+    assert "its card names '../x'" in caught.value.message
+    assert caught.value.message.startswith(f"{decoder}: ")
+    with pytest.raises(ModelError) as caught:
         lookup.prior_of(decoder)
     assert caught.value.message == f"{decoder}: its card names '../x' as its prior, which is no model of the hub"
     assert caught.value.hint == "--base stabilityai/stable-cascade-prior"
@@ -296,6 +300,7 @@ def test_the_prior_of_a_decoder_is_the_one_that_its_card_names_or_the_usual_one(
             "while online: imggen models pull org/prior; or --base FOLDER",
         ),
         ("empty", ModelError, "{decoder} draws nothing without its prior, and empty cannot be had: empty is not", "im"),
+        ("bare", ModelError, "{decoder} draws nothing without its prior, and bare cannot be had: ", "--base FOLDER"),
         ("decoder", ModelError, "{decoder} is a decoder of Stable Cascade, and its base decoder is no prior", "--base"),
     ],
 )
@@ -304,6 +309,8 @@ def test_a_prior_that_cannot_be_had_is_told(decoder, tmp_path, monkeypatch, base
     (decoder / "README.md").write_text("---\nprior: org/prior\n---\n")
     safetensors(tmp_path / "lone.safetensors")
     (tmp_path / "empty").mkdir()
+    bare = folder_of(tmp_path / "bare", "StableCascadePriorPipeline", prior="StableCascadeUNet")
+    (bare / "prior" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(error) as caught:
         lookup.find(str(decoder), base=base, terms=OFFLINE)
     assert caught.value.message.startswith(message.format(decoder=decoder))
@@ -385,7 +392,11 @@ def test_a_base_beside_a_whole_model_is_refused(tmp_path, prior):
             "there is no model 'FLUX': it is neither built in, nor a file, a folder, an alias or a hub id",
             "imggen models alias flux black-forest-labs/FLUX.1-dev, the usual model of the family of that name",
         ),
-        ("text.txt", "text.txt is no model: imggen reads .safetensors, .gguf files and", "imggen models list"),
+        (
+            "text.txt",
+            "text.txt is no model: imggen reads .safetensors, .gguf files and diffusers folders",
+            "imggen models list",
+        ),
         ("org/x", "org/x is not on this machine, and nothing is to be fetched now", "while online: imggen models pull"),
     ],
 )
@@ -419,7 +430,7 @@ def test_what_is_no_model_is_told_with_what_may_be_meant(decoder, tmp_path, monk
     (tmp_path / "text.txt").write_text("x")
     with pytest.raises((ModelError, RequestError)) as caught:
         lookup.find(reference, terms=OFFLINE)
-    assert caught.value.message.startswith(message)
+    assert caught.value.message == message
     assert caught.value.hint.startswith(hint.format(here=tmp_path))
 
 
@@ -542,6 +553,7 @@ def test_code_of_its_own_is_named(tmp_path):
         ("---\nlicense: other\nlicense_name: mine\n---\n", "mine"),
         ("---\nlicense: other\n---\n", "other"),
         ("---\nlicense:\n- 'mit'\n- gpl\n---\n", "mit"),
+        ("---\nlicense:\n  - mit\n---\n", "mit"),
         ('---\nlicense: ["apache-2.0", mit]\n---\n', "apache-2.0"),
         ("---\ntags:\n- license: x\nother: y\n---\n", None),
         ("---\nname: x\n---\nlicense: mit\n", None),
@@ -568,3 +580,36 @@ def test_what_is_installed_says_when_it_was_used(cached):
     size = sum(path.stat().st_size for path in builtin.folder.rglob("*") if path.is_file())
     assert builtin.size_bytes == size > 10_000
     assert (tiny.folder, tiny.last_used) == (cached, "2023-11-14T22:13:20+00:00")
+
+
+def test_the_built_in_model_is_found_where_it_lies():
+    facts = lookup.find("builtin")
+    assert (facts.source, facts.reference, facts.folder) == ("builtin", "builtin", lookup.builtin_folder())
+
+
+@pytest.mark.parametrize("library", ["stable_diffusion", "wuerstchen"])
+def test_a_class_may_come_from_a_pipelines_own_package(tmp_path, library):
+    whole = folder_of(tmp_path / "whole", unet="X")
+    change_json(whole / "model_index.json", unet=[library, "X"])
+    assert read(whole).components == {"unet": (library, "X")}
+
+
+def test_facts_are_those_of_the_full_weights(tmp_path):
+    whole = folder_of(tmp_path / "whole", unet="X")
+    safetensors(whole / "unet" / "diffusion_pytorch_model.fp16.safetensors", "F16", 2)
+    facts = read(whole)
+    assert (facts.weight_bytes, facts.stored_dtypes) == ({"unet": 16}, {"unet": "float32"})
+
+
+def test_the_dtype_is_that_of_the_largest_file(tmp_path):
+    whole = folder_of(tmp_path / "whole", unet="X")
+    place = whole / "unet"
+    (place / "diffusion_pytorch_model.safetensors").unlink()
+    names = [f"diffusion_pytorch_model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    safetensors(place / names[0], "F32", 4, a=2)
+    safetensors(place / names[1], "F16", 2, b=9)
+    index = {"weight_map": {"a": names[0], "b": names[1]}}
+    (place / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    facts = read(whole)
+    assert (facts.weight_bytes, facts.stored_dtypes) == ({"unet": 26}, {"unet": "float16"})
+    assert [path.name for path in lookup.weight_files(facts, "float32")] == names

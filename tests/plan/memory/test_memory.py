@@ -173,8 +173,9 @@ def test_weights_that_cannot_be_quantised_are_refused(quantize, machine, device,
 def test_a_lora_is_not_added_to_weights_of_four_bits():
     asked = AdapterRequest(kind="lora", option="--lora", reference="a")
     added = AdapterFacts(asked=asked, files=(Path("a"),), sha256="0" * 64, reference="a")
-    with pytest.raises(RequestError, match="a LoRA is not added"):
+    with pytest.raises(RequestError, match=r"--quantize nf4: a LoRA is not added to weights of four bits$") as caught:
         choose(replace(job(machine=with_cuda(), device="cuda", dtype="bfloat16"), adapters=(added,)), quantize="nf4")
+    assert caught.value.hint == "--quantize int8"
 
 
 def test_what_was_asked_for_is_done_on_an_accelerator():
@@ -510,6 +511,11 @@ def test_a_tile_is_whole_latents_and_at_most_half_the_picture(kind, fields, tile
     assert choose(job(**kind), **fields).vae_tile == tile
 
 
+def test_a_seamless_picture_is_decoded_whole_where_memory_is_short():
+    tight = ACCELERATED | {"machine": with_cuda(free=3 * GIB), "width": 1024, "height": 1024}
+    assert [choose(job(**tight, seamless=seamless)).vae_tile for seamless in (False, True)] == [512, 0]
+
+
 def test_a_model_without_an_autoencoder_class_is_not_tiled_nor_sliced():
     levers = choose(job(PIXELS, pictures=2, width=64, height=64))
     assert (levers.vae_tile, levers.vae_slicing) == (0, False)
@@ -554,6 +560,7 @@ def short(gib, **changes):
         (job(READ_AS_STORED, short(1.5), **SMALL), {"task": "outpaint"}, NOTHING),
         (job(READ_AS_STORED, short(0.5), **SMALL), {}, NOTHING),
         (job(FLUX_IN_FLOAT16, short(24), **LARGE), {}, "--quantize int8"),
+        (job(FLUX_IN_FLOAT16, short(24), **LARGE), {"offload": "auto"}, "--quantize int8"),
         (job(FLUX_IN_FLOAT16, short(21.6), **LARGE), {}, "--quantize fp8"),
         (job(FLUX_IN_FLOAT16, with_cuda(free=60 * GIB, free_bytes=18 * GIB), **CARD), {}, "--quantize nf4"),
         (job(FLUX_IN_FLOAT16, short(21.4), **LARGE), {}, "--quantize int8 --size 368x368"),
