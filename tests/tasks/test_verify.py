@@ -238,7 +238,7 @@ def test_file_that_cannot_be_read_does_not_hide_the_others(write, tmp_path, plac
 
 @pytest.mark.parametrize("text", ["", "ipct", "iptc,,sauce"])
 def test_mark_that_is_none_is_refused_by_name(text):
-    with pytest.raises(RequestError, match="not a mark|no mark is named"):
+    with pytest.raises(RequestError, match=r"not a mark|no mark is named"):
         verify.require(text)
 
 
