@@ -157,14 +157,15 @@ def page(context: typer.Context, *, width: int, whole: bool) -> list[Line]:
 
 
 def overview(context: typer.Context, *, width: int) -> list[Line]:
-    """Return what a group shows of itself where no command of it is named: its commands, and where to read on."""
+    """Return what a group shows of itself where no command of it is named: its commands, and where to read on.
+
+    Without blank lines, so that all of it stands on a terminal of 24 lines.
+    """
     command: Any = context.command
     path = context.command_path
     return [
         *_paragraphs(command.help, width),
-        [],
         *_commands_table(_commands(context), width),
-        [],
         *(_examples(command) if command.epilog else ()),
         [("Usage: ", _HEADING), (f"{path} COMMAND ...", ""), (", options: ", ""), (f"{path} COMMAND --help", _NAME)],
     ]

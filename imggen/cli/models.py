@@ -200,7 +200,7 @@ def doctor(fix_hints: FixHints = False, verbose: Everything = False, as_json: op
         for line in _examined(findings if verbose else task.summary(findings)):
             console.result(console.printable(line))
         if not verbose:
-            console.lines(["imggen doctor -v shows every family and package, and why"])
+            console.result("imggen doctor -v shows every family and package, and why")
     problems = sum(finding.status == "problem" for finding in findings)
     if problems:
         what = "one thing stands" if problems == 1 else f"{problems} things stand"

@@ -481,6 +481,6 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no n
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Decisions too, and why.", rich_help_panel=OUTPUT)]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Print the plan and make nothing; --json prints all of it.", rich_help_panel=OUTPUT),
+    typer.Option("--dry-run", help="Print the plan only; --json prints all of it.", rich_help_panel=OUTPUT),
 ]
 Preview = Annotated[bool, typer.Option("--preview", help="Preview in the terminal.", rich_help_panel=OUTPUT)]

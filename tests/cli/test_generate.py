@@ -164,7 +164,7 @@ def test_a_dry_run_tells_in_a_few_lines_what_a_picture_would_be(run, tmp_path):
     assert len(ended.lines) <= 12
     assert all(len(line) <= 100 for line in ended.lines)
     assert rows["makes"] == "6 pictures of 128x128, text-to-image"
-    assert rows["model"] == "builtin (sd)"
+    assert rows["model"] == "builtin (Stable Diffusion 1.x and 2.x)"
     assert rows["steps"] == "20, guidance 3, sampler dpmpp_2m"
     assert rows["seeds"] == "5, 6, 7, 8, ... (6 in all)"
     assert rows["device"].startswith("cpu, ")

@@ -25,6 +25,8 @@ COMMANDS = {
     "cli/console": (*WRITING, "preprocess"),
     "cli/keys": ("keys trust",),
     "cli/library": ("models rm",),
+    "cli/prompts": DRAWING,
+    "cli/usage": WRITING,
     "engine": DRAWING,
     "engine/upscaling": ("upscale",),
     "engine/vision": (*DRAWING, "preprocess"),

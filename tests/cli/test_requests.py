@@ -14,7 +14,7 @@ from imggen.plan.upscaling.plans import UpscaleRequest
 
 def options(command):
     group = typer.main.get_command(app.app)
-    return {parameter.name for parameter in group.commands[command].params} - {"help"}
+    return {parameter.name for parameter in group.commands[command].params} - {"show_help", "show_help_all"}
 
 
 def names(request):
@@ -28,7 +28,7 @@ def test_every_task_is_a_row():
 @pytest.mark.parametrize("task", TASKS)
 def test_every_option_of_a_task_is_a_field_of_its_request(task, monkeypatch):
     asked = options(TASKS[task].command)
-    assert asked - {"image"} - {*settings.RUNNING} <= names(GenerateRequest)
+    assert asked - {"image", "prompt_option"} - {*settings.RUNNING} <= names(GenerateRequest)
     requests = []
     monkeypatch.setattr(making, "make", lambda request, _: requests.append(request))
     making.run(task, dict.fromkeys(asked))

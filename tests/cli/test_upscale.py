@@ -165,7 +165,7 @@ def test_quiet_keeps_the_table_and_leaves_the_notes_out(run):
         (["small.png", "--seed", "1"], 2, "--seed"),
         (["small.png", "-m", "gone.safetensors"], 4, "there is no file"),
         (["small.png", "-m", "file.safetensors"], 4, "file.safetensors"),
-        (["small.png", "-m", "file.pth"], 4, "no file of weights"),
+        (["small.png", "-m", "file.pth"], 4, "not a file of weights"),
         (["small.png", "-m", "zipped.pth"], 4, "--allow-pickle"),
         (["small.png", "-m", "lancsoz"], 4, "lanczos"),
         (["small.png", "-m", ""], 2, "--model is empty"),

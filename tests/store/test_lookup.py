@@ -296,11 +296,11 @@ def test_the_prior_of_a_decoder_is_the_one_that_its_card_names_or_the_usual_one(
         (
             None,
             ModelError,
-            "{decoder} draws nothing without its prior, and org/prior cannot be had: org/prior is not on this machine",
+            "{decoder} needs its prior, and org/prior could not be loaded: org/prior is not on this machine",
             "while online: imggen models pull org/prior; or --base FOLDER",
         ),
-        ("empty", ModelError, "{decoder} draws nothing without its prior, and empty cannot be had: empty is not", "im"),
-        ("bare", ModelError, "{decoder} draws nothing without its prior, and bare cannot be had: ", "--base FOLDER"),
+        ("empty", ModelError, "{decoder} needs its prior, and empty could not be loaded: empty is not", "im"),
+        ("bare", ModelError, "{decoder} needs its prior, and bare could not be loaded: ", "--base FOLDER"),
         ("decoder", ModelError, "{decoder} is a decoder of Stable Cascade, and its base decoder is no prior", "--base"),
     ],
 )
@@ -323,7 +323,7 @@ def test_a_base_beside_a_whole_model_is_refused(tmp_path, prior):
         lookup.find(str(whole), base=str(prior))
     wanted = f"--base {prior}: only a single file and a decoder have a base, and {whole} is whole"
     assert (caught.value.message, caught.value.hint) == (wanted, "leave --base out")
-    with pytest.raises(ModelError, match="is the prior of Stable Cascade, which draws no pictures by itself"):
+    with pytest.raises(ModelError, match="is the prior of Stable Cascade, which makes no pictures by itself"):
         lookup.find(str(prior))
 
 
@@ -397,7 +397,7 @@ def test_a_base_beside_a_whole_model_is_refused(tmp_path, prior):
             "text.txt is no model: imggen reads .safetensors, .gguf files and diffusers folders",
             "imggen models list",
         ),
-        ("org/x", "org/x is not on this machine, and nothing is to be fetched now", "while online: imggen models pull"),
+        ("org/x", "org/x is not on this machine, and imggen is offline", "while online: imggen models pull"),
     ],
 )
 def test_what_is_no_model_is_told_with_what_may_be_meant(decoder, tmp_path, monkeypatch, reference, message, hint):
@@ -437,13 +437,13 @@ def test_what_is_no_model_is_told_with_what_may_be_meant(decoder, tmp_path, monk
 def test_a_misspelt_name_offline_has_both_ways_out(cached):
     with pytest.raises(ModelError) as caught:
         lookup.find("org/tinny@v1", terms=OFFLINE)
-    message = "org/tinny is not on this machine, and nothing is to be fetched now (did you mean org/tiny?)"
+    message = "org/tinny is not on this machine, and imggen is offline (did you mean org/tiny?)"
     assert caught.value.message == message
     assert caught.value.hint == "--model org/tiny; or while online: imggen models pull org/tinny@v1"
     shutil.rmtree(cached / "vae")
     with pytest.raises(ModelError) as caught:
         lookup.find("org/tiny", terms=OFFLINE)
-    assert caught.value.message == "org/tiny is not complete in the cache, and nothing is to be fetched now"
+    assert caught.value.message == "org/tiny is not complete in the cache, and imggen is offline"
     assert caught.value.hint == "while online: imggen models pull org/tiny"
 
 

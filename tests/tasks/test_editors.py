@@ -93,7 +93,7 @@ def test_a_distilled_model_makes_the_steps_that_it_lists(tiny_models):
     assert (plan.family.name, plan.steps) == ("qwen-image-2.1", 2)
     _, picture, _ = made(request)
     np.testing.assert_array_equal(picture, plain(plan))
-    with pytest.raises(RequestError, match="--steps 8: this model makes 2 steps") as caught:
+    with pytest.raises(RequestError, match="--steps 8: this model always takes 2 steps") as caught:
         generate.plan(asked(tiny_models, "qwen-image-2.1-turbo", "text-to-image", size="256x256", steps=8))
     assert caught.value.hint == "--steps 2"
 

@@ -14,7 +14,7 @@ def rows(plan: GeneratePlan) -> Iterator[tuple[str, str]]:
     yield "makes", f"{_counted(len(plan.seeds))} of {plan.width}x{plan.height}, {plan.task}"
     if plan.prompt:
         yield "prompt", _shortened(plan.prompt)
-    yield "model", f"{plan.model.reference} ({plan.family})"
+    yield "model", f"{plan.model.reference} ({plan.family.title})"
     if plan.change is not None:
         strength = "" if plan.change.strength is None else f", strength {plan.change.strength:g}"
         yield "method", f"{plan.change.method}{strength}"

@@ -69,7 +69,7 @@ def check_schema(values: Mapping[str, object], place: KeyPath, newest: int) -> i
     """
     schema = values.get("schema")
     if schema is None:
-        raise RequestError(f"{place} has no schema number; the newest is {newest}")
+        raise RequestError(f"{place} has no schema number", hint=f"schema = {newest}")
     if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
         raise RequestError(f"{place.member('schema')} is {_shortened(schema)}, not a whole number from 1 up")
     if schema > newest:

@@ -132,5 +132,7 @@ def test_an_adapter_and_sliced_attention_are_refused_together():
     wanted = ip_adapters.asked(request, SD)
     found = AdapterFacts(asked=wanted, files=(), sha256="ab" * 32, reference=wanted.reference)
     given = Given(role="shown", name="ref.png", sha256="ab" * 32, width=8, height=8)
-    with pytest.raises(RequestError, match="--ip-adapter and --attention-slicing on both replace the way"):
+    with pytest.raises(
+        RequestError, match="--ip-adapter and --attention-slicing on both replace the attention processors"
+    ):
         resolve.resolve(request, stable_diffusion(), laptop(), (given,), (found,), draw_seed=lambda limit: 7)

@@ -422,7 +422,7 @@ def said(refusal):
 
 
 LONG = "\ufdfa" * 2_222
-CONSENT = "the policy wants you to say that you may use the pictures that you give"
+CONSENT = "the policy requires you to confirm that you may use the given pictures"
 STRIPPED = "--strip prompt takes the words alone"
 
 
@@ -538,7 +538,7 @@ STRIPPED = "--strip prompt takes the words alone"
                 ("marking.require", f"the picture lacks what the policy requires: {layer}", hint),
             )
             for layer, hint in (
-                ("c2pa", "imggen keys init"),
+                ("c2pa", 'imggen keys init --organisation "Example Ltd"'),
                 ("watermark", "--watermark on"),
                 ("recipe", "--metadata full"),
                 ("infotext", "--metadata full"),
@@ -579,10 +579,14 @@ def test_a_refusal_names_its_rule_what_is_so_and_what_to_do(text, ask, refusal):
         ("[models]\nallow = ['license:']", "nothing stands after license:", "license:…"),
         (
             "[models]\nallow = [' ']",
-            "no name of a model",
+            "not the name of a model",
             "builtin, organisation/*, organisation/name@commit, sha256:…, license:…, folder:…",
         ),
-        ("[models]\nallow = ['http://x@0123456']", "no name of a model", "builtin, organisation/*, organisation/name@"),
+        (
+            "[models]\nallow = ['http://x@0123456']",
+            "not the name of a model",
+            "builtin, organisation/*, organisation/name@",
+        ),
         ("[prompt]\ndeny = ['!']", "the term '!' has no word in it", r're:… for punctuation, such as "re:\\$"'),
         ("[prompt]\ndeny = ['re:\u200b']", r"the pattern '\u200b' has '\u200b', which no prompt", "write a space, or"),
         ("[prompt]\ndeny = ['re:ａb']", "the pattern 'ａb' has 'ａ', which no prompt has once it is folded", "write a"),
@@ -590,8 +594,8 @@ def test_a_refusal_names_its_rule_what_is_so_and_what_to_do(text, ask, refusal):
         ("[audit]\nlog = ''", "p.toml's audit.log is empty", "leave it out"),
         ("[audit]\nuser = 'a'\nuser_variable = 'B'", "p.toml's audit has both user and", "leave one of the two out"),
         ("[safety]\nimage_checker = [' ', 'x']", "p.toml's safety.image_checker names no program", None),
-        ("[marking]\nvisible_label = '" + "x" * 41 + "'", "not a text of 1 to 40 characters", None),
-        ("[marking]\nvisible_label = 'x '", "not a text of 1 to 40 characters", None),
+        ("[marking]\nvisible_label = '" + "x" * 41 + "'", "not text of 1 to 40 characters", None),
+        ("[marking]\nvisible_label = 'x '", "not text of 1 to 40 characters", None),
         ("[audit]\nuser_variable = '1B'", "not the name of an environment variable", None),
     ],
 )
@@ -630,11 +634,11 @@ def test_a_hash_in_either_list_is_asked_for(name):
 def test_what_is_too_long_or_too_new_is_said_with_its_numbers():
     with pytest.raises(RequestError) as caught:
         policies.parse("#" * ((1 << 20) + 1), subject="it")
-    assert caught.value.message == "it has 1,048,577 characters; at most 1,048,576 are read"
+    assert caught.value.message == "it is larger than 1 MiB"
     with pytest.raises(RequestError, match="it has no schema number") as caught:
         policies.parse("#" * (1 << 20), subject="it")
     assert caught.value.hint == "schema = 1"
-    with pytest.raises(RequestError, match=r"^it is no TOML: Expected "):
+    with pytest.raises(RequestError, match=r"^it is not valid TOML: Expected "):
         policies.parse("a", subject="it")
     with pytest.raises(RequestError) as caught:
         policies.parse("schema = 2", subject="it")

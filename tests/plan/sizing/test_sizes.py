@@ -237,7 +237,7 @@ def test_the_most_extreme_aspects_are_ratios(aspect, ratio):
 
 
 TOO_EXTREME = "is too extreme: at most 20:1"
-NO_RATIO = ("is no aspect ratio", "--aspect 16:9, --aspect 3:2 or --aspect 1:1")
+NO_RATIO = ("is not an aspect ratio", "--aspect 16:9, --aspect 3:2 or --aspect 1:1")
 ONE_OUT = "leave one of the two out"
 ERRORS = [
     ({"aspect": "20.01:1"}, f"--aspect 20.01:1 {TOO_EXTREME}", "--aspect 16:9"),
@@ -253,15 +253,27 @@ ERRORS = [
     ),
     (
         {"size": "@"},
-        "--size '@' is no size",
+        "--size '@' is not a size",
         f"WIDTHxHEIGHT such as 512x768, or one of: native, square, {', '.join(sizes.NAMES)}",
     ),
     ({"size": "0x512"}, "--size 0x512: 0x512 has a width of 0 px; m makes edges of 64 to 2048 px", "--size 64x512"),
     ({"size": "512x63"}, "--size 512x63: 512x63 has a height of 63 px; m makes edges of 64", "--size 512x64"),
     ({"size": "66x512"}, "--size 66x512: 66x512 has a width of 66 px; 66 px is not a multiple of 8", "--size 64x512"),
-    ({"width": 2049}, "--width 2049: 2049x512 has a width of 2049 px; m makes edges of 64 to", "--size 2048x512"),
-    ({"width": 2047}, "--width 2047: 2047x512 has a width of 2047 px; 2047 px is not a mult", "--size 2048x512"),
-    ({"height": 100}, "--height 100: 512x100 has a height of 100 px; 100 px is not a multiple of 8", "--size 512x104"),
+    (
+        {"width": 2049},
+        "--width 2049: 2049x512 has a width of 2049 px; m makes edges of 64 to",
+        "--width 2048 --height 512",
+    ),
+    (
+        {"width": 2047},
+        "--width 2047: 2047x512 has a width of 2047 px; 2047 px is not a mult",
+        "--width 2048 --height 512",
+    ),
+    (
+        {"height": 100},
+        "--height 100: 512x100 has a height of 100 px; 100 px is not a multiple of 8",
+        "--width 512 --height 104",
+    ),
 ]
 
 
