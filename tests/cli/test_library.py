@@ -458,7 +458,7 @@ def test_a_dry_run_of_a_model_that_is_not_here_tells_its_costs_and_fetches_no_we
     assert costs["download_bytes"] == sum(map(len, small.files.values()))
     assert costs["free_bytes"] > 0
     assert costs["needed_bytes"] > 1_500_000
-    assert (costs["seconds"], "not known yet" in costs["basis"]) == (None, True)
+    assert (costs["seconds"], "not known: no similar picture" in costs["basis"]) == (None, True)
     assert plan["model"]["folder"] == str(hub_cache / "models--org--small" / "snapshots" / COMMIT)
     assert "to download: 2 MiB" in ended.err
     assert "licence: mit" in ended.err

@@ -429,7 +429,7 @@ def test_a_recipe_names_no_pickle_that_is_read_and_no_file_outside_of_a_reposito
     for reference, words in (
         (str(tmp_path / "evil.bin"), "is a pickle"),
         ("org/name/../../../../evil.safetensors", "no such file or folder"),
-        ("/dev/zero", "no file and no folder"),
+        ("/dev/zero", "neither a file nor a folder"),
     ):
         lora = Adapter(kind="lora", reference=reference, sha256="1a" * 32, scale=1.0)
         picture = stranger(model=str(tiny_models("sd")), model_revision=None, adapters=(lora,))

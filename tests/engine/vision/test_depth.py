@@ -92,7 +92,7 @@ def test_a_picture_without_depth_is_refused_and_so_is_what_is_no_number(folder, 
     with pytest.raises(RequestError, match="measures the same depth everywhere in the picture"):
         measured(folder, photo)
     save_file({**tensors, "head.conv1.bias": tensors["head.conv1.bias"] * torch.nan}, folder / "model.safetensors")
-    with pytest.raises(ModelError, match="measured depths that are no numbers"):
+    with pytest.raises(ModelError, match="measured depths that are not finite"):
         measured(folder, photo)
 
 
