@@ -95,7 +95,7 @@ def test_a_denoiser_is_bound_to_the_autoencoder_that_made_its_latents(tiny_plan,
 def test_two_runs_in_one_folder_are_refused(tiny_plan, tmp_path):
     first = train(tiny_plan, tmp_path)
     next(first)
-    with pytest.raises(RequestError, match="another imggen trains"):
+    with pytest.raises(RequestError, match="another imggen process is training"):
         next(train(tiny_plan, tmp_path))
     first.close()
 
