@@ -245,8 +245,10 @@ def test_a_template_that_cannot_name_files_is_refused_before_loading(make_plan, 
 
 
 def test_the_plan_is_strict_json_without_a_blank(make_plan):
-    values = json.loads(resolve.to_json(make_plan()))
+    plan = make_plan()
+    values = json.loads(resolve.to_json(plan))
     assert values["model"]["reference"] == "builtin"
+    assert values["family"] == plan.family.name
     assert values["seeds"] == [7]
     assert values["levers"][0].keys() == {"name", "value", "reason"}
     assert {each.name for each in fields(GeneratePlan)} <= values.keys()
