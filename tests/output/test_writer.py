@@ -314,11 +314,11 @@ def test_a_picture_for_standard_output_is_logged_without_a_path(tmp_path):
 
 def test_a_picture_in_a_file_is_logged_with_its_path(tmp_path):
     by = WriteContext(journal=Journal(path=tmp_path / "log", entry=LOGGED))
-    made = writer.write(picture(), APPLE, output(), tmp_path / "a.png", by=by)
+    written = writer.write(picture(), APPLE, output(), tmp_path / "a.png", by=by)
     (line,) = lines(tmp_path / "log")
     assert line["output"]["path"] == str(tmp_path / "a.png")
-    assert made.finished == replace(writer.encode(picture(), APPLE, output()), data=b"")
-    assert (made.notes, made.finished.sha256) == ((), hashlib.sha256(b"").hexdigest())
+    assert written.finished == replace(writer.encode(picture(), APPLE, output()), data=b"")
+    assert (written.notes, written.finished.sha256) == ((), hashlib.sha256(b"").hexdigest())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no scripts that start themselves")
@@ -362,20 +362,20 @@ def test_a_mark_that_the_policy_wants_and_the_picture_cannot_have_is_its_refusal
 def test_an_enlarged_picture_says_no_more_than_fits():
     packet = xmp.merge(None, {metadata.CREDIT: "Someone", "photoshop:Instructions": "x" * 70_000})
     plain = container.replace(samples()["png"], Changes(xmp=packet))
-    told = upscaled.describe(plain, ENLARGED)
+    enlargement = upscaled.describe(plain, ENLARGED)
     plan = output(format="jpeg", marking=MarkingPlan(alt="An apple"))
-    made = writer.encode(picture(), told, plan, by=WriteContext(created=WHEN))
-    (note,) = made.notes
+    written = writer.encode(picture(), enlargement, plan, by=WriteContext(created=WHEN))
+    (note,) = written.notes
     assert note.startswith("no more than --metadata minimal is written: ")
-    assert made.marks == ("iptc",)
-    said = metadata.read(made.data).xmp
-    assert said[metadata.CREATED] == "2026-11-21T12:00:00Z"
-    assert said[metadata.ALT] == "An apple"
-    whole = writer.encode(picture(), told, replace(plan, format="png"), by=WriteContext(created=WHEN))
+    assert written.marks == ("iptc",)
+    properties = metadata.read(written.data).xmp
+    assert properties[metadata.CREATED] == "2026-11-21T12:00:00Z"
+    assert properties[metadata.ALT] == "An apple"
+    whole = writer.encode(picture(), enlargement, replace(plan, format="png"), by=WriteContext(created=WHEN))
     assert whole.notes == ()
     assert metadata.read(whole.data).xmp[metadata.ALT] == "An apple"
     assert metadata.read(whole.data).xmp[metadata.HISTORY][0]["stEvt:when"] == "2026-11-21T12:00:00Z"
-    assert writer.encode(picture(), told, output(metadata="none")).marks == ()
+    assert writer.encode(picture(), enlargement, output(metadata="none")).marks == ()
 
 
 def test_an_enlarged_picture_is_logged_without_a_recipe(tmp_path):
@@ -387,9 +387,9 @@ def test_an_enlarged_picture_is_logged_without_a_recipe(tmp_path):
 
 def test_a_manifest_that_is_not_kept_is_noted_where_the_larger_picture_is_not_signed(signer):
     source = writer.encode(picture(), APPLE, output(), by=WriteContext(identity=signer)).data
-    told = upscaled.describe(source, ENLARGED)
-    assert writer.encode(picture(), told, output()).notes == (upscaled.MANIFEST_LOST,)
-    signed = writer.encode(picture(), told, output(), by=WriteContext(identity=signer))
+    enlargement = upscaled.describe(source, ENLARGED)
+    assert writer.encode(picture(), enlargement, output()).notes == (upscaled.MANIFEST_LOST,)
+    signed = writer.encode(picture(), enlargement, output(), by=WriteContext(identity=signer))
     assert (signed.notes, "c2pa" in signed.marks) == ((), True)
 
 
@@ -433,8 +433,8 @@ def test_a_name_that_others_keep_taking_is_given_up(tmp_path, monkeypatch):
 
 def test_what_was_kept_says_nothing_of_its_marks(tmp_path):
     (tmp_path / "a.png").write_bytes(b"theirs")
-    made = writer.write(picture(), APPLE, output(if_exists="skip"), tmp_path / "a.png")
-    assert (made.path, made.marks, made.notes, made.finished) == (tmp_path / "a.png", (), (), None)
+    written = writer.write(picture(), APPLE, output(if_exists="skip"), tmp_path / "a.png")
+    assert (written.path, written.marks, written.notes, written.finished) == (tmp_path / "a.png", (), (), None)
 
 
 def test_a_prompt_fits_a_jpeg_up_to_its_last_byte():

@@ -321,8 +321,8 @@ def test_a_base_beside_a_whole_model_is_refused(tmp_path, prior):
     whole = folder_of(tmp_path / "whole", unet="X")
     with pytest.raises(RequestError) as caught:
         lookup.find(str(whole), base=str(prior))
-    wanted = f"--base {prior}: only a single file and a decoder have a base, and {whole} is whole"
-    assert (caught.value.message, caught.value.hint) == (wanted, "leave --base out")
+    message = f"--base {prior}: only a single file and a decoder have a base, and {whole} is whole"
+    assert (caught.value.message, caught.value.hint) == (message, "leave --base out")
     with pytest.raises(ModelError, match="is the prior of Stable Cascade, which makes no pictures by itself"):
         lookup.find(str(prior))
 

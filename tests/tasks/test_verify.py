@@ -298,9 +298,9 @@ def pixels(monkeypatch):
     """Return a function that says what is found in the pixels, for all keys or key by key."""
 
     def put(*detections):
-        found = iter(detections)
+        verified = iter(detections)
         monkeypatch.setattr(
-            watermark, "detect", lambda _image, *, key: next(found) if len(detections) > 1 else detections[0]
+            watermark, "detect", lambda _image, *, key: next(verified) if len(detections) > 1 else detections[0]
         )
 
     put(NO_MARK)
@@ -374,8 +374,8 @@ def test_a_manifest_is_told_by_what_it_is_worth(crafted, place, monkeypatch, rea
     monkeypatch.setattr(signing, "is_available", lambda: True)
     monkeypatch.setattr(signing, "read", lambda *_file: validation)
     path = crafted({metadata.SOURCE_TYPE: metadata.GENERATED}, signed=True)
-    (found,) = look(path, place=place, error=CheckError if strength == "broken" else None)
-    signed = found.layers[0]
+    (verified,) = look(path, place=place, error=CheckError if strength == "broken" else None)
+    signed = verified.layers[0]
     assert (signed.name, signed.strength) == ("c2pa", strength)
     assert signed.words.startswith(words)
     tail = {
@@ -383,15 +383,15 @@ def test_a_manifest_is_told_by_what_it_is_worth(crafted, place, monkeypatch, rea
         "strong": "within what the signature binds",
         "medium": "within what the signature binds",
     }.get(strength, UNSIGNED)
-    assert layer(found, "iptc").words.endswith(f"; {tail}")
+    assert layer(verified, "iptc").words.endswith(f"; {tail}")
     if validation is None:
         assert signed.facts == {}
         return
-    told = dict(signed.facts)
-    assert told.pop("ingredients") == [
+    facts = dict(signed.facts)
+    assert facts.pop("ingredients") == [
         {"title": "t", "relationship": "parentOf", "state": ingredient.state} for ingredient in validation.ingredients
     ]
-    assert told == {
+    assert facts == {
         name: getattr(validation, name)
         for name in (
             *("state", "codes", "expired", "signer", "common_name", "issuer", "generator", "source_type", "model"),
@@ -413,13 +413,13 @@ def test_a_signature_that_cannot_be_checked_is_no_verdict(crafted, place, monkey
     monkeypatch.setattr(signing, "is_available", lambda: False)
     path = crafted({metadata.SOURCE_TYPE: metadata.GENERATED}, signed=True)
     asking = verify.verify(VerifyRequest(files=(str(path),), require=require), {"IMGGEN_KEYS": str(place)})
-    found = next(asking)
+    verified = next(asking)
     words = "a manifest is there, and the package that checks it is not installed"
-    assert found.layers[0] == MarkReport(name="c2pa", strength="unknown", words=words)
-    assert layer(found, "iptc").words.endswith("; whether a signature binds it was not checked")
-    assert found.is_unchecked
+    assert verified.layers[0] == MarkReport(name="c2pa", strength="unknown", words=words)
+    assert layer(verified, "iptc").words.endswith("; whether a signature binds it was not checked")
+    assert verified.is_unchecked
     if not require:
-        assert found.verdict == "carries iptc; c2pa could not be checked"
+        assert verified.verdict == "carries iptc; c2pa could not be checked"
     with pytest.raises(error) as caught:
         next(asking)
     if error is MachineError:
@@ -431,8 +431,8 @@ def test_a_signature_that_cannot_be_checked_is_no_verdict(crafted, place, monkey
 
 def test_a_file_of_another_kind_is_looked_at_for_its_pixels_alone(tmp_path, place, pixels):
     PICTURE.save(tmp_path / "a.gif")
-    (found,) = look(tmp_path / "a.gif", place=place, error=ImggenError)
-    assert found.layers == (
+    (verified,) = look(tmp_path / "a.gif", place=place, error=ImggenError)
+    assert verified.layers == (
         MarkReport(name="c2pa", strength="unknown", words="not looked for in a file of this kind"),
         MarkReport(
             name="watermark",
@@ -441,8 +441,8 @@ def test_a_file_of_another_kind_is_looked_at_for_its_pixels_alone(tmp_path, plac
             facts={"z": 1.23, "id": None, "key": "public"},
         ),
     )
-    assert found.notes == ("metadata is not read from a file of this kind; only its pixels were looked at",)
-    assert found.sha256 == hashlib.sha256((tmp_path / "a.gif").read_bytes()).hexdigest()
+    assert verified.notes == ("metadata is not read from a file of this kind; only its pixels were looked at",)
+    assert verified.sha256 == hashlib.sha256((tmp_path / "a.gif").read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -464,20 +464,20 @@ def test_a_file_of_another_kind_is_looked_at_for_its_pixels_alone(tmp_path, plac
     ],
 )
 def test_a_source_type_is_told_as_what_it_says(crafted, place, stated, strength, words):
-    (found,) = look(
+    (verified,) = look(
         crafted(stated and {metadata.SOURCE_TYPE: stated}),
         place=place,
         error=None if strength == "weak" else ImggenError,
     )
-    report = layer(found, "iptc")
+    report = layer(verified, "iptc")
     whole = words + UNSIGNED if words.endswith("; ") else words
     assert (report.strength, report.words) == (strength, whole)
     assert report.facts == ({"source_type": stated} if stated and stated.strip() else {})
-    assert found.layers[0] == MarkReport(name="c2pa", strength="none", words="not signed")
+    assert verified.layers[0] == MarkReport(name="c2pa", strength="none", words="not signed")
 
 
 def test_all_that_is_said_of_the_system_is_kept(crafted, place):
-    said = {
+    properties = {
         metadata.SYSTEM: "s" * 81,
         metadata.SYSTEM_VERSION: "v",
         metadata.CREDIT: "c",
@@ -486,14 +486,14 @@ def test_all_that_is_said_of_the_system_is_kept(crafted, place):
         metadata.WATERMARK: "00aa",
         metadata.LABEL: "AI",
     }
-    (found,) = look(crafted({metadata.SOURCE_TYPE: metadata.GENERATED, **said}), place=place)
+    (verified,) = look(crafted({metadata.SOURCE_TYPE: metadata.GENERATED, **properties}), place=place)
     names = ("system", "system_version", "organisation", "created", "guid", "watermark", "label")
-    report = layer(found, "iptc")
-    wanted = dict(zip(names, said.values(), strict=True))
-    assert report.facts == {"source_type": metadata.GENERATED, **wanted}
+    report = layer(verified, "iptc")
+    expected = dict(zip(names, properties.values(), strict=True))
+    assert report.facts == {"source_type": metadata.GENERATED, **expected}
     assert f" by '{'s' * 79}…'; " in report.words
-    (found,) = look(crafted({metadata.SOURCE_TYPE: metadata.GENERATED, metadata.SYSTEM: "s" * 80}), place=place)
-    assert f" by '{'s' * 80}'; " in layer(found, "iptc").words
+    (verified,) = look(crafted({metadata.SOURCE_TYPE: metadata.GENERATED, metadata.SYSTEM: "s" * 80}), place=place)
+    assert f" by '{'s' * 80}'; " in layer(verified, "iptc").words
 
 
 @pytest.mark.parametrize(
@@ -507,22 +507,23 @@ def test_all_that_is_said_of_the_system_is_kept(crafted, place):
 def test_a_record_says_whether_it_fits(tmp_path, place, pixels, fits, words):
     data = samples()["png"]
     sha256 = container.read(data).image_sha256 if fits == "same" else "0" * 64
-    made = metadata.compose(APPLE, level="full", created=NOW, image_sha256=sha256)
+    composed = metadata.compose(APPLE, level="full", created=NOW, image_sha256=sha256)
     if fits is None:
-        made = replace(
-            made, properties={name: value for name, value in made.properties.items() if name != metadata.IMAGE_HASH}
+        composed = replace(
+            composed,
+            properties={name: value for name, value in composed.properties.items() if name != metadata.IMAGE_HASH},
         )
-    (tmp_path / "a.png").write_bytes(metadata.embed(data, made).data)
-    (found,) = look(tmp_path / "a.png", place=place)
-    report = layer(found, "record")
+    (tmp_path / "a.png").write_bytes(metadata.embed(data, composed).data)
+    (verified,) = look(tmp_path / "a.png", place=place)
+    report = layer(verified, "record")
     assert report.words == f"generation parameters as written by imggen{words}; {UNSIGNED}"
-    told = {
+    facts = {
         "dialect": "imggen",
         "recipe": True,
         "infotext": True,
         "fits": {"same": True, "other": False, None: None}[fits],
     }
-    assert (report.strength, report.facts) == ("weak", told)
+    assert (report.strength, report.facts) == ("weak", facts)
     for mark in ("record", "recipe", "infotext"):
         look(tmp_path / "a.png", place=place, require=(mark,), error=CheckError if fits == "other" else None)
 
@@ -556,13 +557,13 @@ def test_a_record_says_whether_it_fits(tmp_path, place, pixels, fits, words):
 def test_the_label_of_the_chinese_standard_is_read(crafted, place, stated, strength, words, facts):
     text = stated if isinstance(stated, str) else json.dumps(stated)
     path = crafted({metadata.SOURCE_TYPE: metadata.GENERATED, "TC260:AIGC": text})
-    (found,) = look(path, place=place)
-    labels = [report for report in found.layers if report.name == "tc260"]
+    (verified,) = look(path, place=place)
+    labels = [report for report in verified.layers if report.name == "tc260"]
     if strength is None:
         assert labels == []
         return
-    wanted = words + UNSIGNED if strength == "weak" else words
-    assert labels == [MarkReport(name="tc260", strength=strength, words=wanted, facts=facts)]
+    expected = words + UNSIGNED if strength == "weak" else words
+    assert labels == [MarkReport(name="tc260", strength=strength, words=expected, facts=facts)]
 
 
 MARKED = Detection(present=True, identity="0123456789ab", z=12.34)
@@ -618,18 +619,18 @@ OTHER = "urn:uuid:01234567-89ab-8000-8000-000000000000"
 def test_a_watermark_is_told_with_what_the_record_says_of_it(crafted, pixels, place, detected, said, strength, words):
     path = crafted({metadata.SOURCE_TYPE: metadata.GENERATED, **said})
     pixels(detected)
-    (found,) = look(path, place=place)
-    report = layer(found, "watermark")
+    (verified,) = look(path, place=place)
+    report = layer(verified, "watermark")
     assert (report.strength, report.words) == (strength, words)
     facts = {"z": round(detected.z, 2), "id": detected.identity, "key": "public"}
     assert report.facts == facts | ({"recorded": "00aa"} if "names" in words else {})
     missing = () if strength == "medium" else ("watermark",)
-    (found,) = look(path, place=place, require=("watermark",), error=CheckError if missing else None)
-    assert found.missing == missing
+    (verified,) = look(path, place=place, require=("watermark",), error=CheckError if missing else None)
+    assert verified.missing == missing
 
 
 @pytest.mark.parametrize(
-    ("detections", "key", "told"),
+    ("detections", "key", "mark"),
     [
         ((MARKED, NO_MARK), "the key of Example Ltd", "0123456789ab"),
         ((NO_MARK, MARKED), ANYONE, "0123456789ab"),
@@ -640,13 +641,13 @@ def test_a_watermark_is_told_with_what_the_record_says_of_it(crafted, pixels, pl
         ((replace(NO_MARK, z=9), replace(MARKED, identity=None, z=6)), ANYONE, None),
     ],
 )
-def test_the_mark_that_is_read_or_stands_out_most_is_told(crafted, pixels, place, identity, detections, key, told):
+def test_the_mark_that_is_read_or_stands_out_most_is_told(crafted, pixels, place, identity, detections, key, mark):
     path = crafted()
     pixels(*detections)
-    (found,) = look(path, place=place)
-    report = layer(found, "watermark")
+    (verified,) = look(path, place=place)
+    report = layer(verified, "watermark")
     assert report.words.endswith(key)
-    assert report.facts["id"] == told
+    assert report.facts["id"] == mark
     assert report.facts["key"] == ("public" if key == ANYONE else "Example Ltd")
 
 
@@ -656,26 +657,26 @@ def test_the_log_is_told_by_its_line_and_its_time(crafted, pixels, place, tmp_pa
     entry = audit.AuditEntry(decision="allow", action="generate", output=output)
     audit.append(log, entry, clock=lambda: datetime(2026, 11, 26, tzinfo=UTC))
     pixels(MARKED)
-    (found,) = look(path, place=place, log=log)
+    (verified,) = look(path, place=place, log=log)
     start = f"as far as {log} can be relied on, its line"
     words = (
         f"{start} 1 tells of another file, with the watermark 0123456789ab that is in this one, 2026-11-26T00:00:00.0"
     )
-    assert found.layers[-1].words.startswith(words)
-    assert (found.layers[-1].strength, found.layers[-1].facts) == ("weak", {"line": 1, "same_file": False})
+    assert verified.layers[-1].words.startswith(words)
+    assert (verified.layers[-1].strength, verified.layers[-1].facts) == ("weak", {"line": 1, "same_file": False})
     same = replace(output, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     audit.append(log, replace(entry, output=same), clock=lambda: datetime(2026, 11, 27, tzinfo=UTC))
-    (found,) = look(path, place=place, log=log, require=("log",))
-    assert found.layers[-1].words == f"{start} 2 tells of this very file, 2026-11-27T00:00:00.000000Z"
-    assert (found.layers[-1].strength, found.layers[-1].facts) == ("medium", {"line": 2, "same_file": True})
+    (verified,) = look(path, place=place, log=log, require=("log",))
+    assert verified.layers[-1].words == f"{start} 2 tells of this very file, 2026-11-27T00:00:00.000000Z"
+    assert (verified.layers[-1].strength, verified.layers[-1].facts) == ("medium", {"line": 2, "same_file": True})
     pixels(replace(MARKED, identity="ffffffffffff"))
     log.write_bytes(log.read_bytes().splitlines(keepends=True)[0])
-    (found,) = look(path, place=place, log=log)
-    assert found.layers[-1] == MarkReport(name="log", strength="none", words=f"{log} has no line about it")
+    (verified,) = look(path, place=place, log=log)
+    assert verified.layers[-1] == MarkReport(name="log", strength="none", words=f"{log} has no line about it")
     log.write_bytes(log.read_bytes().replace(b"generate", b"generale"))
-    (found,) = look(path, place=place, log=log, error=CheckError)
+    (verified,) = look(path, place=place, log=log, error=CheckError)
     why = "was changed: it does not match its own hash"
-    assert found.layers[-1].words == f"the chain of {log} does not hold: line 1 {why}"
+    assert verified.layers[-1].words == f"the chain of {log} does not hold: line 1 {why}"
 
 
 def report(name, strength):

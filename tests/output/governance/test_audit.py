@@ -340,6 +340,31 @@ def test_crash_upon_crash_leaves_a_chain_that_holds(kept, data):
     assert audit.find(path, PICTURE) is not None
 
 
+def test_the_note_of_a_crash_says_how_many_bytes_it_left_and_their_hash(log):
+    log.write_bytes(log.read_bytes()[:-20])
+    left = lines(log)[-1] + b"\n"
+    audit.append(log, DENIED, clock=clock)
+    note = json.loads(lines(log)[-2])
+    assert (note["action"], note["seq"]) == ("recovered", 6)
+    assert note["remains"] == {"bytes": len(left), "sha256": hashlib.sha256(left).hexdigest()}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="flags of POSIX")
+def test_a_log_is_only_ever_added_to(tmp_path, monkeypatch):
+    import fcntl
+
+    flags, write = [], os.write
+
+    def watched(descriptor, data):
+        flags.append(fcntl.fcntl(descriptor, fcntl.F_GETFL))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", watched)
+    for _ in range(2):
+        audit.append(tmp_path / "audit.jsonl", DENIED)
+    assert [bool(flag & os.O_APPEND) for flag in flags] == [True, True]
+
+
 def test_zeros_that_a_power_cut_leaves_are_noted(log):
     with log.open("ab") as file:
         file.write(b"\0" * 500)

@@ -541,7 +541,7 @@ VOCABULARY = "http://ns.useplus.org/ldf/vocab/DMI-"
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("values", "properties"),
     [
         ({}, {}),
         ({"watermark": "00aa", "unmarked": "x"}, {"imggen:Watermark": "00aa"}),
@@ -554,12 +554,12 @@ VOCABULARY = "http://ns.useplus.org/ldf/vocab/DMI-"
         ({"mining": "not-allowed"}, {"plus:DataMining": f"{VOCABULARY}PROHIBITED-AIMLTRAINING"}),
     ],
 )
-def test_what_is_said_beside_the_recipe_has_its_property(said, told):
-    particulars = Particulars(guid=APPLE_GUID, **said)
-    assert particulars.properties() == told
+def test_what_is_said_beside_the_recipe_has_its_property(values, properties):
+    particulars = Particulars(guid=APPLE_GUID, **values)
+    assert particulars.properties() == properties
     for level in ("full", "minimal"):
-        made = metadata.compose(APPLE, level=level, created=WHEN, image_sha256="", particulars=particulars)
-        assert told.items() <= made.properties.items()
+        composed = metadata.compose(APPLE, level=level, created=WHEN, image_sha256="", particulars=particulars)
+        assert properties.items() <= composed.properties.items()
 
 
 @pytest.mark.parametrize(
@@ -568,22 +568,22 @@ def test_what_is_said_beside_the_recipe_has_its_property(said, told):
 )
 def test_a_prompt_that_is_not_recorded_takes_recipe_and_words_with_it(record, prompt):
     particulars = Particulars(guid=APPLE_GUID, prompt=record)
-    made = metadata.compose(APPLE, level="full", created=WHEN, image_sha256="ab", particulars=particulars)
-    assert made.properties[metadata.PROMPT] == prompt
-    assert (made.recipe, metadata.RECIPE in made.properties) == (None, False)
-    assert made.infotext == infotext.write(replace(APPLE, prompt="", negative_prompt=""))
-    assert made.properties[metadata.IDENTITY] == APPLE_GUID
-    assert made.properties[metadata.IMAGE_HASH] == "ab"
+    composed = metadata.compose(APPLE, level="full", created=WHEN, image_sha256="ab", particulars=particulars)
+    assert composed.properties[metadata.PROMPT] == prompt
+    assert (composed.recipe, metadata.RECIPE in composed.properties) == (None, False)
+    assert composed.infotext == infotext.write(replace(APPLE, prompt="", negative_prompt=""))
+    assert composed.properties[metadata.IDENTITY] == APPLE_GUID
+    assert composed.properties[metadata.IMAGE_HASH] == "ab"
 
 
 def test_what_is_said_of_a_recipe_without_versions_names_the_weights():
     bare = replace(APPLE, versions={}, negative_prompt="")
-    made = metadata.compose(bare, level="full", created=WHEN, image_sha256="ab")
-    assert made.properties[metadata.SYSTEM_VERSION] == f"imggen; {'ab' * 32}"
-    assert made.properties[metadata.PROMPT] == "a red apple"
-    assert made.properties[metadata.IDENTITY] == metadata.identity(bare)
-    assert made.defaults == {metadata.TOOL: "imggen", metadata.CREATED: "2026-11-21T12:00:00Z"}
-    assert made.tag_defaults == {"Software": "imggen", "ColorSpace": 1}
+    composed = metadata.compose(bare, level="full", created=WHEN, image_sha256="ab")
+    assert composed.properties[metadata.SYSTEM_VERSION] == f"imggen; {'ab' * 32}"
+    assert composed.properties[metadata.PROMPT] == "a red apple"
+    assert composed.properties[metadata.IDENTITY] == metadata.identity(bare)
+    assert composed.defaults == {metadata.TOOL: "imggen", metadata.CREATED: "2026-11-21T12:00:00Z"}
+    assert composed.tag_defaults == {"Software": "imggen", "ColorSpace": 1}
     little = metadata.compose(bare, level="minimal", created=WHEN, image_sha256="ab")
     assert (little.tag_defaults, little.recipe, little.infotext) == ({"Software": "imggen"}, None, None)
 
@@ -678,18 +678,18 @@ def test_a_picture_that_another_program_made_is_not_imggens_even_where_it_fits()
 
 def test_what_is_shortened_keeps_its_head_and_its_last_line():
     prompt = "".join(f"{number:05} " for number in range(8_000))
-    made = marked("jpeg", replace(APPLE, prompt=prompt))
-    assert made.notes == (
+    composed = marked("jpeg", replace(APPLE, prompt=prompt))
+    assert composed.notes == (
         "the prompt in the Exif comment is shortened, because a JPEG holds 65,533 bytes there",
         "the prompt in the XMP is shortened, because a JPEG holds 65,533 bytes there; the recipe has it whole",
     )
-    read = metadata.read(made.data)
+    read = metadata.read(composed.data)
     assert read.xmp[metadata.PROMPT] == prompt[:1000] + "…"
     head, _, last = read.exif["UserComment"].rpartition("\n")
     assert prompt.startswith(head.removesuffix("…"))
     assert head.endswith("…")
     assert last == infotext.write(APPLE).rpartition("\n")[2]
-    size = len(container.read(made.data).carriers.exif)
+    size = len(container.read(composed.data).carriers.exif)
     assert jpeg.MAX_EXIF_BYTES - 4 <= size <= jpeg.MAX_EXIF_BYTES
     assert marked("webp", replace(APPLE, prompt=prompt)).notes == ()
 
@@ -698,8 +698,8 @@ def test_what_is_shortened_keeps_its_head_and_its_last_line():
 def test_an_exif_without_room_for_some_words_stays(room):
     full = camera().ljust(jpeg.MAX_EXIF_BYTES - room - len(infotext.write(APPLE)) * 2, b"\0")
     photo = container.replace(samples()["jpeg"], Changes(exif=full))
-    made = metadata.embed(photo, metadata.copied(facts("png", replace(APPLE, prompt="word " * 900))))
-    kept = [note for note in made.notes if "it stays as it is, and only the XMP is written" in note]
+    composed = metadata.embed(photo, metadata.copied(facts("png", replace(APPLE, prompt="word " * 900))))
+    kept = [note for note in composed.notes if "it stays as it is, and only the XMP is written" in note]
     assert kept
     assert kept[0].startswith("the Exif would take ")
     assert kept[0].removeprefix("the Exif would take ")[:2].isdigit()
@@ -707,8 +707,8 @@ def test_an_exif_without_room_for_some_words_stays(room):
 
 def test_a_comment_is_told_by_its_first_letters():
     photo = container.replace(samples()["jpeg"], Changes(exif=exif.merge(None, {"UserComment": "h" * 100})))
-    made = metadata.embed(photo, metadata.copied(facts("png")))
-    assert made.notes == (f"the Exif comment was '{'h' * 80}'",)
+    composed = metadata.embed(photo, metadata.copied(facts("png")))
+    assert composed.notes == (f"the Exif comment was '{'h' * 80}'",)
     blank = container.replace(samples()["jpeg"], Changes(exif=exif.merge(None, {"UserComment": "  "})))
     assert metadata.embed(blank, metadata.copied(facts("png"))).notes == ()
     assert metadata.embed(marked("jpeg").data, metadata.copied(facts("png", PEAR))).notes == (
@@ -718,7 +718,7 @@ def test_a_comment_is_told_by_its_first_letters():
 
 def test_a_new_exif_block_tells_the_size_and_a_kept_one_is_left_alone():
     assert {"ExifImageWidth": 24, "ExifImageHeight": 18, "ColorSpace": 1}.items() <= facts("jpeg").exif.items()
-    said = metadata.embed(marked("jpeg").data, Metadata(properties={metadata.ALT: "x"}))
-    assert metadata.read(said.data).exif == facts("jpeg").exif
-    assert said.marks == ()
+    changed = metadata.embed(marked("jpeg").data, Metadata(properties={metadata.ALT: "x"}))
+    assert metadata.read(changed.data).exif == facts("jpeg").exif
+    assert changed.marks == ()
     assert facts("png").exif == {}

@@ -488,11 +488,11 @@ class _Sdk:
         self.settings.append(chosen)
         return contextlib.nullcontext()
 
-    def C2paSignerInfo(self, **told):  # noqa: N802
-        return told
+    def C2paSignerInfo(self, **signer):  # noqa: N802
+        return signer
 
-    def from_info(self, told):
-        self.signer = told
+    def from_info(self, signer):
+        self.signer = signer
         return contextlib.nullcontext()
 
     def __enter__(self):
@@ -517,8 +517,8 @@ class _Sdk:
         self.definitions.append(json.loads(definition))
         return self
 
-    def add_ingredient(self, told, mime, stream):
-        self.ingredients.append((told, mime))
+    def add_ingredient(self, ingredient, mime, stream):
+        self.ingredients.append((ingredient, mime))
         if stream.read() == b"damaged" and mime != "application/octet-stream":
             raise self.C2paError("damaged")
 
@@ -532,9 +532,9 @@ def sdk(monkeypatch):
     """Return a function that puts an SDK in the place of the installed one."""
 
     def put(*values, **named):
-        made = _Sdk(*values, **named)
-        monkeypatch.setattr(signing, "_sdk", lambda: made)
-        return made
+        fake = _Sdk(*values, **named)
+        monkeypatch.setattr(signing, "_sdk", lambda: fake)
+        return fake
 
     return put
 
@@ -632,8 +632,8 @@ class TestReading:
     )
     def test_what_the_manifest_says(self, sdk, store, read):
         sdk(store, {})
-        found = signing.read(b"", "png")
-        assert {name: getattr(found, name) for name in read} == read
+        validation = signing.read(b"", "png")
+        assert {name: getattr(validation, name) for name in read} == read
 
     @pytest.mark.parametrize(
         ("certificate", "names"),
@@ -652,11 +652,11 @@ class TestReading:
 
         details = {"manifests": [signed_by("other", {"subject": {"O": "x"}}), signed_by("m", certificate)]}
         sdk(store_of({}), details)
-        found = signing.read(b"", "png")
-        assert (found.signer, found.common_name, found.issuer, found.serial) == names
+        validation = signing.read(b"", "png")
+        assert (validation.signer, validation.common_name, validation.issuer, validation.serial) == names
 
     @pytest.mark.parametrize(
-        ("told", "since", "state"),
+        ("before", "since", "state"),
         [
             ({}, {}, "unsigned"),
             (found_then(), {}, "valid"),
@@ -669,11 +669,11 @@ class TestReading:
             (found_then(failure=[FAILED | {"url": None}, {"url": "/p"}]), {}, "valid"),
         ],
     )
-    def test_an_ingredient_is_worth_what_its_manifest_was_found_to_be(self, sdk, told, since, state):
-        ingredient = {"title": "t", "relationship": "inputTo", "instance_id": "parent-1", **told}
+    def test_an_ingredient_is_worth_what_its_manifest_was_found_to_be(self, sdk, before, since, state):
+        ingredient = {"title": "t", "relationship": "inputTo", "instance_id": "parent-1", **before}
         sdk(store_of({"ingredients": [ingredient]}, **since), {})
-        wanted = SignedIngredient(title="t", relationship="inputTo", state=state)
-        assert signing.read(b"", "png").ingredients == (wanted,)
+        expected = SignedIngredient(title="t", relationship="inputTo", state=state)
+        assert signing.read(b"", "png").ingredients == (expected,)
 
     @pytest.mark.parametrize(("signed", "state"), [(True, "invalid"), (False, "unsigned")])
     def test_an_ingredient_that_was_too_damaged_is_invalid_where_it_was_signed(self, sdk, signed, state):
@@ -683,7 +683,7 @@ class TestReading:
             "ingredients": [{"instance_id": "parent-1"}, {"instance_id": "parent-2"}],
         }
         sdk(store_of(manifest), {})
-        assert [each.state for each in signing.read(b"", "png").ingredients] == ["unsigned", state]
+        assert [entry.state for entry in signing.read(b"", "png").ingredients] == ["unsigned", state]
 
     @pytest.mark.parametrize(("parents", "source_type"), [(1, "s"), (63, "s"), (64, None)])
     def test_the_source_type_comes_from_the_nearest_parent_that_says_one(self, sdk, parents, source_type):
@@ -713,8 +713,8 @@ class TestReading:
     )
     def test_a_manifest_that_cannot_be_read_is_told_from_none(self, sdk, message, data, codes):
         sdk(failure=_Sdk.C2paError(message))
-        found = signing.read(data, "png")
-        assert (found and (found.state, found.codes)) == (codes and ("invalid", codes))
+        validation = signing.read(data, "png")
+        assert (validation and (validation.state, validation.codes)) == (codes and ("invalid", codes))
 
     def test_the_sdk_is_asked_for_nothing_from_the_network(self, sdk, ours):
         quiet = {
@@ -737,7 +737,7 @@ class TestManifest:
             Parent(data=b"damaged", format="jpeg", title="b\0.jpg"),
             Parent(data=b"c", format="webp", title="c.webp", relationship="inputTo"),
         ]
-        told = edit(
+        claims = edit(
             *parents,
             when=datetime(2026, 11, 26, 13, tzinfo=timezone(timedelta(hours=1))),
             description="made\0 larger",
@@ -747,7 +747,7 @@ class TestManifest:
             mining="constrained",
         )
         with pytest.raises(ImggenError) as caught:
-            signing.sign(b"", "tiff", told, ours[0])
+            signing.sign(b"", "tiff", claims, ours[0])
         assert caught.value.message == "the picture could not be signed: Other: the certificate is wrong"
         assert caught.value.hint == (
             "a C2PA signer's certificate needs: CA false, key usage digitalSignature, extended key usage "
@@ -755,18 +755,18 @@ class TestManifest:
         )
         assert fake.mimes == ["image/tiff"]
         when = "2026-11-26T12:00:00Z"
-        said = fake.definitions[-1]
-        assert said["claim_generator_info"] == [{"name": "imggen", "version": told.version}]
-        done, generation, fields, mining = said["assertions"]
+        definition = fake.definitions[-1]
+        assert definition["claim_generator_info"] == [{"name": "imggen", "version": claims.version}]
+        done, generation, fields, mining = definition["assertions"]
         assert (done["label"], done["created"]) == ("c2pa.actions.v2", True)
         assert done["data"]["actions"] == [
             {"action": "c2pa.opened", "when": when, "parameters": {"ingredientIds": ["parent-2"]}},
             {"action": "c2pa.placed", "when": when, "parameters": {"ingredientIds": ["parent-1"]}},
             {
-                "action": f"c2pa.{told.action}",
+                "action": f"c2pa.{claims.action}",
                 "when": when,
-                "softwareAgent": {"name": told.model, "version": told.model_version},
-                "digitalSourceType": told.source_type,
+                "softwareAgent": {"name": claims.model, "version": claims.model_version},
+                "digitalSourceType": claims.source_type,
                 "description": "made larger",
                 "parameters": {"ingredientIds": ["parent-3"]},
             },
@@ -786,19 +786,21 @@ class TestManifest:
             "kind": "Json",
             "data": {
                 "@context": {"Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"},
-                "Iptc4xmpExt:AISystemUsed": f"imggen ({told.model})",
-                "Iptc4xmpExt:AISystemVersionUsed": f"{told.version}; {told.model_version}",
-                "Iptc4xmpExt:DigitalSourceType": told.source_type,
+                "Iptc4xmpExt:AISystemUsed": f"imggen ({claims.model})",
+                "Iptc4xmpExt:AISystemVersionUsed": f"{claims.version}; {claims.model_version}",
+                "Iptc4xmpExt:DigitalSourceType": claims.source_type,
                 "Iptc4xmpExt:DigImageGUID": "urn:uuid:1",
             },
         }
         assert mining["data"]["entries"]["cawg.ai_training"] == {"use": "constrained"}
-        assert [(each["title"], each["relationship"], each["label"], mime) for each, mime in fake.ingredients[3:]] == [
+        assert [
+            (entry["title"], entry["relationship"], entry["label"], mime) for entry, mime in fake.ingredients[3:]
+        ] == [
             ("a.png", "componentOf", "parent-1", "image/png"),
             ("b.jpg", "parentOf", "parent-2", "application/octet-stream"),
             ("c.webp", "inputTo", "parent-3", "image/webp"),
         ]
-        assert all(each["instance_id"] == each["label"] for each, _ in fake.ingredients)
+        assert all(entry["instance_id"] == entry["label"] for entry, _ in fake.ingredients)
 
     def test_what_is_created_is_told_before_what_is_placed(self, sdk, ours):
         fake = sdk(failure=_Sdk.C2paError("x" * 2000))
@@ -808,7 +810,7 @@ class TestManifest:
         assert caught.value.message == f"the picture could not be signed: {'x' * 1000}"
         assert caught.value.hint is None
         done, generation, _ = fake.definitions[-1]["assertions"]
-        assert [each["action"] for each in done["data"]["actions"]] == ["c2pa.created", "c2pa.placed"]
+        assert [entry["action"] for entry in done["data"]["actions"]] == ["c2pa.created", "c2pa.placed"]
         assert "parameters" not in done["data"]["actions"][0]
         assert "unreadable_parents" not in generation["data"]
         assert fake.signer["ta_url"] is None

@@ -74,9 +74,9 @@ def test_a_tile_is_the_sum_of_its_waves():
     assert np.array_equal(tile * 256, np.rint(tile * 256))
     assert np.square(tile, dtype=np.float64).mean() == pytest.approx(1, abs=1e-3)
     drawn = direct(tile.astype(np.float64), Fraction(1))
-    wanted = square(coded=coded)
-    strength = np.vdot(wanted, drawn).real / np.vdot(wanted, wanted).real
-    assert np.allclose(drawn, strength * wanted, atol=strength * 0.01)
+    expected = square(coded=coded)
+    strength = np.vdot(expected, drawn).real / np.vdot(expected, expected).real
+    assert np.allclose(drawn, strength * expected, atol=strength * 0.01)
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12))))
@@ -188,8 +188,8 @@ def test_a_tile_is_found_in_every_turn(turn):
 def test_pixels_centres_move_by_the_scale_in_every_turn(scale):
     moved = np.exp(2j * np.pi / TILE * LINE * (0.5 / float(scale) - 0.5))
     for turn in TURNS:
-        found = turn(square()) * moved[:, None] * moved
-        assert spread_spectrum.search(found.astype(np.complex64), KEYED, scale).z == pytest.approx(PERFECT, rel=1e-4)
+        turned = turn(square()) * moved[:, None] * moved
+        assert spread_spectrum.search(turned.astype(np.complex64), KEYED, scale).z == pytest.approx(PERFECT, rel=1e-4)
 
 
 def test_how_strong_all_waves_are_does_not_matter_to_the_place():
@@ -203,8 +203,8 @@ def test_bands_that_came_through_better_count_more():
     peak = spread_spectrum.search(square(strength=strengths[KEYED.bands], coded=coded), KEYED)
     trust = strengths + strengths.mean() / 2
     weights = (strengths * trust)[KEYED.bands[: KEYED.carriers]]
-    wanted = np.bincount(KEYED.groups[KEYED.groups < KNOWN], np.concatenate([weights, weights]))
-    assert peak.soft == pytest.approx(coded * wanted, rel=1e-3)
+    expected = np.bincount(KEYED.groups[KEYED.groups < KNOWN], np.concatenate([weights, weights]))
+    assert peak.soft == pytest.approx(coded * expected, rel=1e-3)
 
 
 def test_a_band_whose_known_waves_came_through_badly_still_counts_a_little():
@@ -212,8 +212,8 @@ def test_a_band_whose_known_waves_came_through_badly_still_counts_a_little():
     strength[: KEYED.carriers] = np.abs(strength[: KEYED.carriers])
     peak = spread_spectrum.search(square(strength=strength), KEYED)
     weights = np.where(KEYED.bands == 2, 0.05, 1 + 0.3)[: KEYED.carriers]
-    wanted = np.bincount(KEYED.groups[KEYED.groups < KNOWN], np.concatenate([weights, weights]))
-    assert peak.soft == pytest.approx(wanted, rel=1e-3)
+    expected = np.bincount(KEYED.groups[KEYED.groups < KNOWN], np.concatenate([weights, weights]))
+    assert peak.soft == pytest.approx(expected, rel=1e-3)
 
 
 def test_without_the_key_no_place_stands_out():

@@ -604,13 +604,13 @@ def test_what_is_put_off_says_how_and_what_that_takes():
 
 def test_main_memory_that_is_too_small_is_told_apart_from_a_card_that_is():
     host, card = 10 * GIB, GIB
-    told = []
+    messages = []
     for machine in (with_cuda(free=60 * GIB, free_bytes=host), with_cuda(free=card, free_bytes=60 * GIB)):
         with pytest.raises(MachineError) as caught:
             choose(job(FLUX_IN_FLOAT16, machine, **CARD))
-        told.append(caught.value.message)
+        messages.append(caught.value.message)
     start = "black-forest-labs/FLUX.1-dev at 1024x1024 in bfloat16 needs at least about "
-    assert told == [
+    assert messages == [
         f"{start}31.2 GiB of main memory, and 10.0 GiB are free",
         f"{start}1.4 GiB, and 1.0 GiB are free",
     ]
@@ -625,8 +625,8 @@ def test_weights_that_just_stay_in_memory_are_not_noted():
     ]
     assert noted[0] == ()
     size, room_text = memory.text(levers.memory.weights_bytes), memory.text(room - 1)
-    told = f"the weights ({size}) do not stay in the {room_text} that are free"
-    assert noted[1] == (f"{told}, so each step reads them from the disk again",)
+    messages = f"the weights ({size}) do not stay in the {room_text} that are free"
+    assert noted[1] == (f"{messages}, so each step reads them from the disk again",)
     assert choose(job(READ_AS_STORED, with_cuda(free_bytes=1), "cuda", "bfloat16")).notes == ()
 
 
