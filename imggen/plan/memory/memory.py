@@ -372,7 +372,7 @@ def _quantize_lever(quantize: Quantize) -> tuple[Lever, ...]:
 def _notes(job: Job, need: MemoryEstimate, rung: _Rung) -> tuple[str, ...]:
     notes = [] if job.quantize == "none" else [f"--quantize {job.quantize} {_LOSSY}"]
     mapped = need.weights - need.private
-    if job.device == "cpu" and _held(rung, job, need) + mapped > job.machine.free_bytes:
+    if job.device == "cpu" and mapped and _held(rung, job, need) + mapped > job.machine.free_bytes:
         notes.append(
             f"the weights ({text(mapped)}) do not stay in the {text(job.machine.free_bytes)} that are free, so each "
             "step reads them from the disk again"

@@ -170,8 +170,7 @@ def _fit_area(ratio: float, limits: Limits) -> tuple[int, int]:
     if limits.listed:
         return _listed(ratio, limits)
     step = limits.multiple_of
-    area = limits.native[0] * limits.native[1]
-    ideal_width, ideal_height = math.sqrt(area * ratio), math.sqrt(area / ratio)
+    ideal_width, ideal_height = _ideal(ratio, limits)
     candidates = [
         (width, height)
         for width in _around(ideal_width, step)
@@ -183,7 +182,7 @@ def _fit_area(ratio: float, limits: Limits) -> tuple[int, int]:
 
     def badness(size: tuple[int, int]) -> float:
         width, height = size
-        return 2 * abs(math.log(width / height / ratio)) + abs(math.log(width * height / area))
+        return 2 * abs(math.log(width / height / ratio)) + abs(math.log(width / ideal_width * height / ideal_height))
 
     return min(candidates, key=badness)
 
@@ -193,7 +192,14 @@ def _listed(ratio: float, limits: Limits) -> tuple[int, int]:
     width, height = nearest_listed(ratio, limits)
     if abs(math.log(width / height / ratio)) <= _NEAR:
         return width, height
-    return round(limits.native[0] * math.sqrt(ratio)), round(limits.native[1] / math.sqrt(ratio))
+    ideal_width, ideal_height = _ideal(ratio, limits)
+    return round(ideal_width), round(ideal_height)
+
+
+def _ideal(ratio: float, limits: Limits) -> tuple[float, float]:
+    """Return the edges of that ratio whose area is the native one."""
+    area = limits.native[0] * limits.native[1]
+    return math.sqrt(area * ratio), math.sqrt(area / ratio)
 
 
 def nearest_listed(ratio: float, limits: Limits) -> tuple[int, int]:

@@ -628,6 +628,8 @@ def test_weights_that_just_stay_in_memory_are_not_noted():
     messages = f"the weights ({size}) do not stay in the {room_text} that are free"
     assert noted[1] == (f"{messages}, so each step reads them from the disk again",)
     assert choose(job(READ_AS_STORED, with_cuda(free_bytes=1), "cuda", "bfloat16")).notes == ()
+    # Weights that are converted stay in no file.
+    assert choose(job(machine=laptop(free_bytes=1)), vae_tiling="off", offload="none").notes == ()
 
 
 SDXL = stable_diffusion_xl()

@@ -320,6 +320,14 @@ def test_an_aspect_of_no_listed_size_keeps_the_native_area():
             choose(limits, aspect=aspect)
 
 
+def test_an_aspect_of_no_listed_size_keeps_the_ratio_where_the_native_size_is_not_square():
+    limits = sizes.Limits(
+        model="m", native=(1280, 640), multiple_of=16, smallest=64, largest=2048, listed=((1280, 640), (640, 1280))
+    )
+    with pytest.raises(RequestError, match="not of 1810x453"):
+        choose(limits, aspect="4:1")
+
+
 @pytest.mark.parametrize("largest", [1250, 1216])
 @pytest.mark.parametrize(("aspect", "size"), [("3:2", (1216, 832)), ("2:3", (832, 1216))])
 def test_an_aspect_stays_within_the_largest_edge(largest, aspect, size):
