@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from imggen.errors import MachineError, ModelError, RequestError
+from imggen.errors import MachineError, RequestError
 from imggen.plan.schema.request import GenerateRequest
-from imggen.plan.upscaling import resolve, upscalers
+from imggen.plan.upscaling import resolve
 from imggen.plan.upscaling.plans import Enlarger, Refused, Surroundings, UpscaleRequest, UpscaleSource
 from tests.plan.conftest import GIB, laptop, stable_diffusion, with_cuda
 
@@ -296,16 +296,6 @@ def test_guidance_without_words_is_refused_and_not_ignored():
     assert plan(enlarger=diffusion(), model="org/up").guidance == 0
     with pytest.raises(RequestError, match="needs a prompt to guide to"):
         plan(enlarger=diffusion(), model="org/up", guidance=7.5)
-
-
-def test_model_that_draws_from_words_is_no_upscaler():
-    with pytest.raises(ModelError, match="StableDiffusionPipeline, which does not enlarge pictures"):
-        upscalers.find(stable_diffusion())
-
-
-def test_what_enlarges_in_another_way_is_not_said_to_enlarge_nothing():
-    with pytest.raises(ModelError, match="is a IFSuperResolutionPipeline, which imggen does not drive; those"):
-        upscalers.find(stable_diffusion(pipeline="IFSuperResolutionPipeline"))
 
 
 def test_plan_is_strict_json_with_its_reasons():
