@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imggen.cli import completion, suggestions
+from imggen.cli import completion
 
 FOLDER = Path(__file__).parent.parent.parent / "completions"
 
@@ -37,24 +37,3 @@ def test_a_shell_is_offered_commands_options_and_names():
     assert complete("imggen", "preprocess", "de") == ["depth"]
     assert complete("imggen", "verify", "--require", "c2") == ["c2pa"]
     assert complete("imggen", "generate", "--help") == ["--help", "--help-all"]
-
-
-def test_a_list_of_marks_is_offered_those_that_it_lacks():
-    offered = suggestions.required("c2pa,")
-    assert "c2pa,watermark" in offered
-    assert "c2pa,c2pa" not in offered
-
-
-def test_names_are_offered_by_their_beginning():
-    assert suggestions.samplers("dpmpp_2m_s") == ["dpmpp_2m_sde", "dpmpp_2m_sde_karras"]
-    assert suggestions.sizes_named("10") == ["1080p"]
-    assert suggestions.presets("zz") == []
-
-
-def test_cached_models_are_offered(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    for name in ("models--org--whole", "models--org--other", "datasets--org--data"):
-        (tmp_path / name / "snapshots" / "abc").mkdir(parents=True)
-    (tmp_path / "models--org--whole/snapshots/abc/model_index.json").write_text("{}")
-    assert suggestions.models("") == ["builtin", "org/whole"]
-    assert suggestions.models("org/o") == []

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from imggen.cli import suggestions
 from imggen.store import aliases, lookup
 from tests.hub_server import COMMIT, fake_hub, hub_cache, small_model
 
@@ -396,14 +395,6 @@ def test_names_that_are_given_at_the_same_time_are_all_kept():
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda each: aliases.add(f"name{each}", "builtin"), range(20)))
     assert aliases.read() == {f"name{each}": "builtin" for each in range(20)}
-
-
-def test_aliases_are_offered_while_a_model_is_typed(run):
-    run("models", "alias", "bark", "builtin")
-    assert suggestions.models("b") == ["builtin", "bark"]
-    assert suggestions.aliases("") == ["bark"]
-    aliases.path().write_text("{")
-    assert suggestions.models("b") == ["builtin"]
 
 
 def test_an_alias_of_a_folder_means_the_same_from_everywhere(run, tmp_path, monkeypatch):
