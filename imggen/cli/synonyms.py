@@ -42,7 +42,8 @@ OPTIONS: Final[dict[str, tuple[str, ...]]] = {
         "--guidance": "--cfg --scale --prompt-strength --guidance-strength",
         "--negative-prompt": "--negative --neg --no --avoid --without",
         "--sampler": "--scheduler --sampling-method --solver --sampler-name",
-        "--size": "--resolution --dimensions --dim --res --image-size",
+        "--size": "--dimensions --dim --res --image-size",
+        "--size --to": "--resolution",
         "--scale --strength": "--factor --amount --upscale",
         "--aspect": "--ratio --ar --aspect-ratio --shape",
         "--model": "--checkpoint --ckpt --model-path --model-id --weights --engine",
@@ -70,7 +71,7 @@ OPTIONS: Final[dict[str, tuple[str, ...]]] = {
         "--ip-adapter": "--image-prompt",
         "--format": "--ext --extension --type",
         "--quality": "--jpeg-quality --compression",
-        "--to": "--target --size --resolution --width --height",
+        "--to": "--target --size --width --height",
         "--require": "--expect --must",
     }.items()
     for word in words.split()

@@ -1,13 +1,7 @@
 import shlex
 
 import pytest
-import typer
 from PIL import Image
-
-from imggen.cli import synonyms
-from imggen.cli.app import app
-
-ROOT = typer.main.get_command(app)
 
 
 @pytest.fixture
@@ -86,21 +80,6 @@ def test_every_mistake_has_the_same_style_and_a_line_to_paste(run, typed, messag
     assert ended.err.startswith(message)
     assert hint(ended) == f"imggen {typed.split()[0]} --help"
     assert run(*hint(ended).split()[1:]).code == 0
-
-
-def test_every_synonym_means_a_command_or_an_option_that_there_is():
-    for line in synonyms.COMMANDS.values():
-        command, *rest = line.split()
-        if command.startswith("--"):
-            assert command in {name for parameter in ROOT.params for name in parameter.opts}
-        else:
-            assert not rest or rest[0] in ROOT.commands[command].commands
-    options = {name for command in ROOT.commands.values() for parameter in command.params for name in parameter.opts}
-    assert {option for names in synonyms.OPTIONS.values() for option in names} <= options
-
-
-def test_no_synonym_hides_a_command():
-    assert not set(synonyms.COMMANDS) & set(ROOT.commands)
 
 
 @pytest.mark.parametrize(
