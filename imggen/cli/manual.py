@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import typer
 
 from imggen.cli import console, options
+from imggen.cli.options import option
 from imggen.errors import EXIT_REQUEST
 
 Line = list[tuple[str, str]]
@@ -61,25 +62,10 @@ def _print(context: typer.Context, *, whole: bool, wanted: bool) -> None:
 
 
 Help = Annotated[
-    bool,
-    typer.Option(
-        "-h",
-        "--help",
-        help="Show this page and stop.",
-        is_eager=True,
-        callback=_print_common,
-        rich_help_panel=options.OUTPUT,
-    ),
+    bool, option("-h --help", "Show this page and stop.", options.OUTPUT, is_eager=True, callback=_print_common)
 ]
 HelpAll = Annotated[
-    bool,
-    typer.Option(
-        "--help-all",
-        help="Show all options and stop.",
-        is_eager=True,
-        callback=_print_whole,
-        rich_help_panel=options.OUTPUT,
-    ),
+    bool, option("--help-all", "Show all options and stop.", options.OUTPUT, is_eager=True, callback=_print_whole)
 ]
 
 

@@ -3,27 +3,21 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from imggen.cli import console, options, suggestions
+from imggen.cli.options import OUTPUT, argument, option
 
 if TYPE_CHECKING:
     from imggen.training.progress import Encoded, TrainingStep
 
 RecipeName = Annotated[
     str,
-    typer.Argument(
-        metavar="RECIPE",
-        help="The recipe, model, data and length of the training: a TOML file, or a name such as builtin-upscaler-x2.",
-        autocompletion=suggestions.training_recipes,
+    argument(
+        "RECIPE",
+        "The recipe, model, data and length of the training: a TOML file, or a name such as builtin-upscaler-x2.",
+        suggestions.training_recipes,
     ),
 ]
-Run = Annotated[
-    Path,
-    typer.Option(
-        "--run", metavar="DIR", help="Run folder; the same line again resumes.", rich_help_panel=options.OUTPUT
-    ),
-]
+Run = Annotated[Path, option("--run DIR", "Run folder; the same line again resumes.", OUTPUT)]
 
 
 def train(recipe: RecipeName, run: Run, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
