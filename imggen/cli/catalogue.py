@@ -55,10 +55,7 @@ def text() -> str:
     """Return the document: every family, what it can do and what suits it, as Markdown."""
     rows = [capabilities.described(family) for family in catalog.FAMILIES]
     can = _table(("family", *_TASKS), [_tasks(row) for row in rows])
-    suits = _table(
-        _NUMBERS,
-        [_numbers(row) for row in rows],
-    )
+    suits = _table(_NUMBERS, [_numbers(row) for row in rows])
     models = _table(("family", "usual model", "licence", "pipelines"), [_models(row) for row in rows])
     parts = (_INTRODUCTION, "## What each can do", can, "## What suits each", suits, "## Models and pipelines", models)
     return "\n\n".join(parts) + "\n"

@@ -56,12 +56,7 @@ def show_preset(name: Name, as_json: options.Json = False) -> None:
 
 
 def _preset_facts(found: "Preset") -> dict[str, object]:
-    return {
-        "name": found.name,
-        "description": found.description,
-        "path": str(found.path),
-        "settings": _said(found),
-    }
+    return {"name": found.name, "description": found.description, "path": str(found.path), "settings": _said(found)}
 
 
 def _said(found: "Preset") -> dict[str, object]:
@@ -119,10 +114,7 @@ def list_families(as_json: options.Json = False) -> None:
 @models.command("show")
 @manual.helped
 def show_model(
-    reference: Reference,
-    base: options.Base = None,
-    as_json: options.Json = False,
-    offline: options.Offline = None,
+    reference: Reference, base: options.Base = None, as_json: options.Json = False, offline: options.Offline = None
 ) -> None:
     """Show what a model is, what it can take and which words it was taught."""
     console.require_output()

@@ -170,8 +170,7 @@ def _here(asked: PullRequest, name: str, revision: str | None, file: str | None)
 
     if asked.repair:
         raise RequestError(
-            "--repair fetches what is damaged, and imggen is offline",
-            hint=f"imggen models verify {asked.reference}",
+            "--repair fetches what is damaged, and imggen is offline", hint=f"imggen models verify {asked.reference}"
         )
     folder = hub.cached(name, revision)
     lacking = [file] if file and not (folder and (folder / file).is_file()) else []

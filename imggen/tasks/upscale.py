@@ -169,9 +169,7 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _PreparedUpscale:
     environment.prepare(offline=bool(request.offline))
     # Here and not once the pictures are named: a source may be called ~this.
     named = replace(
-        request,
-        output=request.output and _at_home(request.output),
-        model=request.model and aliases.real(request.model),
+        request, output=request.output and _at_home(request.output), model=request.model and aliases.real(request.model)
     )
     governed = governance.read(named.policy, "upscale", sign=named.sign)
     planning.check(named)
@@ -249,11 +247,7 @@ def _looked_at(number: int, name: str, stdin: bytes | None, frame: int | None) -
     except RequestError as error:
         return Refused(number=number, name=name, error=_of_words(name, error))
     return UpscaleSource(
-        number=number,
-        name=name,
-        width=measured.width,
-        height=measured.height,
-        format=_FORMATS.get(measured.kind),
+        number=number, name=name, width=measured.width, height=measured.height, format=_FORMATS.get(measured.kind)
     )
 
 

@@ -373,10 +373,7 @@ def of_encoder(encoder: ImageEncoder, file: Path) -> ModelIdentity:
     if encoder.revision is None:
         return of_file(file.parent, encoder.sha256)
     return ModelIdentity(
-        reference=encoder.reference,
-        revision=encoder.revision,
-        sha256=encoder.sha256,
-        pickles=file.suffix in _PICKLES,
+        reference=encoder.reference, revision=encoder.revision, sha256=encoder.sha256, pickles=file.suffix in _PICKLES
     )
 
 
