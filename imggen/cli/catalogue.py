@@ -10,17 +10,8 @@ PATH: Final = Path("docs/families.md")
 
 _TASKS: Final = ("words", "picture", "inpaint", "outpaint", "blend", "style")
 _NUMBERS: Final = (
-    "family",
-    "size",
-    "steps",
-    "guidance",
-    "negative prompt",
-    "tokens",
-    "precision",
-    "tiles",
-    "LoRA",
-    "ControlNet",
-    "IP-Adapter",
+    *("family", "size", "steps", "guidance", "negative prompt", "tokens", "precision"),
+    *("tiles", "LoRA", "ControlNet", "IP-Adapter"),
 )
 _YES: Final = "✅"
 _NO: Final = "–"
@@ -82,10 +73,7 @@ def _numbers(row: dict[str, Any]) -> tuple[str, ...]:
         _mark(row["negative_prompt"]),
         str(row["max_tokens"]),
         ", ".join(dtype for dtype in row["dtypes"] if dtype != "float32"),
-        _mark(row["tiles"]),
-        _mark(row["lora"]),
-        _mark(row["controlnet"]),
-        _mark(row["ip_adapter"]),
+        *(_mark(row[ability]) for ability in ("tiles", "lora", "controlnet", "ip_adapter")),
     )
 
 

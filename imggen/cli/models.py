@@ -130,18 +130,8 @@ def show_model(
 
 
 _FAMILY_HEAD: Final = (
-    "FAMILY",
-    "WORDS",
-    "IMG2IMG",
-    "INPAINT",
-    "OUTPAINT",
-    "BLEND",
-    "STYLE",
-    "SIZE",
-    "STEPS",
-    "GUIDANCE",
-    "LICENCE",
-    "MODEL",
+    *("FAMILY", "WORDS", "IMG2IMG", "INPAINT", "OUTPAINT", "BLEND", "STYLE"),
+    *("SIZE", "STEPS", "GUIDANCE", "LICENCE", "MODEL"),
 )
 
 
@@ -165,8 +155,6 @@ def _possible(task: Mapping[str, Any]) -> str:
 
 
 FixHints = Annotated[bool, option("--fix-hints", "Print only the commands that mend what is marked.")]
-
-
 Everything = Annotated[bool, option("-v --verbose", "Also every family and package, and why.")]
 
 

@@ -7,40 +7,16 @@ from pathlib import Path
 from typing import Final
 
 PATH: Final = Path("docs/commands.md")
-COMMANDS: Final = (
-    ("generate",),
-    ("img2img",),
-    ("inpaint",),
-    ("outpaint",),
-    ("blend",),
-    ("style",),
-    ("preprocess",),
-    ("upscale",),
-    ("inspect",),
-    ("verify",),
-    ("embed-metadata",),
-    ("models",),
-    ("models", "list"),
-    ("models", "show"),
-    ("models", "families"),
-    ("models", "pull"),
-    ("models", "verify"),
-    ("models", "rm"),
-    ("models", "alias"),
-    ("models", "convert"),
-    ("presets",),
-    ("presets", "list"),
-    ("presets", "show"),
-    ("keys",),
-    ("keys", "init"),
-    ("keys", "show"),
-    ("keys", "trust"),
-    ("keys", "export"),
-    ("audit",),
-    ("audit", "check"),
-    ("train",),
-    ("doctor",),
-    ("help",),
+COMMANDS: Final = tuple(
+    tuple(words.split())
+    for words in (
+        *("generate", "img2img", "inpaint", "outpaint", "blend", "style", "preprocess", "upscale"),
+        *("inspect", "verify", "embed-metadata"),
+        *("models", "models list", "models show", "models families", "models pull", "models verify"),
+        *("models rm", "models alias", "models convert", "presets", "presets list", "presets show"),
+        *("keys", "keys init", "keys show", "keys trust", "keys export", "audit", "audit check"),
+        *("train", "doctor", "help"),
+    )
 )
 
 
