@@ -353,16 +353,7 @@ def _sources(opened: Sequence[OpenedPicture]) -> tuple[SourcePicture, ...]:
         "shown": "inputTo",
         "mask": None,
     }
-    return tuple(
-        SourcePicture(
-            name=picture.given.name,
-            data=picture.data,
-            sha256=picture.given.sha256,
-            relationship=relationships[picture.given.role],
-            source_type=picture.given.source_type,
-        )
-        for picture in opened
-    )
+    return tuple(governance.source(picture, relationships[picture.given.role]) for picture in opened)
 
 
 def _recalled(request: GenerateRequest) -> Iterator[str]:
