@@ -72,18 +72,23 @@ HelpAll = Annotated[
 def helped(function: Callable[..., None]) -> Callable[..., None]:
     """Return the command `function` with the options --help and --help-all, which print its page."""
     pages = {"show_help": Help, _WHOLE: HelpAll}
-    own = signature(function)
-    parameters = [
-        *own.parameters.values(),
-        *(Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind) for name, kind in pages.items()),
-    ]
+    own = signature(function).parameters.values()
+    added = (Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind) for name, kind in pages.items())
 
-    @functools.wraps(function)
     def command(**asked: Any) -> None:
         function(**{name: value for name, value in asked.items() if name not in pages})
 
+    return described(command, function, [*own, *added])
+
+
+def described(
+    command: Callable[..., None], function: Callable[..., None], parameters: Sequence[Parameter]
+) -> Callable[..., None]:
+    """Return `command` with the name and the help of `function`, and with `parameters`, as Typer reads them."""
+    functools.update_wrapper(command, function)
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
-    vars(command)["__signature__"] = own.replace(parameters=parameters)
+    by_name = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+    vars(command)["__signature__"] = signature(function).replace(parameters=by_name)
     return command
 
 

@@ -129,7 +129,7 @@ def inspect(
         return
     for picture in task.inspect(files):
         if as_json:
-            console.result_json(_facts(picture) | (_ancestors(picture) if show_lineage else {}))
+            console.result_json(asdict(picture) | (_ancestors(picture) if show_lineage else {}))
         elif show_lineage:
             _show_lineage(picture)
         else:
@@ -171,29 +171,6 @@ def embed_metadata(
         else:
             console.path(path, print0=print0)
         console.notes((f"{path}: {note}" for note in written.notes), quiet=quiet or as_json)
-
-
-def _facts(picture: "Inspected") -> dict[str, object]:
-    """Return what `--json` says of a picture's metadata."""
-    return {
-        "path": str(picture.path),
-        "format": picture.format,
-        "width": picture.width,
-        "height": picture.height,
-        "bytes": picture.bytes,
-        "sha256": picture.sha256,
-        "animated": picture.animated,
-        "signed": picture.signed,
-        "dialect": picture.dialect,
-        "prompt": picture.prompt,
-        "negative_prompt": picture.negative_prompt,
-        "settings": dict(picture.settings),
-        "recipe": asdict(picture.recipe) if picture.recipe else None,
-        "fits": picture.fits,
-        "xmp": dict(picture.xmp),
-        "exif": dict(picture.exif),
-        "notes": list(picture.notes),
-    }
 
 
 def _ancestors(picture: "Inspected") -> dict[str, object]:

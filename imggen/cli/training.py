@@ -25,9 +25,10 @@ def train(recipe: RecipeName, run: Run, as_json: options.Json = False, quiet: op
 
     `generate -m DIR/model` uses the one, `upscale -m DIR/model.safetensors` the other. The same line again resumes.
     """
+    from imggen.plan.training import recipe as recipes
     from imggen.tasks import train as task
 
-    plan = task.read(task.find(recipe))
+    plan = recipes.read(recipes.find(recipe))
     with console.progress(quiet=quiet) as bar:
         for fact in task.train(plan, run):
             if isinstance(fact, task.Trained):

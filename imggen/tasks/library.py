@@ -178,7 +178,9 @@ def _here(asked: PullRequest, name: str, revision: str | None, file: str | None)
         lacking = model_folder.missing(folder)
     if folder is None or lacking:
         what = f"lacks {lacking[0]} here" if folder and lacking else "is not on this machine"
-        raise ModelError(f"{name} {what}, and imggen is offline", hint=f"while online: {_pull(asked)}")
+        raise ModelError(
+            f"{name} {what}, and imggen is offline", hint=f"while online: imggen models pull {asked.reference}"
+        )
     files = [folder / file] if file else [path for path in folder.rglob("*") if path.is_file()]
     return Pulled(
         reference=name,
@@ -198,10 +200,6 @@ def _named(reference: str) -> tuple[str, str | None, str | None]:
         return parts
     name, revision = _of_hub(reference, "only models of the hub are fetched")
     return name, revision, None
-
-
-def _pull(asked: PullRequest) -> str:
-    return f"imggen models pull {asked.reference}"
 
 
 def _drop_damaged(snapshot: Path, cache: Path, on_event: Report) -> None:
