@@ -63,7 +63,6 @@ def _tick(task: dict[str, Any]) -> str:
 
 
 def _numbers(row: dict[str, Any]) -> tuple[str, ...]:
-    """Return a family's row of the table of what suits it."""
     guided = _NO if row["guidance_kind"] == "none" else f"{row['guidance']:g} {row['guidance_kind']}"
     return (
         f"`{row['family']}`",

@@ -12,7 +12,8 @@ from imggen.cli.options import argument, option
 from imggen.errors import RequestError
 
 if TYPE_CHECKING:
-    from imggen.tasks.library import Offered, Removed
+    from imggen.store.download import Offer
+    from imggen.tasks.library import Removed
 
 HubReference = Annotated[str, argument("REF", "A hub id, with @revision, or an alias.", suggestions.models)]
 PullReference = Annotated[
@@ -47,9 +48,9 @@ def pull(
     )
     with console.progress(quiet=quiet) as bar:
 
-        def tell(offered: "Offered") -> None:
+        def tell(offer: "Offer") -> None:
             with bar.hidden():
-                console.notes([_offered(offered)], quiet=quiet)
+                console.notes([_offered(offer)], quiet=quiet)
 
         pulled = task.pull(asked, on_event=bar.report, on_offer=tell)
     for fetched in filter(None, (pulled, pulled.prior)):
@@ -59,14 +60,14 @@ def pull(
             console.result(str(fetched.file) if fetched.file else f"{fetched.reference}@{fetched.revision}")
 
 
-def _offered(offered: "Offered") -> str:
+def _offered(offer: "Offer") -> str:
     from imggen.plan.memory import memory
 
-    missing = offered.size_bytes - offered.present_bytes
-    come = f"{memory.text(missing)} of {memory.text(offered.size_bytes)} to fetch" if missing else "all of it is here"
-    licence = f"licence {offered.licence or 'not stated'}"
-    gated = ", gated" if offered.gated else ""
-    return f"{offered.reference}@{offered.revision[:12]}: {come}, {licence}{gated}"
+    missing = offer.size_bytes - offer.present_bytes()
+    come = f"{memory.text(missing)} of {memory.text(offer.size_bytes)} to fetch" if missing else "all of it is here"
+    licence = f"licence {offer.licence or 'not stated'}"
+    gated = ", gated" if offer.gated else ""
+    return f"{offer.repository}@{offer.commit[:12]}: {come}, {licence}{gated}"
 
 
 def verify(reference: Reference, as_json: options.Json = False, quiet: options.Quiet = False) -> None:

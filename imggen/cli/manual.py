@@ -47,25 +47,22 @@ class _Row(NamedTuple):
     text: str
 
 
-def _print_common(context: typer.Context, value: bool) -> None:
-    _print(context, whole=False, wanted=value)
+def _printing(*, whole: bool) -> Callable[[typer.Context, bool], None]:
+    def print_page(context: typer.Context, value: bool) -> None:
+        if value and not context.resilient_parsing:
+            show(page(context, width=_width(), whole=whole))
+            raise typer.Exit
 
-
-def _print_whole(context: typer.Context, value: bool) -> None:
-    _print(context, whole=True, wanted=value)
-
-
-def _print(context: typer.Context, *, whole: bool, wanted: bool) -> None:
-    if wanted and not context.resilient_parsing:
-        show(page(context, width=_width(), whole=whole))
-        raise typer.Exit
+    return print_page
 
 
 Help = Annotated[
-    bool, option("-h --help", "Show this page and stop.", options.OUTPUT, is_eager=True, callback=_print_common)
+    bool,
+    option("-h --help", "Show this page and stop.", options.OUTPUT, is_eager=True, callback=_printing(whole=False)),
 ]
 HelpAll = Annotated[
-    bool, option("--help-all", "Show all options and stop.", options.OUTPUT, is_eager=True, callback=_print_whole)
+    bool,
+    option("--help-all", "Show all options and stop.", options.OUTPUT, is_eager=True, callback=_printing(whole=True)),
 ]
 
 

@@ -166,10 +166,8 @@ def embed_metadata(
     )
     for written in task.embed(request):
         path = console.where(written.path, output)
-        if as_json:
-            console.result_json(asdict(written) | {"path": path, "target": str(written.target)})
-        else:
-            console.path(path, print0=print0)
+        facts = asdict(written) | {"path": path, "target": str(written.target)}
+        console.picture(path, None, facts if as_json else None, print0=print0)
         console.notes((f"{path}: {note}" for note in written.notes), quiet=quiet or as_json)
 
 
@@ -232,12 +230,10 @@ def _described(picture: "Inspected") -> Iterator[str]:
 
 def _written_down(picture: "Inspected") -> Iterator[str]:
     """Yield what the XMP says besides the recipe, which is JSON for programs and told in words above."""
-    if picture.fits is not None:
-        yield (
-            "  the record fits the pixels"
-            if picture.fits
-            else "  the record does not fit the pixels: it was copied here, or they were changed since"
-        )
+    if picture.fits:
+        yield "  the record fits the pixels"
+    elif picture.fits is False:
+        yield "  the record does not fit the pixels: it was copied here, or they were changed since"
     for name in ("Watermark", "Label"):
         if f"imggen:{name}" in picture.xmp:
             yield f"  {name.lower()}: {_line(_stated(picture.xmp[f'imggen:{name}']))}"

@@ -24,14 +24,19 @@ def text() -> str:
     """Return the reference: what every command says of itself, as Markdown."""
     parts = [
         "# Commands",
-        *(f"```\n$ imggen {' '.join(command)} --help-all\n{_help(command)}\n```" for command in COMMANDS),
+        *(f"```\n$ imggen {' '.join(words)} --help-all\n{_help(words)}\n```" for words in COMMANDS),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _help(words: tuple[str, ...]) -> str:
-    environ = os.environ | {"COLUMNS": "100"}
-    command = [sys.executable, "-m", "imggen", *words, "--help-all"]
+    return printed(*words, "--help-all", COLUMNS="100")
+
+
+def printed(*words: str, **variables: str) -> str:
+    """Return what imggen prints, stripped, for the arguments `words` and with these variables in its environment."""
+    command = [sys.executable, "-m", "imggen", *words]
+    environ = os.environ | variables
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)  # noqa: S603 - ourselves
     return done.stdout.strip()
 

@@ -154,7 +154,6 @@ def _is_command(hint: str) -> bool:
 
 
 def _machine(here: Machine) -> Iterator[Finding]:
-    """Yield what the machine has: system, processor, memory, accelerators."""
     yield Finding("machine", "system", f"{here.system} {here.architecture}")
     yield Finding("machine", "processor", f"{here.cpu_name}, {here.cpu_cores} cores")
     yield Finding("machine", "bfloat16", "yes" if here.cpu_bfloat16 else "no", reason=here.cpu_reason)
@@ -170,14 +169,10 @@ def _machine(here: Machine) -> Iterator[Finding]:
 def _without_accelerator(here: Machine) -> Finding:
     if not probe.has_accelerator():
         return Finding("machine", "accelerator", "none")
-    return Finding(
-        "machine",
-        "accelerator",
-        "one is there, and torch cannot use it",
-        reason=f"torch {here.torch} was built without it, or its driver is too old",
-        status="problem",
-        hint="install the torch build for your driver: https://pytorch.org/get-started/locally/",
-    )
+    value = "one is there, and torch cannot use it"
+    reason = f"torch {here.torch} was built without it, or its driver is too old"
+    hint = "install the torch build for your driver: https://pytorch.org/get-started/locally/"
+    return Finding("machine", "accelerator", value, reason=reason, status="problem", hint=hint)
 
 
 def _choices(here: Machine) -> Iterator[Finding]:
@@ -241,14 +236,9 @@ def extras(requirements: Iterable[str], version: Callable[[str], str]) -> Iterat
         if parsed and parsed["extra"] not in ELSEWHERE and version(parsed["package"]) == "missing":
             lacking.setdefault(parsed["extra"], []).append(parsed["package"])
     for extra, missing in sorted(lacking.items()):
-        yield Finding(
-            "packages",
-            f"imggen[{extra}]",
-            f"{', '.join(missing)} not installed",
-            reason=USES.get(extra, ""),
-            status="note",
-            hint=f"pip install 'imggen[{extra}]'",
-        )
+        name, value = f"imggen[{extra}]", f"{', '.join(missing)} not installed"
+        reason, hint = USES.get(extra, ""), f"pip install '{name}'"
+        yield Finding("packages", name, value, reason=reason, status="note", hint=hint)
 
 
 def _pair(torch: str, torchvision: str) -> Iterator[Finding]:
@@ -265,14 +255,10 @@ def _pair(torch: str, torchvision: str) -> Iterator[Finding]:
         return
     if others[1] == numbers[1] + 15 and (build == other_build or not build or not other_build):
         return
-    yield Finding(
-        "packages",
-        "torch and torchvision",
-        f"{torch} and {torchvision} are not compatible",
-        reason=f"torch {numbers[0]}.{numbers[1]} goes with torchvision 0.{numbers[1] + 15}, of the same build",
-        status="problem",
-        hint="pip install --upgrade --force-reinstall torch torchvision",
-    )
+    value = f"{torch} and {torchvision} are not compatible"
+    reason = f"torch {numbers[0]}.{numbers[1]} goes with torchvision 0.{numbers[1] + 15}, of the same build"
+    hint = "pip install --upgrade --force-reinstall torch torchvision"
+    yield Finding("packages", "torch and torchvision", value, reason=reason, status="problem", hint=hint)
 
 
 def _numbers(release: str) -> tuple[int, int] | None:
@@ -334,14 +320,9 @@ def signing_state(environ: Mapping[str, str]) -> Iterator[Finding]:
     hint = None if identity else 'imggen keys init --organisation "Example Ltd"'
     yield Finding("signing", "keys", organisation, reason=str(place), hint=hint)
     if not signing.is_available():
-        yield Finding(
-            "signing",
-            "c2pa",
-            "not installed",
-            reason="signatures can be neither made nor checked",
-            status="problem" if identity else "note",
-            hint="pip install 'imggen[c2pa]'",
-        )
+        status: Status = "problem" if identity else "note"
+        reason, hint = "signatures can be neither made nor checked", "pip install 'imggen[c2pa]'"
+        yield Finding("signing", "c2pa", "not installed", reason=reason, status=status, hint=hint)
     yield Finding("signing", "policy", environ.get(governance.VARIABLE) or "none")
 
 

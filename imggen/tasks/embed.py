@@ -310,7 +310,6 @@ def _of(target: Path, refusal: Refusal | None) -> Refusal | None:
 
 
 def _log(edit: _FileEdit, place: WriteTarget, before: bytes, marked: Marked) -> None:
-    """Add the changed file's line to the log."""
     facts = metadata.read(marked.data)
     stated = facts.xmp.get(metadata.SOURCE_TYPE)
     source = audit.Input(

@@ -42,18 +42,6 @@ class PullRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offered:
-    """What is about to be fetched: the model, its bytes and those of them that are here, and its licence."""
-
-    reference: str
-    revision: str
-    size_bytes: int
-    present_bytes: int
-    licence: str | None
-    gated: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class Pulled:
     """A model, or one file of the hub, that is here now. `fetched_bytes` came in this run.
 
@@ -71,7 +59,7 @@ class Pulled:
 
 
 def pull(
-    asked: PullRequest, *, on_event: Report = ignore, on_offer: Callable[[Offered], None] = lambda _: None
+    asked: PullRequest, *, on_event: Report = ignore, on_offer: Callable[[Offer], None] = lambda _: None
 ) -> Pulled:
     """Fetch a model of the hub, or one file of it, or what is not here of that; with a decoder comes its prior.
 
@@ -97,7 +85,7 @@ def _pulled(
     governed: Governance,
     look: Callable[[Path], None],
     on_event: Report,
-    on_offer: Callable[[Offered], None],
+    on_offer: Callable[[Offer], None],
 ) -> Pulled:
     """Fetch one model or file, once the policy allows what the hub offers."""
     name, revision, file = _named(asked.reference)
@@ -115,16 +103,7 @@ def _pulled(
     if asked.repair and offer.snapshot.is_dir():
         _drop_damaged(offer.snapshot, hub.place(), on_event)
     before = offer.present_bytes()
-    on_offer(
-        Offered(
-            reference=name,
-            revision=offer.commit,
-            size_bytes=offer.size_bytes,
-            present_bytes=before,
-            licence=offer.licence,
-            gated=offer.gated,
-        )
-    )
+    on_offer(offer)
     folder = hub.bring(offer, on_event=on_event, look=None if file else look)
     if file is None:
         _check_hash(governed, offer, terms)

@@ -81,7 +81,7 @@ def preprocess(  # noqa: PLR0913 - one for each of the command's options, as far
     if governed.policy is not None:
         means.refuse(policy.check_inputs(governed.policy, given=True, consent=consent))
     opened = given.read(name, "control")
-    governance.check_sources(governed, [governance.source(opened, "inputTo")], _OUTPUT)
+    governance.check_sources(governed, [governance.source_picture(opened, "inputTo")], _OUTPUT)
     governance.check_places(governed, [path])
     measure = _depth(governed, weights, on_event) if kind in controls.MEASURED else _unmeasured(kind, weights)
     image = measure(layout.flatten(opened.image, (0, 0, 0)).convert("RGB"))

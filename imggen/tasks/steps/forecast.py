@@ -129,7 +129,6 @@ def settled(plan: GeneratePlan, sketch: Path) -> GeneratePlan:
 
 
 def _places(plan: GeneratePlan) -> Iterator[Path]:
-    """Yield the folders of the plan's models and the files of its adapters."""
     yield plan.model.folder
     if plan.model.prior is not None:
         yield plan.model.prior.folder

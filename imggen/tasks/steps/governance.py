@@ -408,7 +408,7 @@ def is_watermarked(data: bytes, identity: Identity | None) -> bool:
     return any(watermark.detect(image, key=key).present for key in (*known, watermark.PUBLIC_KEY))
 
 
-def source(opened: OpenedPicture, relationship: Relationship | None) -> SourcePicture:
+def source_picture(opened: OpenedPicture, relationship: Relationship | None) -> SourcePicture:
     """Return a given picture as what it is to the new one."""
     picture = opened.given
     return SourcePicture(
