@@ -22,15 +22,11 @@ COMMANDS: Final = tuple(
 
 def text() -> str:
     """Return the reference: what every command says of itself, as Markdown."""
-    parts = [
-        "# Commands",
-        *(f"```\n$ imggen {' '.join(words)} --help-all\n{_help(words)}\n```" for words in COMMANDS),
-    ]
+    parts = ["# Commands"]
+    for words in COMMANDS:
+        page = printed(*words, "--help-all", COLUMNS="100")
+        parts.append(f"```\n$ imggen {' '.join(words)} --help-all\n{page}\n```")
     return "\n\n".join(parts) + "\n"
-
-
-def _help(words: tuple[str, ...]) -> str:
-    return printed(*words, "--help-all", COLUMNS="100")
 
 
 def printed(*words: str, **variables: str) -> str:
