@@ -10,6 +10,7 @@ import typer
 import imggen
 from imggen.cli import audit, console, keys, library, manual, models, pictures, provenance, training, upscale, usage
 from imggen.cli.manual import CHANGE, MAKE, MARKS, MODELS, SET_UP, TRAIN, helped
+from imggen.cli.options import argument, option
 from imggen.errors import EXIT_INTERRUPTED, ImggenError
 
 _TERMINATED = 128 + signal.SIGTERM
@@ -56,7 +57,7 @@ app.add_typer(models.presets, name="presets", rich_help_panel=MODELS)
 app.add_typer(keys.keys, name="keys", rich_help_panel=MARKS)
 app.add_typer(audit.audit, name="audit", rich_help_panel=MARKS)
 
-Words = Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="A command, such as `models list`.")]
+Words = Annotated[list[str] | None, argument("COMMAND", "A command, such as `models list`.")]
 
 
 @app.command("help", rich_help_panel=SET_UP)
@@ -72,9 +73,7 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
-Version = Annotated[
-    bool, typer.Option("-V", "--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
-]
+Version = Annotated[bool, option("-V --version", "Print the version and stop.", is_eager=True, callback=_print_version)]
 
 
 @app.callback()

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from imggen.cli import console, manual, options
+from imggen.cli.options import argument, option
 from imggen.errors import CheckError
 
 if TYPE_CHECKING:
@@ -13,11 +12,8 @@ if TYPE_CHECKING:
 
 audit = manual.group("Check the log of what was made and refused.")
 
-Log = Annotated[Path, typer.Argument(metavar="LOG", help="An audit log, such as audit.jsonl.")]
-Head = Annotated[
-    str | None,
-    typer.Option("--head", metavar="SHA256", help="A head that was kept elsewhere; it must be in the chain."),
-]
+Log = Annotated[Path, argument("LOG", "An audit log, such as audit.jsonl.")]
+Head = Annotated[str | None, option("--head SHA256", "A head that was kept elsewhere; it must be in the chain.")]
 
 
 @audit.command("check")

@@ -10,17 +10,8 @@ PATH: Final = Path("docs/families.md")
 
 _TASKS: Final = ("words", "picture", "inpaint", "outpaint", "blend", "style")
 _NUMBERS: Final = (
-    "family",
-    "size",
-    "steps",
-    "guidance",
-    "negative prompt",
-    "tokens",
-    "precision",
-    "tiles",
-    "LoRA",
-    "ControlNet",
-    "IP-Adapter",
+    *("family", "size", "steps", "guidance", "negative prompt", "tokens", "precision"),
+    *("tiles", "LoRA", "ControlNet", "IP-Adapter"),
 )
 _YES: Final = "✅"
 _NO: Final = "–"
@@ -55,10 +46,7 @@ def text() -> str:
     """Return the document: every family, what it can do and what suits it, as Markdown."""
     rows = [capabilities.described(family) for family in catalog.FAMILIES]
     can = _table(("family", *_TASKS), [_tasks(row) for row in rows])
-    suits = _table(
-        _NUMBERS,
-        [_numbers(row) for row in rows],
-    )
+    suits = _table(_NUMBERS, [_numbers(row) for row in rows])
     models = _table(("family", "usual model", "licence", "pipelines"), [_models(row) for row in rows])
     parts = (_INTRODUCTION, "## What each can do", can, "## What suits each", suits, "## Models and pipelines", models)
     return "\n\n".join(parts) + "\n"
@@ -75,7 +63,6 @@ def _tick(task: dict[str, Any]) -> str:
 
 
 def _numbers(row: dict[str, Any]) -> tuple[str, ...]:
-    """Return a family's row of the table of what suits it."""
     guided = _NO if row["guidance_kind"] == "none" else f"{row['guidance']:g} {row['guidance_kind']}"
     return (
         f"`{row['family']}`",
@@ -85,10 +72,7 @@ def _numbers(row: dict[str, Any]) -> tuple[str, ...]:
         _mark(row["negative_prompt"]),
         str(row["max_tokens"]),
         ", ".join(dtype for dtype in row["dtypes"] if dtype != "float32"),
-        _mark(row["tiles"]),
-        _mark(row["lora"]),
-        _mark(row["controlnet"]),
-        _mark(row["ip_adapter"]),
+        *(_mark(row[ability]) for ability in ("tiles", "lora", "controlnet", "ip_adapter")),
     )
 
 

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from imggen.cli import console, manual, options
+from imggen.cli.options import argument, option
 from imggen.errors import CheckError, RequestError
 
 if TYPE_CHECKING:
@@ -17,33 +16,15 @@ if TYPE_CHECKING:
 
 keys = manual.group("Set up signing keys, and whose signatures are trusted.")
 
-Organisation = Annotated[
-    str | None, typer.Option("--organisation", metavar="NAME", help="Whom pictures are signed as.")
-]
-Years = Annotated[
-    int | None, typer.Option("--years", metavar="N", help="How long the certificate holds; 10 by default.")
-]
-Command = Annotated[
-    str | None,
-    typer.Option("--command", metavar="CMD", help="Signs what it reads, with a key that is kept elsewhere."),
-]
-Chain = Annotated[
-    Path | None, typer.Option("--chain", metavar="FILE", help="That key's certificates (PEM), the root last.")
-]
-Root = Annotated[Path | None, typer.Argument(metavar="FILE", help="A root certificate (PEM or DER).")]
-WatermarkFile = Annotated[
-    Path | None, typer.Option("--watermark-key", metavar="FILE", help="A watermark key to look for, too.")
-]
-Remove = Annotated[
-    str | None, typer.Option("--remove", metavar="FINGERPRINT", help="Trust the root that begins so no more.")
-]
-RootFile = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="A new file; standard output by default.")
-]
-KeyFile = Annotated[
-    Path | None,
-    typer.Option("--watermark-key", metavar="FILE", help="Write the secret watermark key there instead."),
-]
+Organisation = Annotated[str | None, option("--organisation NAME", "Whom pictures are signed as.")]
+Years = Annotated[int | None, option("--years N", "How long the certificate holds; 10 by default.")]
+Command = Annotated[str | None, option("--command CMD", "Signs what it reads, with a key that is kept elsewhere.")]
+Chain = Annotated[Path | None, option("--chain FILE", "That key's certificates (PEM), the root last.")]
+Root = Annotated[Path | None, argument("FILE", "A root certificate (PEM or DER).")]
+WatermarkFile = Annotated[Path | None, option("--watermark-key FILE", "A watermark key to look for, too.")]
+Remove = Annotated[str | None, option("--remove FINGERPRINT", "Trust the root that begins so no more.")]
+RootFile = Annotated[Path | None, option("-o --output FILE", "A new file; standard output by default.")]
+KeyFile = Annotated[Path | None, option("--watermark-key FILE", "Write the secret watermark key there instead.")]
 
 
 @keys.command("init")

@@ -8,41 +8,27 @@ import typer
 
 from imggen.cli import console, options, suggestions
 from imggen.cli.models import Reference
+from imggen.cli.options import argument, option
 from imggen.errors import RequestError
 
 if TYPE_CHECKING:
-    from imggen.tasks.library import Offered, Removed
+    from imggen.store.download import Offer
+    from imggen.tasks.library import Removed
 
-HubReference = Annotated[
-    str,
-    typer.Argument(metavar="REF", help="A hub id, with @revision, or an alias.", autocompletion=suggestions.models),
-]
+HubReference = Annotated[str, argument("REF", "A hub id, with @revision, or an alias.", suggestions.models)]
 PullReference = Annotated[
-    str,
-    typer.Argument(
-        metavar="REF",
-        help="A hub id, with @revision and /file if need be, or an alias.",
-        autocompletion=suggestions.models,
-    ),
+    str, argument("REF", "A hub id, with @revision and /file if need be, or an alias.", suggestions.models)
 ]
 PullDtype = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype", metavar="float32|bfloat16|float16", help="For which precision; by the machine if left out."
-    ),
+    str | None, option("--dtype float32|bfloat16|float16", "For which precision; by the machine if left out.")
 ]
-Repair = Annotated[bool, typer.Option("--repair", help="Check what is here, and fetch again what is damaged.")]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
-AliasName = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="The name to give.", autocompletion=suggestions.aliases)
-]
-Meaning = Annotated[
-    str | None,
-    typer.Argument(metavar="REF", help="What it stands for: a model or an adapter.", autocompletion=suggestions.models),
-]
-Remove = Annotated[bool, typer.Option("--remove", help="Forget the name.")]
-Folder = Annotated[str, typer.Option("-o", "--output", metavar="FOLDER", help="The new folder.")]
-ConvertDtype = Annotated[str, typer.Option("--dtype", metavar="bfloat16|float16|float32", help="Store it in this.")]
+Repair = Annotated[bool, option("--repair", "Check what is here, and fetch again what is damaged.")]
+Yes = Annotated[bool, option("-y --yes", "Do not ask.")]
+AliasName = Annotated[str | None, argument("NAME", "The name to give.", suggestions.aliases)]
+Meaning = Annotated[str | None, argument("REF", "What it stands for: a model or an adapter.", suggestions.models)]
+Remove = Annotated[bool, option("--remove", "Forget the name.")]
+Folder = Annotated[str, option("-o --output FOLDER", "The new folder.")]
+ConvertDtype = Annotated[str, option("--dtype bfloat16|float16|float32", "Store it in this.")]
 
 
 def pull(
@@ -62,9 +48,9 @@ def pull(
     )
     with console.progress(quiet=quiet) as bar:
 
-        def tell(offered: "Offered") -> None:
+        def tell(offer: "Offer") -> None:
             with bar.hidden():
-                console.notes([_offered(offered)], quiet=quiet)
+                console.notes([_offered(offer)], quiet=quiet)
 
         pulled = task.pull(asked, on_event=bar.report, on_offer=tell)
     for fetched in filter(None, (pulled, pulled.prior)):
@@ -74,14 +60,14 @@ def pull(
             console.result(str(fetched.file) if fetched.file else f"{fetched.reference}@{fetched.revision}")
 
 
-def _offered(offered: "Offered") -> str:
+def _offered(offer: "Offer") -> str:
     from imggen.plan.memory import memory
 
-    missing = offered.size_bytes - offered.present_bytes
-    come = f"{memory.text(missing)} of {memory.text(offered.size_bytes)} to fetch" if missing else "all of it is here"
-    licence = f"licence {offered.licence or 'not stated'}"
-    gated = ", gated" if offered.gated else ""
-    return f"{offered.reference}@{offered.revision[:12]}: {come}, {licence}{gated}"
+    missing = offer.size_bytes - offer.present_bytes()
+    come = f"{memory.text(missing)} of {memory.text(offer.size_bytes)} to fetch" if missing else "all of it is here"
+    licence = f"licence {offer.licence or 'not stated'}"
+    gated = ", gated" if offer.gated else ""
+    return f"{offer.repository}@{offer.commit[:12]}: {come}, {licence}{gated}"
 
 
 def verify(reference: Reference, as_json: options.Json = False, quiet: options.Quiet = False) -> None:

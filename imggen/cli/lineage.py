@@ -17,12 +17,7 @@ _HASH_CHARACTERS = 12
 _PROMPT_CHARACTERS = 40
 _STEP = re.compile(r"upscale to ([0-9]+x[0-9]+) px by (.+)", re.ASCII | re.DOTALL)
 _HASH = re.compile(rf"\b([0-9a-f]{{{_HASH_CHARACTERS}}})[0-9a-f]{{{64 - _HASH_CHARACTERS}}}\b")
-_OPERANDS = {
-    "image": "PICTURE",
-    "parent": "PARENT",
-    "mask": "--mask MASK",
-    "style": "--like STYLE",
-}
+_OPERANDS = {"image": "PICTURE", "parent": "PARENT", "mask": "--mask MASK", "style": "--like STYLE"}
 
 
 def rows(picture: Ingredient) -> Iterator[tuple[str, ...]]:

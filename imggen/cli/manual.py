@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import typer
 
 from imggen.cli import console, options
+from imggen.cli.options import option
 from imggen.errors import EXIT_REQUEST
 
 Line = list[tuple[str, str]]
@@ -46,58 +47,45 @@ class _Row(NamedTuple):
     text: str
 
 
-def _print_common(context: typer.Context, value: bool) -> None:
-    _print(context, whole=False, wanted=value)
+def _printing(*, whole: bool) -> Callable[[typer.Context, bool], None]:
+    def print_page(context: typer.Context, value: bool) -> None:
+        if value and not context.resilient_parsing:
+            show(page(context, width=_width(), whole=whole))
+            raise typer.Exit
 
-
-def _print_whole(context: typer.Context, value: bool) -> None:
-    _print(context, whole=True, wanted=value)
-
-
-def _print(context: typer.Context, *, whole: bool, wanted: bool) -> None:
-    if wanted and not context.resilient_parsing:
-        show(page(context, width=_width(), whole=whole))
-        raise typer.Exit
+    return print_page
 
 
 Help = Annotated[
     bool,
-    typer.Option(
-        "-h",
-        "--help",
-        help="Show this page and stop.",
-        is_eager=True,
-        callback=_print_common,
-        rich_help_panel=options.OUTPUT,
-    ),
+    option("-h --help", "Show this page and stop.", options.OUTPUT, is_eager=True, callback=_printing(whole=False)),
 ]
 HelpAll = Annotated[
     bool,
-    typer.Option(
-        "--help-all",
-        help="Show all options and stop.",
-        is_eager=True,
-        callback=_print_whole,
-        rich_help_panel=options.OUTPUT,
-    ),
+    option("--help-all", "Show all options and stop.", options.OUTPUT, is_eager=True, callback=_printing(whole=True)),
 ]
 
 
 def helped(function: Callable[..., None]) -> Callable[..., None]:
     """Return the command `function` with the options --help and --help-all, which print its page."""
     pages = {"show_help": Help, _WHOLE: HelpAll}
-    own = signature(function)
-    parameters = [
-        *own.parameters.values(),
-        *(Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind) for name, kind in pages.items()),
-    ]
+    own = signature(function).parameters.values()
+    added = (Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind) for name, kind in pages.items())
 
-    @functools.wraps(function)
     def command(**asked: Any) -> None:
         function(**{name: value for name, value in asked.items() if name not in pages})
 
+    return described(command, function, [*own, *added])
+
+
+def described(
+    command: Callable[..., None], function: Callable[..., None], parameters: Sequence[Parameter]
+) -> Callable[..., None]:
+    """Return `command` with the name and the help of `function`, and with `parameters`, as Typer reads them."""
+    functools.update_wrapper(command, function)
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
-    vars(command)["__signature__"] = own.replace(parameters=parameters)
+    by_name = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+    vars(command)["__signature__"] = signature(function).replace(parameters=by_name)
     return command
 
 

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
-
 from imggen.cli import console, manual, options, suggestions
+from imggen.cli.options import argument, option
 from imggen.errors import CheckError
 
 if TYPE_CHECKING:
@@ -17,14 +16,9 @@ if TYPE_CHECKING:
 models = manual.group("List, pull, check and convert models.")
 presets = manual.group("List and show presets, which are named settings.")
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A preset's name, or a file.", autocompletion=suggestions.presets)
-]
+Name = Annotated[str, argument("NAME", "A preset's name, or a file.", suggestions.presets)]
 
-Reference = Annotated[
-    str,
-    typer.Argument(metavar="REF", help="builtin, a folder, a file, or a hub id.", autocompletion=suggestions.models),
-]
+Reference = Annotated[str, argument("REF", "builtin, a folder, a file, or a hub id.", suggestions.models)]
 
 
 @presets.command("list")
@@ -62,12 +56,7 @@ def show_preset(name: Name, as_json: options.Json = False) -> None:
 
 
 def _preset_facts(found: "Preset") -> dict[str, object]:
-    return {
-        "name": found.name,
-        "description": found.description,
-        "path": str(found.path),
-        "settings": _said(found),
-    }
+    return {"name": found.name, "description": found.description, "path": str(found.path), "settings": _said(found)}
 
 
 def _said(found: "Preset") -> dict[str, object]:
@@ -125,10 +114,7 @@ def list_families(as_json: options.Json = False) -> None:
 @models.command("show")
 @manual.helped
 def show_model(
-    reference: Reference,
-    base: options.Base = None,
-    as_json: options.Json = False,
-    offline: options.Offline = None,
+    reference: Reference, base: options.Base = None, as_json: options.Json = False, offline: options.Offline = None
 ) -> None:
     """Show what a model is, what it can take and which words it was taught."""
     console.require_output()
@@ -144,18 +130,8 @@ def show_model(
 
 
 _FAMILY_HEAD: Final = (
-    "FAMILY",
-    "WORDS",
-    "IMG2IMG",
-    "INPAINT",
-    "OUTPAINT",
-    "BLEND",
-    "STYLE",
-    "SIZE",
-    "STEPS",
-    "GUIDANCE",
-    "LICENCE",
-    "MODEL",
+    *("FAMILY", "WORDS", "IMG2IMG", "INPAINT", "OUTPAINT", "BLEND", "STYLE"),
+    *("SIZE", "STEPS", "GUIDANCE", "LICENCE", "MODEL"),
 )
 
 
@@ -178,10 +154,8 @@ def _possible(task: Mapping[str, Any]) -> str:
     return "~" if task["stand_in"] else "yes"
 
 
-FixHints = Annotated[bool, typer.Option("--fix-hints", help="Print only the commands that mend what is marked.")]
-
-
-Everything = Annotated[bool, typer.Option("-v", "--verbose", help="Also every family and package, and why.")]
+FixHints = Annotated[bool, option("--fix-hints", "Print only the commands that mend what is marked.")]
+Everything = Annotated[bool, option("-v --verbose", "Also every family and package, and why.")]
 
 
 def doctor(fix_hints: FixHints = False, verbose: Everything = False, as_json: options.Json = False) -> None:

@@ -1,6 +1,7 @@
 """The options that commands share. Whatever a preset may set is None at the edge, so that layers can fill it."""
 
-from typing import Annotated, Final
+from collections.abc import Callable
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -32,455 +33,186 @@ COMMON: Final = frozenset(
 )
 """The options that the short help page shows, by the names of their parameters."""
 
+Complete = Callable[[str], list[str]]
+
+
+def option(usage: str, text: str, panel: str | None = None, complete: Complete | None = None, **settings: Any) -> Any:
+    """Return an option from its names and metavar as a help page shows them, its help, and its panel of that page."""
+    words = usage.split()
+    names = [word for word in words if word.startswith("-")]
+    metavar = words[-1] if len(words) > len(names) else None
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, autocompletion=complete, **settings)
+
+
+def argument(metavar: str, text: str, complete: Complete | None = None) -> Any:
+    """Return an argument from its name on a help page and its help."""
+    return typer.Argument(metavar=metavar, help=text, autocompletion=complete)
+
+
 # Words without quotes are several arguments, which are taken so that the answer can say what to type.
-Prompt = Annotated[
-    list[str] | None, typer.Argument(metavar="PROMPT", help="What the picture shows; - is standard input.")
-]
-PromptOption = Annotated[
-    str | None,
-    typer.Option("-p", "--prompt", metavar="TEXT", help="The prompt, as an option.", rich_help_panel=PROMPT),
-]
-Image = Annotated[str, typer.Argument(metavar="IMAGE", help="The input image; - is standard input.")]
-Parents = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="The parents, one or more.")]
-About = Annotated[
-    str | None,
-    typer.Option("-p", "--prompt", metavar="TEXT", help="A prompt for the children.", rich_help_panel=PROMPT),
-]
+Prompt = Annotated[list[str] | None, argument("PROMPT", "What the picture shows; - is standard input.")]
+PromptOption = Annotated[str | None, option("-p --prompt TEXT", "The prompt, as an option.", PROMPT)]
+Image = Annotated[str, argument("IMAGE", "The input image; - is standard input.")]
+Parents = Annotated[list[str], argument("IMAGE...", "The parents, one or more.")]
+About = Annotated[str | None, option("-p --prompt TEXT", "A prompt for the children.", PROMPT)]
 Strength = Annotated[
-    float | None,
-    typer.Option(
-        "--strength",
-        metavar="0-1",
-        help="Denoising strength: low keeps the input, 1 ignores it.",
-        rich_help_panel=PROMPT,
-    ),
+    float | None, option("--strength 0-1", "Denoising strength: low keeps the input, 1 ignores it.", PROMPT)
 ]
 ImageGuidance = Annotated[
-    float | None,
-    typer.Option(
-        "--image-guidance",
-        metavar="1-",
-        help="Image guidance scale, for models that edit by instruction.",
-        rich_help_panel=PROMPT,
-    ),
+    float | None, option("--image-guidance 1-", "Image guidance scale, for models that edit by instruction.", PROMPT)
 ]
-Fitting = Annotated[
-    Fit | None,
-    typer.Option("--fit", help="Fit of the input into another size; its own size by default.", rich_help_panel=PROMPT),
-]
-Frame = Annotated[
-    int | None,
-    typer.Option("--frame", metavar="N", help="Frame of an animation, or page, from 1.", rich_help_panel=PROMPT),
-]
-Mask = Annotated[
-    str | None, typer.Option("--mask", metavar="FILE", help="Mask image: white is repainted.", rich_help_panel=PROMPT)
-]
-MaskBox = Annotated[
-    str | None,
-    typer.Option("--mask-box", metavar="X,Y,W,H", help="Masked rectangle, in pixels.", rich_help_panel=PROMPT),
-]
-InvertMask = Annotated[
-    bool | None,
-    typer.Option(
-        "--invert-mask", help="Mask inverted: black is repainted.", show_default=False, rich_help_panel=PROMPT
-    ),
-]
-Feather = Annotated[
-    int | None,
-    typer.Option(
-        "--feather", metavar="PIXELS", help="Feather the mask's edge inwards, in pixels.", rich_help_panel=PROMPT
-    ),
-]
+Fitting = Annotated[Fit | None, option("--fit", "Fit of the input into another size; its own size by default.", PROMPT)]
+Frame = Annotated[int | None, option("--frame N", "Frame of an animation, or page, from 1.", PROMPT)]
+Mask = Annotated[str | None, option("--mask FILE", "Mask image: white is repainted.", PROMPT)]
+MaskBox = Annotated[str | None, option("--mask-box X,Y,W,H", "Masked rectangle, in pixels.", PROMPT)]
+InvertMask = Annotated[bool | None, option("--invert-mask", "Mask inverted: black is repainted.", PROMPT)]
+Feather = Annotated[int | None, option("--feather PIXELS", "Feather the mask's edge inwards, in pixels.", PROMPT)]
 Paste = Annotated[
-    bool | None,
-    typer.Option(
-        "--paste/--no-paste",
-        help="Unmasked pixels: keep them bit for bit, or take the model's.",
-        show_default=False,
-        rich_help_panel=PROMPT,
-    ),
+    bool | None, option("--paste/--no-paste", "Unmasked pixels: keep them bit for bit, or take the model's.", PROMPT)
 ]
 Pad = Annotated[
-    str | None,
-    typer.Option(
-        "--pad",
-        metavar="T,R,B,L",
-        help="Padding in pixels: top, right, bottom, left, or one number for all.",
-        rich_help_panel=PROMPT,
-    ),
+    str | None, option("--pad T,R,B,L", "Padding in pixels: top, right, bottom, left, or one number for all.", PROMPT)
 ]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        "--weights", metavar="W,...", help="Weights of the parents, which add up to 1.", rich_help_panel=PROMPT
-    ),
-]
+Weights = Annotated[str | None, option("--weights W,...", "Weights of the parents, which add up to 1.", PROMPT)]
 Mutate = Annotated[
     float | None,
-    typer.Option(
-        "--mutate",
-        metavar="0-1",
-        help="Mutation: share of fresh noise; 0.2, or 0 for parents without recipes.",
-        rich_help_panel=PROMPT,
-    ),
+    option("--mutate 0-1", "Mutation: share of fresh noise; 0.2, or 0 for parents without recipes.", PROMPT),
 ]
-Like = Annotated[
-    str | None, typer.Option("--like", metavar="FILE", help="Style reference image.", rich_help_panel=PROMPT)
-]
-IpAdapter = Annotated[
-    str | None,
-    typer.Option(
-        "--ip-adapter",
-        metavar="IMAGE[:SCALE]",
-        help="Image prompt, by an IP-Adapter.",
-        rich_help_panel=ADAPTERS,
-    ),
-]
+Like = Annotated[str | None, option("--like FILE", "Style reference image.", PROMPT)]
+IpAdapter = Annotated[str | None, option("--ip-adapter IMAGE[:SCALE]", "Image prompt, by an IP-Adapter.", ADAPTERS)]
 IpAdapterWeights = Annotated[
     str | None,
-    typer.Option(
-        "--ip-adapter-weights",
-        metavar="REF[:SCALE]",
-        help="IP-Adapter weights; the family's usual ones by default.",
-        rich_help_panel=ADAPTERS,
-    ),
+    option("--ip-adapter-weights REF[:SCALE]", "IP-Adapter weights; the family's usual ones by default.", ADAPTERS),
 ]
 IpAdapterEncoder = Annotated[
     str | None,
-    typer.Option(
-        "--ip-adapter-encoder",
-        metavar="REF",
-        help="Image encoder of the IP-Adapter; the one beside its weights by default.",
-        rich_help_panel=ADAPTERS,
+    option(
+        "--ip-adapter-encoder REF", "Image encoder of the IP-Adapter; the one beside its weights by default.", ADAPTERS
     ),
 ]
-Lora = Annotated[
-    list[str] | None,
-    typer.Option("--lora", metavar="REF[:SCALE]", help="A LoRA; may be repeated.", rich_help_panel=ADAPTERS),
-]
+Lora = Annotated[list[str] | None, option("--lora REF[:SCALE]", "A LoRA; may be repeated.", ADAPTERS)]
 Embedding = Annotated[
     list[str] | None,
-    typer.Option(
-        "--embedding",
-        "--textual-inversion",
-        metavar="REF[:TOKEN]",
-        help="A textual inversion embedding; may be repeated.",
-        rich_help_panel=ADAPTERS,
-    ),
+    option("--embedding --textual-inversion REF[:TOKEN]", "A textual inversion embedding; may be repeated.", ADAPTERS),
 ]
-Vae = Annotated[
-    str | None,
-    typer.Option(
-        "--vae", metavar="REF", help="Autoencoder (VAE) in place of the model's own.", rich_help_panel=ADAPTERS
-    ),
-]
+Vae = Annotated[str | None, option("--vae REF", "Autoencoder (VAE) in place of the model's own.", ADAPTERS)]
 Control = Annotated[
     list[str] | None,
-    typer.Option(
-        "--control",
-        metavar="NAME:IMAGE[:SCALE]",
-        help="A ControlNet (canny, ..., or its REF) and its control image; may be repeated.",
-        rich_help_panel=ADAPTERS,
-        autocompletion=suggestions.controls,
+    option(
+        "--control NAME:IMAGE[:SCALE]",
+        "A ControlNet (canny, ..., or its REF) and its control image; may be repeated.",
+        ADAPTERS,
+        suggestions.controls,
     ),
 ]
 Preprocess = Annotated[
-    bool | None,
-    typer.Option(
-        "--preprocess/--no-preprocess",
-        help="Control images are made from photographs first.",
-        show_default=False,
-        rich_help_panel=ADAPTERS,
-    ),
+    bool | None, option("--preprocess/--no-preprocess", "Control images are made from photographs first.", ADAPTERS)
 ]
 DepthWeights = Annotated[
-    str | None,
-    typer.Option(
-        "--depth-weights",
-        metavar="REF",
-        help="Depth estimator; Depth Anything V2 small by default.",
-        rich_help_panel=ADAPTERS,
-    ),
+    str | None, option("--depth-weights REF", "Depth estimator; Depth Anything V2 small by default.", ADAPTERS)
 ]
-ControlKind = Annotated[
-    str, typer.Argument(metavar="KIND", help="canny, depth or tile.", autocompletion=suggestions.control_kinds)
-]
-Photograph = Annotated[str, typer.Argument(metavar="IMAGE", help="The photograph; - is standard input.")]
+ControlKind = Annotated[str, argument("KIND", "canny, depth or tile.", suggestions.control_kinds)]
+Photograph = Annotated[str, argument("IMAGE", "The photograph; - is standard input.")]
 ControlFile = Annotated[
-    str | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="A PNG, or - for standard output; IMAGE-KIND.png by default.",
-        rich_help_panel=OUTPUT,
-    ),
+    str | None, option("-o --output FILE", "A PNG, or - for standard output; IMAGE-KIND.png by default.", OUTPUT)
 ]
 Wildcards = Annotated[
-    str | None,
-    typer.Option(
-        "--wildcards",
-        metavar="FOLDER",
-        help="Wildcard files: __NAME__ in a prompt reads NAME.txt.",
-        rich_help_panel=PROMPT,
-    ),
+    str | None, option("--wildcards FOLDER", "Wildcard files: __NAME__ in a prompt reads NAME.txt.", PROMPT)
 ]
 PromptSyntax = Annotated[
     Syntax | None,
-    typer.Option(
-        "--prompt-syntax",
-        help="Prompt syntax: auto reads (weights:1.2), {a|b} and __NAME__; plain reads none.",
-        rich_help_panel=PROMPT,
-    ),
+    option("--prompt-syntax", "Prompt syntax: auto reads (weights:1.2), {a|b} and __NAME__; plain reads none.", PROMPT),
 ]
 Base = Annotated[
     str | None,
-    typer.Option(
-        "--base",
-        metavar="REF",
-        help="Base model that completes this one: a single file's configs, a decoder's prior.",
-        rich_help_panel=MODEL,
-        autocompletion=suggestions.models,
+    option(
+        "--base REF",
+        "Base model that completes this one: a single file's configs, a decoder's prior.",
+        MODEL,
+        suggestions.models,
     ),
 ]
 Quantizing = Annotated[
-    Quantize | None,
-    typer.Option(
-        "--quantize", help="Quantization of the denoiser: less memory, some loss of quality.", rich_help_panel=MACHINE
-    ),
+    Quantize | None, option("--quantize", "Quantization of the denoiser: less memory, some loss of quality.", MACHINE)
 ]
 Seamless = Annotated[
-    Axes | None,
-    typer.Option(
-        "--tile",
-        "--seamless",
-        help="Seamless tiling: edges that meet when the picture is repeated.",
-        rich_help_panel=SIZE,
-    ),
+    Axes | None, option("--tile --seamless", "Seamless tiling: edges that meet when the picture is repeated.", SIZE)
 ]
 NegativePrompt = Annotated[
-    str | None,
-    typer.Option(
-        "-n", "--negative-prompt", metavar="TEXT", help="Negative prompt: what to keep out.", rich_help_panel=PROMPT
-    ),
+    str | None, option("-n --negative-prompt TEXT", "Negative prompt: what to keep out.", PROMPT)
 ]
-Width = Annotated[int | None, typer.Option("-W", "--width", metavar="PIXELS", help="Width.", rich_help_panel=SIZE)]
-Height = Annotated[int | None, typer.Option("-H", "--height", metavar="PIXELS", help="Height.", rich_help_panel=SIZE)]
+Width = Annotated[int | None, option("-W --width PIXELS", "Width.", SIZE)]
+Height = Annotated[int | None, option("-H --height PIXELS", "Height.", SIZE)]
 Size = Annotated[
-    str | None,
-    typer.Option(
-        "--size",
-        metavar="WxH|NAME",
-        help="Width and height, or a name such as 720p.",
-        rich_help_panel=SIZE,
-        autocompletion=suggestions.sizes_named,
-    ),
+    str | None, option("--size WxH|NAME", "Width and height, or a name such as 720p.", SIZE, suggestions.sizes_named)
 ]
 Aspect = Annotated[
-    str | None,
-    typer.Option(
-        "--aspect",
-        metavar="W:H",
-        help="Aspect ratio: of the native area, or of the input.",
-        rich_help_panel=SIZE,
-        autocompletion=suggestions.aspects,
-    ),
+    str | None, option("--aspect W:H", "Aspect ratio: of the native area, or of the input.", SIZE, suggestions.aspects)
 ]
-Steps = Annotated[
-    int | None,
-    typer.Option("--steps", "--num-inference-steps", metavar="N", help="Denoising steps.", rich_help_panel=SIZE),
-]
+Steps = Annotated[int | None, option("--steps --num-inference-steps N", "Denoising steps.", SIZE)]
 Guidance = Annotated[
     float | None,
-    typer.Option(
-        "-g",
-        "--guidance",
-        "--guidance-scale",
-        "--cfg-scale",
-        metavar="SCALE",
-        help="Guidance scale (CFG): weight of the prompt.",
-        rich_help_panel=SIZE,
-    ),
+    option("-g --guidance --guidance-scale --cfg-scale SCALE", "Guidance scale (CFG): weight of the prompt.", SIZE),
 ]
-Seed = Annotated[
-    str | None,
-    typer.Option(
-        "-s", "--seed", metavar="SEED", help="Seeds: 42, 1,2,3, 1-4 or random; one picture each.", rich_help_panel=SIZE
-    ),
-]
+Seed = Annotated[str | None, option("-s --seed SEED", "Seeds: 42, 1,2,3, 1-4 or random; one picture each.", SIZE)]
 NumImages = Annotated[
-    int | None,
-    typer.Option(
-        "-N",
-        "--num-images",
-        "--batch-count",
-        metavar="N",
-        help="Number of pictures; seeds count up.",
-        rich_help_panel=SIZE,
-    ),
+    int | None, option("-N --num-images --batch-count N", "Number of pictures; seeds count up.", SIZE)
 ]
 Sampler = Annotated[
     str | None,
-    typer.Option(
-        "--sampler",
-        metavar="NAME",
-        help="Sampler: default, euler, euler_a, dpmpp_2m, unipc, ddim, ...",
-        rich_help_panel=SIZE,
-        autocompletion=suggestions.samplers,
+    option(
+        "--sampler NAME", "Sampler: default, euler, euler_a, dpmpp_2m, unipc, ddim, ...", SIZE, suggestions.samplers
     ),
 ]
 Model = Annotated[
-    str | None,
-    typer.Option(
-        "-m",
-        "--model",
-        metavar="REF",
-        help="Model: builtin, a folder, a file or a hub id.",
-        rich_help_panel=MODEL,
-        autocompletion=suggestions.models,
-    ),
+    str | None, option("-m --model REF", "Model: builtin, a folder, a file or a hub id.", MODEL, suggestions.models)
 ]
 Preset = Annotated[
     str | None,
-    typer.Option(
-        "--preset",
-        metavar="NAME|FILE",
-        help="Preset to start from; `imggen presets list` has them.",
-        rich_help_panel=MODEL,
-        autocompletion=suggestions.presets,
-    ),
+    option("--preset NAME|FILE", "Preset to start from; `imggen presets list` has them.", MODEL, suggestions.presets),
 ]
-FromFile = Annotated[
-    str | None,
-    typer.Option(
-        "--from", metavar="FILE", help="Picture whose recipe fills every option left out.", rich_help_panel=MODEL
-    ),
-]
-Offline = Annotated[
-    bool | None,
-    typer.Option("--offline/--online", help="Offline: downloads are off.", show_default=False, rich_help_panel=MODEL),
-]
+FromFile = Annotated[str | None, option("--from FILE", "Picture whose recipe fills every option left out.", MODEL)]
+Offline = Annotated[bool | None, option("--offline/--online", "Offline: downloads are off.", MODEL)]
 AllowPickle = Annotated[
     bool | None,
-    typer.Option(
-        "--allow-pickle",
-        help="Pickled weights, which can run code: only from sources that you trust.",
-        show_default=False,
-        rich_help_panel=MODEL,
-    ),
+    option("--allow-pickle", "Pickled weights, which can run code: only from sources that you trust.", MODEL),
 ]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="PATH",
-        help="Output: a file, a folder/, out/{seed}.png, or -.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-Format = Annotated[
-    ImageFormat | None,
-    typer.Option("--format", help="File format; by the file's name when left out.", rich_help_panel=OUTPUT),
-]
+Output = Annotated[str | None, option("-o --output PATH", "Output: a file, a folder/, out/{seed}.png, or -.", OUTPUT)]
+Format = Annotated[ImageFormat | None, option("--format", "File format; by the file's name when left out.", OUTPUT)]
 _LOSSY = formats.either((name for name, written in FORMATS.items() if not written.lossless), "and")
-Quality = Annotated[
-    int | None, typer.Option("--quality", metavar="1-100", help=f"Quality of {_LOSSY}.", rich_help_panel=OUTPUT)
-]
+Quality = Annotated[int | None, option("--quality 1-100", f"Quality of {_LOSSY}.", OUTPUT)]
 Exists = Annotated[
-    IfExists | None,
-    typer.Option(
-        "--if-exists",
-        help="Existing files: auto replaces imggen's own and refuses the rest.",
-        rich_help_panel=OUTPUT,
-    ),
+    IfExists | None, option("--if-exists", "Existing files: auto replaces imggen's own and refuses the rest.", OUTPUT)
 ]
-MetadataKept = Annotated[
-    Metadata | None,
-    typer.Option("--metadata", help="Metadata in the file.", rich_help_panel=OUTPUT),
-]
-Watermark = Annotated[
-    Watermarking | None,
-    typer.Option("--watermark", help="Watermark, invisible in the pixels.", rich_help_panel=MARKS),
-]
+MetadataKept = Annotated[Metadata | None, option("--metadata", "Metadata in the file.", OUTPUT)]
+Watermark = Annotated[Watermarking | None, option("--watermark", "Watermark, invisible in the pixels.", MARKS)]
 Sign = Annotated[
-    Signing | None,
-    typer.Option("--sign", help="Signature (C2PA); auto signs once `imggen keys init` was run.", rich_help_panel=MARKS),
+    Signing | None, option("--sign", "Signature (C2PA); auto signs once `imggen keys init` was run.", MARKS)
 ]
-Label = Annotated[
-    str | None,
-    typer.Option("--label", metavar="TEXT", help="Visible label in a corner, such as AI.", rich_help_panel=MARKS),
-]
-RecordPrompt = Annotated[
-    PromptRecord | None,
-    typer.Option("--record-prompt", help="Prompt in the metadata.", rich_help_panel=MARKS),
-]
-Alt = Annotated[
-    str | None,
-    typer.Option(
-        "--alt", metavar="TEXT", help="Alternative text, for those who cannot see the picture.", rich_help_panel=MARKS
-    ),
-]
+Label = Annotated[str | None, option("--label TEXT", "Visible label in a corner, such as AI.", MARKS)]
+RecordPrompt = Annotated[PromptRecord | None, option("--record-prompt", "Prompt in the metadata.", MARKS)]
+Alt = Annotated[str | None, option("--alt TEXT", "Alternative text, for those who cannot see the picture.", MARKS)]
 TrainingMining = Annotated[
-    Mining | None,
-    typer.Option(
-        "--training-mining", help="Permission to train models on the picture, in its metadata.", rich_help_panel=MARKS
-    ),
+    Mining | None, option("--training-mining", "Permission to train models on the picture, in its metadata.", MARKS)
 ]
-Policy = Annotated[
-    str | None,
-    typer.Option("--policy", metavar="FILE", help="Policy file; IMGGEN_POLICY names one too.", rich_help_panel=MARKS),
-]
+Policy = Annotated[str | None, option("--policy FILE", "Policy file; IMGGEN_POLICY names one too.", MARKS)]
 Consent = Annotated[
-    bool | None,
-    typer.Option(
-        "--i-have-rights",
-        help="Consent: you have the rights to the input pictures.",
-        show_default=False,
-        rich_help_panel=MARKS,
-    ),
+    bool | None, option("--i-have-rights", "Consent: you have the rights to the input pictures.", MARKS)
 ]
 Device = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        metavar="auto|cuda|mps|cpu",
-        help="Device to compute on.",
-        rich_help_panel=MACHINE,
-        autocompletion=suggestions.devices,
-    ),
+    str | None, option("--device auto|cuda|mps|cpu", "Device to compute on.", MACHINE, suggestions.devices)
 ]
-Dtype = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype", metavar="auto|float32|bfloat16|float16", help="Precision of the weights.", rich_help_panel=MACHINE
-    ),
-]
+Dtype = Annotated[str | None, option("--dtype auto|float32|bfloat16|float16", "Precision of the weights.", MACHINE)]
 Slicing = Annotated[
-    AttentionSlicing | None,
-    typer.Option(
-        "--attention-slicing", help="Attention slicing: less memory, the same picture.", rich_help_panel=MACHINE
-    ),
+    AttentionSlicing | None, option("--attention-slicing", "Attention slicing: less memory, the same picture.", MACHINE)
 ]
-Offloading = Annotated[
-    Offload | None,
-    typer.Option("--offload", help="Offloading of idle parts from the accelerator.", rich_help_panel=MACHINE),
-]
+Offloading = Annotated[Offload | None, option("--offload", "Offloading of idle parts from the accelerator.", MACHINE)]
 Tiling = Annotated[
-    VaeTiling | None,
-    typer.Option("--vae-tiling", help="VAE tiling: decoding in tiles, for large pictures.", rich_help_panel=MACHINE),
+    VaeTiling | None, option("--vae-tiling", "VAE tiling: decoding in tiles, for large pictures.", MACHINE)
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="JSON: one object per result on standard output.", rich_help_panel=OUTPUT)
-]
-Print0 = Annotated[
-    bool,
-    typer.Option("--print0", help="Paths end with a null byte, for xargs -0.", rich_help_panel=OUTPUT),
-]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes.", rich_help_panel=OUTPUT)]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Decisions too, and why.", rich_help_panel=OUTPUT)]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Print the plan only; --json prints all of it.", rich_help_panel=OUTPUT),
-]
-Preview = Annotated[bool, typer.Option("--preview", help="Preview in the terminal.", rich_help_panel=OUTPUT)]
+Json = Annotated[bool, option("--json", "JSON: one object per result on standard output.", OUTPUT)]
+Print0 = Annotated[bool, option("--print0", "Paths end with a null byte, for xargs -0.", OUTPUT)]
+Quiet = Annotated[bool, option("-q --quiet", "No progress and no notes.", OUTPUT)]
+Verbose = Annotated[bool, option("-v --verbose", "Decisions too, and why.", OUTPUT)]
+DryRun = Annotated[bool, option("--dry-run", "Print the plan only; --json prints all of it.", OUTPUT)]
+Preview = Annotated[bool, option("--preview", "Preview in the terminal.", OUTPUT)]

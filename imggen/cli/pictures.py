@@ -4,11 +4,12 @@ What they do is in `making`, which is imported when it is done: loading all of i
 """
 
 from collections.abc import Callable
-from inspect import Parameter, signature
+from inspect import signature
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from imggen.cli import options, usage
+from imggen.cli import manual, options, usage
 from imggen.errors import RequestError
 from imggen.plan.schema.change import Task
 
@@ -64,40 +65,7 @@ def _making(
     """Hold the options that every command here has."""
 
 
-def _command(task: Task, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that makes a command for `task` of a function that holds the options of its own.
-
-    The command has these and those of `_making`, but for the ones in `without`, and makes pictures with them.
-    """
-
-    def decorate(own: Callable[..., None]) -> Callable[..., None]:
-        shared = [parameter for parameter in signature(_making).parameters.values() if parameter.name not in without]
-        parameters = [*signature(own).parameters.values(), *shared]
-
-        def command(**asked: Any) -> None:
-            from imggen.cli import making
-
-            making.run(task, asked)
-
-        command.__doc__ = own.__doc__
-        command.__name__ = own.__name__
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
-        vars(command)["__signature__"] = signature(own).replace(
-            parameters=[parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
-        )
-        return command
-
-    return decorate
-
-
-_WHERE = ("width", "height", "size", "aspect")
-
-
-@_command("text-to-image")
-def generate(
-    prompt: options.Prompt = None,
-    prompt_option: options.PromptOption = None,
-    tile: options.Seamless = None,
+def _guided(
     control: options.Control = None,
     preprocess: options.Preprocess = None,
     depth_weights: options.DepthWeights = None,
@@ -105,10 +73,39 @@ def generate(
     ip_adapter_weights: options.IpAdapterWeights = None,
     ip_adapter_encoder: options.IpAdapterEncoder = None,
 ) -> None:
+    """Hold the options of commands that pictures beside the words may guide."""
+
+
+def _command(
+    task: Task, *holders: Callable[..., None], without: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that makes a command for `task` of a function that holds the options of its own.
+
+    The command has these, those of `holders` and of `_making`, but for the ones in `without`, and makes pictures.
+    """
+
+    def decorate(own: Callable[..., None]) -> Callable[..., None]:
+        def command(**asked: Any) -> None:
+            from imggen.cli import making
+
+            making.run(task, asked)
+
+        held = chain.from_iterable(signature(holder).parameters.values() for holder in (own, *holders, _making))
+        return manual.described(command, own, [parameter for parameter in held if parameter.name not in without])
+
+    return decorate
+
+
+@_command("text-to-image", _guided)
+def generate(
+    prompt: options.Prompt = None,
+    prompt_option: options.PromptOption = None,
+    tile: options.Seamless = None,
+) -> None:
     """Make pictures from a prompt."""
 
 
-@_command("image-to-image")
+@_command("image-to-image", _guided)
 def img2img(
     image: options.Image,
     prompt: options.Prompt = None,
@@ -118,17 +115,11 @@ def img2img(
     fit: options.Fitting = None,
     frame: options.Frame = None,
     tile: options.Seamless = None,
-    control: options.Control = None,
-    preprocess: options.Preprocess = None,
-    depth_weights: options.DepthWeights = None,
-    ip_adapter: options.IpAdapter = None,
-    ip_adapter_weights: options.IpAdapterWeights = None,
-    ip_adapter_encoder: options.IpAdapterEncoder = None,
 ) -> None:
     """Redraw a picture after a prompt. --strength says how much of it is redrawn."""
 
 
-@_command("inpaint")
+@_command("inpaint", _guided)
 def inpaint(
     image: options.Image,
     prompt: options.Prompt = None,
@@ -141,17 +132,11 @@ def inpaint(
     strength: options.Strength = None,
     fit: options.Fitting = None,
     frame: options.Frame = None,
-    control: options.Control = None,
-    preprocess: options.Preprocess = None,
-    depth_weights: options.DepthWeights = None,
-    ip_adapter: options.IpAdapter = None,
-    ip_adapter_weights: options.IpAdapterWeights = None,
-    ip_adapter_encoder: options.IpAdapterEncoder = None,
 ) -> None:
     """Repaint a masked part of a picture. All of its other pixels stay as they are."""
 
 
-@_command("outpaint", without=_WHERE)
+@_command("outpaint", _guided, without=("width", "height", "size", "aspect"))
 def outpaint(
     image: options.Image,
     prompt: options.Prompt = None,
@@ -161,12 +146,6 @@ def outpaint(
     paste: options.Paste = None,
     strength: options.Strength = None,
     frame: options.Frame = None,
-    control: options.Control = None,
-    preprocess: options.Preprocess = None,
-    depth_weights: options.DepthWeights = None,
-    ip_adapter: options.IpAdapter = None,
-    ip_adapter_weights: options.IpAdapterWeights = None,
-    ip_adapter_encoder: options.IpAdapterEncoder = None,
 ) -> None:
     """Extend a picture beyond its edges. Its own pixels stay as they are."""
 

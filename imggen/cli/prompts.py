@@ -68,22 +68,18 @@ def read(options: Mapping[str, object]) -> dict[str, object]:
     """
     if options.get("prompt") != STDIN:
         return dict(options)
-    pictures = (*_listed(options.get("images")), options.get("mask"), options.get("like"))
+    images = options.get("images")
+    pictures = (*(images if isinstance(images, tuple) else ()), options.get("mask"), options.get("like"))
     if STDIN in pictures:
         raise RequestError("the prompt is - and so is a picture, but there is one standard input", hint="name the file")
     return {**options, "prompt": _from_stdin()}
 
 
-def _listed(value: object) -> tuple[object, ...]:
-    return value if isinstance(value, tuple) else ()
-
-
 def _from_stdin() -> str:
     """Return the prompt on standard input, or raise RequestError where that holds none."""
+    hint = 'echo "a blue star" | imggen generate -'
     if sys.stdin is None or sys.stdin.closed:
-        raise RequestError(
-            "the prompt is -, but standard input is closed", hint='echo "a blue star" | imggen generate -'
-        )
+        raise RequestError("the prompt is -, but standard input is closed", hint=hint)
     try:
         data = sys.stdin.buffer.read(_MOST_BYTES)
     except OSError as error:
@@ -93,7 +89,5 @@ def _from_stdin() -> str:
     except UnicodeDecodeError as error:
         raise RequestError("the prompt is -, but standard input holds no UTF-8 text") from error
     if not text.strip():
-        raise RequestError(
-            "the prompt is -, but standard input is empty", hint='echo "a blue star" | imggen generate -'
-        )
+        raise RequestError("the prompt is -, but standard input is empty", hint=hint)
     return text.rstrip("\r\n")

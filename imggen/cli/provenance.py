@@ -7,9 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from imggen.cli import console, options, suggestions
+from imggen.cli.options import MARKS, OUTPUT, argument, option
 from imggen.errors import RequestError
 from imggen.plan.schema import formats
 from imggen.plan.schema.marking import Signing
@@ -21,58 +20,30 @@ if TYPE_CHECKING:
 
 CHECKS = "Checks"
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help=f"{formats.TITLES} files.")]
-Source = Annotated[
-    Path | None,
-    typer.Option("--from", metavar="FILE", help="Picture whose metadata is copied.", rich_help_panel="Record"),
-]
-Pairs = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Field to set; may be repeated.", rich_help_panel="Record"),
-]
+Files = Annotated[list[Path], argument("FILE...", f"{formats.TITLES} files.")]
+Source = Annotated[Path | None, option("--from FILE", "Picture whose metadata is copied.", "Record")]
+Pairs = Annotated[list[str] | None, option("--set KEY=VALUE", "Field to set; may be repeated.", "Record")]
 Strip = Annotated[
-    Literal["prompt", "all"] | None,
-    typer.Option("--strip", help="Metadata to take out: the prompt, or all.", rich_help_panel="Record"),
+    Literal["prompt", "all"] | None, option("--strip", "Metadata to take out: the prompt, or all.", "Record")
 ]
-Resign = Annotated[
-    Signing | None,
-    typer.Option("--sign", help="Signature (C2PA); auto renews one that was there.", rich_help_panel=options.MARKS),
-]
-Lineage = Annotated[
-    bool,
-    typer.Option("--lineage", help="Lineage: the input pictures, and theirs.", rich_help_panel=options.OUTPUT),
-]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "-o", "--output", metavar="PATH", help="A new file, or a folder/ for several.", rich_help_panel=options.OUTPUT
-    ),
-]
+Resign = Annotated[Signing | None, option("--sign", "Signature (C2PA); auto renews one that was there.", MARKS)]
+Lineage = Annotated[bool, option("--lineage", "Lineage: the input pictures, and theirs.", OUTPUT)]
+Output = Annotated[str | None, option("-o --output PATH", "A new file, or a folder/ for several.", OUTPUT)]
 
 
-Infotext = Annotated[
-    bool,
-    typer.Option("--infotext", help="Infotext alone, as other programs read it.", rich_help_panel=options.OUTPUT),
-]
-Checked = Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures, folders, quoted globs, or -.")]
+Infotext = Annotated[bool, option("--infotext", "Infotext alone, as other programs read it.", OUTPUT)]
+Checked = Annotated[list[str], argument("FILE...", "Pictures, folders, quoted globs, or -.")]
 Require = Annotated[
     list[str] | None,
-    typer.Option(
-        "--require",
-        metavar="MARK,...",
-        help="Marks that must hold, else exit 5: c2pa, trusted, iptc, record, recipe, infotext, watermark, log.",
-        rich_help_panel=CHECKS,
-        autocompletion=suggestions.required,
+    option(
+        "--require MARK,...",
+        "Marks that must hold, else exit 5: c2pa, trusted, iptc, record, recipe, infotext, watermark, log.",
+        CHECKS,
+        suggestions.required,
     ),
 ]
-Trust = Annotated[
-    list[Path] | None,
-    typer.Option("--trust", metavar="PEM", help="Root certificate to trust; may be repeated.", rich_help_panel=CHECKS),
-]
-Log = Annotated[
-    Path | None,
-    typer.Option("--log", metavar="FILE", help="Audit log to look the pictures up in.", rich_help_panel=CHECKS),
-]
+Trust = Annotated[list[Path] | None, option("--trust PEM", "Root certificate to trust; may be repeated.", CHECKS)]
+Log = Annotated[Path | None, option("--log FILE", "Audit log to look the pictures up in.", CHECKS)]
 
 
 def verify(
@@ -158,7 +129,7 @@ def inspect(
         return
     for picture in task.inspect(files):
         if as_json:
-            console.result_json(_facts(picture) | (_ancestors(picture) if show_lineage else {}))
+            console.result_json(asdict(picture) | (_ancestors(picture) if show_lineage else {}))
         elif show_lineage:
             _show_lineage(picture)
         else:
@@ -195,34 +166,9 @@ def embed_metadata(
     )
     for written in task.embed(request):
         path = console.where(written.path, output)
-        if as_json:
-            console.result_json(asdict(written) | {"path": path, "target": str(written.target)})
-        else:
-            console.path(path, print0=print0)
+        facts = asdict(written) | {"path": path, "target": str(written.target)}
+        console.picture(path, None, facts if as_json else None, print0=print0)
         console.notes((f"{path}: {note}" for note in written.notes), quiet=quiet or as_json)
-
-
-def _facts(picture: "Inspected") -> dict[str, object]:
-    """Return what `--json` says of a picture's metadata."""
-    return {
-        "path": str(picture.path),
-        "format": picture.format,
-        "width": picture.width,
-        "height": picture.height,
-        "bytes": picture.bytes,
-        "sha256": picture.sha256,
-        "animated": picture.animated,
-        "signed": picture.signed,
-        "dialect": picture.dialect,
-        "prompt": picture.prompt,
-        "negative_prompt": picture.negative_prompt,
-        "settings": dict(picture.settings),
-        "recipe": asdict(picture.recipe) if picture.recipe else None,
-        "fits": picture.fits,
-        "xmp": dict(picture.xmp),
-        "exif": dict(picture.exif),
-        "notes": list(picture.notes),
-    }
 
 
 def _ancestors(picture: "Inspected") -> dict[str, object]:
@@ -284,12 +230,10 @@ def _described(picture: "Inspected") -> Iterator[str]:
 
 def _written_down(picture: "Inspected") -> Iterator[str]:
     """Yield what the XMP says besides the recipe, which is JSON for programs and told in words above."""
-    if picture.fits is not None:
-        yield (
-            "  the record fits the pixels"
-            if picture.fits
-            else "  the record does not fit the pixels: it was copied here, or they were changed since"
-        )
+    if picture.fits:
+        yield "  the record fits the pixels"
+    elif picture.fits is False:
+        yield "  the record does not fit the pixels: it was copied here, or they were changed since"
     for name in ("Watermark", "Label"):
         if f"imggen:{name}" in picture.xmp:
             yield f"  {name.lower()}: {_line(_stated(picture.xmp[f'imggen:{name}']))}"

@@ -3,27 +3,21 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from imggen.cli import console, options, suggestions
+from imggen.cli.options import OUTPUT, argument, option
 
 if TYPE_CHECKING:
     from imggen.training.progress import Encoded, TrainingStep
 
 RecipeName = Annotated[
     str,
-    typer.Argument(
-        metavar="RECIPE",
-        help="The recipe, model, data and length of the training: a TOML file, or a name such as builtin-upscaler-x2.",
-        autocompletion=suggestions.training_recipes,
+    argument(
+        "RECIPE",
+        "The recipe, model, data and length of the training: a TOML file, or a name such as builtin-upscaler-x2.",
+        suggestions.training_recipes,
     ),
 ]
-Run = Annotated[
-    Path,
-    typer.Option(
-        "--run", metavar="DIR", help="Run folder; the same line again resumes.", rich_help_panel=options.OUTPUT
-    ),
-]
+Run = Annotated[Path, option("--run DIR", "Run folder; the same line again resumes.", OUTPUT)]
 
 
 def train(recipe: RecipeName, run: Run, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
@@ -31,9 +25,10 @@ def train(recipe: RecipeName, run: Run, as_json: options.Json = False, quiet: op
 
     `generate -m DIR/model` uses the one, `upscale -m DIR/model.safetensors` the other. The same line again resumes.
     """
+    from imggen.plan.training import recipe as recipes
     from imggen.tasks import train as task
 
-    plan = task.read(task.find(recipe))
+    plan = recipes.read(recipes.find(recipe))
     with console.progress(quiet=quiet) as bar:
         for fact in task.train(plan, run):
             if isinstance(fact, task.Trained):

@@ -5,107 +5,47 @@ What it does is in `enlarging`, which is imported when it is done: loading all o
 
 from typing import Annotated
 
-import typer
-
 from imggen.cli import options, suggestions
+from imggen.cli.options import MODEL, OUTPUT, SIZE, argument, option
 from imggen.plan.schema.change import Fit
 from imggen.plan.schema.formats import ImageFormat
 
-Pictures = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="Pictures, quoted globs, or - for standard input.")
-]
-Scale = Annotated[
-    str | None,
-    typer.Option(
-        "--scale", metavar="FACTOR", help="Scale factor: 2, 4, 1.5, ...; 2 when left out.", rich_help_panel=options.SIZE
-    ),
-]
+Pictures = Annotated[list[str], argument("FILE...", "Pictures, quoted globs, or - for standard input.")]
+Scale = Annotated[str | None, option("--scale FACTOR", "Scale factor: 2, 4, 1.5, ...; 2 when left out.", SIZE)]
 To = Annotated[
     str | None,
-    typer.Option(
-        "--to",
-        metavar="WxH|Wx|xH|NAME",
-        help="Target size: 1920x1080, 1920x, x1080 or a name such as 4k.",
-        rich_help_panel=options.SIZE,
-        autocompletion=suggestions.targets,
+    option(
+        "--to WxH|Wx|xH|NAME", "Target size: 1920x1080, 1920x, x1080 or a name such as 4k.", SIZE, suggestions.targets
     ),
 ]
-Fitting = Annotated[
-    Fit | None, typer.Option("--fit", help="Fit of another aspect ratio into --to WxH.", rich_help_panel=options.SIZE)
-]
+Fitting = Annotated[Fit | None, option("--fit", "Fit of another aspect ratio into --to WxH.", SIZE)]
 Model = Annotated[
     str | None,
-    typer.Option(
-        "-m",
-        "--model",
-        metavar="REF",
-        help="Upscaler: builtin, lanczos, a file of weights, or a diffusion model.",
-        rich_help_panel=options.MODEL,
-        autocompletion=suggestions.upscalers,
+    option(
+        "-m --model REF",
+        "Upscaler: builtin, lanczos, a file of weights, or a diffusion model.",
+        MODEL,
+        suggestions.upscalers,
     ),
 ]
 TileSize = Annotated[
-    str | None,
-    typer.Option(
-        "--tile-size",
-        metavar="PIXELS|auto",
-        help="Tile size, in pixels of the input; 0 is one tile.",
-        rich_help_panel=options.MODEL,
-    ),
+    str | None, option("--tile-size PIXELS|auto", "Tile size, in pixels of the input; 0 is one tile.", MODEL)
 ]
-TileOverlap = Annotated[
-    int | None,
-    typer.Option(
-        "--tile-overlap", metavar="PIXELS", help="Tile overlap, in pixels of the input.", rich_help_panel=options.MODEL
-    ),
-]
+TileOverlap = Annotated[int | None, option("--tile-overlap PIXELS", "Tile overlap, in pixels of the input.", MODEL)]
 About = Annotated[
-    str | None,
-    typer.Option(
-        "-p",
-        "--prompt",
-        metavar="TEXT",
-        help="Prompt for a diffusion upscaler, taken as plain text.",
-        rich_help_panel=options.MODEL,
-    ),
+    str | None, option("-p --prompt TEXT", "Prompt for a diffusion upscaler, taken as plain text.", MODEL)
 ]
-Seed = Annotated[
-    str | None,
-    typer.Option("-s", "--seed", metavar="SEED", help="Seed of a diffusion upscaler.", rich_help_panel=options.MODEL),
-]
-Steps = Annotated[
-    int | None,
-    typer.Option(
-        "--steps", metavar="N", help="Denoising steps of a diffusion upscaler.", rich_help_panel=options.MODEL
-    ),
-]
+Seed = Annotated[str | None, option("-s --seed SEED", "Seed of a diffusion upscaler.", MODEL)]
+Steps = Annotated[int | None, option("--steps N", "Denoising steps of a diffusion upscaler.", MODEL)]
 Guidance = Annotated[
-    float | None,
-    typer.Option(
-        "-g",
-        "--guidance",
-        metavar="SCALE",
-        help="Guidance scale (CFG) of a diffusion upscaler.",
-        rich_help_panel=options.MODEL,
-    ),
+    float | None, option("-g --guidance SCALE", "Guidance scale (CFG) of a diffusion upscaler.", MODEL)
 ]
 Output = Annotated[
     str | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="PATH",
-        help="Output: a file, a folder/, a template such as big/{stem}.png, or -.",
-        rich_help_panel=options.OUTPUT,
-    ),
+    option("-o --output PATH", "Output: a file, a folder/, a template such as big/{stem}.png, or -.", OUTPUT),
 ]
 Format = Annotated[
-    ImageFormat | None,
-    typer.Option(
-        "--format",
-        help="File format; by the file's name, else the input's, when left out.",
-        rich_help_panel=options.OUTPUT,
-    ),
+    ImageFormat | None, option("--format", "File format; by the file's name, else the input's, when left out.", OUTPUT)
 ]
 
 

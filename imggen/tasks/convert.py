@@ -120,10 +120,8 @@ def _find(wanted: Wanted, terms: AccessRules, on_event: Report) -> ModelFacts:
         option, _, reference = (error.hint or "").partition(" ")
         if option != "--model":
             raise
-        raise type(error)(
-            error.message,
-            hint=f"imggen models convert {reference} -o {shlex.quote(wanted.folder)} --dtype {wanted.dtype}",
-        ) from error
+        hint = f"imggen models convert {reference} -o {shlex.quote(wanted.folder)} --dtype {wanted.dtype}"
+        raise type(error)(error.message, hint=hint) from error
 
 
 def _check(facts: ModelFacts, reference: str) -> None:
@@ -218,10 +216,8 @@ def _copy(facts: ModelFacts, dtype: Dtype, place: Path) -> None:
             shutil.copyfile(path, target / path.name)
     if facts.prior is not None:
         # Of two folders one is made, which says so.
-        index = {
-            "_class_name": facts.pipeline,
-            **{name: list(component) for name, component in facts.components.items()},
-        }
+        components = {name: list(component) for name, component in facts.components.items()}
+        index = {"_class_name": facts.pipeline, **components}
         (place / model_folder.INDEX).write_text(json.dumps(index, indent=2) + "\n")
     for name in facts.components:
         config = place / name / "config.json"

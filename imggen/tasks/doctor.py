@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -31,16 +31,8 @@ from imggen.tasks.steps import governance
 Status = Literal["ok", "note", "problem"]
 
 PACKAGES = (
-    "torch",
-    "torchvision",
-    "diffusers",
-    "transformers",
-    "accelerate",
-    "safetensors",
-    "huggingface_hub",
-    "numpy",
-    "pillow",
-    "sentencepiece",
+    *("torch", "torchvision", "diffusers", "transformers", "accelerate"),
+    *("safetensors", "huggingface_hub", "numpy", "pillow", "sentencepiece"),
 )
 # What cannot be done without them; without torchvision transformers falls back to slower image processors.
 OPTIONAL = {"torchvision": "", "sentencepiece": "Kolors cannot be loaded"}
@@ -58,13 +50,14 @@ _PROSE = re.compile(r"[;,`]| or |\b[A-Z]{3,}\b")
 _REQUIREMENT = re.compile(r"(?P<package>[\w.-]+).*;.*extra\s*==\s*['\"](?P<extra>[\w-]+)['\"]")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """One thing that was looked at: where it belongs, its name and value, why it is so, and what to do about it."""
 
     section: Literal["machine", "choices", "packages", "storage", "signing", "model"]
     name: str
     value: str
+    _: KW_ONLY
     reason: str = ""
     status: Status = "ok"
     hint: str | None = None
@@ -97,10 +90,10 @@ def _families(members: list[Finding]) -> Iterator[Finding]:
     """Yield how many families go where, how many are too large for this machine, and the problems."""
     places = Counter(", ".join(member.value.split(", ")[:2]) for member in members if member.status == "ok")
     for place, count in places.most_common():
-        yield Finding(section="choices", name=_counted(count), value=place)
+        yield Finding("choices", _counted(count), place)
     large = sum(member.status == "note" for member in members)
     if large:
-        yield Finding(section="choices", name=_counted(large), value="too large for this machine", status="note")
+        yield Finding("choices", _counted(large), "too large for this machine", status="note")
     yield from (member for member in members if member.status == "problem")
 
 
@@ -111,20 +104,15 @@ def _counted(families: int) -> str:
 def _versions(members: list[Finding]) -> Iterator[Finding]:
     fine = {member.name: member.value for member in members if member.status == "ok"}
     own = f"{fine.pop('imggen', imggen.__version__)}, python {fine.pop('python', platform.python_version())}"
-    yield Finding(section="packages", name="imggen", value=own)
+    yield Finding("packages", "imggen", own)
     main = ", ".join(f"{name} {fine[name]}" for name in _MAIN if name in fine)
     if main:
-        yield Finding(section="packages", name="libraries", value=main)
+        yield Finding("packages", "libraries", main)
     extras = [member for member in members if member.name.startswith("imggen[")]
     if extras:
         names = ",".join(extra.name.removeprefix("imggen[").removesuffix("]") for extra in extras)
-        yield Finding(
-            section="packages",
-            name="extras",
-            value=f"not installed: {names.replace(',', ', ')}",
-            status="note",
-            hint=f"pip install 'imggen[{names}]'",
-        )
+        value = f"not installed: {names.replace(',', ', ')}"
+        yield Finding("packages", "extras", value, status="note", hint=f"pip install 'imggen[{names}]'")
     yield from (member for member in members if member.status != "ok" and member not in extras)
 
 
@@ -166,40 +154,25 @@ def _is_command(hint: str) -> bool:
 
 
 def _machine(here: Machine) -> Iterator[Finding]:
-    """Yield what the machine has: system, processor, memory, accelerators."""
-    yield Finding(section="machine", name="system", value=f"{here.system} {here.architecture}")
-    yield Finding(section="machine", name="processor", value=f"{here.cpu_name}, {here.cpu_cores} cores")
-    yield Finding(
-        section="machine", name="bfloat16", value="yes" if here.cpu_bfloat16 else "no", reason=here.cpu_reason
-    )
-    yield Finding(
-        section="machine",
-        name="memory",
-        value=f"{memory.text(here.free_bytes)} free of {memory.text(here.memory_bytes)}",
-        status="note" if here.free_bytes < LITTLE_BYTES else "ok",
-    )
+    yield Finding("machine", "system", f"{here.system} {here.architecture}")
+    yield Finding("machine", "processor", f"{here.cpu_name}, {here.cpu_cores} cores")
+    yield Finding("machine", "bfloat16", "yes" if here.cpu_bfloat16 else "no", reason=here.cpu_reason)
+    room = f"{memory.text(here.free_bytes)} free of {memory.text(here.memory_bytes)}"
+    yield Finding("machine", "memory", room, status="note" if here.free_bytes < LITTLE_BYTES else "ok")
     for gpu in here.accelerators:
-        yield Finding(
-            section="machine",
-            name=gpu.device,
-            value=f"{gpu.name}, {memory.text(gpu.free_bytes)} free of {memory.text(gpu.total_bytes)}",
-            reason=f"bfloat16: {'yes' if gpu.bfloat16 else 'no'}",
-        )
+        room = f"{gpu.name}, {memory.text(gpu.free_bytes)} free of {memory.text(gpu.total_bytes)}"
+        yield Finding("machine", gpu.device, room, reason=f"bfloat16: {'yes' if gpu.bfloat16 else 'no'}")
     if not here.accelerators:
         yield _without_accelerator(here)
 
 
 def _without_accelerator(here: Machine) -> Finding:
     if not probe.has_accelerator():
-        return Finding(section="machine", name="accelerator", value="none")
-    return Finding(
-        section="machine",
-        name="accelerator",
-        value="one is there, and torch cannot use it",
-        reason=f"torch {here.torch} was built without it, or its driver is too old",
-        status="problem",
-        hint="install the torch build for your driver: https://pytorch.org/get-started/locally/",
-    )
+        return Finding("machine", "accelerator", "none")
+    value = "one is there, and torch cannot use it"
+    reason = f"torch {here.torch} was built without it, or its driver is too old"
+    hint = "install the torch build for your driver: https://pytorch.org/get-started/locally/"
+    return Finding("machine", "accelerator", value, reason=reason, status="problem", hint=hint)
 
 
 def _choices(here: Machine) -> Iterator[Finding]:
@@ -208,26 +181,19 @@ def _choices(here: Machine) -> Iterator[Finding]:
     drawing = [row for row in catalog.FAMILIES if "text-to-image" in row.pipelines]
     for family in (row for row in drawing if not controlnets.is_built_in(row)):
         try:
-            decided = resolve.resolve(
-                GenerateRequest(prompt="a", seed="1"),
-                _typical(family),
-                here,
-                draw_seed=lambda _: 1,
-                check_call=lambda *_: None,
-            )
+            request = GenerateRequest(prompt="a", seed="1")
+            facts = _typical(family)
+            decided = resolve.resolve(request, facts, here, draw_seed=lambda _: 1, check_call=lambda *_: None)
         except ImggenError as error:
             # A model that is too large for a machine is nothing that is wrong with it.
             status: Status = "note" if isinstance(error, MachineError) else "problem"
-            yield Finding(section="choices", name=family.name, value=error.message, status=status, hint=error.hint)
+            yield Finding("choices", family.name, error.message, status=status, hint=error.hint)
             continue
         reasons = {lever.name: lever.reason for lever in decided.levers}
         layout = "channels last" if decided.channels_last else "channels first"
-        yield Finding(
-            section="choices",
-            name=family.name,
-            value=f"{decided.device}, {decided.dtype}, attention slicing {decided.attention_slicing}, {layout}",
-            reason="; ".join(reasons[name] for name in ("device", "dtype", "attention_slicing")),
-        )
+        choice = f"{decided.device}, {decided.dtype}, attention slicing {decided.attention_slicing}, {layout}"
+        reason = "; ".join(reasons[name] for name in ("device", "dtype", "attention_slicing"))
+        yield Finding("choices", family.name, choice, reason=reason)
 
 
 def _typical(family: Family) -> ModelFacts:
@@ -244,20 +210,15 @@ def _typical(family: Family) -> ModelFacts:
 
 def packages(version: Callable[[str], str]) -> Iterator[Finding]:
     """Yield the packages that imggen stands on, by what `version` says of each; `missing` is a problem."""
-    yield Finding(section="packages", name="imggen", value=imggen.__version__)
-    yield Finding(section="packages", name="python", value=platform.python_version())
+    yield Finding("packages", "imggen", imggen.__version__)
+    yield Finding("packages", "python", platform.python_version())
     for name in PACKAGES:
         installed = version(name)
         is_bad = installed == "missing" and name not in OPTIONAL
         loss = OPTIONAL.get(name, "") if installed == "missing" else ""
-        yield Finding(
-            section="packages",
-            name=name,
-            value=installed,
-            reason=loss,
-            status="problem" if is_bad else "note" if loss else "ok",
-            hint=f"pip install {name}" if is_bad or loss else None,
-        )
+        status: Status = "problem" if is_bad else "note" if loss else "ok"
+        hint = f"pip install {name}" if is_bad or loss else None
+        yield Finding("packages", name, installed, reason=loss, status=status, hint=hint)
     yield from _pair(version("torch"), version("torchvision"))
 
 
@@ -275,14 +236,9 @@ def extras(requirements: Iterable[str], version: Callable[[str], str]) -> Iterat
         if parsed and parsed["extra"] not in ELSEWHERE and version(parsed["package"]) == "missing":
             lacking.setdefault(parsed["extra"], []).append(parsed["package"])
     for extra, missing in sorted(lacking.items()):
-        yield Finding(
-            section="packages",
-            name=f"imggen[{extra}]",
-            value=f"{', '.join(missing)} not installed",
-            reason=USES.get(extra, ""),
-            status="note",
-            hint=f"pip install 'imggen[{extra}]'",
-        )
+        name, value = f"imggen[{extra}]", f"{', '.join(missing)} not installed"
+        reason, hint = USES.get(extra, ""), f"pip install '{name}'"
+        yield Finding("packages", name, value, reason=reason, status="note", hint=hint)
 
 
 def _pair(torch: str, torchvision: str) -> Iterator[Finding]:
@@ -299,14 +255,10 @@ def _pair(torch: str, torchvision: str) -> Iterator[Finding]:
         return
     if others[1] == numbers[1] + 15 and (build == other_build or not build or not other_build):
         return
-    yield Finding(
-        section="packages",
-        name="torch and torchvision",
-        value=f"{torch} and {torchvision} are not compatible",
-        reason=f"torch {numbers[0]}.{numbers[1]} goes with torchvision 0.{numbers[1] + 15}, of the same build",
-        status="problem",
-        hint="pip install --upgrade --force-reinstall torch torchvision",
-    )
+    value = f"{torch} and {torchvision} are not compatible"
+    reason = f"torch {numbers[0]}.{numbers[1]} goes with torchvision 0.{numbers[1] + 15}, of the same build"
+    hint = "pip install --upgrade --force-reinstall torch torchvision"
+    yield Finding("packages", "torch and torchvision", value, reason=reason, status="problem", hint=hint)
 
 
 def _numbers(release: str) -> tuple[int, int] | None:
@@ -322,14 +274,12 @@ def _storage() -> Iterator[Finding]:
     yield _free("this folder", Path.cwd())
     yield _free("models of the hub", hub.place())
     config = platformdirs.user_config_path("imggen", appauthor=False)
-    yield Finding(section="storage", name="settings", value=str(config / "config.toml"))
-    yield Finding(section="storage", name="own presets", value=str(config / "presets"))
-    yield Finding(
-        section="storage",
-        name="network",
-        value="not used" if environment.is_offline() else "used to fetch models that are not here",
-        reason="HF_HUB_OFFLINE is set" if environment.is_offline() else "",
-    )
+    yield Finding("storage", "settings", str(config / "config.toml"))
+    yield Finding("storage", "own presets", str(config / "presets"))
+    if environment.is_offline():
+        yield Finding("storage", "network", "not used", reason="HF_HUB_OFFLINE is set")
+    else:
+        yield Finding("storage", "network", "used to fetch models that are not here")
 
 
 def _library() -> Iterator[Finding]:
@@ -337,39 +287,25 @@ def _library() -> Iterator[Finding]:
     from imggen.store import hub
 
     for name, size in sorted(hub.incomplete().items()):
-        yield Finding(
-            section="storage",
-            name=name,
-            value=f"a download was interrupted; {memory.text(size)} of a file are here",
-            status="note",
-            hint=f"imggen models pull {name}",
-        )
+        value = f"a download was interrupted; {memory.text(size)} of a file are here"
+        yield Finding("storage", name, value, status="note", hint=f"imggen models pull {name}")
     for model in lookup.installed():
         if model.source == "hub" and model_folder.missing(model.folder):
-            reference = f"{model.reference}@{model.revision}"
-            yield Finding(
-                section="storage",
-                name=model.reference,
-                value="it is incomplete",
-                status="note",
-                hint=f"imggen models pull {reference}",
-            )
+            hint = f"imggen models pull {model.reference}@{model.revision}"
+            yield Finding("storage", model.reference, "it is incomplete", status="note", hint=hint)
     try:
         aliases.read()
     except ImggenError as error:
-        yield Finding(section="storage", name="aliases", value=error.message, status="problem", hint=error.hint)
+        yield Finding("storage", "aliases", error.message, status="problem", hint=error.hint)
 
 
 def _free(name: str, place: Path) -> Finding:
     existing = next(parent for parent in (place, *place.parents) if parent.exists())
     free_bytes = shutil.disk_usage(existing).free
-    return Finding(
-        section="storage",
-        name=name,
-        value=f"{place}, {memory.text(free_bytes)} free",
-        status="note" if free_bytes < LITTLE_BYTES else "ok",
-        hint="imggen models list, then imggen models rm REF" if free_bytes < LITTLE_BYTES else None,
-    )
+    value = f"{place}, {memory.text(free_bytes)} free"
+    if free_bytes >= LITTLE_BYTES:
+        return Finding("storage", name, value)
+    return Finding("storage", name, value, status="note", hint="imggen models list, then imggen models rm REF")
 
 
 def signing_state(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -378,26 +314,16 @@ def signing_state(environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         identity = keys.load(place)
     except ImggenError as error:
-        yield Finding(section="signing", name="keys", value=error.message, status="problem", hint=error.hint)
+        yield Finding("signing", "keys", error.message, status="problem", hint=error.hint)
         return
     organisation = identity.organisation if identity else "none, so pictures are not signed"
-    yield Finding(
-        section="signing",
-        name="keys",
-        value=organisation,
-        reason=str(place),
-        hint=None if identity else 'imggen keys init --organisation "Example Ltd"',
-    )
+    hint = None if identity else 'imggen keys init --organisation "Example Ltd"'
+    yield Finding("signing", "keys", organisation, reason=str(place), hint=hint)
     if not signing.is_available():
-        yield Finding(
-            section="signing",
-            name="c2pa",
-            value="not installed",
-            reason="signatures can be neither made nor checked",
-            status="problem" if identity else "note",
-            hint="pip install 'imggen[c2pa]'",
-        )
-    yield Finding(section="signing", name="policy", value=environ.get(governance.VARIABLE) or "none")
+        status: Status = "problem" if identity else "note"
+        reason, hint = "signatures can be neither made nor checked", "pip install 'imggen[c2pa]'"
+        yield Finding("signing", "c2pa", "not installed", reason=reason, status=status, hint=hint)
+    yield Finding("signing", "policy", environ.get(governance.VARIABLE) or "none")
 
 
 def _builtin(here: Machine) -> Iterator[Finding]:
@@ -407,7 +333,7 @@ def _builtin(here: Machine) -> Iterator[Finding]:
         decided = resolve.resolve(request, facts, here, draw_seed=lambda _: 1)
         digest = lookup.weights_sha256(facts, decided.dtype)
     except ImggenError as error:
-        yield Finding(section="model", name=lookup.BUILTIN, value=error.message, status="problem", hint=error.hint)
+        yield Finding("model", lookup.BUILTIN, error.message, status="problem", hint=error.hint)
         return
     size = memory.text(sum(facts.weight_bytes.values()))
-    yield Finding(section="model", name=lookup.BUILTIN, value=f"{size} of weights, sha256 {digest}", reason="all there")
+    yield Finding("model", lookup.BUILTIN, f"{size} of weights, sha256 {digest}", reason="all there")

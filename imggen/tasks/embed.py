@@ -32,10 +32,7 @@ from imggen.tasks.steps.governance import Governance
 
 Stripping = Literal["prompt", "all"]
 
-_TAKEN: Final[dict[Stripping, Callable[[Facts], tuple[str, ...]]]] = {
-    "prompt": stripping.taken_with_prompt,
-    "all": stripping.taken_with_all,
-}
+_TAKEN: Final = {"prompt": stripping.taken_with_prompt, "all": stripping.taken_with_all}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +82,8 @@ def embed(request: EmbedRequest) -> Iterator[Embedded]:
     if request.sign == "on" and governed.identity is None:
         raise RequestError("--sign on, and no key is set up", hint='imggen keys init --organisation "Example Ltd"')
     if request.sign == "on" and request.strip == "all":
-        raise RequestError(
-            "--strip all takes a signature out, and --sign on wants one", hint="leave one of the two out"
-        )
+        message = "--strip all takes a signature out, and --sign on wants one"
+        raise RequestError(message, hint="leave one of the two out")
     failures: list[RequestError] = []
     for target in request.targets:
         try:
@@ -175,7 +171,8 @@ def _embedded(edit: _FileEdit, target: Path) -> Embedded:
     if request.output is not None and path == Path(request.output):
         _check_format(path, facts.picture.format, target)
     changed = marked.data != data or path is not None
-    place = _place(request, target, path)
+    if_exists = "overwrite" if path is None else request.if_exists
+    place = files.settle(path or target, if_exists, is_own=metadata.is_own)
     sha256 = hashlib.sha256(marked.data).hexdigest()
     if changed and place is not None:
         governance.check_places(edit.governed, [place.path])
@@ -207,9 +204,8 @@ def _check_policy(edit: _FileEdit, target: Path, facts: Facts) -> None:
         return
     means.refuse(_of(target, policies.check_prompt(policy, record.prompt, record.negative_prompt)))
     if policy.prompt.record != "full":
-        message = (
-            f"--from {request.source} would copy a prompt, and the policy's prompt.record is {policy.prompt.record!r}"
-        )
+        kept = f"the policy's prompt.record is {policy.prompt.record!r}"
+        message = f"--from {request.source} would copy a prompt, and {kept}"
         means.refuse(Refusal(rule="prompt.record", message=message, hint="leave --from out"))
 
 
@@ -274,12 +270,9 @@ def _signed(edit: _FileEdit, data: bytes, facts: Facts, marked: Marked, title: s
 def _check_signature(data: bytes, facts: Facts, sign: Signing) -> None:
     """Raise RequestError for a file that was tampered with: a new signature would vouch for it, unless that is said."""
     validation = signing.read(data, facts.picture.format) if signing.is_available() else None
-    if (
-        sign == "on"
-        or validation is None
-        or validation.state != "invalid"
-        or (validation.expired and not validation.is_changed)
-    ):
+    if sign == "on" or validation is None or validation.state != "invalid":
+        return
+    if validation.expired and not validation.is_changed:
         return
     codes = ", ".join(validation.codes)
     raise RequestError(
@@ -317,21 +310,14 @@ def _of(target: Path, refusal: Refusal | None) -> Refusal | None:
 
 
 def _log(edit: _FileEdit, place: WriteTarget, before: bytes, marked: Marked) -> None:
-    """Add the changed file's line to the log."""
     facts = metadata.read(marked.data)
     stated = facts.xmp.get(metadata.SOURCE_TYPE)
     source = audit.Input(
         sha256=hashlib.sha256(before).hexdigest(), source_type=stated if isinstance(stated, str) else None
     )
+    guid, sha256 = metadata.stated_guid(facts.xmp) or "", hashlib.sha256(marked.data).hexdigest()
     means = edit.governed.means(replace(edit.governed.entry(), inputs=(source,)))
-    means.log(
-        LoggedPicture(
-            path=str(place.path),
-            sha256=hashlib.sha256(marked.data).hexdigest(),
-            guid=metadata.stated_guid(facts.xmp) or "",
-            marks=marked.marks,
-        )
-    )
+    means.log(LoggedPicture(path=str(place.path), sha256=sha256, guid=guid, marks=marked.marks))
 
 
 def _fit_notes(marked: Marked, request: EmbedRequest) -> tuple[str, ...]:
@@ -356,12 +342,6 @@ def _check_format(path: Path, held: ImageFormat, target: Path) -> None:
             f"{path} is the name of a {named} file and {target} is {held}, which is not converted",
             hint=f"-o {path.with_suffix(FORMATS[held].suffix)}",
         )
-
-
-def _place(request: EmbedRequest, target: Path, path: Path | None) -> WriteTarget | None:
-    if path is None:
-        return files.settle(target, "overwrite", is_own=metadata.is_own)
-    return files.settle(path, request.if_exists, is_own=metadata.is_own)
 
 
 def _write(place: WriteTarget, marked: Marked, target: Path, settled: Callable[[], None] | None) -> None:

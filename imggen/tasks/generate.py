@@ -36,7 +36,6 @@ from imggen.plan.schema.progress import Progress, ignore
 from imggen.plan.schema.recipe import Ingredient, Recipe
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts
 from imggen.plan.schema.tasks import TASKS
-from imggen.plan.schema.template import Files
 from imggen.plan.settings import naming
 from imggen.store import aliases, lookup, paths, weights
 from imggen.store.weights import AccessRules
@@ -86,19 +85,6 @@ class _Prepared:
     kept: frozenset[int]
     laid: Laid
     means: WriteContext
-
-
-@dataclass(frozen=True, kw_only=True)
-class _CompletedRequest:
-    """A request with its blanks filled from its recipe, its pictures and the policy, and what was read for that.
-
-    `source` is the recipe, `opened` are the pictures, `wildcards` the lines that its prompts choose from.
-    """
-
-    request: GenerateRequest
-    source: Recipe | None
-    opened: tuple[OpenedPicture, ...]
-    wildcards: Files
 
 
 def plan(request: GenerateRequest, *, fetch: bool = True, on_event: Report = ignore) -> GeneratePlan:
@@ -158,16 +144,11 @@ def generate(
             from imggen.engine.sampling import sampler
 
             loader.import_classes(prepared.plan)
-        descent = step_down.Descent(
-            prepared.plan,
-            prepared.request,
-            step_down.StepDownHooks(
-                load=lambda decided, report: (load or loader.load)(decided, on_event=report),
-                enter=partial(_enter, prepared.laid),
-            ),
-            on_event=on_event,
-            on_note=on_note,
+        hooks = step_down.StepDownHooks(
+            load=lambda decided, report: (load or loader.load)(decided, on_event=report),
+            enter=partial(_enter, prepared.laid),
         )
+        descent = step_down.Descent(prepared.plan, prepared.request, hooks, on_event=on_event, on_note=on_note)
         pipeline = descent.pipeline()
     prepared = replace(prepared, plan=descent.plan)
     digest = lookup.weights_sha256(prepared.plan.model, prepared.plan.dtype)
@@ -220,51 +201,41 @@ def _decided(
     """Return what `request` comes to: completed from files, its weights looked up, planned, and held to the policy."""
     environment.prepare(offline=bool(request.offline))
     governed = governance.read(request.policy, TASKS[request.task].command, sign=request.sign)
-    completed = _completed(request, governed)
+    recalled, source = _from_file(prompts.with_loras(request))
+    fitting = alteration.of_task(recalled)
+    opened = inputs.read(fitting)
+    pictures = inputs.facts(opened)
+    request = governance.govern(reproduce.adopt(fitting, pictures), governed, given=bool(opened))
+    wildcards = prompts.wildcards(request)
     machine = probe.machine()
     terms = AccessRules(
-        offline=bool(completed.request.offline) or not fetch,
-        allow_pickle=bool(completed.request.allow_pickle),
-        half=probe.prefers_half(completed.request.dtype, machine),
+        offline=bool(request.offline) or not fetch,
+        allow_pickle=bool(request.allow_pickle),
+        half=probe.prefers_half(request.dtype, machine),
         sketch=sketch,
         allow=partial(governance.check_name, governed),
     )
-    facts, added = _looked_up(completed.request, terms, on_event, on_note)
+    facts, added = _looked_up(request, terms, on_event, on_note)
     planned = resolve.resolve(
-        completed.request,
-        facts,
-        machine,
-        inputs.facts(completed.opened),
-        added,
-        wildcards=completed.wildcards,
-        draw_seed=secrets.randbelow,
+        request, facts, machine, pictures, added, wildcards=wildcards, draw_seed=secrets.randbelow
     )
     _check_quantize(planned)
-    settled, context = _settled(governed, planned, completed.opened)
-    laid = inputs.lay(settled, completed.opened)
+    settled, context = _settled(governed, planned, opened)
+    laid = inputs.lay(settled, opened)
     named = _names(settled)
     destinations = writer.check(named, settled.output, size=(settled.width, settled.height), text=_longest(settled))
     governance.check_places(governed, destinations)
-    notes = _early_notes(settled, completed.opened, completed.source)
+    notes = _early_notes(settled, opened, source)
     return _Prepared(
         plan=replace(settled, notes=(*notes, *settled.notes)),
-        request=completed.request,
+        request=request,
         machine=machine,
-        source=completed.source,
+        source=source,
         named=named,
         kept=frozenset(number for number, path in enumerate(destinations, start=1) if path is None),
         laid=laid,
         means=replace(context, where=laid.kept if settled.change and settled.change.paste else None),
     )
-
-
-def _completed(typed: GenerateRequest, governed: Governance) -> _CompletedRequest:
-    recalled, source = _from_file(prompts.with_loras(typed))
-    fitting = alteration.of_task(recalled)
-    opened = inputs.read(fitting)
-    adopted = reproduce.adopt(fitting, inputs.facts(opened))
-    request = governance.govern(adopted, governed, given=bool(opened))
-    return _CompletedRequest(request=request, source=source, opened=opened, wildcards=prompts.wildcards(request))
 
 
 def _looked_up(
@@ -353,16 +324,7 @@ def _sources(opened: Sequence[OpenedPicture]) -> tuple[SourcePicture, ...]:
         "shown": "inputTo",
         "mask": None,
     }
-    return tuple(
-        SourcePicture(
-            name=picture.given.name,
-            data=picture.data,
-            sha256=picture.given.sha256,
-            relationship=relationships[picture.given.role],
-            source_type=picture.given.source_type,
-        )
-        for picture in opened
-    )
+    return tuple(governance.source_picture(picture, relationships[picture.given.role]) for picture in opened)
 
 
 def _recalled(request: GenerateRequest) -> Iterator[str]:
@@ -433,13 +395,11 @@ def _lacking(facts: Facts) -> str:
 
 
 def _names(decided: GeneratePlan) -> tuple[Path, ...]:
-    template = decided.output.template
-    if template == naming.STDOUT:
+    if decided.output.template == naming.STDOUT:
         return ()
     pictures = destination.named(decided, metadata.now().date())
     template = _suffixed(decided)
-    is_folder = Path(template).is_dir()
-    names = naming.expand(template, pictures, decided.output.format, folder=is_folder)
+    names = naming.expand(template, pictures, decided.output.format, folder=Path(template).is_dir())
     return tuple(Path(name) for name in names)
 
 
@@ -581,9 +541,8 @@ def _written(prepared: _Prepared, number: int, image: Any, recipe: Recipe) -> Ge
     means = governance.worded(prepared.means, recipe.prompt, recipe.negative_prompt)
     if not prepared.named:
         finished = writer.emit(image, recipe, output, by=means)
-        return Generated(
-            seed=recipe.seed, index=number, recipe=_told(finished), data=finished.data, notes=finished.notes
-        )
+        told = _told(finished)
+        return Generated(seed=recipe.seed, index=number, recipe=told, data=finished.data, notes=finished.notes)
     written = writer.write(image, recipe, output, prepared.named[number - 1], by=means)
     return Generated(
         seed=recipe.seed,

@@ -1,9 +1,10 @@
 """What picture files say of their making."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from imggen.errors import ImggenError, RequestError
 from imggen.output import files
@@ -11,6 +12,8 @@ from imggen.output.formats import xmp
 from imggen.output.metadata import infotext, metadata
 from imggen.plan.schema.formats import ImageFormat
 from imggen.plan.schema.recipe import Recipe
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,7 @@ class Inspected:
     bytes: int
     sha256: str
     animated: bool
+    signed: bool
     dialect: str | None
     prompt: str
     negative_prompt: str
@@ -37,8 +41,7 @@ class Inspected:
     fits: bool | None
     xmp: Mapping[str, xmp.Value]
     exif: Mapping[str, str | int]
-    signed: bool = False
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
 
 
 def inspect(paths: Sequence[Path]) -> Iterator[Inspected]:
@@ -46,13 +49,7 @@ def inspect(paths: Sequence[Path]) -> Iterator[Inspected]:
 
     It is a RequestError where none could be read, an ImggenError where some of many could.
     """
-    failures: list[RequestError] = []
-    for path in paths:
-        try:
-            yield _inspected(path)
-        except RequestError as error:
-            failures.append(error)
-    raise_together(failures, len(paths))
+    return _read(paths, _inspected)
 
 
 def infotexts(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
@@ -60,22 +57,26 @@ def infotexts(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
     A file without either is a RequestError.
     """
+    return _read(paths, _infotext)
+
+
+def _read(paths: Sequence[Path], read: Callable[[Path], Result]) -> Iterator[Result]:
     failures: list[RequestError] = []
     for path in paths:
         try:
-            yield path, _infotext(path)
+            yield read(path)
         except RequestError as error:
             failures.append(error)
     raise_together(failures, len(paths))
 
 
-def _infotext(path: Path) -> str:
+def _infotext(path: Path) -> tuple[Path, str]:
     record = metadata.read(path).found
     if record is not None and record.infotext is not None:
-        return record.infotext
+        return path, record.infotext
     if record is None or record.recipe is None:
         raise RequestError(f"{path} holds no infotext", hint=f"imggen inspect {path}")
-    return infotext.write(record.recipe)
+    return path, infotext.write(record.recipe)
 
 
 def raise_together(failures: Sequence[RequestError], count: int) -> None:
@@ -106,6 +107,7 @@ def _inspected(path: Path) -> Inspected:
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         animated=facts.picture.animated,
+        signed=facts.picture.signed,
         dialect=record.dialect if record else None,
         prompt=record.prompt if record else "",
         negative_prompt=record.negative_prompt if record else "",
@@ -114,6 +116,5 @@ def _inspected(path: Path) -> Inspected:
         fits=facts.fits,
         xmp=facts.xmp,
         exif=facts.exif,
-        signed=facts.picture.signed,
         notes=facts.notes,
     )

@@ -160,7 +160,6 @@ def _words(command: str) -> tuple[str, ...]:
 
 
 def _closed(place: Path) -> list[Problem]:
-    """Return the problems with the folder itself."""
     try:
         return [Problem(message=message, hint=hint) for message, hint in keys.problems(place)]
     except ImggenError as error:

@@ -42,18 +42,6 @@ class PullRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offered:
-    """What is about to be fetched: the model, its bytes and those of them that are here, and its licence."""
-
-    reference: str
-    revision: str
-    size_bytes: int
-    present_bytes: int
-    licence: str | None
-    gated: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class Pulled:
     """A model, or one file of the hub, that is here now. `fetched_bytes` came in this run.
 
@@ -71,7 +59,7 @@ class Pulled:
 
 
 def pull(
-    asked: PullRequest, *, on_event: Report = ignore, on_offer: Callable[[Offered], None] = lambda _: None
+    asked: PullRequest, *, on_event: Report = ignore, on_offer: Callable[[Offer], None] = lambda _: None
 ) -> Pulled:
     """Fetch a model of the hub, or one file of it, or what is not here of that; with a decoder comes its prior.
 
@@ -97,7 +85,7 @@ def _pulled(
     governed: Governance,
     look: Callable[[Path], None],
     on_event: Report,
-    on_offer: Callable[[Offered], None],
+    on_offer: Callable[[Offer], None],
 ) -> Pulled:
     """Fetch one model or file, once the policy allows what the hub offers."""
     name, revision, file = _named(asked.reference)
@@ -115,16 +103,7 @@ def _pulled(
     if asked.repair and offer.snapshot.is_dir():
         _drop_damaged(offer.snapshot, hub.place(), on_event)
     before = offer.present_bytes()
-    on_offer(
-        Offered(
-            reference=name,
-            revision=offer.commit,
-            size_bytes=offer.size_bytes,
-            present_bytes=before,
-            licence=offer.licence,
-            gated=offer.gated,
-        )
-    )
+    on_offer(offer)
     folder = hub.bring(offer, on_event=on_event, look=None if file else look)
     if file is None:
         _check_hash(governed, offer, terms)
@@ -170,8 +149,7 @@ def _here(asked: PullRequest, name: str, revision: str | None, file: str | None)
 
     if asked.repair:
         raise RequestError(
-            "--repair fetches what is damaged, and imggen is offline",
-            hint=f"imggen models verify {asked.reference}",
+            "--repair fetches what is damaged, and imggen is offline", hint=f"imggen models verify {asked.reference}"
         )
     folder = hub.cached(name, revision)
     lacking = [file] if file and not (folder and (folder / file).is_file()) else []
@@ -179,7 +157,9 @@ def _here(asked: PullRequest, name: str, revision: str | None, file: str | None)
         lacking = model_folder.missing(folder)
     if folder is None or lacking:
         what = f"lacks {lacking[0]} here" if folder and lacking else "is not on this machine"
-        raise ModelError(f"{name} {what}, and imggen is offline", hint=f"while online: {_pull(asked)}")
+        raise ModelError(
+            f"{name} {what}, and imggen is offline", hint=f"while online: imggen models pull {asked.reference}"
+        )
     files = [folder / file] if file else [path for path in folder.rglob("*") if path.is_file()]
     return Pulled(
         reference=name,
@@ -199,10 +179,6 @@ def _named(reference: str) -> tuple[str, str | None, str | None]:
         return parts
     name, revision = _of_hub(reference, "only models of the hub are fetched")
     return name, revision, None
-
-
-def _pull(asked: PullRequest) -> str:
-    return f"imggen models pull {asked.reference}"
 
 
 def _drop_damaged(snapshot: Path, cache: Path, on_event: Report) -> None:

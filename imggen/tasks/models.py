@@ -50,16 +50,13 @@ def show(reference: str, *, base: str | None = None, terms: AccessRules = lookup
 
 def _component(facts: ModelFacts, name: str) -> dict[str, object]:
     library, class_name = facts.components[name]
+    eight_bits = "float8" if name in facts.eight_bits else None
     return {
         "library": library,
         "class": class_name,
         "bytes": facts.weight_bytes.get(name, 0),
-        "dtype": facts.quantised.get(name) or facts.stored_dtypes.get(name) or _eight_bits(facts, name),
+        "dtype": facts.quantised.get(name) or facts.stored_dtypes.get(name) or eight_bits,
     }
-
-
-def _eight_bits(facts: ModelFacts, name: str) -> str | None:
-    return "float8" if name in facts.eight_bits else None
 
 
 def _abilities(facts: ModelFacts) -> dict[str, object]:

@@ -29,7 +29,7 @@ from imggen.store import aliases, depth_files, paths
 from imggen.store.weights import AccessRules
 from imggen.tasks.steps import given, governance
 from imggen.tasks.steps.given import OpenedPicture
-from imggen.tasks.steps.governance import Governance, SourcePicture
+from imggen.tasks.steps.governance import Governance
 
 ACTION: Final = "preprocess"
 SUFFIX: Final = ".png"
@@ -81,7 +81,7 @@ def preprocess(  # noqa: PLR0913 - one for each of the command's options, as far
     if governed.policy is not None:
         means.refuse(policy.check_inputs(governed.policy, given=True, consent=consent))
     opened = given.read(name, "control")
-    governance.check_sources(governed, [_source(opened)], _OUTPUT)
+    governance.check_sources(governed, [governance.source_picture(opened, "inputTo")], _OUTPUT)
     governance.check_places(governed, [path])
     measure = _depth(governed, weights, on_event) if kind in controls.MEASURED else _unmeasured(kind, weights)
     image = measure(layout.flatten(opened.image, (0, 0, 0)).convert("RGB"))
@@ -152,16 +152,6 @@ def _path(kind: str, name: str, output: str | None) -> Path | None:
     return path
 
 
-def _source(opened: OpenedPicture) -> SourcePicture:
-    return SourcePicture(
-        name=opened.given.name,
-        data=opened.data,
-        sha256=opened.given.sha256,
-        relationship="inputTo",
-        source_type=opened.given.source_type,
-    )
-
-
 def _with_record(data: bytes, opened: OpenedPicture) -> bytes:
     """Return the file with what is known of it: the program, its picture's hash, and what it was made from."""
     picture = opened.given
@@ -175,11 +165,8 @@ def _with_record(data: bytes, opened: OpenedPicture) -> bytes:
     }
     tool = f"imggen {imggen.__version__}"
     created = metadata.stamp(metadata.now())
-    record = metadata.Metadata(
-        properties=properties,
-        defaults={metadata.TOOL: tool, metadata.CREATED: created},
-        tag_defaults={"Software": tool},
-    )
+    defaults = {metadata.TOOL: tool, metadata.CREATED: created}
+    record = metadata.Metadata(properties=properties, defaults=defaults, tag_defaults={"Software": tool})
     return metadata.embed(data, record).data
 
 

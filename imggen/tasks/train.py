@@ -30,16 +30,6 @@ class Trained:
 Fact = TrainingStep | Encoded | Trained
 
 
-def find(reference: str) -> Path:
-    """Return the file of the recipe that a path or a name stands for; raise RequestError where there is none."""
-    return recipe.find(reference)
-
-
-def read(path: Path) -> recipe.Plan:
-    """Return the plan in a recipe file; raise RequestError where it is wrong."""
-    return recipe.read(path)
-
-
 def train(plan: recipe.Plan, run: Path) -> Iterator[Fact]:
     """Train what the plan says, stage by stage; continue where an earlier call stopped.
 

@@ -169,9 +169,7 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _PreparedUpscale:
     environment.prepare(offline=bool(request.offline))
     # Here and not once the pictures are named: a source may be called ~this.
     named = replace(
-        request,
-        output=request.output and _at_home(request.output),
-        model=request.model and aliases.real(request.model),
+        request, output=request.output and _at_home(request.output), model=request.model and aliases.real(request.model)
     )
     governed = governance.read(named.policy, "upscale", sign=named.sign)
     planning.check(named)
@@ -185,7 +183,7 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _PreparedUpscale:
     needed = any(isinstance(source, UpscaleSource) for source in sources)
     around = Surroundings(
         machine=probe.machine(),
-        folder=_is_folder(request.output),
+        folder=request.output not in (None, naming.STDOUT) and Path(str(request.output)).is_dir(),
         today=metadata.now().date(),
         taken=request.output is not None and os.path.lexists(request.output),
     )
@@ -195,11 +193,8 @@ def _prepare(request: UpscaleRequest, on_event: Report) -> _PreparedUpscale:
         prequantized.check(enlarger.model, (), decided.device, probe.version)
     _check_sources(decided, names)
     entry = _checked(governed, decided)
-    return _settled(
-        _PreparedUpscale(
-            plan=decided, machine=around.machine, stdin=stdin, kept=frozenset(), governed=governed, entry=entry
-        )
-    )
+    placed, kept = _settled(governed, decided)
+    return _PreparedUpscale(plan=placed, machine=around.machine, stdin=stdin, kept=kept, governed=governed, entry=entry)
 
 
 def _checked(governed: Governance, decided: UpscalePlan) -> AuditEntry:
@@ -207,12 +202,10 @@ def _checked(governed: Governance, decided: UpscalePlan) -> AuditEntry:
     for picture in decided.pictures:
         writer.signs(picture.output, governed.identity)
     entry = governed.entry(decided.prompt or "")
-    weights = _identity(governed, decided)
+    model = _identity(governed, decided)
     # Lanczos has none.
-    governance.check_weights(governed, [] if decided.enlarger.engine == "lanczos" else [weights], entry)
-    logged = audit.Model(
-        reference=weights.reference, revision=weights.revision, sha256=weights.sha256, license=weights.license
-    )
+    governance.check_weights(governed, [] if decided.enlarger.engine == "lanczos" else [model], entry)
+    logged = audit.Model(reference=model.reference, revision=model.revision, sha256=model.sha256, license=model.license)
     return replace(entry, model=logged)
 
 
@@ -221,16 +214,11 @@ def _identity(governed: Governance, decided: UpscalePlan) -> ModelIdentity:
     enlarger = decided.enlarger
     hashed = governed.policy is not None and policy.needs_hash(governed.policy)
     if enlarger.file is not None:
-        return governance.of_file(enlarger.file, _sha256(enlarger.file) if hashed else None)
+        return governance.of_file(enlarger.file, weights.hash_file(enlarger.file) if hashed else None)
     facts = enlarger.model
     if facts is None:
         return ModelIdentity(reference=enlarger.reference, license=_BUILTIN_LICENSE)
     return governance.of_model(facts, decided.dtype or "float32", hashed=hashed)[0]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _names(files: Sequence[str]) -> tuple[str, ...]:
@@ -249,11 +237,7 @@ def _looked_at(number: int, name: str, stdin: bytes | None, frame: int | None) -
     except RequestError as error:
         return Refused(number=number, name=name, error=_of_words(name, error))
     return UpscaleSource(
-        number=number,
-        name=name,
-        width=measured.width,
-        height=measured.height,
-        format=_FORMATS.get(measured.kind),
+        number=number, name=name, width=measured.width, height=measured.height, format=_FORMATS.get(measured.kind)
     )
 
 
@@ -267,10 +251,6 @@ def _of_words(name: str, error: RequestError) -> RequestError:
 def _at_home(path: str) -> str:
     # Not a Path, which loses the slash of a folder. Nor Path.expanduser(), which raises for ~somebody who is not there.
     return os.path.expanduser(path)  # noqa: PTH111
-
-
-def _is_folder(output: str | None) -> bool:
-    return output not in (None, naming.STDOUT) and Path(str(output)).is_dir()
 
 
 def _enlarger(request: UpscaleRequest, on_event: Report, *, needed: bool) -> Enlarger:
@@ -325,23 +305,21 @@ def _check_sources(decided: UpscalePlan, names: Sequence[str]) -> None:
             )
 
 
-def _settled(prepared: _PreparedUpscale) -> _PreparedUpscale:
-    """Return what is left of the plan when the places are looked at that the pictures go to."""
-    decided = prepared.plan
+def _settled(governed: Governance, decided: UpscalePlan) -> tuple[UpscalePlan, frozenset[int]]:
+    """Return what is left of the plan when the places are looked at, and the numbers of the pictures that are there."""
     placed, refused, kept = [], list(decided.refused), set()
     for picture in decided.pictures:
         try:
             paths = [] if picture.path is None else [Path(picture.path)]
             settled = writer.check(paths, picture.output, size=(picture.size.width, picture.size.height))
-            governance.check_places(prepared.governed, settled)
+            governance.check_places(governed, settled)
         except RequestError as error:
             refused.append(Refused(number=picture.source.number, name=picture.source.name, error=error))
             continue
         placed.append(picture)
         kept |= {picture.source.number} if settled == (None,) else set()
     refused.sort(key=lambda picture: picture.number)
-    decided = replace(decided, pictures=tuple(placed), refused=tuple(refused))
-    return replace(prepared, plan=decided, kept=frozenset(kept))
+    return replace(decided, pictures=tuple(placed), refused=tuple(refused)), frozenset(kept)
 
 
 def _each(prepared: _PreparedUpscale, draw: Draw, on_event: Report) -> Iterator[Enlarged | Failed]:

@@ -128,10 +128,9 @@ class Unreadable:
 
 @dataclass(frozen=True, kw_only=True)
 class _Means:
+    request: VerifyRequest
     roots: tuple[bytes, ...]
     watermark_keys: tuple[tuple[str, bytes], ...]
-    require: tuple[Requirable, ...]
-    log: Path | None
     log_problem: str | None
 
 
@@ -143,16 +142,17 @@ def verify(request: VerifyRequest, environ: Mapping[str, str] = os.environ) -> I
     """
     place = keys.folder(environ)
     means = _Means(
+        request=request,
         log_problem=_log_problem(request.log),
         roots=(*keys.roots(place), *(certificates.root_pem(keys.read(root), str(root)) for root in request.roots)),
         watermark_keys=keys.watermark_keys(place),
-        require=request.require,
-        log=request.log,
     )
-    names = expand(request.files)
     seen: list[Verified | Unreadable] = []
-    for name in names:
-        seen.append(_looked_at(name, means))
+    for name in expand(request.files):
+        try:
+            seen.append(_verified(name, given.load(name), means))
+        except ImggenError as error:
+            seen.append(Unreadable(path=name, error=error))
         yield seen[-1]
     _raise_for(seen)
 
@@ -165,10 +165,11 @@ def expand(patterns: Sequence[str]) -> tuple[str, ...]:
     typed: list[str] = []
     for pattern in patterns:
         folder = paths.at_home(pattern)
-        # A name that is no file is told with the others, as one that cannot be read.
-        typed.extend(
-            _within(folder) if folder.is_dir() else given.expand([pattern]) if has_magic(pattern) else [pattern]
-        )
+        if folder.is_dir():
+            typed += _within(folder)
+        else:
+            # A name that is no file is told with the others, as one that cannot be read.
+            typed += given.expand([pattern]) if has_magic(pattern) else [pattern]
     return tuple(dict.fromkeys(typed))
 
 
@@ -190,27 +191,16 @@ def require(text: str) -> tuple[Requirable, ...]:
     return tuple(dict.fromkeys(names))  # type: ignore[arg-type]  # each is one of the known
 
 
-def _looked_at(name: str, means: _Means) -> Verified | Unreadable:
-    try:
-        return _verified(name, given.load(name), means)
-    except ImggenError as error:
-        return Unreadable(path=name, error=error)
-
-
 def _verified(name: str, data: bytes, means: _Means) -> Verified:
-    """Return what each layer shows of one file's picture."""
     facts, notes = _facts(data, name)
     decoded = pictures.decode(data, name=name, frame=1)
     sha256 = hashlib.sha256(data).hexdigest()
     signed = _c2pa(data, facts, means)
     mark = _watermark(decoded.image, facts, means)
-    layers = (
-        signed,
-        *(_declared(facts, signed) if facts else ()),
-        mark,
-        *([_logged(means.log, means.log_problem, sha256, mark)] if means.log else []),
-    )
-    missing = tuple(mark for mark in means.require if not _is_there(mark, layers, facts))
+    log = means.request.log
+    logged = [_logged(log, means.log_problem, sha256, mark)] if log else []
+    layers = (signed, *(_declared(facts, signed) if facts else ()), mark, *logged)
+    missing = tuple(mark for mark in means.request.require if not _is_there(mark, layers, facts))
     return Verified(path=name, sha256=sha256, layers=layers, missing=missing, notes=notes)
 
 
@@ -256,15 +246,12 @@ def _judged(validation: Validation) -> MarkReport:
     if validation.mining is not None and validation.mining != "allowed":
         declared += "; asks not to be trained on"
     if validation.state == "trusted":
-        words = (
-            f"signed by {_quoted(validation.signer)}, under a root that you trust; unchanged since signing{declared}"
-        )
+        signer = f"signed by {_quoted(validation.signer)}, under a root that you trust"
+        words = f"{signer}; unchanged since signing{declared}"
         return MarkReport(name="c2pa", strength="strong", words=words, facts=facts)
     if validation.state == "valid":
-        words = (
-            f"unchanged since signing{declared}; the signer, {_quoted(validation.signer or validation.common_name)}, "
-            "is not on your trust list: anyone can make such a key"
-        )
+        signer = f"the signer, {_quoted(validation.signer or validation.common_name)}, is not on your trust list"
+        words = f"unchanged since signing{declared}; {signer}: anyone can make such a key"
         return MarkReport(name="c2pa", strength="medium", words=words, facts=facts)
     codes = ", ".join(validation.codes)
     if validation.is_changed:
@@ -281,22 +268,14 @@ def _counted(files: int) -> str:
 
 
 def _declared(facts: Facts, signed: MarkReport) -> Iterator[MarkReport]:
-    bound = signed.strength in ("strong", "medium")
+    """Yield what the metadata declares, and what its signature makes of that."""
+    tail = "unsigned: anyone can add or remove it"
     if signed.strength == "unknown":
-        yield from _layers(facts, "whether a signature binds it was not checked")
-        return
-    # What a signature binds was there when the file was signed; whether it is true is the signer's word.
-    yield from _layers(facts, "within what the signature binds" if bound else "unsigned: anyone can add or remove it")
-
-
-def _layers(facts: Facts, tail: str) -> Iterator[MarkReport]:
-    yield _iptc(facts, tail)
-    record = _record(facts, tail)
-    if record:
-        yield record
-    label = _tc260(facts, tail)
-    if label:
-        yield label
+        tail = "whether a signature binds it was not checked"
+    elif signed.strength in ("strong", "medium"):
+        # What a signature binds was there when the file was signed; whether it is true is the signer's word.
+        tail = "within what the signature binds"
+    yield from filter(None, (_iptc(facts, tail), _record(facts, tail), _tc260(facts, tail)))
 
 
 def _iptc(facts: Facts, tail: str) -> MarkReport:
@@ -484,23 +463,22 @@ def _is_there(name: Requirable, layers: Sequence[MarkReport], facts: Facts | Non
 
 def _raise_for(seen: Sequence[Verified | Unreadable]) -> None:
     """Raise the error that the results add up to: a check that failed before a file that could not be read."""
-    bad = [result for result in seen if isinstance(result, Verified) and (result.broken or result.missing)]
-    bad = [
-        result
-        for result in bad
-        if result.broken or not result.is_unchecked or set(result.missing) - {"c2pa", "trusted"}
-    ]
+    verified = [result for result in seen if isinstance(result, Verified)]
+    bad = [result for result in verified if result.broken or _lacking(result)]
     if bad:
         raise CheckError(_listed([f"{result.path}: {result.verdict}" for result in bad], seen))
-    if any(isinstance(result, Verified) and result.is_unchecked for result in seen):
+    if any(result.is_unchecked for result in verified):
         raise MachineError("a signature was not checked: the package c2pa-python is missing", hint=_EXTRA)
     unread = [result for result in seen if isinstance(result, Unreadable)]
     if unread:
-        named = [_blamed(result) for result in unread]
-        raise RequestError(_listed(named, seen), hint=unread[0].error.hint)
-    bare = [result for result in seen if isinstance(result, Verified) and not result.is_marked]
+        raise RequestError(_listed([_blamed(result) for result in unread], seen), hint=unread[0].error.hint)
+    bare = [result for result in verified if not result.is_marked]
     if bare:
         raise ImggenError(_listed([f"{result.path}: {result.verdict}" for result in bare], seen))
+
+
+def _lacking(result: Verified) -> set[str]:
+    return set(result.missing) - ({"c2pa", "trusted"} if result.is_unchecked else set())
 
 
 def _blamed(result: Unreadable) -> str:

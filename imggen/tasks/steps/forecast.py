@@ -110,14 +110,13 @@ def _missing(plan: GeneratePlan, sketch: Path) -> int:
     # huggingface_hub reads its variables once, so this import waits as in the store.
     from imggen.store import hub
 
-    places = [*_folders(plan), *_adapter_files(plan)]
-    folders = {hub.snapshot_of(place) for place in places if place.is_relative_to(sketch)}
+    folders = {hub.snapshot_of(place) for place in _places(plan) if place.is_relative_to(sketch)}
     return sum(hub.missing_bytes(folder) for folder in folders if folder)
 
 
 def settled(plan: GeneratePlan, sketch: Path) -> GeneratePlan:
     """Return the plan with the places that files will have in the hub's cache, in place of those in the sketch."""
-    if not any(path.is_relative_to(sketch) for path in (*_folders(plan), *_adapter_files(plan))):
+    if not any(path.is_relative_to(sketch) for path in _places(plan)):
         return plan
     from imggen.store import hub
 
@@ -125,23 +124,18 @@ def settled(plan: GeneratePlan, sketch: Path) -> GeneratePlan:
         snapshot = hub.snapshot_of(path) if path.is_relative_to(sketch) else None
         return hub.home(snapshot) / path.relative_to(snapshot) if snapshot else path
 
-    return replace(
-        plan,
-        model=_moved(plan.model, home),
-        adapters=tuple(replace(adapter, files=tuple(map(home, adapter.files))) for adapter in plan.adapters),
-    )
+    adapters = tuple(replace(adapter, files=tuple(map(home, adapter.files))) for adapter in plan.adapters)
+    return replace(plan, model=_moved(plan.model, home), adapters=adapters)
 
 
-def _folders(plan: GeneratePlan) -> tuple[Path, ...]:
-    prior = plan.model.prior
-    return (plan.model.folder,) if prior is None else (plan.model.folder, prior.folder)
+def _places(plan: GeneratePlan) -> Iterator[Path]:
+    yield plan.model.folder
+    if plan.model.prior is not None:
+        yield plan.model.prior.folder
+    for adapter in plan.adapters:
+        yield from adapter.files
 
 
 def _moved(model: ModelFacts, home: Callable[[Path], Path]) -> ModelFacts:
     prior = None if model.prior is None else _moved(model.prior, home)
     return replace(model, folder=home(model.folder), prior=prior)
-
-
-def _adapter_files(plan: GeneratePlan) -> Iterator[Path]:
-    for adapter in plan.adapters:
-        yield from adapter.files

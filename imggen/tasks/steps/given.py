@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,6 @@ from imggen.plan.schema.change import Role
 from imggen.plan.schema.formats import PICTURE_SUFFIXES
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.nearest import nearest_file
-from imggen.plan.schema.recipe import Recipe
 from imggen.store import paths
 
 STDIN: Final = "-"
@@ -43,14 +42,6 @@ class OpenedPicture:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Origin:
-    source_type: str | None = None
-    recipe: Recipe | None = None
-    guid: str | None = None
-    notes: tuple[str, ...] = ()
-
-
 def read(name: str, role: Role, *, frame: int | None = None) -> OpenedPicture:
     """Return the picture in the file `name` (`-`: the bytes of standard input, which can be read once), and its origin.
 
@@ -60,18 +51,10 @@ def read(name: str, role: Role, *, frame: int | None = None) -> OpenedPicture:
     """
     data = load(name)
     decoded = _decoded(data, name, role, frame)
-    origin = _origin(data, name)
-    given = Given(
-        role=role,
-        name=name,
-        sha256=hashlib.sha256(data).hexdigest(),
-        width=decoded.image.width,
-        height=decoded.image.height,
-        source_type=origin.source_type,
-        recipe=origin.recipe,
-        guid=origin.guid,
-    )
-    return OpenedPicture(given=given, image=decoded.image, data=data, notes=(*decoded.notes, *origin.notes))
+    width, height = decoded.image.size
+    picture = Given(role=role, name=name, sha256=hashlib.sha256(data).hexdigest(), width=width, height=height)
+    given, notes = _with_origin(picture, data)
+    return OpenedPicture(given=given, image=decoded.image, data=data, notes=(*decoded.notes, *notes))
 
 
 def _decoded(data: bytes, name: str, role: Role, frame: int | None) -> pictures.Decoded:
@@ -125,7 +108,7 @@ def _from_stdin() -> bytes:
 
 
 def _from_file(name: str) -> bytes:
-    path = _path(name)
+    path = paths.at_home(name)
     if not name or not os.path.lexists(path):
         raise _missing(name, path)
     if path.is_dir():
@@ -136,10 +119,6 @@ def _from_file(name: str) -> bytes:
     if len(data) > MAX_BYTES:
         raise RequestError(f"{name} has {len(data):,} bytes; at most {MAX_BYTES:,} are read")
     return data
-
-
-def _path(name: str) -> Path:
-    return paths.at_home(name)
 
 
 def _missing(name: str, path: Path) -> RequestError:
@@ -180,27 +159,25 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _origin(data: bytes, name: str) -> _Origin:
-    """Return what the picture's metadata says of where it comes from."""
+def _with_origin(picture: Given, data: bytes) -> tuple[Given, tuple[str, ...]]:
+    """Return the picture with what its metadata says of where it comes from, and notes on that."""
     if container.format_of(data) is None:
-        return _Origin()
-    shown_name = kinds.shown(name)
+        return picture, ()
+    shown_name = kinds.shown(picture.name)
     try:
         facts = metadata.read(data)
     except RequestError as error:
-        return _Origin(notes=(f"{shown_name}: where it comes from is not known: {error.message}",))
-    source_type = facts.xmp.get(metadata.SOURCE_TYPE)
-    return _Origin(
-        source_type=source_type if isinstance(source_type, str) and source_type else None,
-        recipe=facts.found.recipe if facts.found and facts.fits else None,
-        guid=metadata.stated_guid(facts.xmp),
-        notes=tuple(f"{shown_name}: {note}" for note in facts.notes),
-    )
+        return picture, (f"{shown_name}: where it comes from is not known: {error.message}",)
+    stated = facts.xmp.get(metadata.SOURCE_TYPE)
+    source_type = stated if isinstance(stated, str) and stated else None
+    recipe = facts.found.recipe if facts.found and facts.fits else None
+    known = replace(picture, source_type=source_type, recipe=recipe, guid=metadata.stated_guid(facts.xmp))
+    return known, tuple(f"{shown_name}: {note}" for note in facts.notes)
 
 
 def _expanded(pattern: str) -> Iterator[str]:
     """Return the files that `pattern` names, in natural order; raise RequestError where there are none."""
-    path = _path(pattern)
+    path = paths.at_home(pattern)
     if pattern == STDIN:
         return iter((pattern,))
     if pattern and os.path.lexists(path):

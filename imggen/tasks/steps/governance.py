@@ -33,6 +33,7 @@ from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts
 from imggen.plan.settings import preset
 from imggen.plan.upscaling.plans import UpscaleRequest
 from imggen.store import lookup, paths
+from imggen.tasks.steps.given import OpenedPicture
 
 VARIABLE: Final = "IMGGEN_POLICY"
 
@@ -218,25 +219,16 @@ def _was_typed(request: GenerateRequest | UpscaleRequest, name: str) -> bool:
 def _unkeepable(policy: Policy, request: GenerateRequest | UpscaleRequest, governed: Governance) -> Refusal | None:
     """Return what the policy wants and this run cannot do, before anything is drawn in vain."""
     if "c2pa" in policy.marking.require and governed.identity is None:
-        return Refusal(
-            rule="marking.require",
-            message="the policy requires a signature, and no key is set up",
-            hint='imggen keys init --organisation "Example Ltd"',
-        )
+        message = "the policy requires a signature, and no key is set up"
+        return Refusal(rule="marking.require", message=message, hint='imggen keys init --organisation "Example Ltd"')
     signed = "c2pa" in policy.marking.require or request.sign == "on"
     if policy.marking.training_mining and request.metadata == "none" and not signed:
-        return Refusal(
-            rule="marking.training_mining",
-            message="--metadata none leaves out what the policy says of training on the picture",
-            hint="--metadata minimal",
-        )
+        message = "--metadata none leaves out what the policy says of training on the picture"
+        return Refusal(rule="marking.training_mining", message=message, hint="--metadata minimal")
     named = (request.output or "") if policy.prompt.record != "full" else ""
     if "{prompt" in named:
-        return Refusal(
-            rule="prompt.record",
-            message=f"-o {named} would show the prompt, of which the policy records {policy.prompt.record!r}",
-            hint="-o 'out/{seed}.png'",
-        )
+        message = f"-o {named} would show the prompt, of which the policy records {policy.prompt.record!r}"
+        return Refusal(rule="prompt.record", message=message, hint="-o 'out/{seed}.png'")
     return None
 
 
@@ -245,18 +237,12 @@ def _loosened(policy: Policy, typed: Mapping[str, str | None]) -> Refusal | None
     record, mining = typed["record_prompt"], typed["training_mining"]
     required = policy.prompt.record
     if record is not None and policies.stricter(required, record) != record:  # type: ignore[arg-type]  # a record's own
-        return Refusal(
-            rule="prompt.record",
-            message=f"--record-prompt {record} tells more than the policy's {required!r}",
-            hint="leave --record-prompt out",
-        )
+        message = f"--record-prompt {record} tells more than the policy's {required!r}"
+        return Refusal(rule="prompt.record", message=message, hint="leave --record-prompt out")
     stated = policy.marking.training_mining
     if mining is not None and stated is not None and mining != stated:
-        return Refusal(
-            rule="marking.training_mining",
-            message=f"--training-mining {mining} is not the policy's {stated!r}",
-            hint="leave --training-mining out",
-        )
+        message = f"--training-mining {mining} is not the policy's {stated!r}"
+        return Refusal(rule="marking.training_mining", message=message, hint="leave --training-mining out")
     return None
 
 
@@ -373,10 +359,7 @@ def of_encoder(encoder: ImageEncoder, file: Path) -> ModelIdentity:
     if encoder.revision is None:
         return of_file(file.parent, encoder.sha256)
     return ModelIdentity(
-        reference=encoder.reference,
-        revision=encoder.revision,
-        sha256=encoder.sha256,
-        pickles=file.suffix in _PICKLES,
+        reference=encoder.reference, revision=encoder.revision, sha256=encoder.sha256, pickles=file.suffix in _PICKLES
     )
 
 
@@ -396,13 +379,9 @@ def check_sources(governed: Governance, sources: Sequence[SourcePicture], output
         kept |= marks
         gone = sorted(name for name in marks if lost[name])
         if gone:
-            governed.means().refuse(
-                Refusal(
-                    rule="inputs.keep_provenance",
-                    message=f"{source.name} carries marks that the new picture would lose: {', '.join(gone)}",
-                    hint=_KEEPING[gone[0]],
-                )
-            )
+            message = f"{source.name} carries marks that the new picture would lose: {', '.join(gone)}"
+            refusal = Refusal(rule="inputs.keep_provenance", message=message, hint=_KEEPING[gone[0]])
+            governed.means().refuse(refusal)
     if "watermark" not in kept:
         return output
     return replace(output, marking=replace(output.marking, watermark="on"))
@@ -427,6 +406,18 @@ def is_watermarked(data: bytes, identity: Identity | None) -> bool:
     image = pictures.decode(data, name="the picture", frame=1).image
     known = (identity.watermark_key,) if identity else ()
     return any(watermark.detect(image, key=key).present for key in (*known, watermark.PUBLIC_KEY))
+
+
+def source_picture(opened: OpenedPicture, relationship: Relationship | None) -> SourcePicture:
+    """Return a given picture as what it is to the new one."""
+    picture = opened.given
+    return SourcePicture(
+        name=picture.name,
+        data=opened.data,
+        sha256=picture.sha256,
+        relationship=relationship,
+        source_type=picture.source_type,
+    )
 
 
 def check_places(governed: Governance, destinations: Iterable[Path | None]) -> None:

@@ -91,11 +91,12 @@ def _controls(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> tuple[Imag
     Of those that a model is needed for stands the photograph still, as large as the picture.
     """
     fit = (plan.change.fit if plan.change else None) or "crop"
-    pictures = [picture for picture in opened if picture.given.role == "control"]
-    return tuple(
-        _control(made_by, picture.image, plan, fit)
-        for made_by, picture in zip(_preprocessors(plan), pictures, strict=True)
-    )
+    pairs = zip(_preprocessors(plan), _images(opened, "control"), strict=True)
+    return tuple(_control(preprocessor, image, plan, fit) for preprocessor, image in pairs)
+
+
+def _images(opened: Sequence[OpenedPicture], *roles: Role) -> list[Image.Image]:
+    return [picture.image for picture in opened if picture.given.role in roles]
 
 
 def _preprocessors(plan: GeneratePlan) -> list[str | None]:
@@ -114,24 +115,22 @@ def measured(plan: GeneratePlan, laid: Laid, measure: Callable[[list[Image.Image
     """Return the pictures with those that `measure` makes of the photographs that are left, a model's work."""
     left = [preprocessor in controls.MEASURED for preprocessor in _preprocessors(plan)]
     measured_images = iter(measure([image for image, is_left in zip(laid.controls, left, strict=True) if is_left]))
-    return replace(
-        laid,
-        controls=tuple(
-            layout.extend(next(measured_images), plan.canvas) if is_left else image
-            for image, is_left in zip(laid.controls, left, strict=True)
-        ),
+    images = (
+        layout.extend(next(measured_images), plan.canvas) if is_left else image
+        for image, is_left in zip(laid.controls, left, strict=True)
     )
+    return replace(laid, controls=tuple(images))
 
 
 def _shown(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> Image.Image | None:
     pixels = plan.canvas[0] * plan.canvas[1]
-    return next((layout.shrunk(picture.image, pixels) for picture in opened if picture.given.role == "shown"), None)
+    return next((layout.shrunk(image, pixels) for image in _images(opened, "shown")), None)
 
 
 def _lay_changed(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> Laid:
     """Return the pictures that are changed, their mask and their style, fitted to the plan's size."""
     change = plan.change
-    changed = [picture.image for picture in opened if picture.given.role in ("image", "parent")]
+    changed = _images(opened, "image", "parent")
     if change is None or not changed:
         return Laid()
     mask = _mask(change, changed[0], opened)
@@ -142,22 +141,13 @@ def _lay_changed(plan: GeneratePlan, opened: Sequence[OpenedPicture]) -> Laid:
     fitted = [layout.fit(image, size, fit) for image in changed]
     opaque = fitted if _is_seen_through(plan) else [layout.flatten(image) for image in fitted]
     images = tuple(layout.extend(image, plan.canvas) for image in opaque)
-    style = next(
-        (
-            layout.shrunk(picture.image, _most_pixels(plan, change))
-            for picture in opened
-            if picture.given.role == "style"
-        ),
-        None,
-    )
+    style = next((layout.shrunk(image, _most_pixels(plan, change)) for image in _images(opened, "style")), None)
     if mask is None:
         return Laid(images=images, style=style)
     mask = layout.fit(mask, size, fit)
     if mask.getextrema()[1] == 0:
-        raise RequestError(
-            f"--fit {fit} to {plan.width}x{plan.height} cuts off all that the mask marks",
-            hint="--fit pad, or its own size",
-        )
+        message = f"--fit {fit} to {plan.width}x{plan.height} cuts off all that the mask marks"
+        raise RequestError(message, hint="--fit pad, or its own size")
     kept_mask = layout.feathered(mask, change.feather)
     computed_mask = _in_cells(layout.extend(mask, plan.canvas), catalog.cell(plan.family, plan.model))
     return Laid(images=images, mask=computed_mask, original=fitted[0], kept=kept_mask)

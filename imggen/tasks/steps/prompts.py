@@ -68,19 +68,15 @@ def wildcards(request: GenerateRequest) -> Files:
                 hint="leave one of the two out",
             )
         return {}
-    folder = _folder(request)
+    folder = user_config_path("imggen", appauthor=False) / "wildcards"
+    if request.wildcards is not None:
+        folder = paths.at_home(request.wildcards)
     collected = template.collect(words.templates(request).values(), partial(_read, folder, request))
     if request.wildcards is not None and not folder.is_dir():
         raise RequestError(
             f"--wildcards {request.wildcards}: there is no such folder", hint="leave --wildcards out, or name another"
         )
     return collected
-
-
-def _folder(request: GenerateRequest) -> Path:
-    if request.wildcards is not None:
-        return paths.at_home(request.wildcards)
-    return user_config_path("imggen", appauthor=False) / "wildcards"
 
 
 def _read(folder: Path, request: GenerateRequest, name: str) -> tuple[str, str]:
