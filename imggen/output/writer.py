@@ -116,12 +116,7 @@ def check(
 
 
 def encode(
-    image: Image.Image,
-    origin: Origin,
-    output: OutputPlan,
-    *,
-    by: WriteContext = means.NONE,
-    title: str = _UNNAMED,
+    image: Image.Image, origin: Origin, output: OutputPlan, *, by: WriteContext = means.NONE, title: str = _UNNAMED
 ) -> Finished:
     """Return the picture's file: marked as the plan says, with its metadata, and signed; nothing is written or logged.
 
@@ -222,12 +217,7 @@ def signs(output: OutputPlan, identity: Identity | None) -> bool:
 
 
 def write(
-    image: Image.Image,
-    origin: Origin,
-    output: OutputPlan,
-    path: Path,
-    *,
-    by: WriteContext = means.NONE,
+    image: Image.Image, origin: Origin, output: OutputPlan, path: Path, *, by: WriteContext = means.NONE
 ) -> Written:
     """Put the picture into a file, whole or not at all, under the plan's policy for names that are taken.
 
@@ -243,13 +233,7 @@ def write(
     return replace(_written(place, finished), replaced=there if place.replaces else None)
 
 
-def emit(
-    image: Image.Image,
-    origin: Origin,
-    output: OutputPlan,
-    *,
-    by: WriteContext = means.NONE,
-) -> Finished:
+def emit(image: Image.Image, origin: Origin, output: OutputPlan, *, by: WriteContext = means.NONE) -> Finished:
     """Return the picture's file as `encode` does, for standard output, with its line in the audit log."""
     finished = encode(image, origin, output, by=by)
     _log(by, finished, None)

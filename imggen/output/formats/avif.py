@@ -325,11 +325,7 @@ def _blanked(file: File, gone: Iterable[Item], numbers: Iterable[int]) -> bytes:
 def _new_meta(edit: _MetadataEdit, *, growth: int, place: int) -> bytes:
     """Return the `meta` box with the kept items and the new ones, whose bytes begin at `place` one behind the other."""
     meta = edit.file.meta
-    new = {
-        b"iinf": _new_names(edit),
-        b"iloc": _new_places(edit, growth, place),
-        b"iref": _new_references(edit),
-    }
+    new = {b"iinf": _new_names(edit), b"iloc": _new_places(edit, growth, place), b"iref": _new_references(edit)}
     body = [edit.data[meta.box.body : meta.box.body + FULL_HEADER]]
     for child in meta.children:
         body.append(new.get(child.name) or child.whole(edit.data))

@@ -119,9 +119,7 @@ def read(data: bytes) -> Picture:
         animated=False,
         image_sha256=_image_hash(file),
         carriers=Carriers(
-            exif=_block(file, notes),
-            xmp=_bounded(file.raw(packet)) if packet else None,
-            captions=_has_captions(file),
+            exif=_block(file, notes), xmp=_bounded(file.raw(packet)) if packet else None, captions=_has_captions(file)
         ),
         signed=file.first.entry(_MANIFEST) is not None,
         notes=tuple(notes),

@@ -380,11 +380,7 @@ def embed(data: bytes, metadata: Metadata, *, picture: Picture | None = None) ->
 
 
 def _marks(metadata: Metadata) -> tuple[str, ...]:
-    values = {
-        "iptc": metadata.properties.get(SOURCE_TYPE),
-        "infotext": metadata.infotext,
-        "recipe": metadata.recipe,
-    }
+    values = {"iptc": metadata.properties.get(SOURCE_TYPE), "infotext": metadata.infotext, "recipe": metadata.recipe}
     return tuple(name for name, value in values.items() if value)
 
 

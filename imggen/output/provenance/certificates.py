@@ -219,10 +219,7 @@ def _name(organisation: str, common: str) -> "x509.Name":
     from cryptography.x509.oid import NameOID
 
     return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
-            x509.NameAttribute(NameOID.COMMON_NAME, common),
-        ]
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation), x509.NameAttribute(NameOID.COMMON_NAME, common)]
     )
 
 

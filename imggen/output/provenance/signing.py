@@ -241,8 +241,7 @@ def _sdk() -> Any:
         ) from error
     except (OSError, RuntimeError) as error:
         raise MachineError(
-            f"the package c2pa-python cannot be loaded: {error}",
-            hint="pip install --force-reinstall 'imggen[c2pa]'",
+            f"the package c2pa-python cannot be loaded: {error}", hint="pip install --force-reinstall 'imggen[c2pa]'"
         ) from error
     return c2pa
 
