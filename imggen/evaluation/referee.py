@@ -59,8 +59,7 @@ def prompts(count: int, seed: int) -> list[Prompt]:
     drawn = []
     for _ in range(count):
         name, color = random.choice(names), random.choice(colors)
-        article = "an" if color[0] in "aeiou" else "a"
-        text = f"{vocabulary.with_article(name, name)} on {article} {color} background"
+        text = f"{vocabulary.with_article(name, name)} on {vocabulary.with_article(color, color)} background"
         drawn.append(Prompt(text=text, name=name, color=color))
     return drawn
 

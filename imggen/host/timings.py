@@ -109,21 +109,14 @@ def last_used(reference: str, revision: str | None, *, path: Path | None = None)
 def _key(plan: GeneratePlan) -> str:
     """Return what makes two runs take the same time, as far as is known."""
     change = plan.change
-    return json.dumps(
-        [
-            plan.model.reference,
-            plan.model.revision,
-            platform.node(),
-            plan.device,
-            plan.dtype,
-            plan.canvas,
-            plan.pipeline,
-            plan.guidance > 1,
-            [change.method, change.strength] if change else None,
-            [plan.offload, plan.quantize, plan.attention_slicing, plan.vae_tile],
-            [[adapter.asked.kind, adapter.sha256] for adapter in plan.adapters],
-        ]
-    )
+    facts = [
+        *(plan.model.reference, plan.model.revision, platform.node(), plan.device, plan.dtype),
+        *(plan.canvas, plan.pipeline, plan.guidance > 1),
+        [change.method, change.strength] if change else None,
+        [plan.offload, plan.quantize, plan.attention_slicing, plan.vae_tile],
+        [[adapter.asked.kind, adapter.sha256] for adapter in plan.adapters],
+    ]
+    return json.dumps(facts)
 
 
 def _path() -> Path:

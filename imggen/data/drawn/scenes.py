@@ -47,25 +47,15 @@ class Scene:
 def compose(seed: int, index: int) -> Scene:
     """Return scene `index` of the endless set that `seed` names; the same pair always gives the same scene."""
     random = Random(f"{seed}:{index}")
-    layout = random.choices(_LAYOUTS, weights=_WEIGHTS)[0]
-    return layout(random)
+    return random.choices(_LAYOUTS, weights=_WEIGHTS)[0](random)
 
 
 def single(name: str, color: str, random: Random) -> Scene:
     """Return one object or shape, large, on a plain background of the named colour, with the plainest caption."""
     background = Background(kind="plain", colors=(color, color), period=1.0, angle=0)
     subject = _place_single(random, name, _subject_color(random, name, color))
-    caption = f"{vocabulary.with_article(_describe(subject), name)} on {_article(color)} background"
+    caption = f"{vocabulary.with_article(_describe(subject), name)} on {_describe_background(background)}"
     return Scene(caption=caption, subjects=(subject,), background=background)
-
-
-def _compose_plain(random: Random) -> Scene:
-    background = _plain(random)
-    return _compose_single(random, background)
-
-
-def _compose_patterned(random: Random) -> Scene:
-    return _compose_single(random, _patterned(random))
 
 
 def _compose_single(random: Random, background: Background) -> Scene:
@@ -115,8 +105,8 @@ def _compose_empty(random: Random) -> Scene:
 
 
 _LAYOUTS: tuple[Callable[[Random], Scene], ...] = (
-    _compose_plain,
-    _compose_patterned,
+    lambda random: _compose_single(random, _plain(random)),
+    lambda random: _compose_single(random, _patterned(random)),
     _compose_pair,
     _compose_count,
     _compose_empty,
@@ -175,17 +165,13 @@ def _describe(subject: Subject, random: Random | None = None) -> str:
     return subject.name
 
 
-def _article(color: str) -> str:
-    return f"{'an' if color[0] in 'aeiou' else 'a'} {color}"
-
-
 def _describe_background(background: Background) -> str:
-    first, second = background.colors
+    first, second = vocabulary.with_article(background.colors[0], background.colors[0]), background.colors[1]
     if background.kind == "plain":
-        return f"{_article(first)} background"
+        return f"{first} background"
     if background.kind == "gradient":
-        return f"{_article(first)} to {second} gradient background"
-    return f"{_article(first)} and {second} {background.kind} background"
+        return f"{first} to {second} gradient background"
+    return f"{first} and {second} {background.kind} background"
 
 
 _PHRASINGS = (
