@@ -126,8 +126,9 @@ def encode(
     """
     created = by.created or metadata.now()
     pixels = _marked(image, origin, output, by)
-    if by.policy is not None:
-        by.refuse(_judged(pixels.image, by.policy.safety.image_checker, by.folder))
+    if by.policy is not None and by.policy.safety.image_checker:
+        shown = encoder.encode(pixels.image, "png", 100)
+        by.refuse(checker.check(shown, by.policy.safety.image_checker, folder=by.folder))
     data = encoder.encode(pixels.image, output.format, output.quality)
     marked = _with_metadata(data, pixels, output, created)
     if signs(output, by.identity):
@@ -159,10 +160,6 @@ def _marked(image: Image.Image, origin: Origin, output: OutputPlan, by: WriteCon
         if by.policy is not None and "watermark" in by.policy.marking.require:
             by.refuse(Refusal(rule="marking.require", message=error.message))
         raise
-
-
-def _judged(image: Image.Image, command: Sequence[str], folder: Path | None) -> Refusal | None:
-    return checker.check(encoder.encode(image, "png", 100), command, folder=folder) if command else None
 
 
 def _with_metadata(data: bytes, pixels: MarkedPixels, output: OutputPlan, created: datetime) -> Marked:
@@ -230,17 +227,6 @@ def write(
     place = files.put(path, finished.data, output.if_exists, is_own=metadata.is_own, settled=settled)
     if place is None:
         return _kept(path)
-    return replace(_written(place, finished), replaced=there if place.replaces else None)
-
-
-def emit(image: Image.Image, origin: Origin, output: OutputPlan, *, by: WriteContext = means.NONE) -> Finished:
-    """Return the picture's file as `encode` does, for standard output, with its line in the audit log."""
-    finished = encode(image, origin, output, by=by)
-    _log(by, finished, None)
-    return finished
-
-
-def _written(place: WriteTarget, finished: Finished) -> Written:
     return Written(
         path=place.path,
         sha256=finished.sha256,
@@ -249,7 +235,15 @@ def _written(place: WriteTarget, finished: Finished) -> Written:
         notes=finished.notes,
         action="replaced" if place.replaces else "new",
         finished=replace(finished, data=b""),
+        replaced=there if place.replaces else None,
     )
+
+
+def emit(image: Image.Image, origin: Origin, output: OutputPlan, *, by: WriteContext = means.NONE) -> Finished:
+    """Return the picture's file as `encode` does, for standard output, with its line in the audit log."""
+    finished = encode(image, origin, output, by=by)
+    _log(by, finished, None)
+    return finished
 
 
 def _recipe(path: Path) -> Recipe | None:
@@ -277,9 +271,7 @@ def _log(by: WriteContext, finished: Finished, place: WriteTarget | None) -> Non
 
 def _kept(path: Path) -> Written:
     data = files.read(path)
-    return Written(
-        path=path, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), marks=(), notes=(), action="kept"
-    )
+    return Written(path=path, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), marks=(), action="kept")
 
 
 def _check_text(text: str, title: str) -> None:

@@ -274,10 +274,9 @@ def _chunks(data: bytes, tables: Iterable[Box], places: Iterable[Box]) -> Iterat
 def _sample_ends(data: bytes, box: Box) -> list[int]:
     cursor = Cursor(data, box)
     cursor.full()
-    size, count = cursor.number(4), cursor.number(4)
-    _check_parts(count)
+    size = cursor.number(4)
     ends = [0]
-    for _ in range(count):
+    for _ in range(_count(cursor)):
         ends.append(ends[-1] + (size or cursor.number(4)))
     return ends
 
@@ -285,20 +284,18 @@ def _sample_ends(data: bytes, box: Box) -> list[int]:
 def _runs(data: bytes, box: Box) -> list[tuple[int, int]]:
     cursor = Cursor(data, box)
     cursor.full()
-    count = cursor.number(4)
-    _check_parts(count)
-    return [(cursor.number(4), cursor.number(4) + 0 * cursor.number(4)) for _ in range(count)]
+    return [(cursor.number(4), cursor.number(4) + 0 * cursor.number(4)) for _ in range(_count(cursor))]
 
 
 def chunk_places(data: bytes, box: Box) -> list[int]:
     """Return where the chunks of a track begin, as the box tells."""
     cursor = Cursor(data, box)
     cursor.full()
+    return [cursor.number(CHUNK_PLACES[box.name]) for _ in range(_count(cursor))]
+
+
+def _count(cursor: Cursor) -> int:
     count = cursor.number(4)
-    _check_parts(count)
-    return [cursor.number(CHUNK_PLACES[box.name]) for _ in range(count)]
-
-
-def _check_parts(count: int) -> None:
     if count > MAX_PARTS:
         raise RequestError(f"the AVIF says that it has {count:,} pieces; at most {MAX_PARTS:,} are read")
+    return count

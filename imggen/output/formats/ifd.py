@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from imggen.errors import RequestError
+from imggen.output.formats.spans import Span
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 HEADER_BYTES = 8
@@ -31,6 +32,13 @@ class IfdEntry:
     def size_bytes(self) -> int:
         """How many bytes the value has; 0 where its type is not known."""
         return _UNIT_BYTES.get(self.kind, 0) * self.count
+
+    def span(self, order: str) -> Span:
+        """Return the place of the value's bytes; (0, 0) where they stand in the row itself."""
+        if self.size_bytes <= SLOT_BYTES:
+            return 0, 0
+        start = number(order, self.slot)
+        return start, start + self.size_bytes
 
 
 def order(data: bytes) -> str | None:

@@ -83,7 +83,6 @@ class Cursor:
     """A place in a box's payload that moves on with every number read; the end of the box is the end."""
 
     def __init__(self, data: bytes, box: Box) -> None:
-        """Begin at the payload's first byte."""
         self._data, self._box, self.at = data, box, box.body
 
     def number(self, size: int) -> int:

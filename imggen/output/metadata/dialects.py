@@ -7,7 +7,7 @@ understand or with nothing; it never fails.
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from imggen.errors import RequestError
@@ -145,15 +145,12 @@ def _from_values(dialect: str, values: Mapping[str, object]) -> ReadMetadata:
     for key in _SIZES:
         pair = _PAIR.fullmatch(str(plain.get(key, ""))[:_MAX_NUMBER])
         if pair:
-            plain = {
-                "width": pair[1],
-                "height": pair[2],
-                **{name: value for name, value in plain.items() if name != key},
-            }
+            plain.pop(key)
+            plain = {"width": pair[1], "height": pair[2], **plain}
     return ReadMetadata(
         dialect=dialect,
-        prompt=_first_text(values, _PROMPTS),
-        negative_prompt=_first_text(values, _NEGATIVES),
+        prompt=comfyui.first_text(values, _PROMPTS),
+        negative_prompt=comfyui.first_text(values, _NEGATIVES),
         settings=_translated(plain),
     )
 
@@ -184,10 +181,6 @@ def _typed(name: str, value: object) -> Scalar | None:
     return number if math.isfinite(number) else None
 
 
-def _first_text(values: Mapping[str, object], keys: Iterable[str]) -> str:
-    return next((value for key in keys if isinstance(value := values.get(key), str) and value), "")
-
-
 def _json(text: str) -> dict[str, object]:
     if not text.lstrip().startswith("{"):
         return {}
@@ -212,15 +205,12 @@ def _imggen(clues: Clues) -> ReadMetadata | None:
         read_recipe = recipe.parse(text)
     except RequestError as error:
         return _unreadable(clues, error)
-    settings: dict[str, Scalar] = {
-        name: getattr(read_recipe, name)
-        for name in ("seed", "steps", "guidance", "sampler", "model", "model_hash", "width", "height")
-    }
+    names = ("seed", "steps", "guidance", "sampler", "model", "model_hash", "width", "height")
     return ReadMetadata(
         dialect="imggen",
         prompt=read_recipe.prompt,
         negative_prompt=read_recipe.negative_prompt,
-        settings=settings,
+        settings={name: getattr(read_recipe, name) for name in names},
         recipe=read_recipe,
         infotext=_infotext_of(clues),
     )
@@ -233,9 +223,8 @@ def _unreadable(clues: Clues, error: RequestError) -> ReadMetadata:
 
 
 def _infotext_of(clues: Clues) -> str | None:
-    labelled = (
-        comment.removeprefix("parameters\0") for comment in clues.comments if comment.startswith("parameters\0")
-    )
+    prefix = "parameters\0"
+    labelled = (comment.removeprefix(prefix) for comment in clues.comments if comment.startswith(prefix))
     places = (
         clues.texts.get("parameters", ""),
         clues.tag("UserComment"),
@@ -322,10 +311,8 @@ def _infotext_writer(clues: Clues, text: str, version: str) -> str:
 def _comfyui(clues: Clues) -> ReadMetadata | None:
     # Which tag it is depends on how many texts there are, counted down from the camera's model.
     tagged = (clues.tag(name) for name in ("Model", "Make", "ImageDescription", "UserComment"))
-    places = (
-        clues.texts.get("prompt", ""),
-        *(re.sub(r"\Aprompt: ?", "", text, flags=re.IGNORECASE) for text in tagged),
-    )
+    unlabelled = (re.sub(r"\Aprompt: ?", "", text, flags=re.IGNORECASE) for text in tagged)
+    places = (clues.texts.get("prompt", ""), *unlabelled)
     graph = next(filter(None, map(comfyui.parse, filter(None, places))), None)
     if graph is None:
         return None
@@ -347,8 +334,7 @@ def _invokeai(clues: Clues) -> ReadMetadata | None:
     prompts = image.get("prompt")
     if isinstance(prompts, list) and prompts and isinstance(prompts[0], dict):
         image = {**image, "prompt": prompts[0].get("prompt")}
-    record = _from_values("invokeai", {**old, **image})
-    return _bracketed(record)
+    return _bracketed(_from_values("invokeai", {**old, **image}))
 
 
 def _bracketed(record: ReadMetadata) -> ReadMetadata:
@@ -380,12 +366,8 @@ def _swarmui(clues: Clues) -> ReadMetadata | None:
 
 
 def _fooocus(clues: Clues) -> ReadMetadata | None:
-    for text in (
-        clues.texts.get("parameters", ""),
-        clues.tag("UserComment"),
-        *clues.comments,
-        clues.texts.get("Comment", ""),
-    ):
+    places = (clues.texts.get("parameters", ""), clues.tag("UserComment"), *clues.comments)
+    for text in (*places, clues.texts.get("Comment", "")):
         values = _json(text)
         if "base_model" in values and ("metadata_scheme" in values or "performance" in values or "styles" in values):
             return _from_values("fooocus", values)

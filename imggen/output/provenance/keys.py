@@ -254,11 +254,7 @@ def write_new(path: Path, data: bytes, *, private: bool) -> None:
 
     Raises FileExistsError where it exists.
     """
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags, 0o600 if private else 0o666), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    files.create(path, data, 0o600 if private else 0o666)
 
 
 def read(path: Path) -> bytes:

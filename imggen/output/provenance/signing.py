@@ -164,7 +164,8 @@ def sign(data: bytes, file_format: ImageFormat, statement: Statement, identity: 
     except sdk.C2paError as error:
         if signature.failure is not None:
             raise signature.failure from None
-        raise ImggenError(f"the picture could not be signed: {_reason(error)}", hint=_signing_hint(error)) from error
+        reason = str(error).strip().partition("\n")[0][:_LONGEST_TEXT]
+        raise ImggenError(f"the picture could not be signed: {reason}", hint=_signing_hint(error)) from error
     _check_signed(data, signed.getvalue(), file_format)
     return signed.getvalue()
 
@@ -307,9 +308,10 @@ def _assertions(statement: Statement, unreadable: Collection[int]) -> Iterator[d
 
 def _actions(statement: Statement) -> Iterator[Mapping[str, object]]:
     """Yield what was done, in order: the first must be opened or created (C2PA 2.x, "Actions")."""
-    opened, placed, inputs = (
-        _labels(statement, relationship) for relationship in ("parentOf", "componentOf", "inputTo")
-    )
+    labels: dict[str, list[str]] = {"parentOf": [], "componentOf": [], "inputTo": []}
+    for at, parent in enumerate(statement.parents):
+        labels[parent.relationship].append(_label(at))
+    opened, placed, inputs = labels.values()
     if len(opened) > 1 or bool(opened) is (statement.action == "created"):
         raise ValueError(f"{statement.action} with {len(opened)} parents that it was done to")
     when = statement.when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -326,22 +328,13 @@ def _actions(statement: Statement) -> Iterator[Mapping[str, object]]:
         done["description"] = _clean(statement.description)
     if inputs:
         done["parameters"] = {"ingredientIds": inputs}
-    placing = [
+    placing: list[Mapping[str, object]] = [
         {"action": "c2pa.placed", "when": when, "parameters": {"ingredientIds": [ingredient]}} for ingredient in placed
     ]
-    if opened:
-        yield {"action": "c2pa.opened", "when": when, "parameters": {"ingredientIds": opened}}
-        yield from placing
-        yield done
-    else:
-        yield done
-        yield from placing
+    opening = {"action": "c2pa.opened", "when": when, "parameters": {"ingredientIds": opened}}
+    yield from [opening, *placing, done] if opened else [done, *placing]
     if statement.watermark_id is not None and statement.action != "edited.metadata":
         yield {"action": "c2pa.watermarked.unbound", "when": when}
-
-
-def _labels(statement: Statement, relationship: Relationship) -> list[str]:
-    return [_label(at) for at, parent in enumerate(statement.parents) if parent.relationship == relationship]
 
 
 def _label(at: int) -> str:
@@ -400,10 +393,6 @@ def _check_signed(data: bytes, signed: bytes, file_format: ImageFormat) -> None:
         raise ImggenError("signing changed the picture, so the signed file is not used")
 
 
-def _reason(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:_LONGEST_TEXT]
-
-
 def _signing_hint(error: Exception) -> str | None:
     if "certificate" not in str(error):
         return None
@@ -424,14 +413,12 @@ def _validation(store: Mapping[str, Any], details: Mapping[str, Any]) -> Validat
     """Return what the active manifest of a store says, and what the SDK found of it."""
     manifests, active = _table(store.get("manifests")), store.get("active_manifest")
     manifest = _table(manifests.get(active)) if isinstance(active, str) else {}
-    codes = tuple(dict.fromkeys(_codes(store)))
+    stated = [_text(status.get("code")) for status in _tables(store.get("validation_status"))]
+    codes = tuple(dict.fromkeys(code for code in stated if code))
     actions = _acts(manifest)
     generation = _assertion(manifest, _GENERATION)
-    lost = {
-        _text(ingredient.get("instance_id"))
-        for ingredient in _tables(generation.get(_UNREADABLE_PARENTS))
-        if ingredient.get("signed")
-    }
+    unreadable = _tables(generation.get(_UNREADABLE_PARENTS))
+    lost = {_text(ingredient.get("instance_id")) for ingredient in unreadable if ingredient.get("signed")}
     state = {"Trusted": "trusted", "Valid": "valid"}.get(str(store.get("validation_state")), "invalid")
     return Validation(
         state=state,  # type: ignore[arg-type]  # one of the three above
@@ -450,12 +437,6 @@ def _validation(store: Mapping[str, Any], details: Mapping[str, Any]) -> Validat
         mining=_mining(manifest),
         ingredients=tuple(_ingredient(ingredient, store, lost) for ingredient in _tables(manifest.get("ingredients"))),
     )
-
-
-def _codes(store: Mapping[str, Any]) -> Iterator[str]:
-    for status in _tables(store.get("validation_status")):
-        if code := _text(status.get("code")):
-            yield code
 
 
 def _names(active: object, details: Mapping[str, Any]) -> dict[str, str | None]:

@@ -182,9 +182,8 @@ def _through(image: Image.Image, look: Callable[[range], _StripView], rule: perc
     for rows in strips.over(image):
         view = look(rows)
         level = perceptual_mask.over_pixels(view.strip.variance, view.share, rule)
-        sums += (
-            (level / (spread_spectrum.deviation(view.strip.variance) / 81 + 1)).sum(axis=1, dtype=np.float64).tolist()
-        )
+        level /= spread_spectrum.deviation(view.strip.variance) / 81 + 1
+        sums += level.sum(axis=1, dtype=np.float64).tolist()
     return 16 * fsum(sums) / spread_spectrum.TILE**2
 
 
