@@ -181,15 +181,9 @@ def mps(torch: Any) -> tuple[Accelerator, ...]:
         return ()
     total = int(torch.mps.recommended_max_memory())
     free = max(0, total - int(torch.mps.driver_allocated_memory()))
-    return (
-        Accelerator(
-            device="mps",
-            name=platform.processor() or "Apple GPU",
-            total_bytes=total,
-            free_bytes=min(free, psutil.virtual_memory().available),
-            bfloat16=_mps_bfloat16(torch),
-        ),
-    )
+    name, free = platform.processor() or "Apple GPU", min(free, psutil.virtual_memory().available)
+    bfloat16 = _mps_bfloat16(torch)
+    return (Accelerator(device="mps", name=name, total_bytes=total, free_bytes=free, bfloat16=bfloat16),)
 
 
 def _mps_bfloat16(torch: Any) -> bool:

@@ -169,12 +169,9 @@ def _with_metadata(data: bytes, pixels: MarkedPixels, output: OutputPlan, create
     picture = container.read(data)
     if isinstance(pixels.origin, Upscaled):
         return _enlarged(data, picture, pixels, output.metadata, created)
+    level, particulars = output.metadata, pixels.particulars
     text = metadata.compose(
-        pixels.origin,
-        level=output.metadata,
-        created=created,
-        image_sha256=picture.image_sha256,
-        particulars=pixels.particulars,
+        pixels.origin, level=level, created=created, image_sha256=picture.image_sha256, particulars=particulars
     )
     return metadata.embed(data, text, picture=picture)
 

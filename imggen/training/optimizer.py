@@ -24,9 +24,8 @@ class Optimizer:
             torch.optim.AdamW(plain, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
         ]
         if self._views:
-            self._parts.append(
-                torch.optim.Muon(self._views, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-            )
+            muon = torch.optim.Muon(self._views, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            self._parts.append(muon)
 
     def set_learning_rate(self, rate: float) -> None:
         """Use `rate` from the next step on."""

@@ -135,13 +135,8 @@ def _subject_color(random: Random, name: str, *taken: str) -> str | None:
 def _place_single(random: Random, name: str, color: str | None) -> Subject:
     edge = random.uniform(0.62, 0.78)
     slack = (1 - edge) / 2 - 0.04
-    return Subject(
-        name=name,
-        color=color,
-        x=0.5 + random.uniform(-slack, slack) * 0.6,
-        y=0.5 + random.uniform(-slack, slack) * 0.6,
-        edge=edge,
-    )
+    x, y = (0.5 + random.uniform(-slack, slack) * 0.6 for _ in range(2))
+    return Subject(name=name, color=color, x=x, y=y, edge=edge)
 
 
 def _plain(random: Random) -> Background:
@@ -190,9 +185,5 @@ def _join(random: Random, phrase: str, background: Background) -> str:
     usable = [phrasing for phrasing in _PHRASINGS if background.kind == "plain" or "background}" in phrasing[0]]
     (template,) = random.choices([phrasing[0] for phrasing in usable], weights=[phrasing[1] for phrasing in usable])
     where = _describe_background(background)
-    return template.format(
-        subject=phrase,
-        article_background=where,
-        background=where.removeprefix("an ").removeprefix("a "),
-        color=background.colors[0],
-    )
+    bare = where.removeprefix("an ").removeprefix("a ")
+    return template.format(subject=phrase, article_background=where, background=bare, color=background.colors[0])

@@ -125,19 +125,20 @@ def _brands(data: bytes) -> frozenset[bytes]:
 
 
 def _size(file: File) -> tuple[int, int]:
-    for index in file.meta.associations.get(file.meta.primary, ()):
-        box = _property(file.meta, index)
-        if box is not None and box.name == b"ispe":
+    for box in _properties(file.meta, file.meta.primary):
+        if box.name == b"ispe":
             cursor = Cursor(file.data, box)
             cursor.full()
             return cursor.number(4), cursor.number(4)
     raise RequestError("the AVIF does not say how large its picture is")
 
 
-def _property(meta: Meta, index: int) -> Box | None:
-    if index > len(meta.properties):
-        raise RequestError(f"the AVIF's item has a property {index}, of {len(meta.properties)}")
-    return meta.properties[index - 1] if index else None
+def _properties(meta: Meta, number: int) -> Iterator[Box]:
+    for index in meta.associations.get(number, ()):
+        if index > len(meta.properties):
+            raise RequestError(f"the AVIF's item has a property {index}, of {len(meta.properties)}")
+        if index:
+            yield meta.properties[index - 1]
 
 
 def _of_primary(meta: Meta, items: list[Item]) -> list[Item]:
@@ -166,11 +167,7 @@ def _notes(file: File, counts: Mapping[str, int]) -> Iterator[str]:
     for what, count in counts.items():
         if count > 1:
             yield f"the AVIF has {count} {what} items; the first that describes the picture is read"
-    names = {
-        box.name
-        for index in file.meta.associations.get(file.meta.primary, ())
-        if (box := _property(file.meta, index)) is not None
-    }
+    names = {box.name for box in _properties(file.meta, file.meta.primary)}
     if names & {b"irot", b"imir"}:
         yield "the AVIF is turned or mirrored where it is shown"
 
@@ -205,10 +202,7 @@ def _coded(file: File) -> Iterator[bytes | Span]:
         if item.kind in _SAYING or not (item.kind or item.spans):
             continue
         yield struct.pack(">I", number) + item.kind
-        for index in meta.associations.get(number, ()):
-            box = _property(meta, index)
-            if box is not None:
-                yield box.start, box.end
+        yield from ((box.start, box.end) for box in _properties(meta, number))
         yield from relations.get(number, ())
         yield from item.spans
     for track in file.tracks:

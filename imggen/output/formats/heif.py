@@ -86,13 +86,9 @@ def parse(data: bytes) -> File:
     if len(metas) != 1:
         raise RequestError(f"the AVIF has {len(metas)} meta boxes where it needs one")
     movie = next((box for box in boxes if box.name == b"moov"), None)
-    return File(
-        data=data,
-        boxes=boxes,
-        meta=_meta(data, metas[0]),
-        movie=movie,
-        tracks=tuple(_tracks(data, movie)) if movie else (),
-    )
+    meta = _meta(data, metas[0])
+    tracks = tuple(_tracks(data, movie)) if movie else ()
+    return File(data=data, boxes=boxes, meta=meta, movie=movie, tracks=tracks)
 
 
 def _meta(data: bytes, box: Box) -> Meta:

@@ -110,9 +110,8 @@ def replace(data: bytes, changes: Changes) -> bytes:
     segments = _split(data)
     kept = [segment for segment in segments if not _replaced(data, segment, changes)]
     _check_index(data, segments, changes)
-    front = next(
-        (at for at, segment in enumerate(kept) if segment.marker != _APP0 and not segment.holds(data, _EXIF)), 0
-    )
+    others = (at for at, segment in enumerate(kept) if segment.marker != _APP0 and not segment.holds(data, _EXIF))
+    front = next(others, 0)
     new = []
     if changes.exif:
         new.append(_framed("Exif", EXIF_PREFIX + changes.exif))

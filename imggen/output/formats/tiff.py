@@ -37,6 +37,7 @@ _PIXEL_TAGS = frozenset(
 _RESOLUTION = frozenset((0x011A, 0x011B, 0x0128))
 # The first directory's tags that an Exif block has too: words, times, and Windows' own words.
 _WORDS = frozenset((0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298, *range(0x9C9B, 0x9CA0)))
+_TELLING = _WORDS | _RESOLUTION | {_ORIENTATION}
 _POINTERS = frozenset((_EXIF, _GPS))
 _DROPPED: dict[Droppable, tuple[int, ...]] = {"captions": (_CAPTIONS, _PHOTOSHOP), "manifest": (_MANIFEST,)}
 # What the Exif standard wants of compressed pictures only, and a TIFF says in tags of its own.
@@ -274,9 +275,8 @@ def _pointed(file: _File, tag: int) -> tuple[IfdEntry, ...]:
 
 def _words(file: _File) -> _Words:
     """Return what the first directory tells, with every value in hand."""
-    telling = _WORDS | _RESOLUTION | {_ORIENTATION}
     words = _Words(
-        main=tuple(entry for entry in file.first.entries if entry.tag in telling),
+        main=tuple(entry for entry in file.first.entries if entry.tag in _TELLING),
         exif=tuple(entry for entry in _pointed(file, _EXIF) if entry.tag not in _STAYING),
         gps=_pointed(file, _GPS),
     )
@@ -289,11 +289,10 @@ def _of_block(block: bytes, order: str) -> _Words:
     if its is None:
         raise RequestError("the Exif block has no TIFF header")
     main = ifd.read(block, its, ifd.number(its, block[4:8]))[0]
-    inner = {
-        entry.tag: ifd.read(block, its, ifd.number(its, entry.slot))[0] for entry in main if entry.tag in (_EXIF, _GPS)
-    }
+    places = {entry.tag: ifd.number(its, entry.slot) for entry in main if entry.tag in _POINTERS}
+    inner = {tag: ifd.read(block, its, at)[0] for tag, at in places.items()}
     words = _Words(
-        main=tuple(entry for entry in main if entry.tag in _WORDS | _RESOLUTION | {_ORIENTATION}),
+        main=tuple(entry for entry in main if entry.tag in _TELLING),
         exif=tuple(entry for entry in inner.get(_EXIF, ()) if entry.tag not in _STAYING | _COMPRESSED_ONLY),
         gps=inner.get(_GPS, ()),
     )

@@ -215,9 +215,8 @@ def _struct(element: ET.Element, prefixes: Mapping[str, str]) -> dict[str, str]:
     values: dict[str, str] = {}
     for holder in (element, *element.findall(_tag("rdf:Description"))):
         fields = [(key, value) for key, value in holder.attrib.items() if not key.startswith(_OF_RDF)]
-        fields += [
-            (child.tag, child.text or "") for child in holder if not len(child) and not child.tag.startswith(_OF_RDF)
-        ]
+        leaves = (child for child in holder if not len(child) and not child.tag.startswith(_OF_RDF))
+        fields += [(leaf.tag, leaf.text or "") for leaf in leaves]
         values |= {_name(key, prefixes): value for key, value in fields}
     return values
 

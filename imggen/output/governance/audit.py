@@ -252,12 +252,9 @@ class _Chain:
         return None
 
     def checked(self) -> ChainCheck:
+        head, lines, recovered = self._last.sha256 if self._last else NO_LINE, self._lines, self._recovered
         return ChainCheck(
-            lines=self._lines,
-            head_sha256=self._last.sha256 if self._last else NO_LINE,
-            first_bad=self._bad,
-            recovered=self._recovered,
-            head_line=self._head_line,
+            lines=lines, head_sha256=head, first_bad=self._bad, recovered=recovered, head_line=self._head_line
         )
 
 

@@ -147,12 +147,8 @@ def _from_values(dialect: str, values: Mapping[str, object]) -> ReadMetadata:
         if pair:
             plain.pop(key)
             plain = {"width": pair[1], "height": pair[2], **plain}
-    return ReadMetadata(
-        dialect=dialect,
-        prompt=comfyui.first_text(values, _PROMPTS),
-        negative_prompt=comfyui.first_text(values, _NEGATIVES),
-        settings=_translated(plain),
-    )
+    prompt, negative = (comfyui.first_text(values, names) for names in (_PROMPTS, _NEGATIVES))
+    return ReadMetadata(dialect=dialect, prompt=prompt, negative_prompt=negative, settings=_translated(plain))
 
 
 def _translated(plain: Mapping[str, object]) -> dict[str, Scalar]:

@@ -136,11 +136,8 @@ def parse(text: str) -> Infotext:
     stripped = [line.strip() for line in lines]
     turn = next((at for at, line in enumerate(stripped) if line.startswith(_NEGATIVE)), len(stripped))
     negative = [line.removeprefix(_NEGATIVE).strip() for line in stripped[turn:]]
-    return Infotext(
-        prompt="\n".join(stripped[:turn]).lstrip("\n"),
-        negative_prompt="\n".join(negative).lstrip("\n"),
-        settings=_settings(pairs),
-    )
+    prompt, negative_prompt = ("\n".join(part).lstrip("\n") for part in (stripped[:turn], negative))
+    return Infotext(prompt=prompt, negative_prompt=negative_prompt, settings=_settings(pairs))
 
 
 def _pairs(line: str) -> list[tuple[str, str]]:

@@ -319,23 +319,15 @@ def _facts(picture: Picture) -> Facts:
     notes = list(picture.notes)
     tags = _read_block(picture.carriers.exif, exif.read, notes)
     properties = _read_block(picture.carriers.xmp, xmp.read, notes)
-    clues = Clues(
-        texts=dict(reversed(picture.carriers.texts)),
-        tags=tags,
-        properties=properties,
-        comments=tuple(comment.decode(errors="replace") for comment in picture.carriers.comments),
-    )
+    texts = dict(reversed(picture.carriers.texts))
+    comments = tuple(comment.decode(errors="replace") for comment in picture.carriers.comments)
+    clues = Clues(texts=texts, tags=tags, properties=properties, comments=comments)
     record = dialects.read(clues)
     notes += [f"the text {name!r} is too long to be read" for name in dialects.passed_over(clues)]
     recorded = properties.get(IMAGE_HASH)
-    return Facts(
-        picture=picture,
-        found=record,
-        xmp=properties,
-        exif=tags,
-        fits=recorded == picture.image_sha256 if recorded else None,
-        notes=(*notes, *(record.notes if record else ())),
-    )
+    fits = recorded == picture.image_sha256 if recorded else None
+    notes += record.notes if record else ()
+    return Facts(picture=picture, found=record, xmp=properties, exif=tags, fits=fits, notes=tuple(notes))
 
 
 def is_own(path: Path) -> bool:

@@ -194,13 +194,9 @@ def prove(identity: Identity) -> None:
     """Sign a picture of one pixel; raise ImggenError that says why where the identity cannot sign."""
     blank = io.BytesIO()
     Image.new("L", (1, 1)).save(blank, "PNG")
+    source_type = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicMedia"
     statement = Statement(
-        title="proof",
-        source_type="http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicMedia",
-        model="imggen",
-        model_version="1",
-        version="1",
-        when=datetime.now(UTC),
+        title="proof", source_type=source_type, model="imggen", model_version="1", version="1", when=datetime.now(UTC)
     )
     sign(blank.getvalue(), "png", statement, identity)
 
@@ -288,11 +284,9 @@ def _named(parent: Parent, at: int) -> dict[str, str]:
 
 def _manifest(statement: Statement, unreadable: Collection[int]) -> str:
     """Return the manifest's definition as JSON, after C2PA 2.x and the CAWG's metadata and mining assertions."""
-    definition = {
-        "claim_generator_info": [{"name": "imggen", "version": statement.version}],
-        "title": _clean(statement.title),
-        "assertions": list(_assertions(statement, unreadable)),
-    }
+    generator = {"name": "imggen", "version": statement.version}
+    assertions = list(_assertions(statement, unreadable))
+    definition = {"claim_generator_info": [generator], "title": _clean(statement.title), "assertions": assertions}
     return json.dumps(definition, allow_nan=False)
 
 
@@ -317,11 +311,8 @@ def _actions(statement: Statement) -> Iterator[Mapping[str, object]]:
     when = statement.when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if statement.source_type is None and not opened:
         raise ValueError("what is created has a source type")
-    done: dict[str, object] = {
-        "action": f"c2pa.{statement.action}",
-        "when": when,
-        "softwareAgent": {"name": _clean(statement.model), "version": _clean(statement.model_version)},
-    }
+    agent = {"name": _clean(statement.model), "version": _clean(statement.model_version)}
+    done: dict[str, object] = {"action": f"c2pa.{statement.action}", "when": when, "softwareAgent": agent}
     if statement.source_type is not None:
         done["digitalSourceType"] = statement.source_type
     if statement.description is not None:

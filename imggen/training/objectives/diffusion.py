@@ -88,12 +88,9 @@ class FlowMatching:
 
     def export(self, averaged: Any) -> None:
         """Write the model as a diffusers folder."""
+        text_encoder, unet, tokenizer = averaged.text_encoder, averaged.unet, self._tokenizer
         parts = folder.Parts(
-            vae=self._vae,
-            text_encoder=averaged.text_encoder,
-            tokenizer=self._tokenizer,
-            unet=averaged.unet,
-            scheduler=scheduler(),
+            vae=self._vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler()
         )
         folder.write(self._model, self._plan, parts)
 
