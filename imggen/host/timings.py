@@ -107,7 +107,6 @@ def last_used(reference: str, revision: str | None, *, path: Path | None = None)
 
 
 def _key(plan: GeneratePlan) -> str:
-    """Return what makes two runs take the same time, as far as is known."""
     change = plan.change
     facts = [
         *(plan.model.reference, plan.model.revision, platform.node(), plan.device, plan.dtype),

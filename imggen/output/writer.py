@@ -163,7 +163,6 @@ def _marked(image: Image.Image, origin: Origin, output: OutputPlan, by: WriteCon
 
 
 def _with_metadata(data: bytes, pixels: MarkedPixels, output: OutputPlan, created: datetime) -> Marked:
-    """Return the encoded file with the metadata that its level asks for."""
     if output.metadata == "none":
         return Marked(data=data, marks=())
     picture = container.read(data)
@@ -253,7 +252,6 @@ def _recipe(path: Path) -> Recipe | None:
 
 
 def _log(by: WriteContext, finished: Finished, place: WriteTarget | None) -> None:
-    """Add the picture's line to the log."""
     picture = means.LoggedPicture(
         path=str(place.path) if place else "-",
         sha256=finished.sha256,

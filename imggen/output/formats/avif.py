@@ -15,7 +15,7 @@ from imggen.errors import RequestError
 from imggen.output.formats import heif, isobmff, spans
 from imggen.output.formats.carriers import MAX_TEXT_BYTES, Carriers, Changes, Picture, check_size
 from imggen.output.formats.heif import CHUNK_PLACES, FULL_HEADER, IN_FILE, IN_META, XMP_TYPE, File, Item, Meta
-from imggen.output.formats.isobmff import Box, Cursor
+from imggen.output.formats.isobmff import Box
 from imggen.output.formats.spans import Span
 from imggen.plan.schema.formats import FULL_COLOUR_QUALITY
 
@@ -127,8 +127,7 @@ def _brands(data: bytes) -> frozenset[bytes]:
 def _size(file: File) -> tuple[int, int]:
     for box in _properties(file.meta, file.meta.primary):
         if box.name == b"ispe":
-            cursor = Cursor(file.data, box)
-            cursor.full()
+            cursor, _, _ = isobmff.full(file.data, box)
             return cursor.number(4), cursor.number(4)
     raise RequestError("the AVIF does not say how large its picture is")
 
@@ -332,8 +331,7 @@ def _new_names(edit: _MetadataEdit) -> bytes:
     """Return the `iinf` box: the names of the items that stay, then those of the new ones."""
     box = edit.file.meta.names
     staying = {item.number for item in edit.kept}
-    cursor = Cursor(edit.file.data, box)
-    version, flags = cursor.full()
+    cursor, version, flags = isobmff.full(edit.file.data, box)
     cursor.number(4 if version else 2)
     pairs = zip(cursor.boxes(), heif.named(edit.file.data, box), strict=True)
     rows = [entry.whole(edit.file.data) for entry, item in pairs if item.number in staying]

@@ -160,7 +160,7 @@ def _thumbnails(parsed: _Block) -> Iterator[tuple[int, int]]:
     """Yield place and length of everything that the second directory points to as a picture, and of itself."""
     if not parsed.next:
         return
-    yield parsed.next, 2 + ENTRY_BYTES * len(parsed.others) + 4
+    yield parsed.next, ifd.table_bytes(len(parsed.others))
     numbers = {other.tag: _value(parsed, other) for other in parsed.others if other.kind in (SHORT, LONG)}
     for place, length in _THUMBNAILS:
         start, size = numbers.get(place), numbers.get(length)
@@ -229,16 +229,8 @@ def _written(old: _Block, main: list[IfdEntry], exif: list[IfdEntry]) -> bytes:
     data = _without_leaving(old, (*main, *exif))
     base = data[: old.at] if _is_ours_from(old, old.at) else data
     base += b"\0" * (len(base) & 1)
-    main_bytes = 2 + ENTRY_BYTES * (len(main) + bool(exif)) + 4
-    exif_bytes = 2 + ENTRY_BYTES * len(exif) + 4 if exif else 0
-    if exif:
-        exif_at = struct.pack(old.order + "I", len(base) + main_bytes)
-        main.append(IfdEntry(tag=_EXIF_POINTER, kind=LONG, count=1, payload=exif_at))
-    values_at = len(base) + main_bytes + exif_bytes
-    first, values = ifd.write(old.order, main, old.next, values_at)
-    second, more = ifd.write(old.order, exif, 0, values_at + len(values)) if exif else (b"", b"")
     header = base[:4] + struct.pack(old.order + "I", len(base))
-    return b"".join((header, base[8:], first, second, values, more))
+    return header + base[8:] + ifd.lay_out(old.order, len(base), main, ((_EXIF_POINTER, exif),), old.next)
 
 
 def _without_leaving(old: _Block, new: Iterable[IfdEntry]) -> bytes:
@@ -247,7 +239,7 @@ def _without_leaving(old: _Block, new: Iterable[IfdEntry]) -> bytes:
     staying: list[Span] = [(0, HEADER_BYTES)]
     leaving: list[Span] = []
     for entries, at in ((old.main, old.at), (old.exif, old.exif_at), (old.others, old.next)):
-        staying.append((at, at + 2 + ENTRY_BYTES * len(entries) + 4))
+        staying.append((at, at + ifd.table_bytes(len(entries))))
         for entry in entries:
             goes = entries is not old.others and (entry.tag, entry.slot) not in kept
             (leaving if goes else staying).append(entry.span(old.order))

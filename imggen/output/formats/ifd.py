@@ -1,7 +1,7 @@
 """Image file directories (TIFF 6.0, section 2): tables of tags, as Exif blocks and TIFF files have them."""
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from imggen.errors import RequestError
@@ -99,3 +99,27 @@ def write(order: str, entries: Iterable[IfdEntry], following: int, values_at: in
         rows.append(struct.pack(order + "HHI", entry.tag, entry.kind, entry.count) + slot)
     table = struct.pack(order + "H", len(rows)) + b"".join(rows) + struct.pack(order + "I", following)
     return table, bytes(values)
+
+
+def table_bytes(rows: int) -> int:
+    """Return how long a directory of so many rows is."""
+    return 2 + ENTRY_BYTES * rows + 4
+
+
+def lay_out(
+    order: str, at: int, main: Iterable[IfdEntry], inner: Iterable[tuple[int, Sequence[IfdEntry]]], following: int
+) -> bytes:
+    """Return a directory for the place `at`, those in `inner` with pointers to them, and the values of all."""
+    rows = list(main)
+    inner = [(tag, entries) for tag, entries in inner if entries]
+    place = at + table_bytes(len(rows) + len(inner))
+    for tag, entries in inner:
+        rows.append(IfdEntry(tag=tag, kind=LONG, count=1, payload=struct.pack(order + "I", place)))
+        place += table_bytes(len(entries))
+    tables, values = [], []
+    for entries, link in ((rows, following), *((entries, 0) for _, entries in inner)):
+        table, behind = write(order, entries, link, place)
+        tables.append(table)
+        values.append(behind)
+        place += len(behind)
+    return b"".join((*tables, *values))

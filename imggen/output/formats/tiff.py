@@ -175,7 +175,7 @@ def _parse(data: bytes) -> _File:
             raise RequestError(f"the TIFF's directories lead back to the one at byte {at:,}")
         seen.add(at)
         entries, following = ifd.read(data, order, at, what="TIFF")
-        if at + _table_bytes(len(entries)) > len(data):
+        if at + ifd.table_bytes(len(entries)) > len(data):
             raise RequestError(f"the TIFF ends at byte {len(data):,}, in its directory")
         rows += len(entries) + 1
         if rows > MAX_PARTS:
@@ -338,24 +338,7 @@ def _block(file: _File, notes: list[str]) -> bytes | None:
 
 
 def _laid_out(order: str, at: int, words: _Words, following: int) -> bytes:
-    """Return the directories for the place `at`, one behind the other, and their values behind them."""
-    inner = [(tag, entries) for tag, entries in ((_EXIF, words.exif), (_GPS, words.gps)) if entries]
-    place = at + _table_bytes(len(words.main) + len(inner))
-    pointers = []
-    for tag, entries in inner:
-        pointers.append(IfdEntry(tag=tag, kind=ifd.LONG, count=1, payload=struct.pack(order + "I", place)))
-        place += _table_bytes(len(entries))
-    tables, values = [], []
-    for entries, link in (((*words.main, *pointers), following), *((entries, 0) for _, entries in inner)):
-        table, behind = ifd.write(order, entries, link, place)
-        tables.append(table)
-        values.append(behind)
-        place += len(behind)
-    return b"".join((*tables, *values))
-
-
-def _table_bytes(rows: int) -> int:
-    return 2 + ifd.ENTRY_BYTES * rows + 4
+    return ifd.lay_out(order, at, words.main, ((_EXIF, words.exif), (_GPS, words.gps)), following)
 
 
 def _changed(
@@ -402,7 +385,10 @@ def _own_end(file: _File, held: Iterable[Span]) -> int | None:
     reached = [end for _, end in held] + [end for start, end in values if start < at]
     reached += [number + 1 for entry in entries if entry.tag in _LEADING for number in _places(file, entry)]
     for page in file.pages[1:]:
-        reached += [page.at + _table_bytes(len(page.entries)), *(entry.span(file.order)[1] for entry in page.entries)]
+        reached += [
+            page.at + ifd.table_bytes(len(page.entries)),
+            *(entry.span(file.order)[1] for entry in page.entries),
+        ]
     if max(reached) > at:
         return None
     rebuilt = _Words(
@@ -426,12 +412,12 @@ def _blanked(file: _File, held: Iterable[Span], going: frozenset[int], *, tellin
     gone: list[Span] = []
     taken = [*held, (0, ifd.HEADER_BYTES)]
     for page in file.pages:
-        taken.append((page.at, page.at + _table_bytes(len(page.entries))))
+        taken.append((page.at, page.at + ifd.table_bytes(len(page.entries))))
         for entry in page.entries:
             (gone if page is file.first and entry.tag in going else taken).append(entry.span(file.order))
     for pointer in (entry for entry in file.first.entries if entry.tag in _POINTERS):
         at, inner = ifd.number(file.order, pointer.slot), _pointed(file, pointer.tag)
-        taken.append((at, at + _table_bytes(len(inner))))
+        taken.append((at, at + ifd.table_bytes(len(inner))))
         for entry in inner:
             (gone if telling and entry.tag not in _STAYING else taken).append(entry.span(file.order))
     return _zeroed(file.data, gone, spans.hold(taken))

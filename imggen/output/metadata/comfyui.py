@@ -71,10 +71,9 @@ def is_scalar(value: object) -> bool:
 
 def _sampler(graph: Graph) -> str | None:
     for names in _SAMPLER_INPUTS:
-        matching = [key for key in graph if names <= _inputs(graph, key).keys()]
-        samplers = [key for key in matching if "Sampler" in str(graph[key]["class_type"])]
-        if samplers:
-            return samplers[0]
+        for key, node in graph.items():
+            if names <= _inputs(graph, key).keys() and "Sampler" in str(node["class_type"]):
+                return key
     return None
 
 

@@ -7,7 +7,7 @@ understand or with nothing; it never fails.
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from imggen.errors import RequestError
@@ -353,21 +353,21 @@ def _dream(line: str) -> ReadMetadata | None:
     return _bracketed(_from_values("invokeai", {"prompt": match[1], **values}))
 
 
+def _first(dialect: str, tables: Iterable[Mapping[str, object]], marks: Iterable[str]) -> ReadMetadata | None:
+    """Return the record in the first table that has one of the dialect's own keys."""
+    return next((_from_values(dialect, values) for values in tables if values.keys() & marks), None)
+
+
 def _swarmui(clues: Clues) -> ReadMetadata | None:
-    for text in (clues.texts.get("parameters", ""), clues.tag("UserComment"), clues.tag("Model")):
-        values = _inner(_json(text), "sui_image_params")
-        if values:
-            return _from_values("swarmui", values)
-    return None
+    texts = (clues.texts.get("parameters", ""), clues.tag("UserComment"), clues.tag("Model"))
+    tables = (_inner(_json(text), "sui_image_params") for text in texts)
+    return next((_from_values("swarmui", values) for values in tables if values), None)
 
 
 def _fooocus(clues: Clues) -> ReadMetadata | None:
-    places = (clues.texts.get("parameters", ""), clues.tag("UserComment"), *clues.comments)
-    for text in (*places, clues.texts.get("Comment", "")):
-        values = _json(text)
-        if "base_model" in values and ("metadata_scheme" in values or "performance" in values or "styles" in values):
-            return _from_values("fooocus", values)
-    return None
+    texts = (clues.texts.get("parameters", ""), clues.tag("UserComment"), *clues.comments)
+    tables = [values for values in map(_json, (*texts, clues.texts.get("Comment", ""))) if "base_model" in values]
+    return _first("fooocus", tables, ("metadata_scheme", "performance", "styles"))
 
 
 def _novelai(clues: Clues) -> ReadMetadata | None:
@@ -379,24 +379,16 @@ def _novelai(clues: Clues) -> ReadMetadata | None:
 
 
 def _mflux(clues: Clues) -> ReadMetadata | None:
-    values = _json(clues.tag("UserComment"))
-    return _from_values("mflux", values) if "mflux_version" in values else None
+    return _first("mflux", [_json(clues.tag("UserComment"))], ["mflux_version"])
 
 
 def _draw_things(clues: Clues) -> ReadMetadata | None:
-    for text in (clues.property("exif:UserComment"), clues.tag("UserComment")):
-        values = _json(text)
-        if "c" in values:
-            return _from_values("draw things", values)
-    return None
+    return _first("draw things", map(_json, (clues.property("exif:UserComment"), clues.tag("UserComment"))), ["c"])
 
 
 def _easy_diffusion(clues: Clues) -> ReadMetadata | None:
-    marks = {"use_stable_diffusion_model", "Stable Diffusion model", "num_inference_steps", "Guidance Scale"}
-    for values in (clues.texts, _json(clues.tag("UserComment"))):
-        if marks & values.keys():
-            return _from_values("easy diffusion", values)
-    return None
+    marks = ("use_stable_diffusion_model", "Stable Diffusion model", "num_inference_steps", "Guidance Scale")
+    return _first("easy diffusion", (clues.texts, _json(clues.tag("UserComment"))), marks)
 
 
 DIALECTS = (

@@ -255,7 +255,6 @@ def _settings(anchors: Sequence[bytes]) -> dict[str, object]:
 
 
 def _builder(sdk: Any, context: Any, statement: Statement) -> Any:
-    """Return the SDK's builder with all that is said, and the parents."""
     unreadable = frozenset(at for at, parent in enumerate(statement.parents) if not _is_readable(sdk, context, parent))
     builder = sdk.Builder(_manifest(statement, unreadable), context)
     for at, parent in enumerate(statement.parents):
@@ -481,12 +480,10 @@ def _mining(manifest: Mapping[str, Any]) -> str | None:
 def _ingredient(
     ingredient: Mapping[str, Any], store: Mapping[str, Any], lost: Collection[str | None]
 ) -> SignedIngredient:
+    title, relationship = _text(ingredient.get("title")), _text(ingredient.get("relationship"))
     is_lost = _text(ingredient.get("instance_id")) in lost
-    return SignedIngredient(
-        title=_text(ingredient.get("title")),
-        relationship=_text(ingredient.get("relationship")),
-        state="invalid" if is_lost else _ingredient_state(ingredient, store),
-    )
+    state = "invalid" if is_lost else _ingredient_state(ingredient, store)
+    return SignedIngredient(title=title, relationship=relationship, state=state)
 
 
 def _ingredient_state(ingredient: Mapping[str, Any], store: Mapping[str, Any]) -> IngredientState:
