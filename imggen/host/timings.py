@@ -66,12 +66,9 @@ class Stopwatch:
         seconds = {stage: round(value, 4) for stage, value in self._seconds.items()}
         steps_of_both = seconds.get("prior", 0.0) + seconds.get("denoise", 0.0)
         rest = sum(value for stage, value in seconds.items() if stage not in ("download", "load", "prior", "denoise"))
-        return Taken(
-            load_seconds=seconds.get("load", 0.0),
-            step_seconds=steps_of_both / count / max(1, steps),
-            rest_seconds=rest / count,
-            when=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        load, step = seconds.get("load", 0.0), steps_of_both / count / max(1, steps)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return Taken(load_seconds=load, step_seconds=step, rest_seconds=rest / count, when=now)
 
 
 def keep(plan: GeneratePlan, taken: Taken | None, *, path: Path | None = None) -> None:

@@ -354,14 +354,9 @@ def _take_back(descriptor: int, size: int) -> None:
 
 
 def _written(values: Mapping[str, object], last: tuple[int, str], clock: Callable[[], datetime]) -> bytes:
-    whole = {
-        **values,
-        "schema": SCHEMA,
-        "seq": last[0] + 1,
-        "previous": last[1],
-        "time": clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "imggen": imggen.__version__,
-    }
+    written_at = clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    whole = {**values, "schema": SCHEMA, "seq": last[0] + 1, "previous": last[1]}
+    whole |= {"time": written_at, "imggen": imggen.__version__}
     return _encoded(whole | {"hash": hashlib.sha256(_encoded(whole)).hexdigest()})
 
 

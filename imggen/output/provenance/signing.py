@@ -218,13 +218,12 @@ class _Signature:
 
 def _signer(sdk: Any, identity: Identity, signature: _Signature) -> Any:
     """Return what the SDK signs with: a key, or a function, for which it keeps 10 kB free in the file."""
+    algorithm = sdk.C2paSigningAlg.ES256
     if identity.command:
-        return sdk.Signer.from_callback(signature, sdk.C2paSigningAlg.ES256, identity.chain_pem.decode("ascii"))
+        return sdk.Signer.from_callback(signature, algorithm, identity.chain_pem.decode("ascii"))
     key_pem = identity.key_pem or b""
     certificates.check_key(key_pem, identity.chain_pem)
-    info = sdk.C2paSignerInfo(
-        alg=sdk.C2paSigningAlg.ES256, sign_cert=identity.chain_pem, private_key=key_pem, ta_url=None
-    )
+    info = sdk.C2paSignerInfo(alg=algorithm, sign_cert=identity.chain_pem, private_key=key_pem, ta_url=None)
     return sdk.Signer.from_info(info)
 
 
