@@ -161,7 +161,8 @@ def _describe(subject: Subject, random: Random | None = None) -> str:
 
 
 def _describe_background(background: Background) -> str:
-    first, second = vocabulary.with_article(background.colors[0], background.colors[0]), background.colors[1]
+    color, second = background.colors
+    first = vocabulary.with_article(color, color)
     if background.kind == "plain":
         return f"{first} background"
     if background.kind == "gradient":

@@ -252,7 +252,8 @@ class _Chain:
         return None
 
     def checked(self) -> ChainCheck:
-        head, lines, recovered = self._last.sha256 if self._last else NO_LINE, self._lines, self._recovered
+        head = self._last.sha256 if self._last else NO_LINE
+        lines, recovered = self._lines, self._recovered
         return ChainCheck(
             lines=lines, head_sha256=head, first_bad=self._bad, recovered=recovered, head_line=self._head_line
         )

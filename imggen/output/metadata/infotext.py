@@ -98,7 +98,8 @@ def _enlarged(edits: Sequence[Edit], width: int, height: int) -> dict[str, str]:
     last = edits[-1]
     scale = last.width / width
     is_scaled = abs(last.height - scale * height) < 1
-    factor, edges = {"Postprocess upscale by": f"{scale:g}"}, {"Postprocess upscale to": f"{last.width}x{last.height}"}
+    factor = {"Postprocess upscale by": f"{scale:g}"}
+    edges = {"Postprocess upscale to": f"{last.width}x{last.height}"}
     names = (model_name(edit.model) or edit.engine.capitalize() for edit in edits)
     return {**(factor if is_scaled else edges), "Postprocess upscaler": _plain(" + ".join(names))}
 
