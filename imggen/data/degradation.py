@@ -10,6 +10,8 @@ from random import Random
 
 from PIL import Image, ImageFilter
 
+from imggen.plan.training.recipe import DegradationPlan
+
 _NO_SUBSAMPLING, _QUARTER_SUBSAMPLING = 0, 2
 
 
@@ -28,17 +30,7 @@ class Degradation:
     subsampled: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ranges:
-    """What degradations are drawn from: `clean` is the share that is only shrunk, the rest is blurred or compressed."""
-
-    kernels: tuple[str, ...]
-    clean: float
-    blur: float
-    quality: tuple[int, ...]
-
-
-def draw(ranges: Ranges, random: Random) -> Degradation:
+def draw(ranges: DegradationPlan, random: Random) -> Degradation:
     """Return a degradation within `ranges`."""
     kernel = random.choice(ranges.kernels)
     if random.random() < ranges.clean:

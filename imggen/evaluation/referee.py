@@ -59,8 +59,7 @@ def prompts(count: int, seed: int) -> list[Prompt]:
     drawn = []
     for _ in range(count):
         name, color = random.choice(names), random.choice(colors)
-        article = "an" if color[0] in "aeiou" else "a"
-        text = f"{vocabulary.with_article(name, name)} on {article} {color} background"
+        text = f"{vocabulary.with_article(name, name)} on {vocabulary.with_article(color, color)} background"
         drawn.append(Prompt(text=text, name=name, color=color))
     return drawn
 
@@ -152,10 +151,8 @@ def _harm(picture: Image.Image, random: Random) -> Image.Image:
     zoomed = round(edge * scale)
     canvas = Image.new("RGB", (edge, edge), corner)
     shift = (edge - zoomed) // 2
-    canvas.paste(
-        harmed.resize((zoomed, zoomed), Image.Resampling.BILINEAR),
-        (shift + random.randint(-6, 6), shift + random.randint(-6, 6)),
-    )
+    place = (shift + random.randint(-6, 6), shift + random.randint(-6, 6))
+    canvas.paste(harmed.resize((zoomed, zoomed), Image.Resampling.BILINEAR), place)
     if random.random() < 0.5:
         canvas = canvas.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 1.8)))
     return canvas

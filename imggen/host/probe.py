@@ -156,27 +156,23 @@ def cuda(torch: Any) -> tuple[Accelerator, ...]:
     """Return the CUDA (or ROCm) devices that `torch` can use."""
     if not torch.cuda.is_available():
         return ()
-    devices = []
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        free, total = torch.cuda.mem_get_info(index)
-        devices.append(
-            Accelerator(
-                device="cuda",
-                name=properties.name,
-                total_bytes=total,
-                free_bytes=free,
-                capability=(properties.major, properties.minor),
-                bfloat16=_cuda_bfloat16(torch, index),
-            )
-        )
-    return tuple(devices)
+    return tuple(_cuda_device(torch, index) for index in range(torch.cuda.device_count()))
 
 
-def _cuda_bfloat16(torch: Any, index: int) -> bool:
-    # The default argument counts emulation as support, which is slower than float32.
+def _cuda_device(torch: Any, index: int) -> Accelerator:
+    properties = torch.cuda.get_device_properties(index)
+    free, total = torch.cuda.mem_get_info(index)
     with torch.cuda.device(index):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        # The default argument counts emulation as support, which is slower than float32.
+        bfloat16 = bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return Accelerator(
+        device="cuda",
+        name=properties.name,
+        total_bytes=total,
+        free_bytes=free,
+        capability=(properties.major, properties.minor),
+        bfloat16=bfloat16,
+    )
 
 
 def mps(torch: Any) -> tuple[Accelerator, ...]:
@@ -185,15 +181,9 @@ def mps(torch: Any) -> tuple[Accelerator, ...]:
         return ()
     total = int(torch.mps.recommended_max_memory())
     free = max(0, total - int(torch.mps.driver_allocated_memory()))
-    return (
-        Accelerator(
-            device="mps",
-            name=platform.processor() or "Apple GPU",
-            total_bytes=total,
-            free_bytes=min(free, psutil.virtual_memory().available),
-            bfloat16=_mps_bfloat16(torch),
-        ),
-    )
+    name, free = platform.processor() or "Apple GPU", min(free, psutil.virtual_memory().available)
+    bfloat16 = _mps_bfloat16(torch)
+    return (Accelerator(device="mps", name=name, total_bytes=total, free_bytes=free, bfloat16=bfloat16),)
 
 
 def _mps_bfloat16(torch: Any) -> bool:

@@ -66,12 +66,9 @@ class Stopwatch:
         seconds = {stage: round(value, 4) for stage, value in self._seconds.items()}
         steps_of_both = seconds.get("prior", 0.0) + seconds.get("denoise", 0.0)
         rest = sum(value for stage, value in seconds.items() if stage not in ("download", "load", "prior", "denoise"))
-        return Taken(
-            load_seconds=seconds.get("load", 0.0),
-            step_seconds=steps_of_both / count / max(1, steps),
-            rest_seconds=rest / count,
-            when=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        load, step = seconds.get("load", 0.0), steps_of_both / count / max(1, steps)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return Taken(load_seconds=load, step_seconds=step, rest_seconds=rest / count, when=now)
 
 
 def keep(plan: GeneratePlan, taken: Taken | None, *, path: Path | None = None) -> None:
@@ -107,23 +104,15 @@ def last_used(reference: str, revision: str | None, *, path: Path | None = None)
 
 
 def _key(plan: GeneratePlan) -> str:
-    """Return what makes two runs take the same time, as far as is known."""
     change = plan.change
-    return json.dumps(
-        [
-            plan.model.reference,
-            plan.model.revision,
-            platform.node(),
-            plan.device,
-            plan.dtype,
-            plan.canvas,
-            plan.pipeline,
-            plan.guidance > 1,
-            [change.method, change.strength] if change else None,
-            [plan.offload, plan.quantize, plan.attention_slicing, plan.vae_tile],
-            [[adapter.asked.kind, adapter.sha256] for adapter in plan.adapters],
-        ]
-    )
+    facts = [
+        *(plan.model.reference, plan.model.revision, platform.node(), plan.device, plan.dtype),
+        *(plan.canvas, plan.pipeline, plan.guidance > 1),
+        [change.method, change.strength] if change else None,
+        [plan.offload, plan.quantize, plan.attention_slicing, plan.vae_tile],
+        [[adapter.asked.kind, adapter.sha256] for adapter in plan.adapters],
+    ]
+    return json.dumps(facts)
 
 
 def _path() -> Path:

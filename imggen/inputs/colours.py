@@ -97,9 +97,8 @@ def _from_fractions(image: Image.Image, notes: list[str]) -> Image.Image:
 def _split(image: Image.Image, raw: str) -> tuple[Image.Image, Image.Image | None]:
     """Return the colours (mode L, RGB, CMYK or LAB) and the alpha channel, None where there is none."""
     if not image.has_transparency_data:
-        return image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert(
-            "L" if image.mode == "1" else "RGB"
-        ), None
+        is_read = image.mode in ("L", "RGB", "CMYK", "LAB")
+        return image if is_read else image.convert("L" if image.mode == "1" else "RGB"), None
     whole = image.convert("RGBA")
     is_grey = image.mode in ("1", "L", "LA") or raw.startswith("LA")
     return Image.merge("RGB", whole.split()[:3]).convert("L" if is_grey else "RGB"), whole.getchannel("A")
@@ -112,7 +111,7 @@ def _converted(base: Image.Image, profile: Any, notes: list[str]) -> Image.Image
         try:
             return _managed(base, profile, notes)
         except Exception as error:  # noqa: BLE001 - a stranger's profile, and little of what it can break has a type
-            notes.append(f"its colour profile is not applied: {_first_line(error)}")
+            notes.append(f"its colour profile is not applied: {_printable(str(error) or type(error).__name__)}")
     if base.mode == "CMYK":
         notes.append("its inks (CMYK) have no colour profile, so its colours are approximate")
     return base.convert("RGB")
@@ -133,14 +132,9 @@ def _managed(base: Image.Image, profile: bytes, notes: list[str]) -> Image.Image
 
 
 def _transform(mode: str, profile: Any) -> Any:
-    return ImageCms.buildTransform(
-        profile,
-        ImageCms.createProfile("sRGB"),
-        mode,
-        "RGB",
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
+    srgb = ImageCms.createProfile("sRGB")
+    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+    return ImageCms.buildTransform(profile, srgb, mode, "RGB", renderingIntent=intent, flags=flags)
 
 
 def _applied(transform: Any, image: Image.Image) -> Image.Image:
@@ -157,10 +151,6 @@ def _is_srgb(transform: Any, mode: str) -> bool:
         grid = expected = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     actual = np.asarray(_applied(transform, Image.fromarray(grid)))
     return int(np.abs(actual.astype(int) - expected).max()) <= _NOTHING
-
-
-def _first_line(error: Exception) -> str:
-    return _printable(str(error) or type(error).__name__)
 
 
 def _printable(text: str) -> str:

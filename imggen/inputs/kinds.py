@@ -78,10 +78,7 @@ def _first(signatures: dict[str, bytes], start: bytes) -> str | None:
 def _other(start: bytes) -> str:
     if not start:
         return "empty"
-    return _first(_OTHERS, start) or ("text" if _is_text(start) else "of an unknown kind")
-
-
-def _is_text(start: bytes) -> bool:
     # A character that is cut in half at the end of what was looked at is no sign of anything.
     text = start.decode(errors="replace").rstrip("\ufffd")
-    return "\ufffd" not in text and _TEXT.fullmatch(text) is not None
+    is_text = "\ufffd" not in text and _TEXT.fullmatch(text)
+    return _first(_OTHERS, start) or ("text" if is_text else "of an unknown kind")

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -26,12 +26,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What makes a picture upright, by its Exif orientation."""
-_SIDEWAYS = (
-    Image.Transpose.TRANSPOSE,
-    Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSVERSE,
-    Image.Transpose.ROTATE_90,
-)
+_SIDEWAYS = [turn for orientation, turn in _TURNS.items() if orientation > 4]
 _SMALLER = f"make it smaller first: at most {MOST_PIXELS:,} pixels an edge and {MAX_PIXELS // 10**6} million in all"
 
 
@@ -100,7 +95,8 @@ def _explained(kind: str, shown: str, notes: list[str]) -> Iterator[None]:
         except Image.DecompressionBombError as error:
             raise RequestError(f"{shown} has too many pixels to be read", hint=_SMALLER) from error
         except Exception as error:
-            if _is_out_of_memory(error):
+            # Pillow has its own words for a decoder that gets no memory.
+            if isinstance(error, MemoryError) or (isinstance(error, OSError) and "out of memory" in str(error)):
                 raise MachineError(
                     f"{shown} does not fit into the memory that is left", hint="free some memory, or make it smaller"
                 ) from error
@@ -161,16 +157,13 @@ def _choose_frame(opened: Image.Image, frame: int | None, notes: list[str]) -> N
 
 def _raw_mode(opened: Image.Image) -> str:
     """Return how the file stores its samples, with `;16` in it where they have more than 8 bits; may be empty."""
-    arguments = [_arguments(tile) for tile in getattr(opened, "tile", ())[:1]]
-    first = arguments[0] if arguments else ()
+    tiles = getattr(opened, "tile", ())
+    first = tiles[0][3] if tiles else ()
+    first = first if isinstance(first, tuple) else (first,)
     raw = next((argument for argument in first if isinstance(argument, str)), "")
     # Of a PPM, the number that stands for white.
     is_deep = opened.format == "PPM" and any(isinstance(argument, int) and argument > 255 for argument in first)
     return f"{raw};16" if is_deep and ";" not in raw else raw
-
-
-def _arguments(tile: Any) -> tuple[object, ...]:
-    return tile[3] if isinstance(tile[3], tuple) else (tile[3],)
 
 
 def _turn(opened: Image.Image, notes: list[str]) -> Image.Transpose | None:
@@ -179,11 +172,6 @@ def _turn(opened: Image.Image, notes: list[str]) -> Image.Transpose | None:
     except Exception:  # noqa: BLE001 - damaged Exif raises as much as damaged pixels, and is no reason to stop
         notes.append("its Exif block cannot be read, so whether it stands upright is not known")
         return None
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # Pillow has its own words for a decoder that gets none.
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and "out of memory" in str(error))
 
 
 def _reason(error: Exception) -> str:

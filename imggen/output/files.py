@@ -129,7 +129,9 @@ def write(
     try:
         place.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _fill(temporary, data, like)
+            create(temporary, data)
+            if like is not None:
+                shutil.copymode(like, temporary)
             if settled is None:
                 _publish(temporary, place)
             else:
@@ -139,18 +141,17 @@ def write(
     except FileExistsError:
         raise
     except OSError as error:
-        raise _translated(place.path, error) from error
+        kind = ImggenError if is_full(error) else RequestError
+        raise kind(f"cannot write {place.path}: {reason(error)}") from error
 
 
-def _fill(temporary: Path, data: bytes, like: Path | None) -> None:
-    with os.fdopen(
-        os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666), "wb"
-    ) as file:
+def create(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a new file, with that mode from its first moment, and wait for the disk; FileExistsError if it exists."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    if like is not None:
-        shutil.copymode(like, temporary)
 
 
 def _publish_and_settle(temporary: Path, place: WriteTarget, settled: Callable[[], None]) -> None:
@@ -224,8 +225,3 @@ def _numbered(path: Path, taken: Collection[Path]) -> WriteTarget:
     free = next(candidate for candidate in candidates if candidate not in taken and not os.path.lexists(candidate))
     _check_folder(free)
     return WriteTarget(path=free, replaces=False)
-
-
-def _translated(path: Path, error: OSError) -> ImggenError:
-    message = f"cannot write {path}: {reason(error)}"
-    return ImggenError(message) if is_full(error) else RequestError(message)

@@ -116,12 +116,7 @@ def check(
 
 
 def encode(
-    image: Image.Image,
-    origin: Origin,
-    output: OutputPlan,
-    *,
-    by: WriteContext = means.NONE,
-    title: str = _UNNAMED,
+    image: Image.Image, origin: Origin, output: OutputPlan, *, by: WriteContext = means.NONE, title: str = _UNNAMED
 ) -> Finished:
     """Return the picture's file: marked as the plan says, with its metadata, and signed; nothing is written or logged.
 
@@ -131,8 +126,9 @@ def encode(
     """
     created = by.created or metadata.now()
     pixels = _marked(image, origin, output, by)
-    if by.policy is not None:
-        by.refuse(_judged(pixels.image, by.policy.safety.image_checker, by.folder))
+    if by.policy is not None and by.policy.safety.image_checker:
+        shown = encoder.encode(pixels.image, "png", 100)
+        by.refuse(checker.check(shown, by.policy.safety.image_checker, folder=by.folder))
     data = encoder.encode(pixels.image, output.format, output.quality)
     marked = _with_metadata(data, pixels, output, created)
     if signs(output, by.identity):
@@ -166,23 +162,15 @@ def _marked(image: Image.Image, origin: Origin, output: OutputPlan, by: WriteCon
         raise
 
 
-def _judged(image: Image.Image, command: Sequence[str], folder: Path | None) -> Refusal | None:
-    return checker.check(encoder.encode(image, "png", 100), command, folder=folder) if command else None
-
-
 def _with_metadata(data: bytes, pixels: MarkedPixels, output: OutputPlan, created: datetime) -> Marked:
-    """Return the encoded file with the metadata that its level asks for."""
     if output.metadata == "none":
         return Marked(data=data, marks=())
     picture = container.read(data)
     if isinstance(pixels.origin, Upscaled):
         return _enlarged(data, picture, pixels, output.metadata, created)
+    level, particulars = output.metadata, pixels.particulars
     text = metadata.compose(
-        pixels.origin,
-        level=output.metadata,
-        created=created,
-        image_sha256=picture.image_sha256,
-        particulars=pixels.particulars,
+        pixels.origin, level=level, created=created, image_sha256=picture.image_sha256, particulars=particulars
     )
     return metadata.embed(data, text, picture=picture)
 
@@ -222,12 +210,7 @@ def signs(output: OutputPlan, identity: Identity | None) -> bool:
 
 
 def write(
-    image: Image.Image,
-    origin: Origin,
-    output: OutputPlan,
-    path: Path,
-    *,
-    by: WriteContext = means.NONE,
+    image: Image.Image, origin: Origin, output: OutputPlan, path: Path, *, by: WriteContext = means.NONE
 ) -> Written:
     """Put the picture into a file, whole or not at all, under the plan's policy for names that are taken.
 
@@ -240,23 +223,6 @@ def write(
     place = files.put(path, finished.data, output.if_exists, is_own=metadata.is_own, settled=settled)
     if place is None:
         return _kept(path)
-    return replace(_written(place, finished), replaced=there if place.replaces else None)
-
-
-def emit(
-    image: Image.Image,
-    origin: Origin,
-    output: OutputPlan,
-    *,
-    by: WriteContext = means.NONE,
-) -> Finished:
-    """Return the picture's file as `encode` does, for standard output, with its line in the audit log."""
-    finished = encode(image, origin, output, by=by)
-    _log(by, finished, None)
-    return finished
-
-
-def _written(place: WriteTarget, finished: Finished) -> Written:
     return Written(
         path=place.path,
         sha256=finished.sha256,
@@ -265,7 +231,15 @@ def _written(place: WriteTarget, finished: Finished) -> Written:
         notes=finished.notes,
         action="replaced" if place.replaces else "new",
         finished=replace(finished, data=b""),
+        replaced=there if place.replaces else None,
     )
+
+
+def emit(image: Image.Image, origin: Origin, output: OutputPlan, *, by: WriteContext = means.NONE) -> Finished:
+    """Return the picture's file as `encode` does, for standard output, with its line in the audit log."""
+    finished = encode(image, origin, output, by=by)
+    _log(by, finished, None)
+    return finished
 
 
 def _recipe(path: Path) -> Recipe | None:
@@ -278,7 +252,6 @@ def _recipe(path: Path) -> Recipe | None:
 
 
 def _log(by: WriteContext, finished: Finished, place: WriteTarget | None) -> None:
-    """Add the picture's line to the log."""
     picture = means.LoggedPicture(
         path=str(place.path) if place else "-",
         sha256=finished.sha256,
@@ -293,9 +266,7 @@ def _log(by: WriteContext, finished: Finished, place: WriteTarget | None) -> Non
 
 def _kept(path: Path) -> Written:
     data = files.read(path)
-    return Written(
-        path=path, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), marks=(), notes=(), action="kept"
-    )
+    return Written(path=path, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), marks=(), action="kept")
 
 
 def _check_text(text: str, title: str) -> None:

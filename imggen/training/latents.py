@@ -91,10 +91,8 @@ def _encode_chunk(path: Path, indices: range, encoder: Encoder) -> None:
         with torch.autocast(vae.device.type, torch.bfloat16, enabled=encoder.bfloat16):
             parts.append(vae.encoder(target).half().cpu())
     # the captions are kept with the pictures that they describe, whatever a later version would say of a scene
-    tensors = {
-        "latents": torch.cat(parts).contiguous(),
-        "tokens": tokenize(encoder.tokenizer, data.captions(indices)).contiguous(),
-    }
+    tokens = tokenize(encoder.tokenizer, data.captions(indices))
+    tensors = {"latents": torch.cat(parts).contiguous(), "tokens": tokens.contiguous()}
     temporary = path.with_suffix(".partial")
     try:
         save_file(tensors, temporary, metadata={"fingerprint": encoder.fingerprint})

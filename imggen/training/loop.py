@@ -105,13 +105,9 @@ def run(objective: Objective, plan: StagePlan, place: StageFolder) -> Iterator[T
         loss = _advance(stage, progress.step, rate)
         _average(stage.averaged, objective.module, _decay(plan.ema, progress.step))
         progress = StageProgress(step=progress.step + 1, seconds=progress.seconds + time.monotonic() - started)
+        seen, seconds = min(progress.step * plan.batch_size, plan.pictures), progress.seconds
         fact = TrainingStep(
-            stage=objective.name,
-            pictures=min(progress.step * plan.batch_size, plan.pictures),
-            of=plan.pictures,
-            loss=loss,
-            learning_rate=rate,
-            seconds=progress.seconds,
+            stage=objective.name, pictures=seen, of=plan.pictures, loss=loss, learning_rate=rate, seconds=seconds
         )
         _keep(stage, progress, fact)
         yield fact

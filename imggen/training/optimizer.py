@@ -24,9 +24,8 @@ class Optimizer:
             torch.optim.AdamW(plain, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
         ]
         if self._views:
-            self._parts.append(
-                torch.optim.Muon(self._views, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-            )
+            muon = torch.optim.Muon(self._views, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            self._parts.append(muon)
 
     def set_learning_rate(self, rate: float) -> None:
         """Use `rate` from the next step on."""
@@ -64,10 +63,7 @@ def build(module: nn.Module, stage: StagePlan) -> Optimizer:
     trainable = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     if stage.optimizer == "adamw":
         return Optimizer([parameter for _, parameter in trainable], [], stage)
-    chosen = {name for name, parameter in trainable if parameter.ndim >= 2 and not _is_edge(name)}
+    edges = ("embedding.weight", "conv_in", "conv_out", "add_embedding")
+    chosen = {name for name, parameter in trainable if parameter.ndim >= 2 and not any(edge in name for edge in edges)}
     plain = [parameter for name, parameter in trainable if name not in chosen]
     return Optimizer(plain, [parameter for name, parameter in trainable if name in chosen], stage)
-
-
-def _is_edge(name: str) -> bool:
-    return any(part in name for part in ("embedding.weight", "conv_in", "conv_out", "add_embedding"))

@@ -17,15 +17,11 @@ def run(plan: Plan, folder: Path, model: Path) -> Iterator[TrainingStep | Encode
     """Train what `plan` says in `folder`, continuing what is there, and leave the result at `model`."""
     torch.manual_seed(plan.seed)
     if isinstance(plan, UpscalerTrainPlan):
-        yield from _enlargement(plan, folder, model)
+        enlargement = upscaler.UpscalerObjective(plan)
+        yield from loop.run(enlargement, plan.training, _place(folder, plan, "upscaler", enlargement.rests_on))
+        enlargement.export(model)
         return
     yield from _diffusion(plan, folder, model)
-
-
-def _enlargement(plan: UpscalerTrainPlan, folder: Path, model: Path) -> Iterator[TrainingStep | Encoded]:
-    enlargement = upscaler.UpscalerObjective(plan)
-    yield from loop.run(enlargement, plan.training, _place(folder, plan, "upscaler", enlargement.rests_on))
-    enlargement.export(model)
 
 
 def _diffusion(plan: TrainPlan, folder: Path, model: Path) -> Iterator[TrainingStep | Encoded]:

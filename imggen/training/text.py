@@ -14,34 +14,15 @@ from imggen.plan.training.recipe import TextEncoderPlan
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
-FILLERS = (
-    "a",
-    "an",
-    "and",
-    "background",
-    "four",
-    "front",
-    "in",
-    "left",
-    "of",
-    "on",
-    "picture",
-    "right",
-    "above",
-    "below",
-    "the",
-    "three",
-    "to",
-    "two",
-    "with",
-)
-"""The words that captions use besides names, colours and kinds of background."""
+FILLERS = ("a", "an", "and", "background", "front", "in", "of", "on", "picture", "the", "to", "with")
+"""The words that captions use beside those of `vocabulary`."""
 
 
 def words() -> tuple[str, ...]:
     """Return every word that a caption of the drawn set can hold, sorted."""
     names = [*vocabulary.OBJECTS, *vocabulary.SHAPES]
     phrases = [*names, *map(vocabulary.plural, names), *vocabulary.COLORS, *vocabulary.BACKGROUNDS, *FILLERS]
+    phrases += [*vocabulary.PLACES, *vocabulary.COUNTS.values()]
     letters = itertools.chain.from_iterable(re.findall(r"[a-z]+", phrase) for phrase in phrases)
     return tuple(sorted(set(letters)))
 
@@ -53,13 +34,7 @@ def build_tokenizer(max_tokens: int) -> CLIPTokenizer:
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = _merges(words())
-    tokens = [
-        *alphabet,
-        *(f"{letter}{WORD_END}" for letter in alphabet),
-        *("".join(merge) for merge in merges),
-        START,
-        END,
-    ]
+    tokens = [*alphabet, *(f"{letter}{WORD_END}" for letter in alphabet), *map("".join, merges), START, END]
     unique = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=unique, merges=merges, model_max_length=max_tokens)
 

@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 
 from imggen.data import degradation
-from imggen.data.degradation import Degradation, Ranges
+from imggen.data.degradation import Degradation
 from imggen.plan.training import recipe
+from imggen.plan.training.recipe import DegradationPlan
 
-RANGES = Ranges(kernels=("box", "lanczos"), clean=0.5, blur=0.6, quality=(40, 60))
+RANGES = DegradationPlan(kernels=("box", "lanczos"), clean=0.5, blur=0.6, quality=(40, 60), decoded=0.0)
 
 
 @pytest.fixture

@@ -107,10 +107,6 @@ class Painter:
         return mask if angle == 0 else mask.rotate(90)
 
 
-def _polygon(edge: int, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    return [(x * (edge - 1), y * (edge - 1)) for x, y in points]
-
-
 def _spokes(count: int, radii: tuple[float, ...], turn: float = -90.0) -> list[tuple[float, float]]:
     points = []
     for index in range(count):
@@ -145,7 +141,8 @@ _OUTLINES: dict[str, list[tuple[float, float]]] = {
 
 
 def _draw_outline(name: str) -> Callable[[ImageDraw.ImageDraw, int], None]:
-    return lambda draw, edge: draw.polygon(_polygon(edge, _OUTLINES[name]), fill=255)
+    points = _OUTLINES[name]
+    return lambda draw, edge: draw.polygon([(x * (edge - 1), y * (edge - 1)) for x, y in points], fill=255)
 
 
 def _draw_ring(draw: ImageDraw.ImageDraw, edge: int) -> None:

@@ -47,25 +47,15 @@ class Scene:
 def compose(seed: int, index: int) -> Scene:
     """Return scene `index` of the endless set that `seed` names; the same pair always gives the same scene."""
     random = Random(f"{seed}:{index}")
-    layout = random.choices(_LAYOUTS, weights=_WEIGHTS)[0]
-    return layout(random)
+    return random.choices(_LAYOUTS, weights=_WEIGHTS)[0](random)
 
 
 def single(name: str, color: str, random: Random) -> Scene:
     """Return one object or shape, large, on a plain background of the named colour, with the plainest caption."""
     background = Background(kind="plain", colors=(color, color), period=1.0, angle=0)
     subject = _place_single(random, name, _subject_color(random, name, color))
-    caption = f"{vocabulary.with_article(_describe(subject), name)} on {_article(color)} background"
+    caption = f"{vocabulary.with_article(_describe(subject), name)} on {_describe_background(background)}"
     return Scene(caption=caption, subjects=(subject,), background=background)
-
-
-def _compose_plain(random: Random) -> Scene:
-    background = _plain(random)
-    return _compose_single(random, background)
-
-
-def _compose_patterned(random: Random) -> Scene:
-    return _compose_single(random, _patterned(random))
 
 
 def _compose_single(random: Random, background: Background) -> Scene:
@@ -115,8 +105,8 @@ def _compose_empty(random: Random) -> Scene:
 
 
 _LAYOUTS: tuple[Callable[[Random], Scene], ...] = (
-    _compose_plain,
-    _compose_patterned,
+    lambda random: _compose_single(random, _plain(random)),
+    lambda random: _compose_single(random, _patterned(random)),
     _compose_pair,
     _compose_count,
     _compose_empty,
@@ -145,13 +135,8 @@ def _subject_color(random: Random, name: str, *taken: str) -> str | None:
 def _place_single(random: Random, name: str, color: str | None) -> Subject:
     edge = random.uniform(0.62, 0.78)
     slack = (1 - edge) / 2 - 0.04
-    return Subject(
-        name=name,
-        color=color,
-        x=0.5 + random.uniform(-slack, slack) * 0.6,
-        y=0.5 + random.uniform(-slack, slack) * 0.6,
-        edge=edge,
-    )
+    x, y = (0.5 + random.uniform(-slack, slack) * 0.6 for _ in range(2))
+    return Subject(name=name, color=color, x=x, y=y, edge=edge)
 
 
 def _plain(random: Random) -> Background:
@@ -175,17 +160,14 @@ def _describe(subject: Subject, random: Random | None = None) -> str:
     return subject.name
 
 
-def _article(color: str) -> str:
-    return f"{'an' if color[0] in 'aeiou' else 'a'} {color}"
-
-
 def _describe_background(background: Background) -> str:
-    first, second = background.colors
+    color, second = background.colors
+    first = vocabulary.with_article(color, color)
     if background.kind == "plain":
-        return f"{_article(first)} background"
+        return f"{first} background"
     if background.kind == "gradient":
-        return f"{_article(first)} to {second} gradient background"
-    return f"{_article(first)} and {second} {background.kind} background"
+        return f"{first} to {second} gradient background"
+    return f"{first} and {second} {background.kind} background"
 
 
 _PHRASINGS = (
@@ -204,9 +186,5 @@ def _join(random: Random, phrase: str, background: Background) -> str:
     usable = [phrasing for phrasing in _PHRASINGS if background.kind == "plain" or "background}" in phrasing[0]]
     (template,) = random.choices([phrasing[0] for phrasing in usable], weights=[phrasing[1] for phrasing in usable])
     where = _describe_background(background)
-    return template.format(
-        subject=phrase,
-        article_background=where,
-        background=where.removeprefix("an ").removeprefix("a "),
-        color=background.colors[0],
-    )
+    bare = where.removeprefix("an ").removeprefix("a ")
+    return template.format(subject=phrase, article_background=where, background=bare, color=background.colors[0])

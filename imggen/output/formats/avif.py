@@ -15,7 +15,7 @@ from imggen.errors import RequestError
 from imggen.output.formats import heif, isobmff, spans
 from imggen.output.formats.carriers import MAX_TEXT_BYTES, Carriers, Changes, Picture, check_size
 from imggen.output.formats.heif import CHUNK_PLACES, FULL_HEADER, IN_FILE, IN_META, XMP_TYPE, File, Item, Meta
-from imggen.output.formats.isobmff import Box, Cursor
+from imggen.output.formats.isobmff import Box
 from imggen.output.formats.spans import Span
 from imggen.plan.schema.formats import FULL_COLOUR_QUALITY
 
@@ -125,19 +125,19 @@ def _brands(data: bytes) -> frozenset[bytes]:
 
 
 def _size(file: File) -> tuple[int, int]:
-    for index in file.meta.associations.get(file.meta.primary, ()):
-        box = _property(file.meta, index)
-        if box is not None and box.name == b"ispe":
-            cursor = Cursor(file.data, box)
-            cursor.full()
+    for box in _properties(file.meta, file.meta.primary):
+        if box.name == b"ispe":
+            cursor, _, _ = isobmff.full(file.data, box)
             return cursor.number(4), cursor.number(4)
     raise RequestError("the AVIF does not say how large its picture is")
 
 
-def _property(meta: Meta, index: int) -> Box | None:
-    if index > len(meta.properties):
-        raise RequestError(f"the AVIF's item has a property {index}, of {len(meta.properties)}")
-    return meta.properties[index - 1] if index else None
+def _properties(meta: Meta, number: int) -> Iterator[Box]:
+    for index in meta.associations.get(number, ()):
+        if index > len(meta.properties):
+            raise RequestError(f"the AVIF's item has a property {index}, of {len(meta.properties)}")
+        if index:
+            yield meta.properties[index - 1]
 
 
 def _of_primary(meta: Meta, items: list[Item]) -> list[Item]:
@@ -166,11 +166,7 @@ def _notes(file: File, counts: Mapping[str, int]) -> Iterator[str]:
     for what, count in counts.items():
         if count > 1:
             yield f"the AVIF has {count} {what} items; the first that describes the picture is read"
-    names = {
-        box.name
-        for index in file.meta.associations.get(file.meta.primary, ())
-        if (box := _property(file.meta, index)) is not None
-    }
+    names = {box.name for box in _properties(file.meta, file.meta.primary)}
     if names & {b"irot", b"imir"}:
         yield "the AVIF is turned or mirrored where it is shown"
 
@@ -205,10 +201,7 @@ def _coded(file: File) -> Iterator[bytes | Span]:
         if item.kind in _SAYING or not (item.kind or item.spans):
             continue
         yield struct.pack(">I", number) + item.kind
-        for index in meta.associations.get(number, ()):
-            box = _property(meta, index)
-            if box is not None:
-                yield box.start, box.end
+        yield from ((box.start, box.end) for box in _properties(meta, number))
         yield from relations.get(number, ())
         yield from item.spans
     for track in file.tracks:
@@ -325,11 +318,7 @@ def _blanked(file: File, gone: Iterable[Item], numbers: Iterable[int]) -> bytes:
 def _new_meta(edit: _MetadataEdit, *, growth: int, place: int) -> bytes:
     """Return the `meta` box with the kept items and the new ones, whose bytes begin at `place` one behind the other."""
     meta = edit.file.meta
-    new = {
-        b"iinf": _new_names(edit),
-        b"iloc": _new_places(edit, growth, place),
-        b"iref": _new_references(edit),
-    }
+    new = {b"iinf": _new_names(edit), b"iloc": _new_places(edit, growth, place), b"iref": _new_references(edit)}
     body = [edit.data[meta.box.body : meta.box.body + FULL_HEADER]]
     for child in meta.children:
         body.append(new.get(child.name) or child.whole(edit.data))
@@ -342,8 +331,7 @@ def _new_names(edit: _MetadataEdit) -> bytes:
     """Return the `iinf` box: the names of the items that stay, then those of the new ones."""
     box = edit.file.meta.names
     staying = {item.number for item in edit.kept}
-    cursor = Cursor(edit.file.data, box)
-    version, flags = cursor.full()
+    cursor, version, flags = isobmff.full(edit.file.data, box)
     cursor.number(4 if version else 2)
     pairs = zip(cursor.boxes(), heif.named(edit.file.data, box), strict=True)
     rows = [entry.whole(edit.file.data) for entry, item in pairs if item.number in staying]

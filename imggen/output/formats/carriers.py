@@ -68,6 +68,14 @@ class Changes:
     dropped: frozenset[Droppable] = frozenset()
 
 
+def decoded(raw: bytes) -> str:
+    """Return the text of bytes that are UTF-8, or else Latin-1, which hardly ever is valid UTF-8."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
 def check_text(carriers: Carriers) -> None:
     """Raise RequestError where the blocks take more bytes than are read; a PNG's texts are bounded as they are read."""
     size_bytes = sum(len(block) for block in (carriers.exif, carriers.xmp, *carriers.comments) if block)

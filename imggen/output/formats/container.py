@@ -56,18 +56,10 @@ CONTAINERS: Final[dict[ImageFormat, Container]] = {
         max_block_bytes=jpeg.MAX_PAYLOAD,
     ),
     "webp": Container(
-        matches=webp.is_webp,
-        read=webp.read,
-        replace=webp.replace,
-        modes=("RGB", "RGBA"),
-        options=webp.options,
+        matches=webp.is_webp, read=webp.read, replace=webp.replace, modes=("RGB", "RGBA"), options=webp.options
     ),
     "avif": Container(
-        matches=avif.is_avif,
-        read=avif.read,
-        replace=avif.replace,
-        modes=("RGB", "RGBA"),
-        options=avif.options,
+        matches=avif.is_avif, read=avif.read, replace=avif.replace, modes=("RGB", "RGBA"), options=avif.options
     ),
     "tiff": Container(
         matches=tiff.is_tiff,

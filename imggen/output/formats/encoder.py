@@ -61,8 +61,7 @@ def check_alpha(file_format: ImageFormat) -> None:
     """Raise RequestError where the format has no room for transparency."""
     if not FORMATS[file_format].alpha:
         raise RequestError(
-            f"a {FORMATS[file_format].title} cannot hold the picture's transparency",
-            hint="-o x.png, or --format png",
+            f"a {FORMATS[file_format].title} cannot hold the picture's transparency", hint="-o x.png, or --format png"
         )
 
 

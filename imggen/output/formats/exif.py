@@ -6,23 +6,13 @@ from dataclasses import dataclass
 
 from imggen.errors import RequestError
 from imggen.output.formats import ifd, spans
-from imggen.output.formats.ifd import (
-    ASCII,
-    BYTE,
-    ENTRY_BYTES,
-    HEADER_BYTES,
-    LONG,
-    RATIONAL,
-    SHORT,
-    SLOT_BYTES,
-    UNDEFINED,
-    IfdEntry,
-)
+from imggen.output.formats.carriers import decoded
+from imggen.output.formats.ifd import ENTRY_BYTES, HEADER_BYTES, LONG, RATIONAL, SHORT, SLOT_BYTES, UNDEFINED, IfdEntry
 from imggen.output.formats.spans import Span
 
 Value = str | int
 
-_TEXTS = frozenset((BYTE, ASCII, UNDEFINED, 129))
+_TEXTS = frozenset((ifd.BYTE, ifd.ASCII, UNDEFINED, 129))
 _EXIF_POINTER, _USER_COMMENT, _THUMBNAIL = 0x8769, 0x9286, 0x0201
 _POINTERS = frozenset((0x014A, 0x8825, 0xA005, _THUMBNAIL))
 
@@ -170,7 +160,7 @@ def _thumbnails(parsed: _Block) -> Iterator[tuple[int, int]]:
     """Yield place and length of everything that the second directory points to as a picture, and of itself."""
     if not parsed.next:
         return
-    yield parsed.next, 2 + ENTRY_BYTES * len(parsed.others) + 4
+    yield parsed.next, ifd.table_bytes(len(parsed.others))
     numbers = {other.tag: _value(parsed, other) for other in parsed.others if other.kind in (SHORT, LONG)}
     for place, length in _THUMBNAILS:
         start, size = numbers.get(place), numbers.get(length)
@@ -231,7 +221,7 @@ def _entry(order: str, tag: int, value: Value) -> IfdEntry:
         payload = b"UNICODE\0" + value.encode("utf-16-be", "replace")
         return IfdEntry(tag=tag, kind=UNDEFINED, count=len(payload), payload=payload)
     payload = value.replace("\0", "").encode(errors="replace") + b"\0"
-    return IfdEntry(tag=tag, kind=ASCII, count=len(payload), payload=payload)
+    return IfdEntry(tag=tag, kind=ifd.ASCII, count=len(payload), payload=payload)
 
 
 def _written(old: _Block, main: list[IfdEntry], exif: list[IfdEntry]) -> bytes:
@@ -239,16 +229,8 @@ def _written(old: _Block, main: list[IfdEntry], exif: list[IfdEntry]) -> bytes:
     data = _without_leaving(old, (*main, *exif))
     base = data[: old.at] if _is_ours_from(old, old.at) else data
     base += b"\0" * (len(base) & 1)
-    main_bytes = 2 + ENTRY_BYTES * (len(main) + bool(exif)) + 4
-    exif_bytes = 2 + ENTRY_BYTES * len(exif) + 4 if exif else 0
-    if exif:
-        exif_at = struct.pack(old.order + "I", len(base) + main_bytes)
-        main.append(IfdEntry(tag=_EXIF_POINTER, kind=LONG, count=1, payload=exif_at))
-    values_at = len(base) + main_bytes + exif_bytes
-    first, values = ifd.write(old.order, main, old.next, values_at)
-    second, more = ifd.write(old.order, exif, 0, values_at + len(values)) if exif else (b"", b"")
     header = base[:4] + struct.pack(old.order + "I", len(base))
-    return b"".join((header, base[8:], first, second, values, more))
+    return header + base[8:] + ifd.lay_out(old.order, len(base), main, ((_EXIF_POINTER, exif),), old.next)
 
 
 def _without_leaving(old: _Block, new: Iterable[IfdEntry]) -> bytes:
@@ -257,10 +239,10 @@ def _without_leaving(old: _Block, new: Iterable[IfdEntry]) -> bytes:
     staying: list[Span] = [(0, HEADER_BYTES)]
     leaving: list[Span] = []
     for entries, at in ((old.main, old.at), (old.exif, old.exif_at), (old.others, old.next)):
-        staying.append((at, at + 2 + ENTRY_BYTES * len(entries) + 4))
+        staying.append((at, at + ifd.table_bytes(len(entries))))
         for entry in entries:
             goes = entries is not old.others and (entry.tag, entry.slot) not in kept
-            (leaving if goes else staying).append(_held(old, entry))
+            (leaving if goes else staying).append(entry.span(old.order))
     held = spans.hold(staying)
     data = bytearray(old.data)
     for start, end in leaving:
@@ -269,33 +251,22 @@ def _without_leaving(old: _Block, new: Iterable[IfdEntry]) -> bytes:
     return bytes(data)
 
 
-def _held(old: _Block, entry: IfdEntry) -> Span:
-    start = old.number(entry.slot)
-    return (start, start + entry.size_bytes) if entry.size_bytes > SLOT_BYTES else (0, 0)
-
-
 def _is_ours_from(old: _Block, at: int) -> bool:
     # Whether what stands behind `at` is what `_written` put there, and nothing that any other entry points to.
-    staying = [entry for entry in (*old.main, *old.exif) if entry.tag not in _MOVABLE]
+    both = (*old.main, *old.exif)
+    staying = [entry for entry in both if entry.tag not in _MOVABLE]
     if old.next >= at or (old.exif and old.exif_at < at):
         return False
     if any(_end(old, entry) > at for entry in (*staying, *old.others)):
         return False
-    moved = sum(
-        entry.size_bytes + (entry.size_bytes & 1) for entry in (*old.main, *old.exif) if _is_behind(old, entry, at)
-    )
+    behind = [entry.size_bytes for entry in both if entry.tag in _MOVABLE and entry.span(old.order)[0] >= at]
+    moved = sum(size + (size & 1) for size in behind)
     directories = 6 * (1 + bool(old.exif)) + ENTRY_BYTES * (len(old.main) + len(old.exif))
     return not old.main or len(old.data) == at + directories + moved
 
 
-def _is_behind(old: _Block, entry: IfdEntry, at: int) -> bool:
-    return entry.tag in _MOVABLE and entry.size_bytes > SLOT_BYTES and old.number(entry.slot) >= at
-
-
 def _end(old: _Block, entry: IfdEntry) -> int:
-    if entry.tag in _POINTERS:
-        return old.number(entry.slot) + 1
-    return old.number(entry.slot) + entry.size_bytes if entry.size_bytes > SLOT_BYTES else 0
+    return old.number(entry.slot) + 1 if entry.tag in _POINTERS else entry.span(old.order)[1]
 
 
 def _parse(block: bytes) -> _Block:
@@ -320,7 +291,7 @@ def _value(parsed: _Block, entry: IfdEntry) -> Value | None:
     if entry.tag == _USER_COMMENT:
         return comment(raw)
     if entry.kind in _TEXTS:
-        return _text(raw.split(b"\0", 1)[0])
+        return decoded(raw.split(b"\0", 1)[0])
     if entry.kind in (SHORT, LONG) and entry.count == 1:
         return int(struct.unpack(parsed.order + ("H" if entry.kind == SHORT else "I"), raw)[0])
     return None
@@ -332,8 +303,8 @@ def comment(raw: bytes) -> str:
     if prefix == b"UNICODE\0":
         return rest.decode(_wide_order(rest), errors="replace").strip("\0\ufeff")
     if prefix in (b"ASCII\0\0\0", b"\0" * 8):
-        return _text(rest.rstrip(b"\0"))
-    return _text(raw.strip(b"\0"))
+        return decoded(rest.rstrip(b"\0"))
+    return decoded(raw.strip(b"\0"))
 
 
 def _wide_order(raw: bytes) -> str:
@@ -341,10 +312,3 @@ def _wide_order(raw: bytes) -> str:
     first, second = raw[::2].count(0), raw[1::2].count(0)
     little = second > first or (raw.startswith(b"\xff\xfe") and not first)
     return "utf-16-le" if little else "utf-16-be"
-
-
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")

@@ -86,13 +86,9 @@ def parse(data: bytes) -> File:
     if len(metas) != 1:
         raise RequestError(f"the AVIF has {len(metas)} meta boxes where it needs one")
     movie = next((box for box in boxes if box.name == b"moov"), None)
-    return File(
-        data=data,
-        boxes=boxes,
-        meta=_meta(data, metas[0]),
-        movie=movie,
-        tracks=tuple(_tracks(data, movie)) if movie else (),
-    )
+    meta = _meta(data, metas[0])
+    tracks = tuple(_tracks(data, movie)) if movie else ()
+    return File(data=data, boxes=boxes, meta=meta, movie=movie, tracks=tracks)
 
 
 def _meta(data: bytes, box: Box) -> Meta:
@@ -117,8 +113,7 @@ def _meta(data: bytes, box: Box) -> Meta:
 
 
 def _primary(data: bytes, box: Box) -> int:
-    cursor = Cursor(data, box)
-    version, _ = cursor.full()
+    cursor, version, _ = isobmff.full(data, box)
     return cursor.number(4 if version else 2)
 
 
@@ -135,12 +130,10 @@ def _items(data: bytes, by_name: Mapping[bytes, Box]) -> dict[int, Item]:
 
 def named(data: bytes, box: Box) -> Iterator[Item]:
     """Yield the items that the `iinf` box lists, without their places."""
-    cursor = Cursor(data, box)
-    version, _ = cursor.full()
+    cursor, version, _ = isobmff.full(data, box)
     cursor.number(4 if version else 2)
     for child in cursor.boxes():
-        entry = Cursor(data, child)
-        version, _ = entry.full()
+        entry, version, _ = isobmff.full(data, child)
         number = entry.number(4 if version > 2 else 2)
         if version < 2:
             yield Item(number=number)
@@ -153,8 +146,7 @@ def named(data: bytes, box: Box) -> Iterator[Item]:
 
 def _places(data: bytes, box: Box, idat: Box | None) -> Iterator[tuple[int, Item]]:
     """Yield the items that the `iloc` box locates, by their numbers."""
-    cursor = Cursor(data, box)
-    version, _ = cursor.full()
+    cursor, version, _ = isobmff.full(data, box)
     sizes = cursor.number(2)
     place, length, base, index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     if any(size not in (0, 4, 8) for size in (place, length, base)) or version > 2:
@@ -211,8 +203,7 @@ def _properties(data: bytes, box: Box) -> tuple[tuple[Box, ...], dict[int, tuple
 
 
 def _associations(data: bytes, box: Box) -> Iterator[tuple[int, tuple[int, ...]]]:
-    cursor = Cursor(data, box)
-    version, flags = cursor.full()
+    cursor, version, flags = isobmff.full(data, box)
     wide = flags & 1
     for _ in range(cursor.number(4)):
         number = cursor.number(4 if version else 2)
@@ -221,8 +212,7 @@ def _associations(data: bytes, box: Box) -> Iterator[tuple[int, tuple[int, ...]]
 
 
 def _references(data: bytes, box: Box) -> Iterator[tuple[bytes, int, tuple[int, ...]]]:
-    cursor = Cursor(data, box)
-    version, _ = cursor.full()
+    cursor, version, _ = isobmff.full(data, box)
     width = 4 if version else 2
     for child in cursor.boxes():
         inner = Cursor(data, child)
@@ -272,33 +262,27 @@ def _chunks(data: bytes, tables: Iterable[Box], places: Iterable[Box]) -> Iterat
 
 
 def _sample_ends(data: bytes, box: Box) -> list[int]:
-    cursor = Cursor(data, box)
-    cursor.full()
-    size, count = cursor.number(4), cursor.number(4)
-    _check_parts(count)
+    cursor, _, _ = isobmff.full(data, box)
+    size = cursor.number(4)
     ends = [0]
-    for _ in range(count):
+    for _ in range(_count(cursor)):
         ends.append(ends[-1] + (size or cursor.number(4)))
     return ends
 
 
 def _runs(data: bytes, box: Box) -> list[tuple[int, int]]:
-    cursor = Cursor(data, box)
-    cursor.full()
-    count = cursor.number(4)
-    _check_parts(count)
-    return [(cursor.number(4), cursor.number(4) + 0 * cursor.number(4)) for _ in range(count)]
+    cursor, _, _ = isobmff.full(data, box)
+    return [(cursor.number(4), cursor.number(4) + 0 * cursor.number(4)) for _ in range(_count(cursor))]
 
 
 def chunk_places(data: bytes, box: Box) -> list[int]:
     """Return where the chunks of a track begin, as the box tells."""
-    cursor = Cursor(data, box)
-    cursor.full()
+    cursor, _, _ = isobmff.full(data, box)
+    return [cursor.number(CHUNK_PLACES[box.name]) for _ in range(_count(cursor))]
+
+
+def _count(cursor: Cursor) -> int:
     count = cursor.number(4)
-    _check_parts(count)
-    return [cursor.number(CHUNK_PLACES[box.name]) for _ in range(count)]
-
-
-def _check_parts(count: int) -> None:
     if count > MAX_PARTS:
         raise RequestError(f"the AVIF says that it has {count:,} pieces; at most {MAX_PARTS:,} are read")
+    return count

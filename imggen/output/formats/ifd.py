@@ -1,10 +1,11 @@
 """Image file directories (TIFF 6.0, section 2): tables of tags, as Exif blocks and TIFF files have them."""
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from imggen.errors import RequestError
+from imggen.output.formats.spans import Span
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 HEADER_BYTES = 8
@@ -31,6 +32,13 @@ class IfdEntry:
     def size_bytes(self) -> int:
         """How many bytes the value has; 0 where its type is not known."""
         return _UNIT_BYTES.get(self.kind, 0) * self.count
+
+    def span(self, order: str) -> Span:
+        """Return the place of the value's bytes; (0, 0) where they stand in the row itself."""
+        if self.size_bytes <= SLOT_BYTES:
+            return 0, 0
+        start = number(order, self.slot)
+        return start, start + self.size_bytes
 
 
 def order(data: bytes) -> str | None:
@@ -91,3 +99,27 @@ def write(order: str, entries: Iterable[IfdEntry], following: int, values_at: in
         rows.append(struct.pack(order + "HHI", entry.tag, entry.kind, entry.count) + slot)
     table = struct.pack(order + "H", len(rows)) + b"".join(rows) + struct.pack(order + "I", following)
     return table, bytes(values)
+
+
+def table_bytes(rows: int) -> int:
+    """Return how long a directory of so many rows is."""
+    return 2 + ENTRY_BYTES * rows + 4
+
+
+def lay_out(
+    order: str, at: int, main: Iterable[IfdEntry], inner: Iterable[tuple[int, Sequence[IfdEntry]]], following: int
+) -> bytes:
+    """Return a directory for the place `at`, those in `inner` with pointers to them, and the values of all."""
+    rows = list(main)
+    inner = [(tag, entries) for tag, entries in inner if entries]
+    place = at + table_bytes(len(rows) + len(inner))
+    for tag, entries in inner:
+        rows.append(IfdEntry(tag=tag, kind=LONG, count=1, payload=struct.pack(order + "I", place)))
+        place += table_bytes(len(entries))
+    tables, values = [], []
+    for entries, link in ((rows, following), *((entries, 0) for _, entries in inner)):
+        table, behind = write(order, entries, link, place)
+        tables.append(table)
+        values.append(behind)
+        place += len(behind)
+    return b"".join((*tables, *values))

@@ -83,7 +83,6 @@ class Cursor:
     """A place in a box's payload that moves on with every number read; the end of the box is the end."""
 
     def __init__(self, data: bytes, box: Box) -> None:
-        """Begin at the payload's first byte."""
         self._data, self._box, self.at = data, box, box.body
 
     def number(self, size: int) -> int:
@@ -103,10 +102,12 @@ class Cursor:
         self.at = min(stop + 1, self._box.end)
         return content
 
-    def full(self) -> tuple[int, int]:
-        """Return the version and the flags that full boxes begin with."""
-        return self.number(1), self.number(3)
-
     def boxes(self) -> Iterator[Box]:
         """Yield the boxes that fill the rest."""
         yield from split(self._data, self.at, self._box.end)
+
+
+def full(data: bytes, box: Box) -> tuple[Cursor, int, int]:
+    """Return a cursor behind the version and the flags that full boxes begin with, and these."""
+    cursor = Cursor(data, box)
+    return cursor, cursor.number(1), cursor.number(3)

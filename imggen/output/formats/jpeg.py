@@ -110,9 +110,8 @@ def replace(data: bytes, changes: Changes) -> bytes:
     segments = _split(data)
     kept = [segment for segment in segments if not _replaced(data, segment, changes)]
     _check_index(data, segments, changes)
-    front = next(
-        (at for at, segment in enumerate(kept) if segment.marker != _APP0 and not segment.holds(data, _EXIF)), 0
-    )
+    others = (at for at, segment in enumerate(kept) if segment.marker != _APP0 and not segment.holds(data, _EXIF))
+    front = next(others, 0)
     new = []
     if changes.exif:
         new.append(_framed("Exif", EXIF_PREFIX + changes.exif))
@@ -170,7 +169,8 @@ def _segment(data: bytes, at: int) -> _Segment:
     """Return the segment that begins at a byte, with its entropy-coded data where it has any."""
     if data[at : at + 1] not in (b"\xff", b""):
         raise RequestError(f"the JPEG has no marker at byte {at:,}")
-    code = _code_at(data, at)
+    # Any number of fill bytes may stand before a marker's code.
+    code = _find(_NOT_FILL, data, at + 1)
     marker = data[code]
     behind = code + 1
     if marker in (_EOI, _TEM) or marker in _RESTARTS:
@@ -183,23 +183,15 @@ def _segment(data: bytes, at: int) -> _Segment:
         raise RequestError(
             f"the JPEG's segment {marker:#04x} at byte {at:,} says {length:,} bytes, more than are there"
         )
-    tail = _scan_end(data, end) if marker == _SOS else end
+    tail = _find(_MARKER, data, end) if marker == _SOS else end
     return _Segment(marker=marker, start=at, payload_start=behind + 2, end=end, tail=tail)
 
 
-def _code_at(data: bytes, at: int) -> int:
-    # Any number of fill bytes may stand before a marker's code.
-    code = _NOT_FILL.search(data, at + 1)
-    if not code:
+def _find(pattern: re.Pattern[bytes], data: bytes, start: int) -> int:
+    match = pattern.search(data, start)
+    if not match:
         raise RequestError(f"the JPEG ends at byte {len(data):,}, in the middle of the picture")
-    return code.start()
-
-
-def _scan_end(data: bytes, start: int) -> int:
-    marker = _MARKER.search(data, start)
-    if not marker:
-        raise RequestError(f"the JPEG ends at byte {len(data):,}, in the middle of the picture")
-    return marker.start()
+    return match.start()
 
 
 def _frame_size(data: bytes, segments: Iterable[_Segment]) -> tuple[int, int]:

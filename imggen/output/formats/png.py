@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imggen.errors import RequestError
-from imggen.output.formats.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes, Picture, check_size
+from imggen.output.formats.carriers import MAX_PARTS, MAX_TEXT_BYTES, Carriers, Changes, Picture, check_size, decoded
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEYWORD = "XML:com.adobe.xmp"
@@ -79,13 +79,8 @@ def replace(data: bytes, changes: Changes) -> bytes:
         new.append(_framed(b"eXIf", changes.exif))
     kept = (chunk for chunk in chunks[1:] if not _replaced(data, chunk, changes, texts))
     view = memoryview(data)
-    parts: list[bytes | memoryview] = [
-        SIGNATURE,
-        view[chunks[0].start : chunks[0].end],
-        *new,
-        *(view[chunk.start : chunk.end] for chunk in kept),
-    ]
-    return b"".join([*parts, view[chunks[-1].end :]])
+    pieces = [view[chunk.start : chunk.end] for chunk in kept]
+    return b"".join([SIGNATURE, view[chunks[0].start : chunks[0].end], *new, *pieces, view[chunks[-1].end :]])
 
 
 def _replaced(data: bytes, chunk: _PngChunk, changes: Changes, texts: Iterable[str]) -> bool:
@@ -169,7 +164,8 @@ def _texts(data: bytes, chunks: Iterable[_PngChunk]) -> Iterator[tuple[str, str]
         keyword, rest = _keyword(chunk.payload(data))
         raw = _unpacked(chunk.name, keyword, rest, budget)
         budget -= len(raw)
-        yield keyword, _decoded(chunk.name, raw)
+        # Writers that know no better put UTF-8 where the standard wants Latin-1.
+        yield keyword, raw.decode(errors="replace") if chunk.name == b"iTXt" else decoded(raw)
 
 
 def _keyword(payload: bytes) -> tuple[str, bytes]:
@@ -200,16 +196,6 @@ def _inflated(keyword: str, packed: bytes, budget: int) -> bytes:
     if not stream.eof:
         raise RequestError(f"the PNG's compressed text {keyword!r} ends too early")
     return text
-
-
-def _decoded(name: bytes, raw: bytes) -> str:
-    if name == b"iTXt":
-        return raw.decode(errors="replace")
-    # Writers that know no better put UTF-8 where the standard wants Latin-1; Latin-1 text is hardly ever valid UTF-8.
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
 
 
 def _text_chunk(keyword: str, text: str) -> bytes:

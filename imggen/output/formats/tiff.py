@@ -37,6 +37,7 @@ _PIXEL_TAGS = frozenset(
 _RESOLUTION = frozenset((0x011A, 0x011B, 0x0128))
 # The first directory's tags that an Exif block has too: words, times, and Windows' own words.
 _WORDS = frozenset((0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298, *range(0x9C9B, 0x9CA0)))
+_TELLING = _WORDS | _RESOLUTION | {_ORIENTATION}
 _POINTERS = frozenset((_EXIF, _GPS))
 _DROPPED: dict[Droppable, tuple[int, ...]] = {"captions": (_CAPTIONS, _PHOTOSHOP), "manifest": (_MANIFEST,)}
 # What the Exif standard wants of compressed pictures only, and a TIFF says in tags of its own.
@@ -110,7 +111,8 @@ def read(data: bytes) -> Picture:
     file = _parse(data)
     width, height = (_number(file, tag) for tag in (_WIDTH, _HEIGHT))
     check_size(width, height)
-    notes = list(_notes(file))
+    pages = len(file.pages)
+    notes = [f"the TIFF has {pages} pages; the first one's metadata is read"] if pages > 1 else []
     packet = file.first.entry(_XMP)
     return Picture(
         format="tiff",
@@ -119,9 +121,7 @@ def read(data: bytes) -> Picture:
         animated=False,
         image_sha256=_image_hash(file),
         carriers=Carriers(
-            exif=_block(file, notes),
-            xmp=_bounded(file.raw(packet)) if packet else None,
-            captions=_has_captions(file),
+            exif=_block(file, notes), xmp=_bounded(file.raw(packet)) if packet else None, captions=_has_captions(file)
         ),
         signed=file.first.entry(_MANIFEST) is not None,
         notes=tuple(notes),
@@ -137,7 +137,9 @@ def replace(data: bytes, changes: Changes) -> bytes:
     file = _parse(data)
     if changes.exif is None and changes.xmp is None and not any(entry.tag in dropped for entry in file.first.entries):
         return data
-    _check_values(file)
+    for page in file.pages:
+        for entry in page.entries:
+            _check_value(file, entry)
     held = [span for page in file.pages for span in _spans(file, page)]
     end = _own_end(file, held)
     words = _words(file) if changes.exif is not None or end is not None else None
@@ -173,7 +175,7 @@ def _parse(data: bytes) -> _File:
             raise RequestError(f"the TIFF's directories lead back to the one at byte {at:,}")
         seen.add(at)
         entries, following = ifd.read(data, order, at, what="TIFF")
-        if at + _table_bytes(len(entries)) > len(data):
+        if at + ifd.table_bytes(len(entries)) > len(data):
             raise RequestError(f"the TIFF ends at byte {len(data):,}, in its directory")
         rows += len(entries) + 1
         if rows > MAX_PARTS:
@@ -204,11 +206,6 @@ def _bounded(raw: bytes) -> bytes:
     return raw
 
 
-def _notes(file: _File) -> Iterator[str]:
-    if len(file.pages) > 1:
-        yield f"the TIFF has {len(file.pages)} pages; the first one's metadata is read"
-
-
 def _has_captions(file: _File) -> bool:
     blocks = file.first.entry(_PHOTOSHOP)
     return file.first.entry(_CAPTIONS) is not None or (blocks is not None and b"8BIM\x04\x04" in file.raw(blocks))
@@ -234,14 +231,8 @@ def _spans(file: _File, page: _Page) -> Iterator[Span]:
         raise RequestError("the TIFF has no image data")
 
 
-def _check_values(file: _File) -> None:
-    for page in file.pages:
-        for entry in page.entries:
-            _check_value(file, entry)
-
-
 def _check_value(file: _File, entry: IfdEntry) -> None:
-    start, end = _value_span(file, entry)
+    start, end = entry.span(file.order)
     if entry.size_bytes > ifd.SLOT_BYTES and (start < ifd.HEADER_BYTES or end > len(file.data)):
         raise RequestError(
             f"the TIFF tag {entry.tag:#06x} says {end - start:,} bytes at {start:,}, beyond the end of the file"
@@ -284,9 +275,8 @@ def _pointed(file: _File, tag: int) -> tuple[IfdEntry, ...]:
 
 def _words(file: _File) -> _Words:
     """Return what the first directory tells, with every value in hand."""
-    telling = _WORDS | _RESOLUTION | {_ORIENTATION}
     words = _Words(
-        main=tuple(entry for entry in file.first.entries if entry.tag in telling),
+        main=tuple(entry for entry in file.first.entries if entry.tag in _TELLING),
         exif=tuple(entry for entry in _pointed(file, _EXIF) if entry.tag not in _STAYING),
         gps=_pointed(file, _GPS),
     )
@@ -299,11 +289,10 @@ def _of_block(block: bytes, order: str) -> _Words:
     if its is None:
         raise RequestError("the Exif block has no TIFF header")
     main = ifd.read(block, its, ifd.number(its, block[4:8]))[0]
-    inner = {
-        entry.tag: ifd.read(block, its, ifd.number(its, entry.slot))[0] for entry in main if entry.tag in (_EXIF, _GPS)
-    }
+    places = {entry.tag: ifd.number(its, entry.slot) for entry in main if entry.tag in _POINTERS}
+    inner = {tag: ifd.read(block, its, at)[0] for tag, at in places.items()}
     words = _Words(
-        main=tuple(entry for entry in main if entry.tag in _WORDS | _RESOLUTION | {_ORIENTATION}),
+        main=tuple(entry for entry in main if entry.tag in _TELLING),
         exif=tuple(entry for entry in inner.get(_EXIF, ()) if entry.tag not in _STAYING | _COMPRESSED_ONLY),
         gps=inner.get(_GPS, ()),
     )
@@ -349,24 +338,7 @@ def _block(file: _File, notes: list[str]) -> bytes | None:
 
 
 def _laid_out(order: str, at: int, words: _Words, following: int) -> bytes:
-    """Return the directories for the place `at`, one behind the other, and their values behind them."""
-    inner = [(tag, entries) for tag, entries in ((_EXIF, words.exif), (_GPS, words.gps)) if entries]
-    place = at + _table_bytes(len(words.main) + len(inner))
-    pointers = []
-    for tag, entries in inner:
-        pointers.append(IfdEntry(tag=tag, kind=ifd.LONG, count=1, payload=struct.pack(order + "I", place)))
-        place += _table_bytes(len(entries))
-    tables, values = [], []
-    for entries, link in (((*words.main, *pointers), following), *((entries, 0) for _, entries in inner)):
-        table, behind = ifd.write(order, entries, link, place)
-        tables.append(table)
-        values.append(behind)
-        place += len(behind)
-    return b"".join((*tables, *values))
-
-
-def _table_bytes(rows: int) -> int:
-    return 2 + ifd.ENTRY_BYTES * rows + 4
+    return ifd.lay_out(order, at, words.main, ((_EXIF, words.exif), (_GPS, words.gps)), following)
 
 
 def _changed(
@@ -382,36 +354,23 @@ def _changed(
     if words is None:
         return _Words(main=tuple(main))
     held = {entry.tag for entry in main}
+    upright = (ifd.SHORT, struct.pack(file.order + "H", 1))
     main += [
         entry
         for entry in words.main
-        if entry.tag != _ORIENTATION or (_ORIENTATION not in held and _says_one(file, entry))
+        if entry.tag != _ORIENTATION or (_ORIENTATION not in held and (entry.kind, entry.payload) == upright)
     ]
-    staying = [entry for entry in _pointed(file, _EXIF) if entry.tag in _STAYING]
-    return _Words(main=tuple(main), exif=_with(_VERSIONS, (*words.exif, *staying)), gps=words.gps)
-
-
-def _with(required: tuple[IfdEntry, ...], entries: tuple[IfdEntry, ...]) -> tuple[IfdEntry, ...]:
-    present = {entry.tag for entry in entries}
-    return (*entries, *(entry for entry in required if entry.tag not in present)) if entries else ()
-
-
-def _says_one(file: _File, entry: IfdEntry) -> bool:
-    return (entry.kind, entry.payload) == (ifd.SHORT, struct.pack(file.order + "H", 1))
+    inner = [*words.exif, *(entry for entry in _pointed(file, _EXIF) if entry.tag in _STAYING)]
+    present = {entry.tag for entry in inner}
+    inner += [entry for entry in _VERSIONS if inner and entry.tag not in present]
+    return _Words(main=tuple(main), exif=tuple(inner), gps=words.gps)
 
 
 def _own(file: _File, entries: Iterable[IfdEntry], end: int | None) -> Iterator[IfdEntry]:
     """Yield the entries, those with their values in hand that have them behind `end`."""
     for entry in entries:
-        is_behind = end is not None and _value_span(file, entry)[0] >= end
+        is_behind = end is not None and entry.span(file.order)[0] >= end
         yield altered(entry, payload=file.raw(entry)) if is_behind else entry
-
-
-def _value_span(file: _File, entry: IfdEntry) -> Span:
-    if entry.size_bytes <= ifd.SLOT_BYTES:
-        return 0, 0
-    start = ifd.number(file.order, entry.slot)
-    return start, start + entry.size_bytes
 
 
 def _own_end(file: _File, held: Iterable[Span]) -> int | None:
@@ -420,13 +379,16 @@ def _own_end(file: _File, held: Iterable[Span]) -> int | None:
     pointers = {entry.tag: ifd.number(file.order, entry.slot) for entry in file.first.entries if entry.tag in _POINTERS}
     inner = {tag: _pointed(file, tag) for tag, place in pointers.items() if place >= at}
     entries = (*file.first.entries, *(entry for some in inner.values() for entry in some))
-    values = [_value_span(file, entry) for entry in entries]
+    values = [entry.span(file.order) for entry in entries]
     if sum(end - start for start, end in values if start >= at) > len(file.data) - at:
         return None
     reached = [end for _, end in held] + [end for start, end in values if start < at]
     reached += [number + 1 for entry in entries if entry.tag in _LEADING for number in _places(file, entry)]
     for page in file.pages[1:]:
-        reached += [page.at + _table_bytes(len(page.entries)), *(_value_span(file, entry)[1] for entry in page.entries)]
+        reached += [
+            page.at + ifd.table_bytes(len(page.entries)),
+            *(entry.span(file.order)[1] for entry in page.entries),
+        ]
     if max(reached) > at:
         return None
     rebuilt = _Words(
@@ -440,7 +402,7 @@ def _own_end(file: _File, held: Iterable[Span]) -> int | None:
 
 def _places(file: _File, entry: IfdEntry) -> tuple[int, ...]:
     if entry.tag == _MAKER_NOTE:
-        return _value_span(file, entry)[:1]
+        return entry.span(file.order)[:1]
     # Type 13 is a number that is the place of a directory.
     return _numbers(file, altered(entry, kind=ifd.LONG) if entry.kind == _DIRECTORY else entry)
 
@@ -450,14 +412,14 @@ def _blanked(file: _File, held: Iterable[Span], going: frozenset[int], *, tellin
     gone: list[Span] = []
     taken = [*held, (0, ifd.HEADER_BYTES)]
     for page in file.pages:
-        taken.append((page.at, page.at + _table_bytes(len(page.entries))))
+        taken.append((page.at, page.at + ifd.table_bytes(len(page.entries))))
         for entry in page.entries:
-            (gone if page is file.first and entry.tag in going else taken).append(_value_span(file, entry))
+            (gone if page is file.first and entry.tag in going else taken).append(entry.span(file.order))
     for pointer in (entry for entry in file.first.entries if entry.tag in _POINTERS):
         at, inner = ifd.number(file.order, pointer.slot), _pointed(file, pointer.tag)
-        taken.append((at, at + _table_bytes(len(inner))))
+        taken.append((at, at + ifd.table_bytes(len(inner))))
         for entry in inner:
-            (gone if telling and entry.tag not in _STAYING else taken).append(_value_span(file, entry))
+            (gone if telling and entry.tag not in _STAYING else taken).append(entry.span(file.order))
     return _zeroed(file.data, gone, spans.hold(taken))
 
 

@@ -143,16 +143,13 @@ def _header(chunks: list[_RiffChunk], kept: Iterable[_RiffChunk]) -> _RiffChunk:
     if first.name == b"VP8X":
         flags, rest = first.payload[0], bytes(first.payload[1:])
     else:
-        flags = _ALPHA if _has_alpha(first) else 0
+        has_alpha = first.name == b"VP8L" and int.from_bytes(first.payload[1:5], "little") >> 28 & 1
+        flags = _ALPHA if has_alpha else 0
         rest = b"\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     names = {chunk.name for chunk in kept}
     flags &= ~(_EXIF | _XMP)
     flags |= (_EXIF if b"EXIF" in names else 0) | (_XMP if b"XMP " in names else 0)
     return _RiffChunk(name=b"VP8X", payload=bytes([flags]) + rest)
-
-
-def _has_alpha(chunk: _RiffChunk) -> bool:
-    return chunk.name == b"VP8L" and bool(int.from_bytes(chunk.payload[1:5], "little") >> 28 & 1)
 
 
 def _image_hash(chunks: Iterable[_RiffChunk]) -> str:

@@ -66,6 +66,7 @@ _UNMAPPABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
 _ENCODING = re.compile(rb"<\?xml\b[^>]*?\sencoding\s*=\s*[\"']([^\"'>]{0,40})")
 _ENCODINGS = (b"UTF-8", b"UTF-16", b"US-ASCII", b"ISO-8859-1")
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
+_BLANK = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><RDF xmlns="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
 _BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
 _END = '\n<?xpacket end="w"?>'
 
@@ -101,7 +102,7 @@ def merge(
     carry is dropped (control characters) or replaced by U+FFFD (half a surrogate pair). Raises RequestError where the
     packet is not XMP that can be read, so that nothing can be added to it safely.
     """
-    root, prefixes = _parse(packet) if packet else (_blank(), {})
+    root, prefixes = _parse(packet or _BLANK)
     rdf = _rdf(root)
     if not list(_descriptions(rdf)):
         ET.SubElement(rdf, _tag("rdf:Description"), {_tag("rdf:about"): ""})
@@ -169,12 +170,6 @@ def _check_parts(parts: int, namespaces: int) -> None:
         raise RequestError(f"the XMP has more than {MAX_NAMESPACES:,} namespaces")
 
 
-def _blank() -> ET.Element:
-    root = ET.Element(_tag("x:xmpmeta"))
-    ET.SubElement(root, _tag("rdf:RDF"))
-    return root
-
-
 def _rdf(root: ET.Element) -> ET.Element:
     rdf = next(root.iter(_tag("rdf:RDF")), None)
     if rdf is None:
@@ -215,9 +210,8 @@ def _struct(element: ET.Element, prefixes: Mapping[str, str]) -> dict[str, str]:
     values: dict[str, str] = {}
     for holder in (element, *element.findall(_tag("rdf:Description"))):
         fields = [(key, value) for key, value in holder.attrib.items() if not key.startswith(_OF_RDF)]
-        fields += [
-            (child.tag, child.text or "") for child in holder if not len(child) and not child.tag.startswith(_OF_RDF)
-        ]
+        leaves = (child for child in holder if not len(child) and not child.tag.startswith(_OF_RDF))
+        fields += [(leaf.tag, leaf.text or "") for leaf in leaves]
         values |= {_name(key, prefixes): value for key, value in fields}
     return values
 

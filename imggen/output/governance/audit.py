@@ -220,7 +220,7 @@ class _Chain:
         self._recovered = 0
         self._head_line: int | None = None
         self._bad: tuple[int, str] | None = None
-        self._remains = _Remains()
+        self._remains = b""
 
     def take(self, number: int, raw: bytes) -> bool:
         """Go on with the next line; return whether there is any use in going on."""
@@ -228,22 +228,22 @@ class _Chain:
         if line is None:
             # Whether it may stand there shows with the line that follows.
             self._bad = self._bad or (number, _why_not(raw))
-            self._remains.add(raw)
-            return self._remains.bytes <= _TAIL_BYTES
+            self._remains += raw
+            return len(self._remains) <= _TAIL_BYTES
         problem = self._problem(line)
         if problem:
             self._bad = self._bad or (number, problem)
             return False
         self._lines += 1
         self._recovered += line.values["action"] == RECOVERED
-        self._last, self._bad, self._remains = line, None, _Remains()
+        self._last, self._bad, self._remains = line, None, b""
         if line.sha256 == self._head:
             self._head_line = number
         return True
 
     def _problem(self, line: Line) -> str | None:
         seq, previous = (self._last.seq, self._last.sha256) if self._last else (0, NO_LINE)
-        if line.values.get("remains") != self._remains.facts():
+        if line.values.get("remains") != _facts(self._remains):
             return "records other remains of a crash than those before it"
         if line.seq != seq + 1:
             return f"has number {line.seq} in the chain, not {seq + 1}: lines are missing, or in another order"
@@ -252,28 +252,15 @@ class _Chain:
         return None
 
     def checked(self) -> ChainCheck:
+        head = self._last.sha256 if self._last else NO_LINE
+        lines, recovered = self._lines, self._recovered
         return ChainCheck(
-            lines=self._lines,
-            head_sha256=self._last.sha256 if self._last else NO_LINE,
-            first_bad=self._bad,
-            recovered=self._recovered,
-            head_line=self._head_line,
+            lines=lines, head_sha256=head, first_bad=self._bad, recovered=recovered, head_line=self._head_line
         )
 
 
-class _Remains:
-    """Bytes that are no line, counted and hashed."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self._hash = hashlib.sha256()
-
-    def add(self, raw: bytes) -> None:
-        self.bytes += len(raw)
-        self._hash.update(raw)
-
-    def facts(self) -> dict[str, object] | None:
-        return {"bytes": self.bytes, "sha256": self._hash.hexdigest()} if self.bytes else None
+def _facts(remains: bytes) -> dict[str, object] | None:
+    return {"bytes": len(remains), "sha256": hashlib.sha256(remains).hexdigest()} if remains else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,9 +326,7 @@ def _add(descriptor: int, tail: _Tail, entry: AuditEntry, clock: Callable[[], da
     last = (tail.last.seq, tail.last.sha256) if tail.last else (0, NO_LINE)
     data = end = b"\n" if tail.open else b""
     if tail.remains:
-        remains = _Remains()
-        remains.add(tail.remains + end)
-        note = {"action": RECOVERED, "remains": remains.facts()}
+        note = {"action": RECOVERED, "remains": _facts(tail.remains + end)}
         raw = _written(note, last, clock)
         data += raw
         last = last[0] + 1, hashlib.sha256(raw).hexdigest()
@@ -370,14 +355,9 @@ def _take_back(descriptor: int, size: int) -> None:
 
 
 def _written(values: Mapping[str, object], last: tuple[int, str], clock: Callable[[], datetime]) -> bytes:
-    whole = {
-        **values,
-        "schema": SCHEMA,
-        "seq": last[0] + 1,
-        "previous": last[1],
-        "time": clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "imggen": imggen.__version__,
-    }
+    written_at = clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    whole = {**values, "schema": SCHEMA, "seq": last[0] + 1, "previous": last[1]}
+    whole |= {"time": written_at, "imggen": imggen.__version__}
     return _encoded(whole | {"hash": hashlib.sha256(_encoded(whole)).hexdigest()})
 
 
@@ -389,10 +369,8 @@ def _values(entry: AuditEntry) -> dict[str, object]:
     values = _filled(asdict(entry))
     left_out = len(entry.inputs) - _MOST_INPUTS
     if left_out > 0:
-        values |= {
-            "inputs": [_filled(asdict(picture)) for picture in entry.inputs[:_MOST_INPUTS]],
-            "inputs_left_out": left_out,
-        }
+        kept = [_filled(asdict(picture)) for picture in entry.inputs[:_MOST_INPUTS]]
+        values |= {"inputs": kept, "inputs_left_out": left_out}
     return values
 
 
@@ -463,16 +441,12 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
     """Yield the lines with their ends, none longer than one can be; wait a moment for one that is being written."""
     while True:
         raw = file.readline(MAX_LINE_BYTES + 1)
-        if not raw.endswith(b"\n") and len(raw) <= MAX_LINE_BYTES:
-            raw += _rest(file) if raw else b""
+        if raw and not raw.endswith(b"\n") and len(raw) <= MAX_LINE_BYTES:
+            time.sleep(_WRITING_SECONDS)
+            raw += file.readline(MAX_LINE_BYTES)
         if not raw:
             return
         yield raw
-
-
-def _rest(file: BinaryIO) -> bytes:
-    time.sleep(_WRITING_SECONDS)
-    return file.readline(MAX_LINE_BYTES)
 
 
 def _opened(path: Path) -> int:

@@ -27,7 +27,10 @@ def check(picture: bytes, command: Sequence[str], *, folder: Path | None = None,
     a program that is missing or ended by a signal, and one that takes longer than `seconds`, which is ended then. A
     program that is named by a relative path is looked for in `folder`.
     """
-    words = [_located(command[0], folder), *command[1:]]
+    program = command[0]
+    if folder is not None and (os.sep in program or (os.altsep or os.sep) in program):
+        program = str(folder / program)
+    words = [program, *command[1:]]
     with tempfile.TemporaryFile() as out:
         try:
             code = _run(words, picture, out, seconds)
@@ -40,11 +43,6 @@ def check(picture: bytes, command: Sequence[str], *, folder: Path | None = None,
         if code == REFUSED:
             return Refusal(rule=RULE, message=f"the image checker refuses the picture: {_reason(out)}")
         return _failed(f"it ended with {code}" if code >= 0 else f"it was ended by signal {-code}", words)
-
-
-def _located(program: str, folder: Path | None) -> str:
-    is_path = os.sep in program or (os.altsep or os.sep) in program
-    return str(folder / program) if folder is not None and is_path else program
 
 
 def _run(words: list[str], picture: bytes, out: IO[bytes], seconds: float) -> int:

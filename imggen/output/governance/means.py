@@ -73,16 +73,9 @@ class WriteContext:
 
     def log(self, picture: LoggedPicture) -> None:
         """Add the line of a picture that was made."""
-        output = Output(
-            path=picture.path, sha256=picture.sha256, guid=picture.guid or None, watermark=picture.watermark or None
-        )
-        self._add(
-            "allow",
-            output=output,
-            marks=picture.marks,
-            unmarked=picture.unmarked or None,
-            recipe_sha256=picture.recipe_sha256,
-        )
+        guid, watermark, unmarked = (text or None for text in (picture.guid, picture.watermark, picture.unmarked))
+        output = Output(path=picture.path, sha256=picture.sha256, guid=guid, watermark=watermark)
+        self._add("allow", output=output, marks=picture.marks, unmarked=unmarked, recipe_sha256=picture.recipe_sha256)
 
     def _add(self, decision: Literal["allow", "deny"], **facts: object) -> None:
         if self.journal is None:

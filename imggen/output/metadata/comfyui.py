@@ -3,7 +3,7 @@
 import json
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 Scalar = str | int | float
 Node = Mapping[str, object]
@@ -46,7 +46,7 @@ def texts(graph: Graph) -> tuple[str, str]:
         return "", ""
     holder = next((key for key in _upstream(graph, sampler) if "positive" in _inputs(graph, key)), None)
     if holder is None:
-        return next(filter(None, (_text_of(graph, key) for key in _upstream(graph, sampler))), ""), ""
+        return _nearest_text(graph, sampler), ""
     inputs = _inputs(graph, holder)
     return _text(graph, inputs.get("positive")), _text(graph, inputs.get("negative"))
 
@@ -71,10 +71,9 @@ def is_scalar(value: object) -> bool:
 
 def _sampler(graph: Graph) -> str | None:
     for names in _SAMPLER_INPUTS:
-        matching = [key for key in graph if names <= _inputs(graph, key).keys()]
-        samplers = [key for key in matching if "Sampler" in str(graph[key]["class_type"])]
-        if samplers:
-            return samplers[0]
+        for key, node in graph.items():
+            if names <= _inputs(graph, key).keys() and "Sampler" in str(node["class_type"]):
+                return key
     return None
 
 
@@ -109,11 +108,13 @@ def _text(graph: Graph, value: object) -> str:
     if isinstance(value, str):
         return value
     start = _link(graph, value)
-    if start is None:
-        return ""
-    return next(filter(None, (_text_of(graph, key) for key in _upstream(graph, start))), "")
+    return "" if start is None else _nearest_text(graph, start)
 
 
-def _text_of(graph: Graph, key: str) -> str:
-    inputs = _inputs(graph, key)
-    return next((value for name in _TEXTS if isinstance(value := inputs.get(name), str) and value), "")
+def _nearest_text(graph: Graph, start: str) -> str:
+    return next(filter(None, (first_text(_inputs(graph, key), _TEXTS) for key in _upstream(graph, start))), "")
+
+
+def first_text(values: Mapping[str, object], names: Iterable[str]) -> str:
+    """Return the first of the named values that is a text with something in it, else an empty one."""
+    return next((value for name in names if isinstance(value := values.get(name), str) and value), "")

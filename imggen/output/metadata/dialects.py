@@ -145,17 +145,10 @@ def _from_values(dialect: str, values: Mapping[str, object]) -> ReadMetadata:
     for key in _SIZES:
         pair = _PAIR.fullmatch(str(plain.get(key, ""))[:_MAX_NUMBER])
         if pair:
-            plain = {
-                "width": pair[1],
-                "height": pair[2],
-                **{name: value for name, value in plain.items() if name != key},
-            }
-    return ReadMetadata(
-        dialect=dialect,
-        prompt=_first_text(values, _PROMPTS),
-        negative_prompt=_first_text(values, _NEGATIVES),
-        settings=_translated(plain),
-    )
+            plain.pop(key)
+            plain = {"width": pair[1], "height": pair[2], **plain}
+    prompt, negative = (comfyui.first_text(values, names) for names in (_PROMPTS, _NEGATIVES))
+    return ReadMetadata(dialect=dialect, prompt=prompt, negative_prompt=negative, settings=_translated(plain))
 
 
 def _translated(plain: Mapping[str, object]) -> dict[str, Scalar]:
@@ -184,10 +177,6 @@ def _typed(name: str, value: object) -> Scalar | None:
     return number if math.isfinite(number) else None
 
 
-def _first_text(values: Mapping[str, object], keys: Iterable[str]) -> str:
-    return next((value for key in keys if isinstance(value := values.get(key), str) and value), "")
-
-
 def _json(text: str) -> dict[str, object]:
     if not text.lstrip().startswith("{"):
         return {}
@@ -212,15 +201,12 @@ def _imggen(clues: Clues) -> ReadMetadata | None:
         read_recipe = recipe.parse(text)
     except RequestError as error:
         return _unreadable(clues, error)
-    settings: dict[str, Scalar] = {
-        name: getattr(read_recipe, name)
-        for name in ("seed", "steps", "guidance", "sampler", "model", "model_hash", "width", "height")
-    }
+    names = ("seed", "steps", "guidance", "sampler", "model", "model_hash", "width", "height")
     return ReadMetadata(
         dialect="imggen",
         prompt=read_recipe.prompt,
         negative_prompt=read_recipe.negative_prompt,
-        settings=settings,
+        settings={name: getattr(read_recipe, name) for name in names},
         recipe=read_recipe,
         infotext=_infotext_of(clues),
     )
@@ -233,9 +219,8 @@ def _unreadable(clues: Clues, error: RequestError) -> ReadMetadata:
 
 
 def _infotext_of(clues: Clues) -> str | None:
-    labelled = (
-        comment.removeprefix("parameters\0") for comment in clues.comments if comment.startswith("parameters\0")
-    )
+    prefix = "parameters\0"
+    labelled = (comment.removeprefix(prefix) for comment in clues.comments if comment.startswith(prefix))
     places = (
         clues.texts.get("parameters", ""),
         clues.tag("UserComment"),
@@ -322,10 +307,8 @@ def _infotext_writer(clues: Clues, text: str, version: str) -> str:
 def _comfyui(clues: Clues) -> ReadMetadata | None:
     # Which tag it is depends on how many texts there are, counted down from the camera's model.
     tagged = (clues.tag(name) for name in ("Model", "Make", "ImageDescription", "UserComment"))
-    places = (
-        clues.texts.get("prompt", ""),
-        *(re.sub(r"\Aprompt: ?", "", text, flags=re.IGNORECASE) for text in tagged),
-    )
+    unlabelled = (re.sub(r"\Aprompt: ?", "", text, flags=re.IGNORECASE) for text in tagged)
+    places = (clues.texts.get("prompt", ""), *unlabelled)
     graph = next(filter(None, map(comfyui.parse, filter(None, places))), None)
     if graph is None:
         return None
@@ -347,8 +330,7 @@ def _invokeai(clues: Clues) -> ReadMetadata | None:
     prompts = image.get("prompt")
     if isinstance(prompts, list) and prompts and isinstance(prompts[0], dict):
         image = {**image, "prompt": prompts[0].get("prompt")}
-    record = _from_values("invokeai", {**old, **image})
-    return _bracketed(record)
+    return _bracketed(_from_values("invokeai", {**old, **image}))
 
 
 def _bracketed(record: ReadMetadata) -> ReadMetadata:
@@ -371,25 +353,21 @@ def _dream(line: str) -> ReadMetadata | None:
     return _bracketed(_from_values("invokeai", {"prompt": match[1], **values}))
 
 
+def _first(dialect: str, tables: Iterable[Mapping[str, object]], marks: Iterable[str]) -> ReadMetadata | None:
+    """Return the record in the first table that has one of the dialect's own keys."""
+    return next((_from_values(dialect, values) for values in tables if values.keys() & marks), None)
+
+
 def _swarmui(clues: Clues) -> ReadMetadata | None:
-    for text in (clues.texts.get("parameters", ""), clues.tag("UserComment"), clues.tag("Model")):
-        values = _inner(_json(text), "sui_image_params")
-        if values:
-            return _from_values("swarmui", values)
-    return None
+    texts = (clues.texts.get("parameters", ""), clues.tag("UserComment"), clues.tag("Model"))
+    tables = (_inner(_json(text), "sui_image_params") for text in texts)
+    return next((_from_values("swarmui", values) for values in tables if values), None)
 
 
 def _fooocus(clues: Clues) -> ReadMetadata | None:
-    for text in (
-        clues.texts.get("parameters", ""),
-        clues.tag("UserComment"),
-        *clues.comments,
-        clues.texts.get("Comment", ""),
-    ):
-        values = _json(text)
-        if "base_model" in values and ("metadata_scheme" in values or "performance" in values or "styles" in values):
-            return _from_values("fooocus", values)
-    return None
+    texts = (clues.texts.get("parameters", ""), clues.tag("UserComment"), *clues.comments)
+    tables = [values for values in map(_json, (*texts, clues.texts.get("Comment", ""))) if "base_model" in values]
+    return _first("fooocus", tables, ("metadata_scheme", "performance", "styles"))
 
 
 def _novelai(clues: Clues) -> ReadMetadata | None:
@@ -401,24 +379,16 @@ def _novelai(clues: Clues) -> ReadMetadata | None:
 
 
 def _mflux(clues: Clues) -> ReadMetadata | None:
-    values = _json(clues.tag("UserComment"))
-    return _from_values("mflux", values) if "mflux_version" in values else None
+    return _first("mflux", [_json(clues.tag("UserComment"))], ["mflux_version"])
 
 
 def _draw_things(clues: Clues) -> ReadMetadata | None:
-    for text in (clues.property("exif:UserComment"), clues.tag("UserComment")):
-        values = _json(text)
-        if "c" in values:
-            return _from_values("draw things", values)
-    return None
+    return _first("draw things", map(_json, (clues.property("exif:UserComment"), clues.tag("UserComment"))), ["c"])
 
 
 def _easy_diffusion(clues: Clues) -> ReadMetadata | None:
-    marks = {"use_stable_diffusion_model", "Stable Diffusion model", "num_inference_steps", "Guidance Scale"}
-    for values in (clues.texts, _json(clues.tag("UserComment"))):
-        if marks & values.keys():
-            return _from_values("easy diffusion", values)
-    return None
+    marks = ("use_stable_diffusion_model", "Stable Diffusion model", "num_inference_steps", "Guidance Scale")
+    return _first("easy diffusion", (clues.texts, _json(clues.tag("UserComment"))), marks)
 
 
 DIALECTS = (

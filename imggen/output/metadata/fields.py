@@ -9,24 +9,10 @@ from imggen.output.metadata import metadata
 from imggen.plan.schema.nearest import nearest
 
 TERMS = (
-    "algorithmicMedia",
-    "algorithmicallyEnhanced",
-    "composite",
-    "compositeCapture",
-    "compositeSynthetic",
-    "compositeWithTrainedAlgorithmicMedia",
-    "computationalCapture",
-    "dataDrivenMedia",
-    "digitalCapture",
-    "digitalCreation",
-    "humanEdits",
-    "negativeFilm",
-    "positiveFilm",
-    "print",
-    "screenCapture",
-    "trainedAlgorithmicData",
-    "trainedAlgorithmicMedia",
-    "virtualRecording",
+    *("algorithmicMedia", "algorithmicallyEnhanced", "composite", "compositeCapture", "compositeSynthetic"),
+    *("compositeWithTrainedAlgorithmicMedia", "computationalCapture", "dataDrivenMedia", "digitalCapture"),
+    *("digitalCreation", "humanEdits", "negativeFilm", "positiveFilm", "print", "screenCapture"),
+    *("trainedAlgorithmicData", "trainedAlgorithmicMedia", "virtualRecording"),
 )
 
 

@@ -98,13 +98,10 @@ def _enlarged(edits: Sequence[Edit], width: int, height: int) -> dict[str, str]:
     last = edits[-1]
     scale = last.width / width
     is_scaled = abs(last.height - scale * height) < 1
-    size = (
-        {"Postprocess upscale by": f"{scale:g}"}
-        if is_scaled
-        else {"Postprocess upscale to": f"{last.width}x{last.height}"}
-    )
+    factor = {"Postprocess upscale by": f"{scale:g}"}
+    edges = {"Postprocess upscale to": f"{last.width}x{last.height}"}
     names = (model_name(edit.model) or edit.engine.capitalize() for edit in edits)
-    return {**size, "Postprocess upscaler": _plain(" + ".join(names))}
+    return {**(factor if is_scaled else edges), "Postprocess upscaler": _plain(" + ".join(names))}
 
 
 def neutralised(text: str) -> str:
@@ -140,11 +137,8 @@ def parse(text: str) -> Infotext:
     stripped = [line.strip() for line in lines]
     turn = next((at for at, line in enumerate(stripped) if line.startswith(_NEGATIVE)), len(stripped))
     negative = [line.removeprefix(_NEGATIVE).strip() for line in stripped[turn:]]
-    return Infotext(
-        prompt="\n".join(stripped[:turn]).lstrip("\n"),
-        negative_prompt="\n".join(negative).lstrip("\n"),
-        settings=_settings(pairs),
-    )
+    prompt, negative_prompt = ("\n".join(part).lstrip("\n") for part in (stripped[:turn], negative))
+    return Infotext(prompt=prompt, negative_prompt=negative_prompt, settings=_settings(pairs))
 
 
 def _pairs(line: str) -> list[tuple[str, str]]:

@@ -34,11 +34,8 @@ COMPOSITE = SOURCE_TYPES + "compositeWithTrainedAlgorithmicMedia"
 RECIPE, IMAGE_HASH = "imggen:Recipe", "imggen:ImageSHA256"
 WATERMARK, LABEL = "imggen:Watermark", "imggen:Label"
 UNMARKED = "none: "
-SOURCE_TYPE, SYSTEM, SYSTEM_VERSION = (
-    "Iptc4xmpExt:DigitalSourceType",
-    "Iptc4xmpExt:AISystemUsed",
-    "Iptc4xmpExt:AISystemVersionUsed",
-)
+SOURCE_TYPE = "Iptc4xmpExt:DigitalSourceType"
+SYSTEM, SYSTEM_VERSION = "Iptc4xmpExt:AISystemUsed", "Iptc4xmpExt:AISystemVersionUsed"
 PROMPT, IDENTITY = "Iptc4xmpExt:AIPromptInformation", "Iptc4xmpExt:DigImageGUID"
 TOOL, CREATED = "xmp:CreatorTool", "xmp:CreateDate"
 CREDIT, ALT, MINING = "photoshop:Credit", "Iptc4xmpCore:AltTextAccessibility", "plus:DataMining"
@@ -209,16 +206,9 @@ def source_type(recipe: Recipe) -> str:
     style picture of which only the statistics were taken, and not a control picture, of which only lines are followed.
     """
     copying = recipe.change is not None and recipe.change.method in _COPYING
-    shown = [
-        ingredient
-        for ingredient in recipe.ingredients
-        if ingredient.role in _BASES or _is_copied(ingredient, copying=copying)
-    ]
+    showing = (*_BASES, "shown", "style") if copying else (*_BASES, "shown")
+    shown = [ingredient for ingredient in recipe.ingredients if ingredient.role in showing]
     return GENERATED if all(is_generated(ingredient.source_type) for ingredient in shown) else COMPOSITE
-
-
-def _is_copied(ingredient: Ingredient, *, copying: bool) -> bool:
-    return ingredient.role == "shown" or (copying and ingredient.role == "style")
 
 
 def is_generated(stated: object) -> bool:
@@ -230,10 +220,10 @@ def _origin(recipe: Recipe) -> dict[str, xmp.Value]:
     """Return what names the pictures that went in: the one that was changed, and all of them where there are others."""
     bases = [ingredient for ingredient in recipe.ingredients if ingredient.role in _BASES]
     named = [ingredient for ingredient in recipe.ingredients if ingredient.role != "mask"]
-    derived: dict[str, xmp.Value] = {DERIVED: _reference(bases[0])} if len(bases) == 1 else {}
-    return derived | (
-        {INGREDIENTS: tuple(_reference(ingredient) for ingredient in named)} if named != bases or len(bases) > 1 else {}
-    )
+    origin: dict[str, xmp.Value] = {DERIVED: _reference(bases[0])} if len(bases) == 1 else {}
+    if named != bases or len(bases) > 1:
+        origin[INGREDIENTS] = tuple(map(_reference, named))
+    return origin
 
 
 def _reference(ingredient: Ingredient) -> dict[str, str]:
@@ -329,23 +319,15 @@ def _facts(picture: Picture) -> Facts:
     notes = list(picture.notes)
     tags = _read_block(picture.carriers.exif, exif.read, notes)
     properties = _read_block(picture.carriers.xmp, xmp.read, notes)
-    clues = Clues(
-        texts=dict(reversed(picture.carriers.texts)),
-        tags=tags,
-        properties=properties,
-        comments=tuple(comment.decode(errors="replace") for comment in picture.carriers.comments),
-    )
+    texts = dict(reversed(picture.carriers.texts))
+    comments = tuple(comment.decode(errors="replace") for comment in picture.carriers.comments)
+    clues = Clues(texts=texts, tags=tags, properties=properties, comments=comments)
     record = dialects.read(clues)
     notes += [f"the text {name!r} is too long to be read" for name in dialects.passed_over(clues)]
     recorded = properties.get(IMAGE_HASH)
-    return Facts(
-        picture=picture,
-        found=record,
-        xmp=properties,
-        exif=tags,
-        fits=recorded == picture.image_sha256 if recorded else None,
-        notes=(*notes, *(record.notes if record else ())),
-    )
+    fits = recorded == picture.image_sha256 if recorded else None
+    notes += record.notes if record else ()
+    return Facts(picture=picture, found=record, xmp=properties, exif=tags, fits=fits, notes=tuple(notes))
 
 
 def is_own(path: Path) -> bool:
@@ -376,16 +358,9 @@ def embed(data: bytes, metadata: Metadata, *, picture: Picture | None = None) ->
         dropped=metadata.dropped,
     )
     changed = container.replace(data, changes)
-    return Marked(data=changed, marks=_marks(metadata), notes=tuple(notes))
-
-
-def _marks(metadata: Metadata) -> tuple[str, ...]:
-    values = {
-        "iptc": metadata.properties.get(SOURCE_TYPE),
-        "infotext": metadata.infotext,
-        "recipe": metadata.recipe,
-    }
-    return tuple(name for name, value in values.items() if value)
+    values = {"iptc": metadata.properties.get(SOURCE_TYPE), "infotext": metadata.infotext, "recipe": metadata.recipe}
+    marks = tuple(name for name, value in values.items() if value)
+    return Marked(data=changed, marks=marks, notes=tuple(notes))
 
 
 def _read_block(block: bytes | None, read: Callable[[bytes], dict[str, _Value]], notes: list[str]) -> dict[str, _Value]:

@@ -121,8 +121,7 @@ def _history(facts: Facts, words: tuple[str, ...]) -> dict[str, xmp.Value | None
     steps = facts.xmp.get(metadata.HISTORY)
     if not isinstance(steps, tuple) or not any(_tells_words(step) or _holds(step, words) for step in steps):
         return {}
-    kept = tuple(_without_words(step) if isinstance(step, Mapping) else step for step in steps)
-    return {metadata.HISTORY: kept}
+    return {metadata.HISTORY: tuple(_without_words(step) if isinstance(step, Mapping) else step for step in steps)}
 
 
 def _tells_words(step: object) -> bool:
@@ -130,6 +129,5 @@ def _tells_words(step: object) -> bool:
 
 
 def _without_words(step: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: value.partition(", prompt ")[0] if name == "stEvt:parameters" else value for name, value in step.items()
-    }
+    parameters = step.get("stEvt:parameters")
+    return {**step} if parameters is None else {**step, "stEvt:parameters": parameters.partition(", prompt ")[0]}

@@ -169,15 +169,11 @@ def _replaced(origin: Upscaled, picture: Picture, guid: str) -> dict[str, xmp.Va
     """Return the properties that are no longer true of the larger picture, as they are now."""
     extended, _ = _record(origin)
     stated = origin.source.xmp if origin.source else {}
-    sizes = {
-        "tiff:ImageWidth": str(picture.width),
-        "tiff:ImageLength": str(picture.height),
-        "exif:PixelXDimension": str(picture.width),
-        "exif:PixelYDimension": str(picture.height),
-        "tiff:Orientation": "1",
-    }
+    sizes = dict.fromkeys(("tiff:ImageWidth", "exif:PixelXDimension"), str(picture.width))
+    sizes |= dict.fromkeys(("tiff:ImageLength", "exif:PixelYDimension"), str(picture.height))
+    sizes |= {"tiff:Orientation": "1", **dict.fromkeys(_IDENTITIES, guid)}
     values: dict[str, xmp.Value | None] = dict.fromkeys(_STALE)
-    values |= {name: value for name, value in (sizes | dict.fromkeys(_IDENTITIES, guid)).items() if name in stated}
+    values |= {name: value for name, value in sizes.items() if name in stated}
     values[metadata.IDENTITY] = guid
     if extended is not None:
         values[metadata.RECIPE] = extended.to_json()
@@ -317,9 +313,8 @@ def _worded(source: Facts, chosen: list[Field]) -> dict[str, xmp.Value]:
     words: dict[str, xmp.Value] = {}
     for field in chosen:
         older = source.exif.get(field.exif or "") or source.picture.carriers.text(field.text or "")
-        value = (
-            source.xmp.get(field.property) or fields.assign([(field.name, str(older or ""))]).properties[field.property]
-        )
+        stated = source.xmp.get(field.property)
+        value = stated or fields.assign([(field.name, str(older or ""))]).properties[field.property]
         if value:
             words.setdefault(field.property, value)
     return words

@@ -218,12 +218,8 @@ def _name(organisation: str, common: str) -> "x509.Name":
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
-            x509.NameAttribute(NameOID.COMMON_NAME, common),
-        ]
-    )
+    values = {NameOID.ORGANIZATION_NAME: organisation, NameOID.COMMON_NAME: common}
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in values.items()])
 
 
 def _usage(*allowed: str) -> Any:
@@ -315,14 +311,9 @@ def _named(name: "x509.Name") -> str:
     """Return the organisation and the common name that a certificate gives, once where they are the same."""
     from cryptography.x509.oid import NameOID
 
-    values = [
-        attribute.value for oid in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME) for attribute in _of(name, oid)
-    ]
+    firsts = (name.get_attributes_for_oid(oid)[:1] for oid in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME))
+    values = [attribute.value for first in firsts for attribute in first if isinstance(attribute.value, str)]
     return ", ".join(dict.fromkeys(values)) or name.rfc4514_string()
-
-
-def _of(name: "x509.Name", oid: Any) -> list[Any]:
-    return [attribute for attribute in name.get_attributes_for_oid(oid)[:1] if isinstance(attribute.value, str)]
 
 
 def _pem(certificate: "x509.Certificate") -> bytes:

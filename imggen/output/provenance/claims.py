@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 
 import imggen
 from imggen.output.metadata import metadata, upscaled
@@ -15,11 +14,7 @@ from imggen.plan.schema.marking import Mining as MiningWish
 from imggen.plan.schema.recipe import Recipe
 from imggen.plan.schema.request import OutputPlan
 
-_MINING: Final[dict[MiningWish, Mining]] = {
-    "allowed": "allowed",
-    "constrained": "constrained",
-    "not-allowed": "notAllowed",
-}
+_MINING: dict[MiningWish, Mining] = {"allowed": "allowed", "constrained": "constrained", "not-allowed": "notAllowed"}
 
 
 def of_picture(

@@ -125,12 +125,9 @@ def outline(place: Path) -> Outline | None:
     if not _is_folder(own_folder(place)):
         return None
     record = _record(place)
+    chain, root = _read_own(place, _CHAIN), _read_own(place, _ROOT)
     return Outline(
-        organisation=record.organisation,
-        created=record.created,
-        command=record.command,
-        chain_pem=_read_own(place, _CHAIN),
-        root_pem=_read_own(place, _ROOT),
+        organisation=record.organisation, created=record.created, command=record.command, chain_pem=chain, root_pem=root
     )
 
 
@@ -254,11 +251,7 @@ def write_new(path: Path, data: bytes, *, private: bool) -> None:
 
     Raises FileExistsError where it exists.
     """
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags, 0o600 if private else 0o666), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    files.create(path, data, 0o600 if private else 0o666)
 
 
 def read(path: Path) -> bytes:
@@ -294,14 +287,9 @@ def _fresh(draft: Draft) -> tuple[Identity, bytes]:
         raise RequestError(
             f"--years {draft.years}: a certificate lasts 1 to {MOST_YEARS} years", hint=f"--years {YEARS}"
         )
-    certificate = certificates.make(organisation, draft.years)
-    identity = Identity(
-        organisation=organisation,
-        chain_pem=certificate.leaf_pem + certificate.root_pem,
-        watermark_key=secrets.token_bytes(WATERMARK_KEY_BYTES),
-        key_pem=certificate.key_pem,
-    )
-    return identity, certificate.root_pem
+    new = certificates.make(organisation, draft.years)
+    chain, key = new.leaf_pem + new.root_pem, secrets.token_bytes(WATERMARK_KEY_BYTES)
+    return Identity(organisation=organisation, chain_pem=chain, watermark_key=key, key_pem=new.key_pem), new.root_pem
 
 
 def _elsewhere(draft: Draft) -> tuple[Identity, bytes]:
@@ -311,14 +299,9 @@ def _elsewhere(draft: Draft) -> tuple[Identity, bytes]:
             "a key that is kept elsewhere needs both the command that signs and the certificates",
             hint="imggen keys init --command 'openssl dgst -sha256 -sign key.pem' --chain chain.pem",
         )
-    chain_pem, root = certificates.read_chain(draft.chain_pem, "the chain")
-    identity = Identity(
-        organisation=_organisation(draft.organisation),
-        chain_pem=chain_pem,
-        watermark_key=secrets.token_bytes(WATERMARK_KEY_BYTES),
-        command=draft.command,
-    )
-    return identity, root
+    chain, root = certificates.read_chain(draft.chain_pem, "the chain")
+    organisation, key = _organisation(draft.organisation), secrets.token_bytes(WATERMARK_KEY_BYTES)
+    return Identity(organisation=organisation, chain_pem=chain, watermark_key=key, command=draft.command), root
 
 
 def _organisation(name: str) -> str:

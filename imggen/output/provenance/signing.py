@@ -164,7 +164,8 @@ def sign(data: bytes, file_format: ImageFormat, statement: Statement, identity: 
     except sdk.C2paError as error:
         if signature.failure is not None:
             raise signature.failure from None
-        raise ImggenError(f"the picture could not be signed: {_reason(error)}", hint=_signing_hint(error)) from error
+        reason = str(error).strip().partition("\n")[0][:_LONGEST_TEXT]
+        raise ImggenError(f"the picture could not be signed: {reason}", hint=_signing_hint(error)) from error
     _check_signed(data, signed.getvalue(), file_format)
     return signed.getvalue()
 
@@ -193,13 +194,9 @@ def prove(identity: Identity) -> None:
     """Sign a picture of one pixel; raise ImggenError that says why where the identity cannot sign."""
     blank = io.BytesIO()
     Image.new("L", (1, 1)).save(blank, "PNG")
+    source_type = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicMedia"
     statement = Statement(
-        title="proof",
-        source_type="http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicMedia",
-        model="imggen",
-        model_version="1",
-        version="1",
-        when=datetime.now(UTC),
+        title="proof", source_type=source_type, model="imggen", model_version="1", version="1", when=datetime.now(UTC)
     )
     sign(blank.getvalue(), "png", statement, identity)
 
@@ -221,13 +218,12 @@ class _Signature:
 
 def _signer(sdk: Any, identity: Identity, signature: _Signature) -> Any:
     """Return what the SDK signs with: a key, or a function, for which it keeps 10 kB free in the file."""
+    algorithm = sdk.C2paSigningAlg.ES256
     if identity.command:
-        return sdk.Signer.from_callback(signature, sdk.C2paSigningAlg.ES256, identity.chain_pem.decode("ascii"))
+        return sdk.Signer.from_callback(signature, algorithm, identity.chain_pem.decode("ascii"))
     key_pem = identity.key_pem or b""
     certificates.check_key(key_pem, identity.chain_pem)
-    info = sdk.C2paSignerInfo(
-        alg=sdk.C2paSigningAlg.ES256, sign_cert=identity.chain_pem, private_key=key_pem, ta_url=None
-    )
+    info = sdk.C2paSignerInfo(alg=algorithm, sign_cert=identity.chain_pem, private_key=key_pem, ta_url=None)
     return sdk.Signer.from_info(info)
 
 
@@ -241,8 +237,7 @@ def _sdk() -> Any:
         ) from error
     except (OSError, RuntimeError) as error:
         raise MachineError(
-            f"the package c2pa-python cannot be loaded: {error}",
-            hint="pip install --force-reinstall 'imggen[c2pa]'",
+            f"the package c2pa-python cannot be loaded: {error}", hint="pip install --force-reinstall 'imggen[c2pa]'"
         ) from error
     return c2pa
 
@@ -259,7 +254,6 @@ def _settings(anchors: Sequence[bytes]) -> dict[str, object]:
 
 
 def _builder(sdk: Any, context: Any, statement: Statement) -> Any:
-    """Return the SDK's builder with all that is said, and the parents."""
     unreadable = frozenset(at for at, parent in enumerate(statement.parents) if not _is_readable(sdk, context, parent))
     builder = sdk.Builder(_manifest(statement, unreadable), context)
     for at, parent in enumerate(statement.parents):
@@ -288,11 +282,9 @@ def _named(parent: Parent, at: int) -> dict[str, str]:
 
 def _manifest(statement: Statement, unreadable: Collection[int]) -> str:
     """Return the manifest's definition as JSON, after C2PA 2.x and the CAWG's metadata and mining assertions."""
-    definition = {
-        "claim_generator_info": [{"name": "imggen", "version": statement.version}],
-        "title": _clean(statement.title),
-        "assertions": list(_assertions(statement, unreadable)),
-    }
+    generator = {"name": "imggen", "version": statement.version}
+    assertions = list(_assertions(statement, unreadable))
+    definition = {"claim_generator_info": [generator], "title": _clean(statement.title), "assertions": assertions}
     return json.dumps(definition, allow_nan=False)
 
 
@@ -308,41 +300,30 @@ def _assertions(statement: Statement, unreadable: Collection[int]) -> Iterator[d
 
 def _actions(statement: Statement) -> Iterator[Mapping[str, object]]:
     """Yield what was done, in order: the first must be opened or created (C2PA 2.x, "Actions")."""
-    opened, placed, inputs = (
-        _labels(statement, relationship) for relationship in ("parentOf", "componentOf", "inputTo")
-    )
+    labels: dict[str, list[str]] = {"parentOf": [], "componentOf": [], "inputTo": []}
+    for at, parent in enumerate(statement.parents):
+        labels[parent.relationship].append(_label(at))
+    opened, placed, inputs = labels.values()
     if len(opened) > 1 or bool(opened) is (statement.action == "created"):
         raise ValueError(f"{statement.action} with {len(opened)} parents that it was done to")
     when = statement.when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if statement.source_type is None and not opened:
         raise ValueError("what is created has a source type")
-    done: dict[str, object] = {
-        "action": f"c2pa.{statement.action}",
-        "when": when,
-        "softwareAgent": {"name": _clean(statement.model), "version": _clean(statement.model_version)},
-    }
+    agent = {"name": _clean(statement.model), "version": _clean(statement.model_version)}
+    done: dict[str, object] = {"action": f"c2pa.{statement.action}", "when": when, "softwareAgent": agent}
     if statement.source_type is not None:
         done["digitalSourceType"] = statement.source_type
     if statement.description is not None:
         done["description"] = _clean(statement.description)
     if inputs:
         done["parameters"] = {"ingredientIds": inputs}
-    placing = [
+    placing: list[Mapping[str, object]] = [
         {"action": "c2pa.placed", "when": when, "parameters": {"ingredientIds": [ingredient]}} for ingredient in placed
     ]
-    if opened:
-        yield {"action": "c2pa.opened", "when": when, "parameters": {"ingredientIds": opened}}
-        yield from placing
-        yield done
-    else:
-        yield done
-        yield from placing
+    opening = {"action": "c2pa.opened", "when": when, "parameters": {"ingredientIds": opened}}
+    yield from [opening, *placing, done] if opened else [done, *placing]
     if statement.watermark_id is not None and statement.action != "edited.metadata":
         yield {"action": "c2pa.watermarked.unbound", "when": when}
-
-
-def _labels(statement: Statement, relationship: Relationship) -> list[str]:
-    return [_label(at) for at, parent in enumerate(statement.parents) if parent.relationship == relationship]
 
 
 def _label(at: int) -> str:
@@ -401,10 +382,6 @@ def _check_signed(data: bytes, signed: bytes, file_format: ImageFormat) -> None:
         raise ImggenError("signing changed the picture, so the signed file is not used")
 
 
-def _reason(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:_LONGEST_TEXT]
-
-
 def _signing_hint(error: Exception) -> str | None:
     if "certificate" not in str(error):
         return None
@@ -425,14 +402,12 @@ def _validation(store: Mapping[str, Any], details: Mapping[str, Any]) -> Validat
     """Return what the active manifest of a store says, and what the SDK found of it."""
     manifests, active = _table(store.get("manifests")), store.get("active_manifest")
     manifest = _table(manifests.get(active)) if isinstance(active, str) else {}
-    codes = tuple(dict.fromkeys(_codes(store)))
+    stated = [_text(status.get("code")) for status in _tables(store.get("validation_status"))]
+    codes = tuple(dict.fromkeys(code for code in stated if code))
     actions = _acts(manifest)
     generation = _assertion(manifest, _GENERATION)
-    lost = {
-        _text(ingredient.get("instance_id"))
-        for ingredient in _tables(generation.get(_UNREADABLE_PARENTS))
-        if ingredient.get("signed")
-    }
+    unreadable = _tables(generation.get(_UNREADABLE_PARENTS))
+    lost = {_text(ingredient.get("instance_id")) for ingredient in unreadable if ingredient.get("signed")}
     state = {"Trusted": "trusted", "Valid": "valid"}.get(str(store.get("validation_state")), "invalid")
     return Validation(
         state=state,  # type: ignore[arg-type]  # one of the three above
@@ -451,12 +426,6 @@ def _validation(store: Mapping[str, Any], details: Mapping[str, Any]) -> Validat
         mining=_mining(manifest),
         ingredients=tuple(_ingredient(ingredient, store, lost) for ingredient in _tables(manifest.get("ingredients"))),
     )
-
-
-def _codes(store: Mapping[str, Any]) -> Iterator[str]:
-    for status in _tables(store.get("validation_status")):
-        if code := _text(status.get("code")):
-            yield code
 
 
 def _names(active: object, details: Mapping[str, Any]) -> dict[str, str | None]:
@@ -510,12 +479,10 @@ def _mining(manifest: Mapping[str, Any]) -> str | None:
 def _ingredient(
     ingredient: Mapping[str, Any], store: Mapping[str, Any], lost: Collection[str | None]
 ) -> SignedIngredient:
+    title, relationship = _text(ingredient.get("title")), _text(ingredient.get("relationship"))
     is_lost = _text(ingredient.get("instance_id")) in lost
-    return SignedIngredient(
-        title=_text(ingredient.get("title")),
-        relationship=_text(ingredient.get("relationship")),
-        state="invalid" if is_lost else _ingredient_state(ingredient, store),
-    )
+    state = "invalid" if is_lost else _ingredient_state(ingredient, store)
+    return SignedIngredient(title=title, relationship=relationship, state=state)
 
 
 def _ingredient_state(ingredient: Mapping[str, Any], store: Mapping[str, Any]) -> IngredientState:

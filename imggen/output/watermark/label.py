@@ -34,9 +34,8 @@ def draw(image: Image.Image, text: str) -> Image.Image:
     check(image.size, text)
     plate, margin = _plate(image.size, text)
     labelled = image.copy()
-    labelled.paste(
-        plate.convert(image.mode), (image.width - plate.width - margin, image.height - plate.height - margin)
-    )
+    corner = (image.width - plate.width - margin, image.height - plate.height - margin)
+    labelled.paste(plate.convert(image.mode), corner)
     return labelled
 
 

@@ -104,14 +104,6 @@ def _levels(variance: Sums, share: Floats | None) -> Floats:
     return level if share is None else level * share
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _GroupView:
-    """What reading will see, a number a group: the picture's own part, and a mark's of strength 1."""
-
-    own: Doubles
-    gain: Doubles
-
-
 def in_64ths(level: Floats) -> Floats:
     """Return levels that another machine's last bit cannot move."""
     steps: Floats = np.rint(level * np.float32(64))
@@ -142,26 +134,27 @@ def over_waves(host: Waves, through: float, keyed: Pattern, coded: Floats) -> Do
     known = len(keyed.rows) - keyed.carriers
     # A wave that carries two bits is as strong as a known one.
     unit = np.tile(np.concatenate([np.full(keyed.carriers, 0.5**0.5), np.ones(known)]), 2)
-    view = _view(host, through, keyed, signs, unit)
+    own, gain = _seen(host, through, keyed, signs, unit)
     levels = np.zeros(KNOWN + 2)
     target = _KNOWN_Z * (known / 2) ** 0.5
-    levels[KNOWN] = np.clip((target - view.own[KNOWN]) / view.gain[KNOWN], *_KNOWN_LIMITS)
+    levels[KNOWN] = np.clip((target - own[KNOWN]) / gain[KNOWN], *_KNOWN_LIMITS)
     left = (len(keyed.rows) - known * levels[KNOWN] ** 2) / keyed.carriers * KNOWN
-    levels[:KNOWN] = _shared(view, left)
+    levels[:KNOWN] = _shared(own, gain, left)
     steps: Doubles = np.rint(levels * 16) / 16
     parts: Doubles = steps[keyed.groups] * signs * unit
     return parts
 
 
-def _view(host: Waves, through: float, keyed: Pattern, signs: Doubles, unit: Doubles) -> _GroupView:
+def _seen(host: Waves, through: float, keyed: Pattern, signs: Doubles, unit: Doubles) -> tuple[Doubles, Doubles]:
+    """Return what reading will see, a number a group: the picture's own part, and a mark's of strength 1."""
     size = _size(through, keyed)
     held = spread_spectrum.pick(host, keyed) * keyed.phases.conj()
     scale = 1 / np.sqrt(spread_spectrum.pick(spread_spectrum.power(host), keyed).real + size**2)
     scale *= np.minimum(1, spread_spectrum.OUTLIER / np.maximum(np.abs(held) * scale, 1e-6))
     own = np.concatenate([held.real * scale, held.imag * scale]) * signs
     gain = np.concatenate([scale, scale]) * size * unit
-    totals = [np.bincount(keyed.groups, values).astype(np.float64) for values in (own, gain)]
-    return _GroupView(own=totals[0], gain=totals[1] + 1e-9)
+    own, gain = (np.bincount(keyed.groups, values).astype(np.float64) for values in (own, gain))
+    return own, gain + 1e-9
 
 
 def _size(through: float, keyed: Pattern) -> float:
@@ -169,12 +162,12 @@ def _size(through: float, keyed: Pattern) -> float:
     return float(TILE**2 / (2 * len(keyed.rows)) ** 0.5 * through)
 
 
-def _shared(view: _GroupView, squares: float) -> Doubles:
+def _shared(own: Doubles, gain: Doubles, squares: float) -> Doubles:
     """Return the levels of the coded bits, whose squares add up to `squares`, that bring all to the same height."""
     low, high = -1e3, 1e3
     levels = np.ones(KNOWN)
     for _ in range(_HALVINGS):
         height = (low + high) / 2
-        levels = np.clip((height - view.own[:KNOWN]) / view.gain[:KNOWN], *_BIT_LIMITS)
+        levels = np.clip((height - own[:KNOWN]) / gain[:KNOWN], *_BIT_LIMITS)
         low, high = (low, height) if np.square(levels).sum() > squares else (height, high)
     return levels

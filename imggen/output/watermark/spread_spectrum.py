@@ -125,16 +125,12 @@ def tile(keyed: Pattern, values: Doubles) -> Floats:
     `values` are the waves' real parts, then their imaginary ones.
     """
     spectrum = np.zeros((TILE, TILE // 2 + 1), np.complex128)
-    spectrum[keyed.rows, keyed.columns] = _joined(values) * keyed.phases
+    half = len(values) // 2
+    spectrum[keyed.rows, keyed.columns] = (values[:half] + 1j * values[half:]) * keyed.phases
     field = np.fft.irfft2(spectrum, s=(TILE, TILE))
     field *= 256 / np.sqrt((field**2).mean())
     # Whole numbers here and in what multiplies them: another machine's last bit must not become another pixel.
     return np.rint(field).astype(np.float32) / np.float32(256)
-
-
-def _joined(values: Doubles) -> NDArray[np.complex128]:
-    half = len(values) // 2
-    return values[:half] + 1j * values[half:]
 
 
 def surround(plane: Bytes) -> tuple[Shorts, Sums]:

@@ -5,7 +5,7 @@ It is a mark among people of good will: it survives handling, and no one who wan
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache, partial
 from math import fsum
@@ -81,12 +81,10 @@ def embed(
     tile = spread_spectrum.tile(keyed, perceptual_mask.over_waves(host, through * enough, keyed, coded))
     marked = Image.new(image.mode, image.size)
     for rows in strips.over(image):
-        view = look(rows)
-        level = perceptual_mask.in_64ths(
-            perceptual_mask.over_pixels(view.strip.variance, view.share, rule) * np.float32(enough)
-        )
-        strip = _add(strips.cut(image, rows), _repeated(tile, rows, image.width) * level, grey=grey)
-        marked.paste(strip, (0, rows.start))
+        strip = look(rows)
+        level = perceptual_mask.over_pixels(strip.variance, strip.share, rule)
+        mark = _repeated(tile, rows, image.width) * perceptual_mask.in_64ths(level * np.float32(enough))
+        marked.paste(_add(strips.cut(image, rows), mark, grey=grey), (0, rows.start))
     return marked
 
 
@@ -144,47 +142,42 @@ def _size(image: Image.Image) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Strip:
-    """Rows of a plane, what `spread.surround` says of them, which rows beside them change too, and their alpha."""
+    """Rows of a plane, what `spread.surround` says of them, which rows beside them change too, and their alpha.
+
+    `share` is how much of the mark the pixels take, where they are to be marked.
+    """
 
     plane: Bytes
     sums: Shorts
     variance: Sums
     alpha: Bytes | None
+    share: Floats | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _StripView:
-    """A strip of a picture that is to be marked, and how much of the mark its pixels take."""
-
-    strip: _Strip
-    share: Floats | None
-
-
-def _view(image: Image.Image, where: Image.Image | None, rows: range) -> _StripView:
+def _view(image: Image.Image, where: Image.Image | None, rows: range) -> _Strip:
     strip = _strip(image, rows, _luminance)
-    return _StripView(strip=strip, share=_share(where and strips.cut(where, rows), strip.alpha))
+    return replace(strip, share=_share(where and strips.cut(where, rows), strip.alpha))
 
 
 def _surveyed(
-    image: Image.Image, look: Callable[[range], _StripView]
+    image: Image.Image, look: Callable[[range], _Strip]
 ) -> tuple[perceptual_mask.Tally, spread_spectrum.Tiles]:
     tallies, tiles = [], spread_spectrum.no_tiles(spread_spectrum.TILE)
     for rows in strips.over(image):
-        view = look(rows)
-        tallies.append(perceptual_mask.tally(view.strip.variance, view.share))
-        spread_spectrum.add_tiles(tiles, _field(view.strip), rows.start)
+        strip = look(rows)
+        tallies.append(perceptual_mask.tally(strip.variance, strip.share))
+        spread_spectrum.add_tiles(tiles, _field(strip), rows.start)
     return perceptual_mask.together(tallies), tiles
 
 
-def _through(image: Image.Image, look: Callable[[range], _StripView], rule: perceptual_mask.Rule) -> float:
+def _through(image: Image.Image, look: Callable[[range], _Strip], rule: perceptual_mask.Rule) -> float:
     """Return how many sixteenths of a deviation a pixel of the mark's tile is, as `whiten` sees it."""
     sums: list[float] = []
     for rows in strips.over(image):
-        view = look(rows)
-        level = perceptual_mask.over_pixels(view.strip.variance, view.share, rule)
-        sums += (
-            (level / (spread_spectrum.deviation(view.strip.variance) / 81 + 1)).sum(axis=1, dtype=np.float64).tolist()
-        )
+        strip = look(rows)
+        level = perceptual_mask.over_pixels(strip.variance, strip.share, rule)
+        level /= spread_spectrum.deviation(strip.variance) / 81 + 1
+        sums += level.sum(axis=1, dtype=np.float64).tolist()
     return 16 * fsum(sums) / spread_spectrum.TILE**2
 
 
@@ -203,12 +196,11 @@ def _luminance(image: Image.Image) -> Bytes:
 
 
 def _share(where: Image.Image | None, alpha: Bytes | None) -> Floats | None:
-    parts: list[Floats] = []
-    if where is not None:
-        parts.append(np.asarray(where).astype(np.float32) / np.float32(255))
-    if alpha is not None:
-        parts.append((alpha > 0).astype(np.float32))
-    return None if not parts else parts[0] if len(parts) == 1 else parts[0] * parts[1]
+    share = None if where is None else np.asarray(where).astype(np.float32) / np.float32(255)
+    if alpha is None:
+        return share
+    drawn = (alpha > 0).astype(np.float32)
+    return drawn if share is None else share * drawn
 
 
 def _repeated(tile: Floats, rows: range, width: int) -> Floats:

@@ -170,7 +170,7 @@ class UpscalerPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class DegradationPlan:
-    """How pictures are worn: see `data.degradation.Ranges`; `quality` is the lowest and the highest.
+    """How pictures are worn: `clean` is the share that is only shrunk; `quality` is the lowest and the highest.
 
     `decoded` is the share that the built-in model's autoencoder encoded and decoded instead: what it leaves is what
     generated pictures look like.

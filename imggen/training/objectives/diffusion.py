@@ -80,18 +80,17 @@ class FlowMatching:
         time = torch.randn(len(clean), generator=generator).sigmoid()
         mixed = torch.lerp(clean, noise, time[:, None, None, None])
         device = next(self.module.parameters()).device
-        with sdpa_kernel(_attention_kernels(device)):
+        # on a CPU, at these few tokens, the fused kernel's backward pass took a quarter of the whole step
+        fused = [] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
+        with sdpa_kernel([*fused, SDPBackend.MATH]):
             velocity = self.module(mixed.to(device), time.to(device), tokens.to(device))
         return F.mse_loss(velocity.float(), (noise - clean).to(device))
 
     def export(self, averaged: Any) -> None:
         """Write the model as a diffusers folder."""
+        text_encoder, unet, tokenizer = averaged.text_encoder, averaged.unet, self._tokenizer
         parts = folder.Parts(
-            vae=self._vae,
-            text_encoder=averaged.text_encoder,
-            tokenizer=self._tokenizer,
-            unet=averaged.unet,
-            scheduler=scheduler(),
+            vae=self._vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler()
         )
         folder.write(self._model, self._plan, parts)
 
@@ -113,13 +112,6 @@ class FlowMatching:
             output_type="pt",
         ).images
         return drawn
-
-
-def _attention_kernels(device: torch.device) -> list[SDPBackend]:
-    # on a CPU, at these few tokens, the fused kernel's backward pass took a quarter of the whole step
-    if device.type == "cpu":
-        return [SDPBackend.MATH]
-    return [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 def build_unet(plan: UnetPlan, run: TrainPlan) -> UNet2DConditionModel:

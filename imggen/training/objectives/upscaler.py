@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 import imggen.builtin
 from imggen.data import degradation
-from imggen.data.degradation import Ranges
 from imggen.data.drawn import drawing, scenes
 from imggen.engine.upscaling import compact
 from imggen.host import environment
@@ -47,10 +46,6 @@ class Pairs:
             vae = AutoencoderTiny.from_pretrained(AUTOENCODER, dtype=torch.float32)
         self._vae = vae.eval().requires_grad_(requires_grad=False)
         self.autoencoder = loop.digest(self._vae)
-        values = plan.degradation
-        self._ranges = Ranges(
-            kernels=values.kernels, clean=values.clean, blur=values.blur, quality=tuple(values.quality)
-        )
 
     def pairs(self, indices: range) -> tuple[Tensor, Tensor]:
         """Return the small and the large pictures of these scenes."""
@@ -71,7 +66,7 @@ class Pairs:
         large = large if turn is None else large.transpose(turn)
         if random.random() < 0.5:
             large = Image.merge("RGB", random.sample(large.split(), 3))
-        small = degradation.apply(degradation.draw(self._ranges, random), large, plan.upscaler.scale)
+        small = degradation.apply(degradation.draw(plan.degradation, random), large, plan.upscaler.scale)
         return np.asarray(small), np.asarray(large)
 
     @torch.no_grad()
