@@ -26,6 +26,7 @@ STRENGTHS: Final[dict[Method, float]] = {
 }
 """How much is made anew when nobody says; a method that is not here starts from noise and knows no strength."""
 
+_ANOTHER: Final = "another --model"
 _STRENGTHS_OF_TASKS: Final[dict[tuple[Task, Method], float]] = {("outpaint", "latent-blending"): 0.7}
 """Exceptions: without an inpainting pipeline, borders that start from the picture's own colours go on best."""
 
@@ -125,7 +126,8 @@ def _strength(case: Case, approach: Approach, steps: int) -> float | None:
         _check_left_out(case, chosen, steps)
     if int(steps * chosen) < 1:
         raise RequestError(
-            f"--strength {chosen:g} of {steps} steps leaves no step to run", hint=f"--strength {_least(steps):g}"
+            f"--strength {chosen:g} of {steps} steps leaves no step to run",
+            hint=f"--strength {math.ceil(100 / steps) / 100:g}",
         )
     _check_whole(case, chosen, steps)
     return chosen
@@ -167,14 +169,6 @@ def _usual(family: Family, task: Task, method: Method | None) -> float | None:
     if method not in STRENGTHS:
         return None
     return family.strength or _STRENGTHS_OF_TASKS.get((task, method), STRENGTHS[method])
-
-
-def _least(steps: int) -> float:
-    return math.ceil(100 / steps) / 100
-
-
-def _from_words(case: Case, _: Size) -> Approach:
-    return Approach(method=None, pipeline=_pipeline(case, "text-to-image"), reason="from words")
 
 
 def _from_image(case: Case, _: Size) -> Approach:
@@ -226,17 +220,20 @@ def _breed(case: Case, size: Size) -> Approach:
 
 def _not_by_recipe(case: Case, size: Size) -> str | None:
     """Return why the parents cannot be made again from what they carry, None where they can."""
-    parents = [picture for picture in case.given if picture.role == "parent"]
-    for parent in parents:
-        if parent.recipe is None:
+    words = set()
+    for parent in case.given:
+        if parent.role != "parent":
+            continue
+        recipe = parent.recipe
+        if recipe is None:
             return f"{parent.name} carries no recipe"
-        if not is_heritable(parent.recipe):
-            return f"{parent.name} was not made from words alone ({parent.recipe.task})"
-        if parent.recipe.model != case.facts.reference:
-            return f"{parent.name} was made by {parent.recipe.model}"
-        if (parent.recipe.width, parent.recipe.height) != (size.width, size.height) or parent.recipe.edits:
+        if not _is_heritable(recipe):
+            return f"{parent.name} was not made from words alone ({recipe.task})"
+        if recipe.model != case.facts.reference:
+            return f"{parent.name} was made by {recipe.model}"
+        if (recipe.width, recipe.height) != (size.width, size.height) or recipe.edits:
             return f"{parent.name} was made at another size than the children's {size.width}x{size.height}"
-    words = {(parent.recipe.prompt, parent.recipe.negative_prompt) for parent in parents if parent.recipe is not None}
+        words.add((recipe.prompt, recipe.negative_prompt))
     if case.family.mixing_refusal and len(words) > 1:
         return f"{case.family.title} does not mix the parents' unlike prompts ({case.family.mixing_refusal})"
     return _asked_otherwise(case)
@@ -254,21 +251,16 @@ def _asked_otherwise(case: Case) -> str | None:
     return None
 
 
-_SAID: Final = {
-    "strength": (COMMAND_LINE, RECIPE),
-    "prompt": (COMMAND_LINE,),
-    "negative_prompt": (COMMAND_LINE,),
-}
+_SAID: Final = {"strength": (COMMAND_LINE, RECIPE), "prompt": (COMMAND_LINE,), "negative_prompt": (COMMAND_LINE,)}
 
 
-def is_heritable(recipe: Recipe) -> bool:
+def _is_heritable(recipe: Recipe) -> bool:
     """Return whether a picture's noise and words can be had again from its recipe alone."""
     if recipe.task == "text-to-image":
         return True
     bred = recipe.task == "blend" and recipe.change is not None and recipe.change.method == "noise-and-words"
-    return bred and all(
-        ingredient.recipe is not None and is_heritable(ingredient.recipe) for ingredient in recipe.ingredients
-    )
+    older = [ingredient.recipe for ingredient in recipe.ingredients]
+    return bred and all(recipe is not None and _is_heritable(recipe) for recipe in older)
 
 
 def _stylise(case: Case, _: Size) -> Approach:
@@ -308,24 +300,21 @@ def _by_reference(case: Case) -> Approach:
 
 def _starting(case: Case, lacks: str) -> str:
     """Return the pipeline that starts from a picture; raise RequestError for a family that only looks at pictures."""
+    family, blends = case.family, case.request.task == "blend"
     if _edits(case, "image-to-image"):
-        why = f"{lacks}, and {case.family.title} starts from noise and only looks at pictures"
-        raise _cannot(case, why, _heritable(case))
-    if case.family.vae_class is None:
-        why = f"{lacks}, and {case.family.title} has no latents: it works on pixels"
-        raise _cannot(case, why, _heritable(case))
-    if case.request.task == "blend" and "image-to-image" not in case.family.pipelines:
-        why = f"{lacks}, and {case.family.title} has no pipeline that can {TASKS['image-to-image'].purpose}"
-        raise _cannot(case, why, _heritable(case))
-    return _pipeline(case, "image-to-image")
+        why = "starts from noise and only looks at pictures"
+    elif family.vae_class is None:
+        why = "has no latents: it works on pixels"
+    elif blends and "image-to-image" not in family.pipelines:
+        why = f"has no pipeline that can {TASKS['image-to-image'].purpose}"
+    else:
+        return _pipeline(case, "image-to-image")
+    hint = _HERITABLE if blends and not family.breeding_refusal else _ANOTHER
+    raise _cannot(case, f"{lacks}, and {family.title} {why}", hint)
 
 
-def _cannot(case: Case, why: str, hint: str = "another --model") -> RequestError:
+def _cannot(case: Case, why: str, hint: str = _ANOTHER) -> RequestError:
     return RequestError(f"{case.facts.reference} cannot {TASKS[case.request.task].purpose}: {why}", hint=hint)
-
-
-def _heritable(case: Case) -> str:
-    return _HERITABLE if case.request.task == "blend" and not case.family.breeding_refusal else "another --model"
 
 
 def _pipeline(case: Case, task: Task) -> str:
@@ -344,7 +333,9 @@ _HERITABLE: Final = (
 )
 
 _WAYS: Final[dict[Task, Callable[[Case, Size], Approach]]] = {
-    "text-to-image": _from_words,
+    "text-to-image": lambda case, _: Approach(
+        method=None, pipeline=_pipeline(case, "text-to-image"), reason="from words"
+    ),
     "image-to-image": _from_image,
     "inpaint": _repaint,
     "outpaint": _repaint,

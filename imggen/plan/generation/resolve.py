@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from imggen.errors import ImggenError, RequestError
 from imggen.plan.adapters import adaptation, controlnets, controls, ip_adapters
 from imggen.plan.case import ASKED, COMMAND_LINE, RECIPE, Case
-from imggen.plan.generation import alteration, approach, call, captions, destination, steering, words
+from imggen.plan.generation import alteration, approach, call, captions, destination, overview, steering, words
 from imggen.plan.generation.alteration import Alteration
 from imggen.plan.generation.approach import Approach
 from imggen.plan.generation.destination import Destination
@@ -178,12 +178,14 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
 
 def _notes(case: Case, decided: _Decided) -> tuple[str, ...]:
     """Return what people should know of the decisions, in the order in which they were made."""
-    said, read = decided.words, _read(decided.words)
+    prompts = (decided.words.prompt, *decided.words.prompts)
+    read = "\n".join(words.as_read(text, decided.words.reading) for text in dict.fromkeys(prompts))
+    told = decided.approach.words
     return (
         *([case.family.unlisted] if case.family.unlisted else []),
         *decided.fallbacks,
-        *_told(decided.approach),
-        *captions.notes(case, (said.prompt, *said.prompts)),
+        *([f"no prompt says what to do with the pictures; the model is told: {told!r}"] if told is not None else []),
+        *captions.notes(case, prompts),
         *record.unknown_words(read, case.record, case.facts.reference),
         *adaptation.notes(case, read, decided.steering.negative_prompt),
         *_size_notes(decided.size, case),
@@ -232,12 +234,6 @@ def _check_adapter(case: Case, levers: memory.Levers) -> None:
         )
 
 
-def _told(way: Approach) -> tuple[str, ...]:
-    return (
-        () if way.words is None else (f"no prompt says what to do with the pictures; the model is told: {way.words!r}",)
-    )
-
-
 def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
     axes, refusal = case.request.tile, case.family.tile_refusal
     if axes is not None and (size.width, size.height) != (area.width, area.height):
@@ -266,8 +262,7 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         height=decided.size.height,
         canvas=(decided.canvas.width, decided.canvas.height),
         given=case.given,
-        weights=decided.alteration.weights,
-        change=decided.alteration.change,
+        **vars(decided.alteration),
         control_argument=decided.approach.control_argument,
         picture_arguments=decided.approach.picture_arguments,
         adapters=case.adapters,
@@ -280,19 +275,17 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         device=device.value,
         dtype=dtype.value,
         component_dtypes=dict.fromkeys(case.facts.weight_bytes, dtype.value),
-        attention_slicing=levers.attention_slicing,
-        attention_chunk_bytes=levers.attention_chunk_bytes,
-        offload=levers.offload,
-        vae_slicing=levers.vae_slicing,
-        vae_tile=levers.vae_tile,
-        quantize=levers.quantize,
-        memory=levers.memory,
+        **{name: value for name, value in vars(levers).items() if name not in ("reasons", "notes")},
         # What is turned cannot be written to the disk.
         channels_last=_channels_last(case.family, device.value, dtype.value) and levers.offload != "disk",
         allow_pickle=bool(case.request.allow_pickle),
         arguments=decided.arguments,
         initial=dict(case.family.initial),
-        levers=(*_placement(device, dtype), *levers.reasons),
+        levers=(
+            Lever(name="device", value=device.value, reason=device.reason),
+            Lever(name="dtype", value=dtype.value, reason=dtype.reason),
+            *levers.reasons,
+        ),
         output=decided.destination.output,
         reasons=_reasons(case, decided),
         notes=_notes(case, decided),
@@ -341,7 +334,7 @@ def explain(plan: GeneratePlan) -> list[str]:
         "steps": str(plan.steps),
         "guidance": f"{plan.guidance:g}",
         "sampler": plan.sampler,
-        "seeds": _shortened(plan.seeds),
+        "seeds": overview.listed([str(seed) for seed in plan.seeds]),
     }
     decided = [f"{name}: {value} ({plan.reasons[name]})" for name, value in values.items()]
     decided.extend((*checkpoint.lines(plan.model), *priors.lines(plan.model)))
@@ -358,17 +351,11 @@ def _approach_lines(plan: GeneratePlan) -> dict[str, str]:
 
 
 def _check_prompt(case: Case) -> None:
-    request, prompt = case.request, case.request.prompt
-    if not (prompt or "").strip() and not TASKS[request.task].wordless:
+    request, prompt = case.request, case.request.prompt or ""
+    if not prompt.strip() and not TASKS[request.task].wordless:
         raise RequestError("the prompt is empty", hint=TASKS[request.task].example)
-    prompt = prompt or ""
-    for name, value in (("prompt", prompt), ("negative prompt", request.negative_prompt or "")):
-        _check_text(name, value)
-
-
-def _read(chosen: Words) -> str:
-    """Return what the encoder reads of all prompts, each once."""
-    return "\n".join(words.as_read(text, chosen.reading) for text in dict.fromkeys((chosen.prompt, *chosen.prompts)))
+    _check_text("prompt", prompt)
+    _check_text("negative prompt", request.negative_prompt or "")
 
 
 def _check_text(name: str, value: str) -> None:
@@ -412,7 +399,7 @@ def _place(case: Case) -> tuple[Chosen[Device], Chosen[Dtype], tuple[str, ...]]:
     request, family, machine = case.request, case.family, case.machine
     notes = []
     try:
-        device = dtypes.choose_device(request.device, machine)
+        device = dtypes.choose_device(request.device, machine, request.origin.get("device", ASKED))
     except ImggenError as error:
         if request.origin.get("device") != RECIPE:
             raise
@@ -421,25 +408,13 @@ def _place(case: Case) -> tuple[Chosen[Device], Chosen[Dtype], tuple[str, ...]]:
             f"made on {request.device}, which this machine lacks; on {device.value} pixels may differ ({error})"
         )
     try:
-        dtype = dtypes.choose_dtype(request.dtype, family, device.value, machine)
+        dtype = dtypes.choose_dtype(request.dtype, family, device.value, machine, request.origin.get("dtype", ASKED))
     except RequestError:
         if request.origin.get("dtype") != RECIPE:
             raise
         dtype = dtypes.choose_dtype(None, family, device.value, machine)
         notes.append(f"made in {request.dtype}, which {device.value} lacks here; in {dtype.value} pixels may differ")
-    device = replace(device, reason=_origin(device.reason, request, "device"))
-    return device, replace(dtype, reason=_origin(dtype.reason, request, "dtype")), tuple(notes)
-
-
-def _origin(reason: str, request: GenerateRequest, name: str) -> str:
-    return request.origin.get(name, reason) if reason == ASKED else reason
-
-
-def _placement(device: Chosen[Device], dtype: Chosen[Dtype]) -> tuple[Lever, ...]:
-    return (
-        Lever(name="device", value=device.value, reason=device.reason),
-        Lever(name="dtype", value=dtype.value, reason=dtype.reason),
-    )
+    return device, dtype, tuple(notes)
 
 
 def _channels_last(family: Family, device: Device, dtype: Dtype) -> bool:
@@ -463,8 +438,3 @@ def _twin_notes(change: Change | None, pictures: int) -> tuple[str, ...]:
     if pictures == 1 or change is None or change.method != "noise-and-words" or change.mutation:
         return ()
     return ("without a mutation the children are alike, unless the sampler adds noise of its own (euler_a)",)
-
-
-def _shortened(numbers: tuple[int, ...]) -> str:
-    shown = ", ".join(str(number) for number in numbers[:4])
-    return f"{shown}, ... ({len(numbers)} in all)" if len(numbers) > 4 else shown

@@ -359,19 +359,14 @@ def _place(
         if _typed(request, "device") and request.device not in ("auto", "cpu"):
             raise RequestError(f"--device {request.device}: Lanczos runs on the processor", hint="--device cpu")
         return Chosen(value="cpu", reason="Lanczos runs on the processor"), None
-    device = dtypes.choose_device(request.device, machine)
-    device = replace(device, reason=_reason(request, "device", device.reason))
+    device = dtypes.choose_device(request.device, machine, request.origin.get("device", ASKED))
     if request.dtype not in (None, "auto") or enlarger.engine == "diffusion":
         # The diffusion models that enlarge are of this family, and what a device lacks it lacks for networks too.
-        dtype = dtypes.choose_dtype(request.dtype, catalog.named("sd"), device.value, machine)
-        return device, replace(dtype, reason=_reason(request, "dtype", dtype.reason))
+        family, origin = catalog.named("sd"), request.origin.get("dtype", ASKED)
+        return device, dtypes.choose_dtype(request.dtype, family, device.value, machine, origin)
     if enlarger.file is not None and device.value == "cuda":
         return device, None
     return device, Chosen(value="float32", reason="exact; half precision shows as noise of a grey level")
-
-
-def _reason(request: UpscaleRequest, name: str, reason: str) -> str:
-    return request.why(name, reason) if reason == ASKED else reason
 
 
 def _picture(
