@@ -103,13 +103,12 @@ def check_keys(place: KeyPath, values: Mapping[str, object], known: Mapping[str,
 
 def read(kind: Any, value: object, place: KeyPath) -> Any:
     """Return the value as the annotation `kind` has it: lists as tuples, objects as dataclasses."""
-    options = get_args(kind)
-    if get_origin(kind) in (Union, UnionType):
-        if value is None and NoneType in options:
-            return None
-        (kind,) = (option for option in options if option is not NoneType)
-        return _present(kind, value, place, " or null")
-    return _present(kind, value, place, "")
+    if get_origin(kind) not in (Union, UnionType):
+        return _present(kind, value, place, "")
+    if value is None:
+        return None
+    (kind,) = (option for option in get_args(kind) if option is not NoneType)
+    return _present(kind, value, place, " or null")
 
 
 def _present(kind: Any, value: object, place: KeyPath, otherwise: str) -> Any:
