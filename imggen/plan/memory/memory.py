@@ -33,11 +33,6 @@ _RESERVE: Final = 0.1
 _METAL_CHUNK: Final = GIB
 """Metal goes wrong from 2**31 attention scores or 2**32 bytes in one buffer on (pytorch #149261); far below is safe."""
 
-_RUNGS: Final[dict[Device, tuple[Offloaded, ...]]] = {
-    "cuda": ("none", "model", "group", "disk", "sequential"),
-    "mps": ("none",),
-    "cpu": ("none",),
-}
 _MEANING: Final[dict[Offloaded, str]] = {
     "none": "everything on the device",
     "model": "one part of the model on it at a time",
@@ -45,6 +40,7 @@ _MEANING: Final[dict[Offloaded, str]] = {
     "disk": "one layer on it at a time, read from the disk",
     "sequential": "one layer on it at a time, very slow",
 }
+_RUNGS: Final[dict[Device, tuple[Offloaded, ...]]] = {"cuda": tuple(_MEANING), "mps": ("none",), "cpu": ("none",)}
 _PIXELS: Final = "it draws pixels itself, so there is nothing to decode"
 _LOSSY: Final = "loses some of the model's precision, so the picture is another one than without"
 
@@ -96,7 +92,7 @@ def choose(request: GenerateRequest, job: Job) -> Levers:
     quantize = _quantize(request, job)
     job = replace(job, quantize=quantize)
     attention = _choose_attention(request, job)
-    ladder = list(_ladder(request, job))
+    ladder = _ladder(request, job)
     need = estimates.estimate(job)
     rung = _fitting(ladder, job, need)
     if rung is None:
@@ -105,6 +101,7 @@ def choose(request: GenerateRequest, job: Job) -> Levers:
         rung = ladder[-1]
     memory = _memory(job, need, rung)
     slicing = job.pictures > 1 and _slices(job.facts)
+    lossy = Lever(name="quantize", value=quantize, reason=f"asked for; it {_LOSSY}")
     return Levers(
         attention_slicing=attention.mode,
         attention_chunk_bytes=attention.chunk_bytes,
@@ -114,7 +111,7 @@ def choose(request: GenerateRequest, job: Job) -> Levers:
         quantize=quantize,
         memory=memory,
         reasons=(
-            Lever(name="memory", value=_memory_value(memory), reason=_memory_reason(memory, job)),
+            _memory_lever(memory, job),
             Lever(name="attention_slicing", value=attention.mode, reason=attention.reason),
             Lever(name="vae_slicing", value="on" if slicing else "off", reason=_slicing_reason(job)),
             Lever(
@@ -123,27 +120,22 @@ def choose(request: GenerateRequest, job: Job) -> Levers:
                 reason=_tile_reason(request, job, need, rung),
             ),
             Lever(name="offload", value=rung.offload, reason=_offload_reason(request, job, need, rung)),
-            *_quantize_lever(quantize),
+            *([] if quantize == "none" else [lossy]),
         ),
         notes=_notes(job, need, rung),
     )
 
 
-def _ladder(request: GenerateRequest, job: Job) -> Iterator[_Rung]:
-    """Yield the rungs that `request`, the model and the device leave open, the cheapest first."""
+def _ladder(request: GenerateRequest, job: Job) -> list[_Rung]:
+    """Return the rungs that `request`, the model and the device leave open, the cheapest first."""
     tiles = _tiles(request, job)
-    for offload in _offloads(request, job):
-        for tile in tiles:
-            yield _Rung(offload=offload, tile=tile)
+    return [_Rung(offload=offload, tile=tile) for offload in _offloads(request, job) for tile in tiles]
 
 
 def _fitting(ladder: list[_Rung], job: Job, need: MemoryEstimate) -> _Rung | None:
     """Return the first rung that fits with something to spare, or else the first that fits at all."""
-    for reserve in (True, False):
-        found = next((each for each in ladder if _fits(each, job, need, reserve=reserve)), None)
-        if found is not None:
-            return found
-    return None
+    tries = ((rung, reserve) for reserve in (True, False) for rung in ladder)
+    return next((rung for rung, reserve in tries if _fits(rung, job, need, reserve=reserve)), None)
 
 
 def _fits(rung: _Rung, job: Job, need: MemoryEstimate, *, reserve: bool) -> bool:
@@ -318,16 +310,12 @@ def _check_slicing(job: Job) -> None:
             f"--attention-slicing on: {job.family.title} has no attention slicing ({refusal})",
             hint="--attention-slicing auto",
         )
-    if job.device == "mps" and _version(job.machine.torch) < (2, 14):
+    version = [int(part) for part in job.machine.torch.partition("+")[0].split(".")[:2] if part.isdigit()]
+    if job.device == "mps" and version < [2, 14]:
         raise RequestError(
             f"--attention-slicing on gives black pictures on Metal with torch {job.machine.torch} (diffusers #14438)",
             hint="--attention-slicing auto, which is exact and saves as much",
         )
-
-
-def _version(number: str) -> tuple[int, ...]:
-    parts = number.partition("+")[0].split(".")[:2]
-    return tuple(int(part) for part in parts if part.isdigit())
 
 
 def _slices(facts: ModelFacts) -> bool:
@@ -365,18 +353,12 @@ def _quantize_refusal(wanted: Quantize, job: Job) -> tuple[str | None, str]:
     return None, ""
 
 
-def _quantize_lever(quantize: Quantize) -> tuple[Lever, ...]:
-    return () if quantize == "none" else (Lever(name="quantize", value=quantize, reason=f"asked for; it {_LOSSY}"),)
-
-
 def _notes(job: Job, need: MemoryEstimate, rung: _Rung) -> tuple[str, ...]:
     notes = [] if job.quantize == "none" else [f"--quantize {job.quantize} {_LOSSY}"]
-    mapped = need.weights - need.private
-    if job.device == "cpu" and _held(rung, job, need) + mapped > job.machine.free_bytes:
-        notes.append(
-            f"the weights ({text(mapped)}) do not stay in the {text(job.machine.free_bytes)} that are free, so each "
-            "step reads them from the disk again"
-        )
+    mapped, free = need.weights - need.private, job.machine.free_bytes
+    if job.device == "cpu" and _held(rung, job, need) + mapped > free:
+        again = "so each step reads them from the disk again"
+        notes.append(f"the weights ({text(mapped)}) do not stay in the {text(free)} that are free, {again}")
     return tuple(notes)
 
 
@@ -391,16 +373,14 @@ def _memory(job: Job, need: MemoryEstimate, rung: _Rung) -> MemoryNeed:
     )
 
 
-def _memory_value(memory: MemoryNeed) -> str:
-    return f"about {text(memory.peak_bytes)} of {text(memory.free_bytes)}"
-
-
-def _memory_reason(memory: MemoryNeed, job: Job) -> str:
+def _memory_lever(memory: MemoryNeed, job: Job) -> Lever:
     mapped = memory.weights_bytes - memory.private_bytes
     files = f", of which {text(mapped)} stay in their files" if job.device == "cpu" and mapped else ""
-    return (
-        f"weights {text(memory.weights_bytes)}{files}; a step {text(memory.denoising_bytes)}; "
-        f"decoding {text(memory.decoding_bytes)}"
+    working = f"a step {text(memory.denoising_bytes)}; decoding {text(memory.decoding_bytes)}"
+    return Lever(
+        name="memory",
+        value=f"about {text(memory.peak_bytes)} of {text(memory.free_bytes)}",
+        reason=f"weights {text(memory.weights_bytes)}{files}; {working}",
     )
 
 
@@ -425,7 +405,8 @@ def _alternatives(request: GenerateRequest, job: Job) -> Iterator[str]:
     if smaller:
         yield f"--quantize {smaller[0]}"
     half = replace(job, dtype="bfloat16")
-    if job.dtype == "float32" and _has_bfloat16(job) and _would_fit(request, half, job.quantize):
+    has_bfloat16 = dtypes.refusal("bfloat16", job.family, job.device, job.machine) is None
+    if job.dtype == "float32" and has_bfloat16 and _would_fit(request, half, job.quantize):
         yield "--dtype bfloat16"
     if sized or smaller or job.quantize != "none":
         return
@@ -452,12 +433,8 @@ def _would_fit(request: GenerateRequest, job: Job, quantize: Quantize) -> bool:
     if _quantize_refusal(quantize, job)[0] is not None:
         return False
     job = replace(job, quantize=quantize)
-    ladder = list(_ladder(replace(request, vae_tile=None), job))
+    ladder = _ladder(replace(request, vae_tile=None), job)
     return _fitting(ladder, job, estimates.estimate(job)) is not None
-
-
-def _has_bfloat16(job: Job) -> bool:
-    return dtypes.refusal("bfloat16", job.family, job.device, job.machine) is None
 
 
 def step_down(plan: GeneratePlan, request: GenerateRequest, stage: Stage) -> Rung | None:
