@@ -59,10 +59,9 @@ def _said(request: GenerateRequest, start: tuple[int, int], limits: Limits) -> S
         return _reshaped(request, start)
     if request.width is None and request.height is None:
         return Size(width=width, height=height, reason="the given picture's size")
-    reason = " ".join(sizes.edges(request))
     wide = request.width if request.width is not None else max(1, round(width * (request.height or 1) / height))
     tall = request.height if request.height is not None else max(1, round(height * wide / width))
-    return Size(width=wide, height=tall, reason=reason)
+    return Size(width=wide, height=tall, reason=" ".join(sizes.edges(request)))
 
 
 def _reshaped(request: GenerateRequest, start: tuple[int, int]) -> Size:
