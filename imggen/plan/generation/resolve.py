@@ -12,7 +12,6 @@ from imggen.plan.case import ASKED, COMMAND_LINE, RECIPE, Case
 from imggen.plan.generation import alteration, approach, call, captions, destination, overview, steering, words
 from imggen.plan.generation.alteration import Alteration
 from imggen.plan.generation.approach import Approach
-from imggen.plan.generation.destination import Destination
 from imggen.plan.generation.steering import Steering
 from imggen.plan.generation.words import Words
 from imggen.plan.memory import dtypes, memory
@@ -24,7 +23,7 @@ from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.change import Axes, Change
 from imggen.plan.schema.given import Given, starts
 from imggen.plan.schema.machine import Device, Dtype, Machine
-from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Lever, ModelFacts
+from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Lever, ModelFacts, OutputPlan
 from imggen.plan.schema.tasks import TASKS
 from imggen.plan.schema.template import Files
 from imggen.plan.sizing import borders, canvas, sizes
@@ -54,7 +53,8 @@ class _Decided:
     dtype: Chosen[Dtype]
     levers: memory.Levers
     arguments: dict[str, object]
-    destination: Destination
+    output: OutputPlan
+    output_reasons: dict[str, str]
     fallbacks: tuple[str, ...]
 
 
@@ -158,6 +158,8 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
     changed = alteration.choose(case, way, steered.image_guidance)
     levers = memory.choose(request, job)
     _check_adapter(case, levers)
+    arguments = call.arguments(case, way, chosen_words, area, steered)
+    output, output_reasons = destination.choose(case, len(chosen))
     return _Decided(
         words=chosen_words,
         approach=way,
@@ -170,8 +172,9 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         device=device,
         dtype=dtype,
         levers=levers,
-        arguments=call.arguments(case, way, chosen_words, area, steered),
-        destination=destination.choose(case, len(chosen)),
+        arguments=arguments,
+        output=output,
+        output_reasons=output_reasons,
         fallbacks=fallbacks,
     )
 
@@ -286,7 +289,7 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
             Lever(name="dtype", value=dtype.value, reason=dtype.reason),
             *levers.reasons,
         ),
-        output=decided.destination.output,
+        output=decided.output,
         reasons=_reasons(case, decided),
         notes=_notes(case, decided),
     )
@@ -300,7 +303,7 @@ def _reasons(case: Case, decided: _Decided) -> dict[str, str]:
         "size": _size_reason(case, decided.size),
         **decided.steering.reasons,
         "seeds": case.why("seed", "drawn at random"),
-        **decided.destination.reasons,
+        **decided.output_reasons,
     }
 
 
