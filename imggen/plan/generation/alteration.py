@@ -41,10 +41,8 @@ def of_task(request: GenerateRequest) -> GenerateRequest:
         if value is None or name in task.options:
             continue
         if request.origin.get(name, COMMAND_LINE) == COMMAND_LINE:
-            raise RequestError(
-                f"--{name.replace('_', '-')} {value}: imggen {task.command} has no such option",
-                hint=f"leave it out; it is an option of {', '.join(tasks.commands(name))}",
-            )
+            message = f"--{name.replace('_', '-')} {value}: imggen {task.command} has no such option"
+            raise RequestError(message, hint=f"leave it out; it is an option of {', '.join(tasks.commands(name))}")
         blanks[name] = None
     return replace(request, **blanks) if blanks else request  # type: ignore[arg-type]  # the names are the request's own
 
@@ -90,15 +88,11 @@ def _repainting(case: Case, change: Change) -> Change:
 
 def _check_mask(request: GenerateRequest) -> None:
     if request.mask is None and request.mask_box is None:
-        raise RequestError(
-            "inpaint needs to know what to repaint",
-            hint="--mask mask.png (white is repainted), or --mask-box x,y,width,height",
-        )
+        message = "inpaint needs to know what to repaint"
+        raise RequestError(message, hint="--mask mask.png (white is repainted), or --mask-box x,y,width,height")
     if request.mask is not None and request.mask_box is not None:
-        raise RequestError(
-            f"--mask {request.mask} and --mask-box {request.mask_box} both say what to repaint",
-            hint="leave one of the two out",
-        )
+        message = f"--mask {request.mask} and --mask-box {request.mask_box} both say what to repaint"
+        raise RequestError(message, hint="leave one of the two out")
 
 
 def picture(given: tuple[Given, ...]) -> Given:
@@ -126,13 +120,11 @@ def _weights(case: Case) -> tuple[float, ...]:
     try:
         weights = tuple(float(share) for share in text.split(","))
     except ValueError as error:
-        raise RequestError(
-            f"--weights {text!r} is not a list of numbers, separated by commas", hint="--weights 0.7,0.3"
-        ) from error
+        message = f"--weights {text!r} is not a list of numbers, separated by commas"
+        raise RequestError(message, hint="--weights 0.7,0.3") from error
     if len(weights) != len(parents):
-        raise RequestError(
-            f"--weights {text} are {len(weights)}, and there are {len(parents)} parents", hint=_even(len(parents))
-        )
+        message = f"--weights {text} are {len(weights)}, and there are {len(parents)} parents"
+        raise RequestError(message, hint=_even(len(parents)))
     if any(not math.isfinite(weight) or weight < 0 for weight in weights):
         raise RequestError(f"--weights {text} has one that is negative or not a number", hint=_even(len(parents)))
     if abs(sum(weights) - 1) > _SUM_TOLERANCE:

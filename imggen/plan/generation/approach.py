@@ -83,10 +83,8 @@ def _controlled(case: Case, approach: Approach) -> Approach:
         return replace(approach, pipeline=pipeline, picture_arguments=called, from_noise=True)
     task = next((task for task, name in case.family.pipelines.items() if name == approach.pipeline), case.request.task)
     if taken is None or task not in taken.pipelines:
-        raise RequestError(
-            f"--control: {case.family.title} follows no control picture in {TASKS[case.request.task].command}",
-            hint="leave --control out, or another --model",
-        )
+        message = f"--control: {case.family.title} follows no control picture in {TASKS[case.request.task].command}"
+        raise RequestError(message, hint="leave --control out, or another --model")
     return replace(
         approach,
         pipeline=taken.pipelines[task],
@@ -111,24 +109,19 @@ def _strength(case: Case, approach: Approach, steps: int) -> float | None:
     usual = None if starts else _usual(case.family, case.request.task, approach.method)
     if usual is None:
         if requested is not None and case.request.origin.get("strength", COMMAND_LINE) == COMMAND_LINE:
-            raise RequestError(
-                f"--strength {requested:g}: {approach.reason}, which starts from noise", hint="leave --strength out"
-            )
+            message = f"--strength {requested:g}: {approach.reason}, which starts from noise"
+            raise RequestError(message, hint="leave --strength out")
         return None
     chosen = usual if requested is None else requested
     if not math.isfinite(chosen) or not 0 < chosen <= 1:
-        raise RequestError(
-            f"--strength {chosen:g} is not above 0 and at most 1 (1 ignores the picture, 0 would change nothing)",
-            hint=f"--strength {usual:g}",
-        )
+        message = f"--strength {chosen:g} is not above 0 and at most 1 (1 ignores the picture, 0 would change nothing)"
+        raise RequestError(message, hint=f"--strength {usual:g}")
     _check_distilled(case, chosen, steps)
     if approach.method != "inpainting":
         _check_left_out(case, chosen, steps)
     if int(steps * chosen) < 1:
-        raise RequestError(
-            f"--strength {chosen:g} of {steps} steps leaves no step to run",
-            hint=f"--strength {math.ceil(100 / steps) / 100:g}",
-        )
+        message = f"--strength {chosen:g} of {steps} steps leaves no step to run"
+        raise RequestError(message, hint=f"--strength {math.ceil(100 / steps) / 100:g}")
     _check_whole(case, chosen, steps)
     return chosen
 
@@ -320,10 +313,8 @@ def _cannot(case: Case, why: str, hint: str = _ANOTHER) -> RequestError:
 def _pipeline(case: Case, task: Task) -> str:
     pipeline = case.family.pipelines.get(task)
     if pipeline is None:
-        raise RequestError(
-            f"{case.facts.reference}: {case.family.title} has no pipeline that can {TASKS[task].purpose}",
-            hint="another --model; imggen models list shows what is here",
-        )
+        message = f"{case.facts.reference}: {case.family.title} has no pipeline that can {TASKS[task].purpose}"
+        raise RequestError(message, hint="another --model; imggen models list shows what is here")
     return pipeline
 
 

@@ -28,10 +28,8 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
     """
     if recipe.task != request.task:
         known = TASKS.get(recipe.task)
-        raise RequestError(
-            f"the recipe is one for {recipe.task!r}; this command does {request.task}",
-            hint=known.again if known else None,
-        )
+        message = f"the recipe is one for {recipe.task!r}; this command does {request.task}"
+        raise RequestError(message, hint=known.again if known else None)
     family = catalog.named(recipe.family)
     _check_beside(recipe, request)
     recorded: dict[str, object] = {
@@ -70,10 +68,8 @@ def _check_beside(recipe: Recipe, request: GenerateRequest) -> None:
     if lacking:
         many = f"{len(lacking)} pictures" if len(lacking) > 1 else "a picture"
         options = ", ".join(dict.fromkeys(f"--{name.replace('_', '-')}" for name, _ in lacking))
-        raise RequestError(
-            f"it was made with {many} beside the words ({options}), and a recipe holds no pictures",
-            hint=" ".join(line for _, line in lacking),
-        )
+        message = f"it was made with {many} beside the words ({options}), and a recipe holds no pictures"
+        raise RequestError(message, hint=" ".join(line for _, line in lacking))
 
 
 def beside(recipe: Recipe) -> Iterator[tuple[str, str]]:

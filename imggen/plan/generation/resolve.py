@@ -215,26 +215,20 @@ def _check_sampler(case: Case, way: Approach, steered: Steering) -> None:
     """Raise RequestError for a sampler that cannot follow a control picture, or start from a picture, where it must."""
     followed = case.family.controls if controlnets.among(case) else None
     if followed is not None and followed.own_steps and steered.sampler not in samplers.names("flow_own"):
-        raise RequestError(
-            f"--sampler {steered.sampler}: with {case.family.title} it cannot follow a control picture",
-            hint="--sampler euler, or leave it out",
-        )
+        message = f"--sampler {steered.sampler}: with {case.family.title} it cannot follow a control picture"
+        raise RequestError(message, hint="--sampler euler, or leave it out")
     scheduler, prediction = steered.scheduler, catalog.prediction(case.family, case.facts)
     if way.strength is None or scheduler is None or samplers.starts_from_pictures(scheduler, prediction):
         return
-    raise RequestError(
-        f"--sampler {steered.sampler}: with {case.family.title} it cannot start from a picture",
-        hint="--sampler euler, or leave it out",
-    )
+    message = f"--sampler {steered.sampler}: with {case.family.title} it cannot start from a picture"
+    raise RequestError(message, hint="--sampler euler, or leave it out")
 
 
 def _check_adapter(case: Case, levers: memory.Levers) -> None:
     shown = ip_adapters.of(case.adapters)
     if shown is not None and levers.attention_slicing == "diffusers":
-        raise RequestError(
-            f"{shown.asked.option} and --attention-slicing on both replace the attention processors",
-            hint="--attention-slicing auto",
-        )
+        message = f"{shown.asked.option} and --attention-slicing on both replace the attention processors"
+        raise RequestError(message, hint="--attention-slicing auto")
 
 
 def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
@@ -246,9 +240,8 @@ def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
             hint=sizes.option(sizes.said(case.request), area.width, area.height),
         )
     if axes is not None and refusal is not None:
-        raise RequestError(
-            f"--tile {axes}: {case.family.title} makes no seamless pictures; {refusal}", hint="leave --tile out"
-        )
+        message = f"--tile {axes}: {case.family.title} makes no seamless pictures; {refusal}"
+        raise RequestError(message, hint="leave --tile out")
     return axes
 
 
@@ -363,10 +356,8 @@ def _check_prompt(case: Case) -> None:
 
 def _check_text(name: str, value: str) -> None:
     if len(value) > template.LONGEST:
-        raise RequestError(
-            f"the {name} has {len(value):,} characters; at most {template.LONGEST:,} are taken",
-            hint=f"shorten the {name}",
-        )
+        message = f"the {name} has {len(value):,} characters; at most {template.LONGEST:,} are taken"
+        raise RequestError(message, hint=f"shorten the {name}")
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
         raise RequestError(f"the {name} is not valid text: {value[:40]!r}", hint="write it in UTF-8")
 

@@ -72,10 +72,8 @@ def _steps(case: Case, sampler: str) -> int:
     if not 1 <= steps <= most:
         raise RequestError(f"--steps {steps}: {taker} takes 1 to {most}", hint=f"--steps {min(max(steps, 1), most)}")
     if samplers.stumbles(sampler, steps, case.facts.configs.get("scheduler", {})):
-        raise RequestError(
-            f"--sampler {sampler} in {steps} steps: a step from this model's most noise to its least ends in NaN",
-            hint=f"--steps {steps + 1}",
-        )
+        message = f"--sampler {sampler} in {steps} steps: a step from this model's most noise to its least ends in NaN"
+        raise RequestError(message, hint=f"--steps {steps + 1}")
     return steps
 
 
@@ -103,17 +101,13 @@ def _guidance(case: Case) -> float:
     if guidance is None:
         return case.family.guidance if case.record.guidance is None else case.record.guidance
     if family.guidance_refusal is not None:
-        raise RequestError(
-            f"--guidance {guidance:g}: {family.title} takes no guidance; {family.guidance_refusal}",
-            hint="leave --guidance out",
-        )
+        message = f"--guidance {guidance:g}: {family.title} takes no guidance; {family.guidance_refusal}"
+        raise RequestError(message, hint="leave --guidance out")
     if not math.isfinite(guidance) or guidance < 0:
         raise RequestError(f"--guidance {guidance:g} is not a guidance scale", hint=f"--guidance {family.guidance:g}")
     if guidance < family.least_guidance:
-        raise RequestError(
-            f"--guidance {guidance:g}: {family.title} takes {family.least_guidance:g} and more",
-            hint=f"--guidance {family.least_guidance:g}",
-        )
+        message = f"--guidance {guidance:g}: {family.title} takes {family.least_guidance:g} and more"
+        raise RequestError(message, hint=f"--guidance {family.least_guidance:g}")
     return float(guidance)
 
 
@@ -123,19 +117,15 @@ def _image_guidance(case: Case, guidance: float) -> float | None:
     is_typed = case.request.origin.get("image_guidance", COMMAND_LINE) == COMMAND_LINE
     if family.image_guidance is None:
         if value is not None and is_typed:
-            raise RequestError(
-                f"--image-guidance {value:g}: {family.title} has no image guidance",
-                hint="leave --image-guidance out",
-            )
+            message = f"--image-guidance {value:g}: {family.title} has no image guidance"
+            raise RequestError(message, hint="leave --image-guidance out")
         return None
     if value is None:
         return family.image_guidance
     # Below 1 its pipelines drop the guidance by words too.
     if not math.isfinite(value) or value < 1:
-        raise RequestError(
-            f"--image-guidance {value:g}: {family.title} takes 1 (least weight of the picture) and more",
-            hint=f"--image-guidance {family.image_guidance:g}",
-        )
+        message = f"--image-guidance {value:g}: {family.title} takes 1 (least weight of the picture) and more"
+        raise RequestError(message, hint=f"--image-guidance {family.image_guidance:g}")
     if guidance <= family.steers_above and is_typed:
         raise RequestError(
             f"--image-guidance {value:g}: {family.title} uses it only when guidance is above "
@@ -152,10 +142,8 @@ def _negative(case: Case, guidance: float) -> str:
     reason = _negative_refusal(case, guidance)
     if reason:
         origin = case.why("negative_prompt", "")
-        raise RequestError(
-            f"--negative-prompt {negative!r} ({origin}): {case.family.title} {reason}",
-            hint="leave --negative-prompt out",
-        )
+        message = f"--negative-prompt {negative!r} ({origin}): {case.family.title} {reason}"
+        raise RequestError(message, hint="leave --negative-prompt out")
     return negative
 
 

@@ -46,10 +46,8 @@ def choose_device(requested: str | None, machine: Machine, origin: str = ASKED) 
         device = machine.accelerators[0].device
     if device != "cpu" and machine.accelerator(device) is None:
         here = ", ".join(accelerator.device for accelerator in machine.accelerators)
-        raise MachineError(
-            f"torch {machine.torch} finds no {name} device here; there is {f'{here} and cpu' if here else 'cpu'}",
-            hint="--device auto, or `imggen doctor` to see what was found",
-        )
+        message = f"torch {machine.torch} finds no {name} device here; there is {f'{here} and cpu' if here else 'cpu'}"
+        raise MachineError(message, hint="--device auto, or `imggen doctor` to see what was found")
     return Chosen(value=device, reason=origin)
 
 

@@ -184,10 +184,8 @@ def _tiles(request: GenerateRequest, job: Job) -> tuple[int, ...]:
         return (_recorded_tile(request.vae_tile, job),)
     wanted = request.vae_tiling or "auto"
     if job.seamless and wanted == "on":
-        raise RequestError(
-            "--tile and --vae-tiling on contradict each other: tiles do not see the other edge",
-            hint="leave --vae-tiling out",
-        )
+        message = "--tile and --vae-tiling on contradict each other: tiles do not see the other edge"
+        raise RequestError(message, hint="leave --vae-tiling out")
     if wanted == "on":
         if catalog.autoencoder(job.facts) is None:
             raise RequestError(f"--vae-tiling on: {job.facts.reference}: {_PIXELS}", hint="leave --vae-tiling out")
@@ -203,9 +201,8 @@ def _tiles(request: GenerateRequest, job: Job) -> tuple[int, ...]:
 def _recorded_tile(tile: int, job: Job) -> int:
     scale = catalog.vae_scale(job.facts)
     if tile and (tile % scale or not 2 * scale <= tile <= job.family.max_size):
-        raise RequestError(
-            f"the recipe's tile of {tile} px is none that this model can decode in", hint="--vae-tiling auto"
-        )
+        message = f"the recipe's tile of {tile} px is none that this model can decode in"
+        raise RequestError(message, hint="--vae-tiling auto")
     return tile
 
 
@@ -247,15 +244,11 @@ def _offloads(request: GenerateRequest, job: Job) -> tuple[Offloaded, ...]:
     if wanted == "auto":
         return possible
     if job.device == "cpu" and wanted != "none":
-        raise RequestError(
-            f"--offload {wanted} moves parts between main memory and an accelerator, and this run is on the cpu",
-            hint="leave --offload out",
-        )
+        message = f"--offload {wanted} moves parts between main memory and an accelerator, and this run is on the cpu"
+        raise RequestError(message, hint="leave --offload out")
     if job.device == "mps" and wanted not in ("none", "model"):
-        raise RequestError(
-            f"--offload {wanted} moves layers between two memories, and processor and GPU share one here",
-            hint="leave --offload out",
-        )
+        message = f"--offload {wanted} moves layers between two memories, and processor and GPU share one here"
+        raise RequestError(message, hint="leave --offload out")
     refusal = _refusal(wanted, job.quantize, job.facts)
     if refusal is not None:
         stored = f"--quantize {job.quantize}" if job.quantize != "none" else job.facts.reference
@@ -306,10 +299,8 @@ def _choose_attention(request: GenerateRequest, job: Job) -> _Attention:
 def _check_slicing(job: Job) -> None:
     refusal = job.family.slicing_refusal
     if refusal:
-        raise RequestError(
-            f"--attention-slicing on: {job.family.title} has no attention slicing ({refusal})",
-            hint="--attention-slicing auto",
-        )
+        message = f"--attention-slicing on: {job.family.title} has no attention slicing ({refusal})"
+        raise RequestError(message, hint="--attention-slicing auto")
     version = [int(part) for part in job.machine.torch.partition("+")[0].split(".")[:2] if part.isdigit()]
     if job.device == "mps" and version < [2, 14]:
         raise RequestError(

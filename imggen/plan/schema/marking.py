@@ -62,9 +62,8 @@ def choose(asked: MarkingRequest, *, metadata: str, typed: Container[str]) -> Ma
         signed = name == "training_mining" and asked.sign == "on"
         if name in typed and getattr(asked, name) is not None and not signed:
             option = f"--{name.replace('_', '-')}"
-            raise RequestError(
-                f"{option} goes into the metadata, and --metadata none leaves these out", hint=f"leave {option} out"
-            )
+            message = f"{option} goes into the metadata, and --metadata none leaves these out"
+            raise RequestError(message, hint=f"leave {option} out")
     _check("--label", asked.label or "", LONGEST_LABEL, lines=False)
     _check("--alt", asked.alt or "", LONGEST_ALT, lines=True)
     return MarkingPlan(

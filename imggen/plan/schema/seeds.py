@@ -39,10 +39,8 @@ def choose(text: str | None, count: int | None, *, draw: Callable[[int], int]) -
     if count is None or count == len(listed):
         return listed
     if len(listed) > 1:
-        raise RequestError(
-            f"--seed {text} lists {len(listed)} seeds, but --num-images asks for {count} pictures",
-            hint="leave one of the two out",
-        )
+        message = f"--seed {text} lists {len(listed)} seeds, but --num-images asks for {count} pictures"
+        raise RequestError(message, hint="leave one of the two out")
     return _following(listed[0], count)
 
 
@@ -84,9 +82,8 @@ def _within(seed: int, text: str) -> int:
 
 def _following(first: int, count: int) -> tuple[int, ...]:
     if first + count > LIMIT:
-        raise RequestError(
-            f"{count} pictures from seed {first} on run past the largest seed", hint=f"--seed {LIMIT - count} or lower"
-        )
+        message = f"{count} pictures from seed {first} on run past the largest seed"
+        raise RequestError(message, hint=f"--seed {LIMIT - count} or lower")
     return tuple(range(first, first + count))
 
 

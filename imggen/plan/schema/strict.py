@@ -73,9 +73,8 @@ def check_schema(values: Mapping[str, object], place: KeyPath, newest: int) -> i
     if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
         raise RequestError(f"{place.member('schema')} is {_shortened(schema)}, not a whole number from 1 up")
     if schema > newest:
-        raise RequestError(
-            f"{place} has schema {schema}; this imggen reads up to {newest}", hint="pip install --upgrade imggen"
-        )
+        message = f"{place} has schema {schema}; this imggen reads up to {newest}"
+        raise RequestError(message, hint="pip install --upgrade imggen")
     return schema
 
 
@@ -92,10 +91,9 @@ def check_keys(place: KeyPath, values: Mapping[str, object], known: Mapping[str,
     unknown = sorted(values.keys() - known.keys())
     if unknown:
         near = nearest(unknown[0], known)
-        raise RequestError(
-            f"{place} has an unknown key {_shortened(unknown[0])}",
-            hint=f"the nearest known key is {near[0]}" if near else f"known keys: {', '.join(known)}",
-        )
+        message = f"{place} has an unknown key {_shortened(unknown[0])}"
+        hint = f"the nearest known key is {near[0]}" if near else f"known keys: {', '.join(known)}"
+        raise RequestError(message, hint=hint)
     missing = sorted(name for name, required in known.items() if required and name not in values)
     if missing:
         raise RequestError(f"{place} lacks {', '.join(missing)}")

@@ -174,10 +174,8 @@ def _check_field(template: str, kinds: Mapping[str, type], field: str, written: 
     if field not in kinds:
         near = nearest(field, kinds)
         known = " ".join(f"{{{name}}}" for name in kinds)
-        raise RequestError(
-            f"the template {template!r} has an unknown field {{{field}}}",
-            hint=f"did you mean {{{near[0]}}}? Known: {known}" if near else f"known: {known}",
-        )
+        message = f"the template {template!r} has an unknown field {{{field}}}"
+        raise RequestError(message, hint=f"did you mean {{{near[0]}}}? Known: {known}" if near else f"known: {known}")
     if written and not (written.startswith(":") and re.fullmatch(_SPECS[kinds[field]], written[1:])):
         text = next(name for name, kind in kinds.items() if kind is str)
         message = f"the template {template!r} has {{{field}{written}}}"

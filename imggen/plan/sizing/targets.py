@@ -137,10 +137,8 @@ def _fitted(target: Target, width: int, height: int) -> Sized:
     if target.fit == "stretch" or min(map(abs, misses)) <= 1:
         return _whole(target.width, target.height, max(scales))
     if target.fit is None:
-        raise RequestError(
-            f"{target.option} has another shape than the picture's {width}x{height} pixels",
-            hint=f"--to {target.width}x to keep it, or --fit crop, --fit pad or --fit stretch",
-        )
+        message = f"{target.option} has another shape than the picture's {width}x{height} pixels"
+        raise RequestError(message, hint=f"--to {target.width}x to keep it, or --fit crop, --fit pad or --fit stretch")
     scale = max(scales) if target.fit == "crop" else min(scales)
     drawn = _whole(_round(width * scale), _round(height * scale), scale)
     return replace(drawn, width=target.width, height=target.height)

@@ -218,10 +218,9 @@ def find(reference: str) -> Path:
     if reference in known:
         return known[reference]
     guess = nearest(reference, known)
-    raise RequestError(
-        f"there is no training recipe {reference!r}",
-        hint=f"imggen train {guess[0] if guess else min(known)} --run DIR, or a path to a {preset.SUFFIX} file",
-    )
+    message = f"there is no training recipe {reference!r}"
+    hint = f"imggen train {guess[0] if guess else min(known)} --run DIR, or a path to a {preset.SUFFIX} file"
+    raise RequestError(message, hint=hint)
 
 
 def read(path: Path) -> Plan:
