@@ -1,7 +1,7 @@
 """What is done to the given pictures: the options of each task, checked and without blanks."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from imggen.errors import RequestError
@@ -19,14 +19,6 @@ MUTATION: Final = 0.2
 
 _SUM_TOLERANCE: Final = 1e-3
 MOST_PARENTS: Final = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alteration:
-    """The change to the given pictures, None where there are none, and the parents' shares."""
-
-    change: Change | None
-    weights: tuple[float, ...]
 
 
 def of_task(request: GenerateRequest) -> GenerateRequest:
@@ -47,14 +39,14 @@ def of_task(request: GenerateRequest) -> GenerateRequest:
     return replace(request, **blanks) if blanks else request  # type: ignore[arg-type]  # the names are the request's own
 
 
-def choose(case: Case, approach: Approach, image_guidance: float | None) -> Alteration:
-    """Return what is done to the given pictures; `image_guidance` is how much they hold against the words.
+def choose(case: Case, approach: Approach, image_guidance: float | None) -> tuple[Change | None, tuple[float, ...]]:
+    """Return what is done to the given pictures, None where there are none, and the parents' shares.
 
-    Raise RequestError for options that make no sense.
+    `image_guidance` is how much they hold against the words. Raise RequestError for options that make no sense.
     """
     request = case.request
     if approach.method is None:
-        return Alteration(change=None, weights=())
+        return None, ()
     change = Change(
         method=approach.method,
         strength=approach.strength,
@@ -63,10 +55,10 @@ def choose(case: Case, approach: Approach, image_guidance: float | None) -> Alte
         fit=request.fit or ("crop" if "fit" in TASKS[request.task].options else None),
     )
     if TASKS[request.task].repaints:
-        return Alteration(change=_repainting(case, change), weights=())
+        return _repainting(case, change), ()
     if request.task == "blend":
-        return Alteration(change=replace(change, mutation=_mutation(case, change)), weights=_weights(case))
-    return Alteration(change=change, weights=())
+        return replace(change, mutation=_mutation(case, change)), _weights(case)
+    return change, ()
 
 
 def _repainting(case: Case, change: Change) -> Change:

@@ -51,7 +51,8 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
         "label": recipe.label,
         **adaptation.again(recipe),
         **_recorded_size(recipe, request),
-        **_recorded_tiling(recipe, request),
+        "vae_tile": None if _was_said(request, "vae_tiling") else recipe.vae_tile,
+        "vae_tiling": None,
         **_recorded_change(recipe, request),
     }
     filled = _filled(request, recorded, RECIPE)
@@ -277,9 +278,3 @@ def _recorded_size(recipe: Recipe, request: GenerateRequest) -> dict[str, object
     if _was_said(request, "size") or _was_said(request, "aspect"):
         return {"width": None, "height": None, "size": None, "aspect": None}
     return {"width": recipe.width, "height": recipe.height, "size": None, "aspect": None}
-
-
-def _recorded_tiling(recipe: Recipe, request: GenerateRequest) -> dict[str, object]:
-    if _was_said(request, "vae_tiling"):
-        return {"vae_tile": None}
-    return {"vae_tile": recipe.vae_tile, "vae_tiling": None}

@@ -10,7 +10,6 @@ from imggen.errors import ImggenError, RequestError
 from imggen.plan.adapters import adaptation, controlnets, controls, ip_adapters
 from imggen.plan.case import ASKED, COMMAND_LINE, RECIPE, Case
 from imggen.plan.generation import alteration, approach, call, captions, destination, overview, steering, words
-from imggen.plan.generation.alteration import Alteration
 from imggen.plan.generation.approach import Approach
 from imggen.plan.generation.steering import Steering
 from imggen.plan.generation.words import Words
@@ -45,7 +44,8 @@ class _Decided:
     approach: Approach
     size: sizes.Size
     canvas: Canvas
-    alteration: Alteration
+    change: Change | None
+    weights: tuple[float, ...]
     tile: Axes | None
     steering: Steering
     seeds: tuple[int, ...]
@@ -155,7 +155,7 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         channels_last=_channels_last(case.family, device.value, dtype.value),
         adapters=case.adapters,
     )
-    changed = alteration.choose(case, way, steered.image_guidance)
+    change, weights = alteration.choose(case, way, steered.image_guidance)
     levers = memory.choose(request, job)
     _check_adapter(case, levers)
     arguments = call.arguments(case, way, chosen_words, area, steered)
@@ -165,7 +165,8 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         approach=way,
         size=size,
         canvas=area,
-        alteration=changed,
+        change=change,
+        weights=weights,
         tile=tile,
         steering=steered,
         seeds=chosen,
@@ -192,7 +193,7 @@ def _notes(case: Case, decided: _Decided) -> tuple[str, ...]:
         *record.unknown_words(read, case.record, case.facts.reference),
         *adaptation.notes(case, read, decided.steering.negative_prompt),
         *_size_notes(decided.size, case),
-        *_twin_notes(decided.alteration.change, len(decided.seeds)),
+        *_twin_notes(decided.change, len(decided.seeds)),
         *decided.levers.notes,
         *checkpoint.notes(case.facts),
     )
@@ -258,7 +259,8 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         height=decided.size.height,
         canvas=(decided.canvas.width, decided.canvas.height),
         given=case.given,
-        **vars(decided.alteration),
+        weights=decided.weights,
+        change=decided.change,
         control_argument=decided.approach.control_argument,
         picture_arguments=decided.approach.picture_arguments,
         adapters=case.adapters,

@@ -111,10 +111,12 @@ def estimate(job: Job) -> MemoryEstimate:
     weights = {name: _weights(name, size, job) for name, size in job.facts.weight_bytes.items()}
     added = sum(_added(adapter, job) for adapter in job.adapters)
     largest = max(weights.values(), default=0)
+    # What U-Nets listen to is CLIP, which is small.
+    libraries = LIBRARIES if job.family.denoiser == "unet" else LIBRARIES + READING
     stored = job.facts.stored_dtypes
     widened = [size for name, size in weights.items() if BYTES[stored.get(name, job.dtype)] < BYTES[job.dtype]]
     return MemoryEstimate(
-        base=_base(job),
+        base=libraries if job.device == "cpu" else 0,
         weights=sum(weights.values()) + added,
         largest=largest + added,
         rest=weights.get(catalog.autoencoder(job.facts) or "", 0),
@@ -130,13 +132,6 @@ def estimate(job: Job) -> MemoryEstimate:
 def text(size: int) -> str:
     """Return `size` bytes for people: `1.5 GiB`, `80 MiB`."""
     return f"{size / GIB:.1f} GiB" if size >= GIB else f"{-(-size // MIB)} MiB"
-
-
-def _base(job: Job) -> int:
-    if job.device != "cpu":
-        return 0
-    # What U-Nets listen to is CLIP, which is small.
-    return LIBRARIES if job.family.denoiser == "unet" else LIBRARIES + READING
 
 
 def _weights(component: str, size: int, job: Job) -> int:

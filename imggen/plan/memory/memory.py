@@ -7,7 +7,7 @@ time and nothing ahead (very slow). Storing the denoiser smaller changes the pic
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from imggen.errors import MachineError, RequestError
 from imggen.plan.memory import dtypes, estimates
@@ -76,13 +76,6 @@ class _Rung:
     tile: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Attention:
-    mode: Literal["chunked", "diffusers", "off"]
-    chunk_bytes: int
-    reason: str
-
-
 def choose(request: GenerateRequest, job: Job) -> Levers:
     """Return the levers for `job`: what `request` insists on, and for the rest the cheapest that fit.
 
@@ -91,7 +84,7 @@ def choose(request: GenerateRequest, job: Job) -> Levers:
     """
     quantize = _quantize(request, job)
     job = replace(job, quantize=quantize)
-    attention = _choose_attention(request, job)
+    attention, chunk_bytes, attention_reason = _choose_attention(request, job)
     ladder = _ladder(request, job)
     need = estimates.estimate(job)
     rung = _fitting(ladder, job, need)
@@ -103,8 +96,8 @@ def choose(request: GenerateRequest, job: Job) -> Levers:
     slicing = job.pictures > 1 and _slices(job.facts)
     lossy = Lever(name="quantize", value=quantize, reason=f"asked for; it {_LOSSY}")
     return Levers(
-        attention_slicing=attention.mode,
-        attention_chunk_bytes=attention.chunk_bytes,
+        attention_slicing=attention,
+        attention_chunk_bytes=chunk_bytes,
         offload=rung.offload,
         vae_slicing=slicing,
         vae_tile=rung.tile,
@@ -112,7 +105,7 @@ def choose(request: GenerateRequest, job: Job) -> Levers:
         memory=memory,
         reasons=(
             _memory_lever(memory, job),
-            Lever(name="attention_slicing", value=attention.mode, reason=attention.reason),
+            Lever(name="attention_slicing", value=attention, reason=attention_reason),
             Lever(name="vae_slicing", value="on" if slicing else "off", reason=_slicing_reason(job)),
             Lever(
                 name="vae_tiling",
@@ -283,17 +276,18 @@ def _offload_reason(request: GenerateRequest, job: Job, need: MemoryEstimate, ru
     return f"{told}; {_MEANING[rung.offload]} takes {text(_held(rung, job, need))}"
 
 
-def _choose_attention(request: GenerateRequest, job: Job) -> _Attention:
+def _choose_attention(request: GenerateRequest, job: Job) -> tuple[Literal["chunked", "diffusers", "off"], int, str]:
+    """Return how attention is computed, in chunks of how many bytes, and why."""
     wanted = request.attention_slicing or "auto"
     if wanted == "off":
-        return _Attention(mode="off", chunk_bytes=0, reason="asked for")
+        return "off", 0, "asked for"
     if wanted == "on":
         _check_slicing(job)
-        return _Attention(mode="diffusers", chunk_bytes=0, reason="asked for")
+        return "diffusers", 0, "asked for"
     if job.device == "mps":
         chunk = max(_SMALLEST_CHUNK, min(_METAL_CHUNK, _free(job) // 8))
-        return _Attention(mode="chunked", chunk_bytes=chunk, reason="Metal keeps the whole matrix of scores in memory")
-    return _Attention(mode="off", chunk_bytes=0, reason=f"on {job.device} torch never keeps all scores at once")
+        return "chunked", chunk, "Metal keeps the whole matrix of scores in memory"
+    return "off", 0, f"on {job.device} torch never keeps all scores at once"
 
 
 def _check_slicing(job: Job) -> None:
@@ -446,7 +440,7 @@ def _smaller_tile(plan: GeneratePlan, request: GenerateRequest, stage: Stage) ->
         tile = _tile_for(plan.model, width, height, edge)
         if not plan.vae_tile or tile < plan.vae_tile:
             lever = Lever(name="vae_tiling", value=f"{tile} px", reason="memory ran out")
-            return Rung(plan=_with_lever(plan, lever, vae_tile=tile), line=f"decoding in tiles of {tile} px")
+            return _lowered(plan, f"decoding in tiles of {tile} px", lever, vae_tile=tile)
     return None
 
 
@@ -454,15 +448,14 @@ def _further_off(plan: GeneratePlan, request: GenerateRequest) -> Rung | None:
     if request.offload not in (None, "auto"):
         return None
     # Weights that rest on the disk take as much of the accelerator as those in main memory.
-    rungs = [
-        rung for rung in _RUNGS[plan.device] if rung != "disk" and _refusal(rung, plan.quantize, plan.model) is None
-    ]
+    resting = [rung for rung in _RUNGS[plan.device] if rung != "disk"]
+    rungs = [rung for rung in resting if _refusal(rung, plan.quantize, plan.model) is None]
     position = rungs.index("group" if plan.offload == "disk" else plan.offload)
     if position + 1 == len(rungs):
         return None
     offload = rungs[position + 1]
     lever = Lever(name="offload", value=offload, reason="memory ran out")
-    return Rung(plan=_with_lever(plan, lever, offload=offload), line=f"--offload {offload}, {_MEANING[offload]}")
+    return _lowered(plan, f"--offload {offload}, {_MEANING[offload]}", lever, offload=offload)
 
 
 def _smaller_chunk(plan: GeneratePlan) -> Rung | None:
@@ -470,11 +463,9 @@ def _smaller_chunk(plan: GeneratePlan) -> Rung | None:
         return None
     chunk = max(_SMALLEST_CHUNK, plan.attention_chunk_bytes // 4)
     lever = Lever(name="attention_slicing", value="chunked", reason=f"memory ran out; {text(chunk)} at a time")
-    return Rung(
-        plan=_with_lever(plan, lever, attention_chunk_bytes=chunk), line=f"attention in chunks of {text(chunk)}"
-    )
+    return _lowered(plan, f"attention in chunks of {text(chunk)}", lever, attention_chunk_bytes=chunk)
 
 
-def _with_lever(plan: GeneratePlan, lever: Lever, **changes: object) -> GeneratePlan:
-    levers = tuple(lever if each.name == lever.name else each for each in plan.levers)
-    return replace(plan, levers=levers, **changes)  # type: ignore[arg-type]  # the names are the plan's own
+def _lowered(plan: GeneratePlan, line: str, lever: Lever, **changes: Any) -> Rung:
+    levers = tuple(lever if other.name == lever.name else other for other in plan.levers)
+    return Rung(plan=replace(plan, levers=levers, **changes), line=line)

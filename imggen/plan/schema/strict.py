@@ -81,7 +81,8 @@ def check_schema(values: Mapping[str, object], place: KeyPath, newest: int) -> i
 def build(kind: type[_Kind], values: Mapping[str, object], place: KeyPath) -> _Kind:
     """Return the dataclass `kind` with the values; raise RequestError that names the first one that does not fit."""
     known = fields(kind)  # type: ignore[arg-type]  # callers pass dataclasses
-    check_keys(place, values, {member.name: _is_required(member) for member in known})
+    optional = [member.name for member in known if (member.default, member.default_factory) != (MISSING, MISSING)]
+    check_keys(place, values, {member.name: member.name not in optional for member in known})
     hints = _hints(kind)  # type: ignore[arg-type]  # every class is hashable
     return kind(**{name: read(hints[name], value, place.member(name)) for name, value in values.items()})
 
@@ -173,14 +174,8 @@ def _check_limit(place: KeyPath, value: object, limit: Limit) -> None:
         raise RequestError(f"{place} is {value}; the most is {limit.most}")
 
 
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    # It takes longer than all that is done with it, and there may be hundreds of objects of a kind.
-    return get_type_hints(kind)
-
-
-def _is_required(member: Any) -> bool:
-    return member.default is MISSING and member.default_factory is MISSING
+# It takes longer than all that is done with it, and there may be hundreds of objects of a kind.
+_hints = cache(get_type_hints)
 
 
 def _wrong(place: KeyPath, value: object, kind: str) -> RequestError:

@@ -83,6 +83,4 @@ def _within(edges: tuple[int, int], limits: Limits, request: GenerateRequest) ->
     scale = limits.largest / max(edges) if max(edges) > limits.largest else limits.smallest / min(edges)
     step = limits.multiple_of
     width, height = (min(max(round(edge * scale / step) * step, limits.smallest), limits.largest) for edge in edges)
-    if request.task == "outpaint":
-        return f"a smaller picture or less --pad: at most {width}x{height} in all"
-    return sizes.option(sizes.said(request), width, height)
+    return sizes.smaller(request, width, height)

@@ -32,8 +32,7 @@ _NEAR: Final = math.log(1.1)
 # As many as listed in a message.
 _SHOWN: Final = 8
 _NATIVE = ("native", "square")
-_PAIR = re.compile(r"\s*([0-9]{1,6})\s*[xX×*]\s*([0-9]{1,6})\s*", re.ASCII)
-_EDGE = re.compile(r"\s*([0-9]{1,6})\s*", re.ASCII)
+_EDGES = re.compile(r"\s*([0-9]{1,6})\s*(?:[xX×*]\s*([0-9]{1,6})\s*)?", re.ASCII)
 _RATIO = re.compile(r"\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*[:/xX]\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*", re.ASCII)
 
 
@@ -111,6 +110,13 @@ def edges(request: GenerateRequest) -> list[str]:
     return [f"{name} {value}" for name, value in options if value is not None]
 
 
+def smaller(request: GenerateRequest, width: int, height: int) -> str:
+    """Return the options that ask for a size instead of what `request` says, or how to come down to it by a border."""
+    if request.task == "outpaint":
+        return f"a smaller picture or less --pad: at most {width}x{height} in all"
+    return option(said(request), width, height)
+
+
 def option(said: str, width: int, height: int) -> str:
     """Return the options that ask for a size where the options in `said` do already: --size contradicts the others."""
     has_edges = "--width" in said or "--height" in said
@@ -131,12 +137,9 @@ def parse_size(text: str, limits: Limits) -> tuple[int, int]:
         return limits.native
     if name in NAMES:
         return NAMES[name]
-    pair = _PAIR.fullmatch(text)
-    if pair:
-        return int(pair[1]), int(pair[2])
-    edge = _EDGE.fullmatch(text)
-    if edge:
-        return int(edge[1]), int(edge[1])
+    written = _EDGES.fullmatch(text)
+    if written:
+        return int(written[1]), int(written[2] or written[1])
     guess = nearest(name, (*NAMES, *_NATIVE))
     hint = f"WIDTHxHEIGHT such as 512x768, or one of: {', '.join((*_NATIVE, *NAMES))}"
     raise RequestError(f"--size {text!r} is not a size", hint=f"--size {guess[0]}; {hint}" if guess else hint)

@@ -379,7 +379,6 @@ def _default(request: UpscaleRequest) -> str:
 
 
 def _output(request: UpscaleRequest, source: UpscaleSource) -> OutputPlan:
-    """Return where the picture goes, in which format, and with what marks."""
     chosen = _named_format(request) or request.format or source.format or "png"
     written, level = FORMATS[chosen], request.metadata or "full"
     typed = [name for name in vars(request) if _typed(request, name)]
@@ -408,7 +407,6 @@ def _typed(request: UpscaleRequest, name: str) -> bool:
 
 
 def _check_names(pictures: Sequence[PicturePlan], request: UpscaleRequest) -> None:
-    """Raise RequestError where two pictures would go to one file."""
     if request.if_exists == "number":
         return
     first: dict[str, PicturePlan] = {}
