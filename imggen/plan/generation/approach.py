@@ -130,32 +130,26 @@ def _check_distilled(case: Case, strength: float, steps: int) -> None:
     """Raise RequestError where a consistency model is to make more steps than the strength leaves of its own."""
     distilled = case.facts.configs.get("scheduler", {}).get("original_inference_steps")
     if case.family.own_sampler and isinstance(distilled, int) and int(distilled * strength) < steps:
-        raise RequestError(
-            f"--strength {strength:g} of the {distilled} steps that the model was distilled at are less than {steps}",
-            hint=f"--strength {math.ceil(100 * steps / distilled) / 100:g}",
-        )
+        own = f"{distilled} steps that the model was distilled at"
+        hint = f"--strength {math.ceil(100 * steps / distilled) / 100:g}"
+        raise RequestError(f"--strength {strength:g} of the {own} are less than {steps}", hint=hint)
 
 
 def _check_left_out(case: Case, strength: float, steps: int) -> None:
     """Raise RequestError for a strength that leaves out fewer steps than the family's pipeline has to."""
     least = case.family.steps_left_out
-    if not least or int(steps * strength) <= steps - least:
-        return
-    raise RequestError(
-        f"--strength {strength:g} of {steps} steps skips none of them, and {case.family.title} changes a picture only "
-        f"where at least {least} of them is skipped",
-        hint=f"--strength {math.floor(100 * (steps - least) / steps) / 100:g}" if steps > least else "more --steps",
-    )
+    if least and int(steps * strength) > steps - least:
+        changes = f"{case.family.title} changes a picture only where at least {least} of them is skipped"
+        hint = f"--strength {math.floor(100 * (steps - least) / steps) / 100:g}" if steps > least else "more --steps"
+        raise RequestError(f"--strength {strength:g} of {steps} steps skips none of them, and {changes}", hint=hint)
 
 
 def _check_whole(case: Case, strength: float, steps: int) -> None:
     """Raise RequestError for a strength that means all steps of a family that makes whole steps, and does not say 1."""
-    if case.family.strength is None or strength == 1 or int(steps - steps * strength) > 0:
-        return
-    raise RequestError(
-        f"--strength {strength:g} of {steps} steps is rounded up to all of them, which leaves nothing of the picture",
-        hint=f"--strength {int(100 * (steps - 1) / steps) / 100:g}" if steps > 1 else "--steps 2 --strength 0.5",
-    )
+    if case.family.strength is not None and strength != 1 and int(steps - steps * strength) <= 0:
+        rounded = f"--strength {strength:g} of {steps} steps is rounded up to all of them"
+        hint = f"--strength {int(100 * (steps - 1) / steps) / 100:g}" if steps > 1 else "--steps 2 --strength 0.5"
+        raise RequestError(f"{rounded}, which leaves nothing of the picture", hint=hint)
 
 
 def _usual(family: Family, task: Task, method: Method | None) -> float | None:
@@ -167,11 +161,8 @@ def _usual(family: Family, task: Task, method: Method | None) -> float | None:
 def _from_image(case: Case, _: Size) -> Approach:
     if _edits(case, "image-to-image"):
         return _by_reference(case)
-    return Approach(
-        method="image-to-image",
-        pipeline=_pipeline(case, "image-to-image"),
-        reason="noise is laid on the picture and taken away again",
-    )
+    reason = "noise is laid on the picture and taken away again"
+    return Approach(method="image-to-image", pipeline=_pipeline(case, "image-to-image"), reason=reason)
 
 
 def _repaint(case: Case, _: Size) -> Approach:
@@ -193,21 +184,15 @@ def _repaint(case: Case, _: Size) -> Approach:
         raise _cannot(case, f"{lacks}, and the layout of its latents is not known")
     if family.blending_refusal:
         raise _cannot(case, f"{lacks}, and {family.blending_refusal}")
-    return Approach(
-        method="latent-blending",
-        pipeline=_starting(case, lacks),
-        reason=f"{lacks}; what the mask leaves out is laid over the latents after each step",
-    )
+    reason = f"{lacks}; what the mask leaves out is laid over the latents after each step"
+    return Approach(method="latent-blending", pipeline=_starting(case, lacks), reason=reason)
 
 
 def _breed(case: Case, size: Size) -> Approach:
     lacks = case.family.breeding_refusal or _not_by_recipe(case, size)
     if lacks is None:
-        return Approach(
-            method="noise-and-words",
-            pipeline=_pipeline(case, "text-to-image"),
-            reason="the parents carry recipes of this model, so their noise and words are mixed",
-        )
+        reason = "the parents carry recipes of this model, so their noise and words are mixed"
+        return Approach(method="noise-and-words", pipeline=_pipeline(case, "text-to-image"), reason=reason)
     return Approach(method="latents", pipeline=_starting(case, lacks), reason=f"{lacks}, so encoded pictures are mixed")
 
 
@@ -261,18 +246,12 @@ def _stylise(case: Case, _: Size) -> Approach:
     family = case.family
     if case.request.ip_adapter_weights is not None:
         ip_adapters.check_family(family, ip_adapters.WEIGHTS)
-        return Approach(
-            method="ip-adapter",
-            pipeline=_starting(case, "an adapter only helps"),
-            reason="the adapter shows the style picture to the model",
-        )
+        reason = "the adapter shows the style picture to the model"
+        return Approach(method="ip-adapter", pipeline=_starting(case, "an adapter only helps"), reason=reason)
     if _edits(case, "style"):
         return _by_reference(case)
-    return Approach(
-        method="statistics",
-        pipeline=_starting(case, "there are no weights for style"),
-        reason="no weights for style: the content takes on the style picture's colours and latent statistics",
-    )
+    reason = "no weights for style: the content takes on the style picture's colours and latent statistics"
+    return Approach(method="statistics", pipeline=_starting(case, "there are no weights for style"), reason=reason)
 
 
 def _edits(case: Case, task: Task) -> bool:

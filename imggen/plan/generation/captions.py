@@ -23,17 +23,13 @@ def check(case: Case, texts: Iterable[str], *, looks: bool) -> None:
         if caption is None and captions.only:
             example = json.dumps({captions.key: text}, ensure_ascii=False)
             shown = text if len(text) <= 40 else f"{text[:39]}…"
-            raise RequestError(
-                f"{case.family.title} reads a prompt that is a JSON object with {captions.key!r}, and this is none: "
-                f"{shown!r}",
-                hint=shlex.quote(example),
-            )
+            reads = f"{case.family.title} reads a prompt that is a JSON object with {captions.key!r}"
+            raise RequestError(f"{reads}, and this is none: {shown!r}", hint=shlex.quote(example))
         if caption is not None and captions.key not in caption:
-            raise RequestError(
-                f"the prompt is a JSON object without {captions.key!r}, from which {case.family.title} learns what to "
-                f"do with a picture: it has {', '.join(map(repr, caption)) or 'nothing'}",
-                hint=f'add "{captions.key}": "..." to it',
-            )
+            learns = f"from which {case.family.title} learns what to do with a picture"
+            message = f"the prompt is a JSON object without {captions.key!r}, {learns}: it has "
+            keys = ", ".join(map(repr, caption)) or "nothing"
+            raise RequestError(message + keys, hint=f'add "{captions.key}": "..." to it')
 
 
 def notes(case: Case, texts: Iterable[str]) -> tuple[str, ...]:

@@ -44,8 +44,6 @@ def _check_look(case: Case, reference: Reference, picture: tuple[str, int, int],
     name, width, height = picture
     short, long = sorted((width, height))
     if short < reference.min_size or long > reference.max_ratio * short:
-        raise RequestError(
-            f"{name} has {width}x{height} px; {case.family.title} looks at pictures with edges of {reference.min_size} "
-            f"px and more, the longer at most {reference.max_ratio:g} times the shorter",
-            hint=hint,
-        )
+        looks = f"{case.family.title} looks at pictures with edges of {reference.min_size} px and more"
+        most = f"the longer at most {reference.max_ratio:g} times the shorter"
+        raise RequestError(f"{name} has {width}x{height} px; {looks}, {most}", hint=hint)

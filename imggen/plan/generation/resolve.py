@@ -207,9 +207,8 @@ def _size(case: Case, taken: sizes.Limits) -> sizes.Size:
         return canvas.size(case.request, (start.width, start.height), taken)
     top, right, bottom, left = borders.parse_pad(case.request.pad) if case.request.pad else (0, 0, 0, 0)
     wide, tall = start.width + left + right, start.height + top + bottom
-    return replace(
-        canvas.size(case.request, (wide, tall), taken), reason="the given picture's size and what --pad adds"
-    )
+    size = canvas.size(case.request, (wide, tall), taken)
+    return replace(size, reason="the given picture's size and what --pad adds")
 
 
 def _check_sampler(case: Case, way: Approach, steered: Steering) -> None:
@@ -235,11 +234,9 @@ def _check_adapter(case: Case, levers: memory.Levers) -> None:
 def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
     axes, refusal = case.request.tile, case.family.tile_refusal
     if axes is not None and (size.width, size.height) != (area.width, area.height):
-        raise RequestError(
-            f"--tile {axes}: {size.width}x{size.height} would be cut out of {area.width}x{area.height}, so its edges "
-            "would not meet",
-            hint=sizes.option(sizes.said(case.request), area.width, area.height),
-        )
+        cut = f"{size.width}x{size.height} would be cut out of {area.width}x{area.height}"
+        hint = sizes.option(sizes.said(case.request), area.width, area.height)
+        raise RequestError(f"--tile {axes}: {cut}, so its edges would not meet", hint=hint)
     if axes is not None and refusal is not None:
         message = f"--tile {axes}: {case.family.title} makes no seamless pictures; {refusal}"
         raise RequestError(message, hint="leave --tile out")

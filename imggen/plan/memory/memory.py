@@ -94,6 +94,7 @@ def choose(request: GenerateRequest, job: Job) -> Levers:
         rung = ladder[-1]
     memory = _memory(job, need, rung)
     slicing = job.pictures > 1 and _slices(job.facts)
+    tiling = f"{rung.tile} px" if rung.tile else "off"
     lossy = Lever(name="quantize", value=quantize, reason=f"asked for; it {_LOSSY}")
     return Levers(
         attention_slicing=attention,
@@ -107,11 +108,7 @@ def choose(request: GenerateRequest, job: Job) -> Levers:
             _memory_lever(memory, job),
             Lever(name="attention_slicing", value=attention, reason=attention_reason),
             Lever(name="vae_slicing", value="on" if slicing else "off", reason=_slicing_reason(job)),
-            Lever(
-                name="vae_tiling",
-                value=f"{rung.tile} px" if rung.tile else "off",
-                reason=_tile_reason(request, job, need, rung),
-            ),
+            Lever(name="vae_tiling", value=tiling, reason=_tile_reason(request, job, need, rung)),
             Lever(name="offload", value=rung.offload, reason=_offload_reason(request, job, need, rung)),
             *([] if quantize == "none" else [lossy]),
         ),
@@ -374,11 +371,9 @@ def _too_little(request: GenerateRequest, job: Job, last: _Rung) -> MachineError
     host = "" if _held(last, job, need) > _free(job) else " of main memory"
     least = _on_host(last, need) if host else _held(last, job, need)
     free = job.machine.free_bytes if host else _free(job)
-    return MachineError(
-        f"{job.facts.reference} at {job.width}x{job.height} in {job.dtype} needs at least about {text(least)}"
-        f"{host}, and {text(free)} are free",
-        hint=" or ".join(_alternatives(request, job)) or "a smaller model, or a machine with more memory",
-    )
+    needs = f"{job.facts.reference} at {job.width}x{job.height} in {job.dtype} needs at least about {text(least)}{host}"
+    hint = " or ".join(_alternatives(request, job)) or "a smaller model, or a machine with more memory"
+    return MachineError(f"{needs}, and {text(free)} are free", hint=hint)
 
 
 def _alternatives(request: GenerateRequest, job: Job) -> Iterator[str]:

@@ -30,11 +30,9 @@ def size(request: GenerateRequest, start: tuple[int, int], limits: Limits) -> Si
     edges = (result.width, result.height)
     if limits.smallest <= min(edges) and max(edges) <= limits.largest:
         return result
-    raise RequestError(
-        f"{result.reason}: {result.width}x{result.height} px; {limits.model} makes edges of {limits.smallest} to "
-        f"{limits.largest} px",
-        hint=_within(edges, limits, request),
-    )
+    makes = f"{limits.model} makes edges of {limits.smallest} to {limits.largest} px"
+    message = f"{result.reason}: {result.width}x{result.height} px; {makes}"
+    raise RequestError(message, hint=_within(edges, limits, request))
 
 
 def _listed(request: GenerateRequest, start: tuple[int, int], limits: Limits) -> Size:

@@ -165,11 +165,9 @@ def check_room(source: UpscaleSource, size: Sized, network_scale: int, machine: 
         raise RequestError(message, hint=f"--scale {network_scale}")
     needed = width * height * _HELD_BYTES
     if needed > machine.free_bytes:
-        raise NoRoomError(
-            f"{width}x{height} pixels take {memory.text(needed)} of memory until they are written, and "
-            f"{memory.text(machine.free_bytes)} are free",
-            hint="--scale 2" if size.scale > 2 else "free some memory, or cut the picture into parts",
-        )
+        taken = f"{width}x{height} pixels take {memory.text(needed)} of memory until they are written"
+        hint = "--scale 2" if size.scale > 2 else "free some memory, or cut the picture into parts"
+        raise NoRoomError(f"{taken}, and {memory.text(machine.free_bytes)} are free", hint=hint)
 
 
 def to_json(plan: UpscalePlan) -> str:
