@@ -1,7 +1,7 @@
 """What is done to the given pictures: the options of each task, checked and without blanks."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from imggen.errors import RequestError
@@ -21,14 +21,6 @@ _SUM_TOLERANCE: Final = 1e-3
 MOST_PARENTS: Final = 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class Alteration:
-    """The change to the given pictures, None where there are none, and the parents' shares."""
-
-    change: Change | None
-    weights: tuple[float, ...]
-
-
 def of_task(request: GenerateRequest) -> GenerateRequest:
     """Return `request` without what its task does not have, where a preset, the environment or the config said it.
 
@@ -41,22 +33,20 @@ def of_task(request: GenerateRequest) -> GenerateRequest:
         if value is None or name in task.options:
             continue
         if request.origin.get(name, COMMAND_LINE) == COMMAND_LINE:
-            raise RequestError(
-                f"--{name.replace('_', '-')} {value}: imggen {task.command} has no such option",
-                hint=f"leave it out; it is an option of {', '.join(tasks.commands(name))}",
-            )
+            message = f"--{name.replace('_', '-')} {value}: imggen {task.command} has no such option"
+            raise RequestError(message, hint=f"leave it out; it is an option of {', '.join(tasks.commands(name))}")
         blanks[name] = None
     return replace(request, **blanks) if blanks else request  # type: ignore[arg-type]  # the names are the request's own
 
 
-def choose(case: Case, approach: Approach, image_guidance: float | None) -> Alteration:
-    """Return what is done to the given pictures; `image_guidance` is how much they hold against the words.
+def choose(case: Case, approach: Approach, image_guidance: float | None) -> tuple[Change | None, tuple[float, ...]]:
+    """Return what is done to the given pictures, None where there are none, and the parents' shares.
 
-    Raise RequestError for options that make no sense.
+    `image_guidance` is how much they hold against the words. Raise RequestError for options that make no sense.
     """
     request = case.request
     if approach.method is None:
-        return Alteration(change=None, weights=())
+        return None, ()
     change = Change(
         method=approach.method,
         strength=approach.strength,
@@ -65,10 +55,10 @@ def choose(case: Case, approach: Approach, image_guidance: float | None) -> Alte
         fit=request.fit or ("crop" if "fit" in TASKS[request.task].options else None),
     )
     if TASKS[request.task].repaints:
-        return Alteration(change=_repainting(case, change), weights=())
+        return _repainting(case, change), ()
     if request.task == "blend":
-        return Alteration(change=replace(change, mutation=_mutation(case, change)), weights=_weights(case))
-    return Alteration(change=change, weights=())
+        return replace(change, mutation=_mutation(case, change)), _weights(case)
+    return change, ()
 
 
 def _repainting(case: Case, change: Change) -> Change:
@@ -90,15 +80,11 @@ def _repainting(case: Case, change: Change) -> Change:
 
 def _check_mask(request: GenerateRequest) -> None:
     if request.mask is None and request.mask_box is None:
-        raise RequestError(
-            "inpaint needs to know what to repaint",
-            hint="--mask mask.png (white is repainted), or --mask-box x,y,width,height",
-        )
+        message = "inpaint needs to know what to repaint"
+        raise RequestError(message, hint="--mask mask.png (white is repainted), or --mask-box x,y,width,height")
     if request.mask is not None and request.mask_box is not None:
-        raise RequestError(
-            f"--mask {request.mask} and --mask-box {request.mask_box} both say what to repaint",
-            hint="leave one of the two out",
-        )
+        message = f"--mask {request.mask} and --mask-box {request.mask_box} both say what to repaint"
+        raise RequestError(message, hint="leave one of the two out")
 
 
 def picture(given: tuple[Given, ...]) -> Given:
@@ -126,13 +112,11 @@ def _weights(case: Case) -> tuple[float, ...]:
     try:
         weights = tuple(float(share) for share in text.split(","))
     except ValueError as error:
-        raise RequestError(
-            f"--weights {text!r} is not a list of numbers, separated by commas", hint="--weights 0.7,0.3"
-        ) from error
+        message = f"--weights {text!r} is not a list of numbers, separated by commas"
+        raise RequestError(message, hint="--weights 0.7,0.3") from error
     if len(weights) != len(parents):
-        raise RequestError(
-            f"--weights {text} are {len(weights)}, and there are {len(parents)} parents", hint=_even(len(parents))
-        )
+        message = f"--weights {text} are {len(weights)}, and there are {len(parents)} parents"
+        raise RequestError(message, hint=_even(len(parents)))
     if any(not math.isfinite(weight) or weight < 0 for weight in weights):
         raise RequestError(f"--weights {text} has one that is negative or not a number", hint=_even(len(parents)))
     if abs(sum(weights) - 1) > _SUM_TOLERANCE:

@@ -26,6 +26,7 @@ STRENGTHS: Final[dict[Method, float]] = {
 }
 """How much is made anew when nobody says; a method that is not here starts from noise and knows no strength."""
 
+_ANOTHER: Final = "another --model"
 _STRENGTHS_OF_TASKS: Final[dict[tuple[Task, Method], float]] = {("outpaint", "latent-blending"): 0.7}
 """Exceptions: without an inpainting pipeline, borders that start from the picture's own colours go on best."""
 
@@ -82,10 +83,8 @@ def _controlled(case: Case, approach: Approach) -> Approach:
         return replace(approach, pipeline=pipeline, picture_arguments=called, from_noise=True)
     task = next((task for task, name in case.family.pipelines.items() if name == approach.pipeline), case.request.task)
     if taken is None or task not in taken.pipelines:
-        raise RequestError(
-            f"--control: {case.family.title} follows no control picture in {TASKS[case.request.task].command}",
-            hint="leave --control out, or another --model",
-        )
+        message = f"--control: {case.family.title} follows no control picture in {TASKS[case.request.task].command}"
+        raise RequestError(message, hint="leave --control out, or another --model")
     return replace(
         approach,
         pipeline=taken.pipelines[task],
@@ -110,23 +109,19 @@ def _strength(case: Case, approach: Approach, steps: int) -> float | None:
     usual = None if starts else _usual(case.family, case.request.task, approach.method)
     if usual is None:
         if requested is not None and case.request.origin.get("strength", COMMAND_LINE) == COMMAND_LINE:
-            raise RequestError(
-                f"--strength {requested:g}: {approach.reason}, which starts from noise", hint="leave --strength out"
-            )
+            message = f"--strength {requested:g}: {approach.reason}, which starts from noise"
+            raise RequestError(message, hint="leave --strength out")
         return None
     chosen = usual if requested is None else requested
     if not math.isfinite(chosen) or not 0 < chosen <= 1:
-        raise RequestError(
-            f"--strength {chosen:g} is not above 0 and at most 1 (1 ignores the picture, 0 would change nothing)",
-            hint=f"--strength {usual:g}",
-        )
+        message = f"--strength {chosen:g} is not above 0 and at most 1 (1 ignores the picture, 0 would change nothing)"
+        raise RequestError(message, hint=f"--strength {usual:g}")
     _check_distilled(case, chosen, steps)
     if approach.method != "inpainting":
         _check_left_out(case, chosen, steps)
     if int(steps * chosen) < 1:
-        raise RequestError(
-            f"--strength {chosen:g} of {steps} steps leaves no step to run", hint=f"--strength {_least(steps):g}"
-        )
+        message = f"--strength {chosen:g} of {steps} steps leaves no step to run"
+        raise RequestError(message, hint=f"--strength {math.ceil(100 / steps) / 100:g}")
     _check_whole(case, chosen, steps)
     return chosen
 
@@ -135,32 +130,26 @@ def _check_distilled(case: Case, strength: float, steps: int) -> None:
     """Raise RequestError where a consistency model is to make more steps than the strength leaves of its own."""
     distilled = case.facts.configs.get("scheduler", {}).get("original_inference_steps")
     if case.family.own_sampler and isinstance(distilled, int) and int(distilled * strength) < steps:
-        raise RequestError(
-            f"--strength {strength:g} of the {distilled} steps that the model was distilled at are less than {steps}",
-            hint=f"--strength {math.ceil(100 * steps / distilled) / 100:g}",
-        )
+        own = f"{distilled} steps that the model was distilled at"
+        hint = f"--strength {math.ceil(100 * steps / distilled) / 100:g}"
+        raise RequestError(f"--strength {strength:g} of the {own} are less than {steps}", hint=hint)
 
 
 def _check_left_out(case: Case, strength: float, steps: int) -> None:
     """Raise RequestError for a strength that leaves out fewer steps than the family's pipeline has to."""
     least = case.family.steps_left_out
-    if not least or int(steps * strength) <= steps - least:
-        return
-    raise RequestError(
-        f"--strength {strength:g} of {steps} steps skips none of them, and {case.family.title} changes a picture only "
-        f"where at least {least} of them is skipped",
-        hint=f"--strength {math.floor(100 * (steps - least) / steps) / 100:g}" if steps > least else "more --steps",
-    )
+    if least and int(steps * strength) > steps - least:
+        changes = f"{case.family.title} changes a picture only where at least {least} of them is skipped"
+        hint = f"--strength {math.floor(100 * (steps - least) / steps) / 100:g}" if steps > least else "more --steps"
+        raise RequestError(f"--strength {strength:g} of {steps} steps skips none of them, and {changes}", hint=hint)
 
 
 def _check_whole(case: Case, strength: float, steps: int) -> None:
     """Raise RequestError for a strength that means all steps of a family that makes whole steps, and does not say 1."""
-    if case.family.strength is None or strength == 1 or int(steps - steps * strength) > 0:
-        return
-    raise RequestError(
-        f"--strength {strength:g} of {steps} steps is rounded up to all of them, which leaves nothing of the picture",
-        hint=f"--strength {int(100 * (steps - 1) / steps) / 100:g}" if steps > 1 else "--steps 2 --strength 0.5",
-    )
+    if case.family.strength is not None and strength != 1 and int(steps - steps * strength) <= 0:
+        rounded = f"--strength {strength:g} of {steps} steps is rounded up to all of them"
+        hint = f"--strength {int(100 * (steps - 1) / steps) / 100:g}" if steps > 1 else "--steps 2 --strength 0.5"
+        raise RequestError(f"{rounded}, which leaves nothing of the picture", hint=hint)
 
 
 def _usual(family: Family, task: Task, method: Method | None) -> float | None:
@@ -169,22 +158,11 @@ def _usual(family: Family, task: Task, method: Method | None) -> float | None:
     return family.strength or _STRENGTHS_OF_TASKS.get((task, method), STRENGTHS[method])
 
 
-def _least(steps: int) -> float:
-    return math.ceil(100 / steps) / 100
-
-
-def _from_words(case: Case, _: Size) -> Approach:
-    return Approach(method=None, pipeline=_pipeline(case, "text-to-image"), reason="from words")
-
-
 def _from_image(case: Case, _: Size) -> Approach:
     if _edits(case, "image-to-image"):
         return _by_reference(case)
-    return Approach(
-        method="image-to-image",
-        pipeline=_pipeline(case, "image-to-image"),
-        reason="noise is laid on the picture and taken away again",
-    )
+    reason = "noise is laid on the picture and taken away again"
+    return Approach(method="image-to-image", pipeline=_pipeline(case, "image-to-image"), reason=reason)
 
 
 def _repaint(case: Case, _: Size) -> Approach:
@@ -206,37 +184,34 @@ def _repaint(case: Case, _: Size) -> Approach:
         raise _cannot(case, f"{lacks}, and the layout of its latents is not known")
     if family.blending_refusal:
         raise _cannot(case, f"{lacks}, and {family.blending_refusal}")
-    return Approach(
-        method="latent-blending",
-        pipeline=_starting(case, lacks),
-        reason=f"{lacks}; what the mask leaves out is laid over the latents after each step",
-    )
+    reason = f"{lacks}; what the mask leaves out is laid over the latents after each step"
+    return Approach(method="latent-blending", pipeline=_starting(case, lacks), reason=reason)
 
 
 def _breed(case: Case, size: Size) -> Approach:
     lacks = case.family.breeding_refusal or _not_by_recipe(case, size)
     if lacks is None:
-        return Approach(
-            method="noise-and-words",
-            pipeline=_pipeline(case, "text-to-image"),
-            reason="the parents carry recipes of this model, so their noise and words are mixed",
-        )
+        reason = "the parents carry recipes of this model, so their noise and words are mixed"
+        return Approach(method="noise-and-words", pipeline=_pipeline(case, "text-to-image"), reason=reason)
     return Approach(method="latents", pipeline=_starting(case, lacks), reason=f"{lacks}, so encoded pictures are mixed")
 
 
 def _not_by_recipe(case: Case, size: Size) -> str | None:
     """Return why the parents cannot be made again from what they carry, None where they can."""
-    parents = [picture for picture in case.given if picture.role == "parent"]
-    for parent in parents:
-        if parent.recipe is None:
+    words = set()
+    for parent in case.given:
+        if parent.role != "parent":
+            continue
+        recipe = parent.recipe
+        if recipe is None:
             return f"{parent.name} carries no recipe"
-        if not is_heritable(parent.recipe):
-            return f"{parent.name} was not made from words alone ({parent.recipe.task})"
-        if parent.recipe.model != case.facts.reference:
-            return f"{parent.name} was made by {parent.recipe.model}"
-        if (parent.recipe.width, parent.recipe.height) != (size.width, size.height) or parent.recipe.edits:
+        if not _is_heritable(recipe):
+            return f"{parent.name} was not made from words alone ({recipe.task})"
+        if recipe.model != case.facts.reference:
+            return f"{parent.name} was made by {recipe.model}"
+        if (recipe.width, recipe.height) != (size.width, size.height) or recipe.edits:
             return f"{parent.name} was made at another size than the children's {size.width}x{size.height}"
-    words = {(parent.recipe.prompt, parent.recipe.negative_prompt) for parent in parents if parent.recipe is not None}
+        words.add((recipe.prompt, recipe.negative_prompt))
     if case.family.mixing_refusal and len(words) > 1:
         return f"{case.family.title} does not mix the parents' unlike prompts ({case.family.mixing_refusal})"
     return _asked_otherwise(case)
@@ -254,21 +229,16 @@ def _asked_otherwise(case: Case) -> str | None:
     return None
 
 
-_SAID: Final = {
-    "strength": (COMMAND_LINE, RECIPE),
-    "prompt": (COMMAND_LINE,),
-    "negative_prompt": (COMMAND_LINE,),
-}
+_SAID: Final = {"strength": (COMMAND_LINE, RECIPE), "prompt": (COMMAND_LINE,), "negative_prompt": (COMMAND_LINE,)}
 
 
-def is_heritable(recipe: Recipe) -> bool:
+def _is_heritable(recipe: Recipe) -> bool:
     """Return whether a picture's noise and words can be had again from its recipe alone."""
     if recipe.task == "text-to-image":
         return True
     bred = recipe.task == "blend" and recipe.change is not None and recipe.change.method == "noise-and-words"
-    return bred and all(
-        ingredient.recipe is not None and is_heritable(ingredient.recipe) for ingredient in recipe.ingredients
-    )
+    older = [ingredient.recipe for ingredient in recipe.ingredients]
+    return bred and all(recipe is not None and _is_heritable(recipe) for recipe in older)
 
 
 def _stylise(case: Case, _: Size) -> Approach:
@@ -276,18 +246,12 @@ def _stylise(case: Case, _: Size) -> Approach:
     family = case.family
     if case.request.ip_adapter_weights is not None:
         ip_adapters.check_family(family, ip_adapters.WEIGHTS)
-        return Approach(
-            method="ip-adapter",
-            pipeline=_starting(case, "an adapter only helps"),
-            reason="the adapter shows the style picture to the model",
-        )
+        reason = "the adapter shows the style picture to the model"
+        return Approach(method="ip-adapter", pipeline=_starting(case, "an adapter only helps"), reason=reason)
     if _edits(case, "style"):
         return _by_reference(case)
-    return Approach(
-        method="statistics",
-        pipeline=_starting(case, "there are no weights for style"),
-        reason="no weights for style: the content takes on the style picture's colours and latent statistics",
-    )
+    reason = "no weights for style: the content takes on the style picture's colours and latent statistics"
+    return Approach(method="statistics", pipeline=_starting(case, "there are no weights for style"), reason=reason)
 
 
 def _edits(case: Case, task: Task) -> bool:
@@ -308,33 +272,28 @@ def _by_reference(case: Case) -> Approach:
 
 def _starting(case: Case, lacks: str) -> str:
     """Return the pipeline that starts from a picture; raise RequestError for a family that only looks at pictures."""
+    family, blends = case.family, case.request.task == "blend"
     if _edits(case, "image-to-image"):
-        why = f"{lacks}, and {case.family.title} starts from noise and only looks at pictures"
-        raise _cannot(case, why, _heritable(case))
-    if case.family.vae_class is None:
-        why = f"{lacks}, and {case.family.title} has no latents: it works on pixels"
-        raise _cannot(case, why, _heritable(case))
-    if case.request.task == "blend" and "image-to-image" not in case.family.pipelines:
-        why = f"{lacks}, and {case.family.title} has no pipeline that can {TASKS['image-to-image'].purpose}"
-        raise _cannot(case, why, _heritable(case))
-    return _pipeline(case, "image-to-image")
+        why = "starts from noise and only looks at pictures"
+    elif family.vae_class is None:
+        why = "has no latents: it works on pixels"
+    elif blends and "image-to-image" not in family.pipelines:
+        why = f"has no pipeline that can {TASKS['image-to-image'].purpose}"
+    else:
+        return _pipeline(case, "image-to-image")
+    hint = _HERITABLE if blends and not family.breeding_refusal else _ANOTHER
+    raise _cannot(case, f"{lacks}, and {family.title} {why}", hint)
 
 
-def _cannot(case: Case, why: str, hint: str = "another --model") -> RequestError:
+def _cannot(case: Case, why: str, hint: str = _ANOTHER) -> RequestError:
     return RequestError(f"{case.facts.reference} cannot {TASKS[case.request.task].purpose}: {why}", hint=hint)
-
-
-def _heritable(case: Case) -> str:
-    return _HERITABLE if case.request.task == "blend" and not case.family.breeding_refusal else "another --model"
 
 
 def _pipeline(case: Case, task: Task) -> str:
     pipeline = case.family.pipelines.get(task)
     if pipeline is None:
-        raise RequestError(
-            f"{case.facts.reference}: {case.family.title} has no pipeline that can {TASKS[task].purpose}",
-            hint="another --model; imggen models list shows what is here",
-        )
+        message = f"{case.facts.reference}: {case.family.title} has no pipeline that can {TASKS[task].purpose}"
+        raise RequestError(message, hint="another --model; imggen models list shows what is here")
     return pipeline
 
 
@@ -344,7 +303,9 @@ _HERITABLE: Final = (
 )
 
 _WAYS: Final[dict[Task, Callable[[Case, Size], Approach]]] = {
-    "text-to-image": _from_words,
+    "text-to-image": lambda case, _: Approach(
+        method=None, pipeline=_pipeline(case, "text-to-image"), reason="from words"
+    ),
     "image-to-image": _from_image,
     "inpaint": _repaint,
     "outpaint": _repaint,

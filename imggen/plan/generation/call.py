@@ -30,11 +30,7 @@ Check = Callable[[Iterable[str], str], None]
 def arguments(case: Case, way: Approach, words: Words, area: Canvas, steered: Steering) -> dict[str, object]:
     """Return what the plan says to the pipeline's call; pictures come when it is made."""
     family = case.family
-    values: dict[str, object] = {
-        "prompt": words.prompt,
-        family.steps_argument: steered.steps,
-        **family.extra_arguments,
-    }
+    values: dict[str, object] = {"prompt": words.prompt, family.steps_argument: steered.steps, **family.extra_arguments}
     sized = [family.pipelines[task] for task in family.sized_by_image if task in family.pipelines]
     if way.pipeline not in sized:
         swapped = way.pipeline in [family.pipelines[task] for task in family.swaps_edges]
@@ -91,10 +87,8 @@ def _check_adapter(case: Case, way: Approach, check_call: Check) -> None:
     try:
         check_call(("ip_adapter_image",), way.pipeline)
     except RequestError as error:
-        both = "" if way.control_argument is None else " with --control"
-        raise RequestError(
-            f"{adapter.asked.option}{both}: {way.pipeline} of diffusers takes no picture that is shown",
-            hint=f"leave --control or {adapter.asked.option} out; imggen generate may take both"
-            if both
-            else f"leave {adapter.asked.option} out",
-        ) from error
+        option, both, hint = adapter.asked.option, "", f"leave {adapter.asked.option} out"
+        if way.control_argument is not None:
+            both, hint = " with --control", f"leave --control or {option} out; imggen generate may take both"
+        message = f"{option}{both}: {way.pipeline} of diffusers takes no picture that is shown"
+        raise RequestError(message, hint=hint) from error

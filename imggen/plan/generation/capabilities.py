@@ -76,30 +76,21 @@ def _usual(family: Family) -> ModelFacts:
 def _ability(family: Family, task: Task, facts: ModelFacts) -> Ability:
     """Return how the family does the task, or why it cannot: what `approach` says of a request that asks for it."""
     from_words = task != "blend" or "text-to-image" in family.pipelines
-    case = Case(
-        request=GenerateRequest(
-            task=task,
-            prompt=None if task == "blend" else "a red apple",
-            # A model that draws nothing without one is given one.
-            control=("canny:a picture",) if controlnets.is_built_in(family) else None,
-        ),
-        facts=facts,
-        family=family,
-        record=ModelRecord(),
-        machine=_NOWHERE,
-        given=() if from_words else (_stranger(family),),
-    )
     edge = family.native_pixels
+    stranger = Given(role="parent", name="a picture", sha256="", width=edge, height=edge)
+    request = GenerateRequest(
+        task=task,
+        prompt=None if task == "blend" else "a red apple",
+        # A model that draws nothing without one is given one.
+        control=("canny:a picture",) if controlnets.is_built_in(family) else None,
+    )
+    given = () if from_words else (stranger,)
+    case = Case(request=request, facts=facts, family=family, record=ModelRecord(), machine=_NOWHERE, given=given)
     try:
         way = approach.choose(case, Size(width=edge, height=edge, reason=""), family.steps)
     except RequestError as error:
         return Ability(task=task, refusal=error.message)
     return Ability(task=task, method=way.method)
-
-
-def _stranger(family: Family) -> Given:
-    edge = family.native_pixels
-    return Given(role="parent", name="a picture", sha256="", width=edge, height=edge)
 
 
 def multiple_of(family: Family) -> int:

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from imggen.errors import RequestError
 from imggen.plan.case import Case
 
-__all__ = ["check", "is_one", "notes"]
-
 
 def is_one(text: str) -> bool:
     """Return whether `text` is a JSON object, whose braces are no alternatives to choose from."""
@@ -24,17 +22,14 @@ def check(case: Case, texts: Iterable[str], *, looks: bool) -> None:
         caption = _object(text)
         if caption is None and captions.only:
             example = json.dumps({captions.key: text}, ensure_ascii=False)
-            raise RequestError(
-                f"{case.family.title} reads a prompt that is a JSON object with {captions.key!r}, and this is none: "
-                f"{_shortened(text)!r}",
-                hint=shlex.quote(example),
-            )
+            shown = text if len(text) <= 40 else f"{text[:39]}…"
+            reads = f"{case.family.title} reads a prompt that is a JSON object with {captions.key!r}"
+            raise RequestError(f"{reads}, and this is none: {shown!r}", hint=shlex.quote(example))
         if caption is not None and captions.key not in caption:
-            raise RequestError(
-                f"the prompt is a JSON object without {captions.key!r}, from which {case.family.title} learns what to "
-                f"do with a picture: it has {', '.join(map(repr, caption)) or 'nothing'}",
-                hint=f'add "{captions.key}": "..." to it',
-            )
+            learns = f"from which {case.family.title} learns what to do with a picture"
+            message = f"the prompt is a JSON object without {captions.key!r}, {learns}: it has "
+            keys = ", ".join(map(repr, caption)) or "nothing"
+            raise RequestError(message + keys, hint=f'add "{captions.key}": "..." to it')
 
 
 def notes(case: Case, texts: Iterable[str]) -> tuple[str, ...]:
@@ -54,7 +49,3 @@ def _object(text: str) -> dict[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -1,6 +1,5 @@
 """Where the pictures go and in which form, each with its reason."""
 
-from dataclasses import dataclass
 from datetime import date
 
 from imggen.errors import RequestError
@@ -15,26 +14,16 @@ from imggen.plan.settings import naming
 from imggen.plan.settings.naming import Named, NamedAfter
 
 
-@dataclass(frozen=True, kw_only=True)
-class Destination:
-    """The plan for the output, and why it is as it is."""
-
-    output: OutputPlan
-    reasons: dict[str, str]
-
-
-def choose(case: Case, pictures: int) -> Destination:
-    """Return where `pictures` pictures go; raise RequestError for options that contradict each other."""
+def choose(case: Case, pictures: int) -> tuple[OutputPlan, dict[str, str]]:
+    """Return where `pictures` pictures go, and why; raise RequestError for options that contradict each other."""
     request = case.request
     if request.output == naming.STDOUT and pictures > 1:
-        raise RequestError(
-            f"-o - writes one picture to standard output, and {pictures} are asked for", hint="-o 'out/{seed}.png'"
-        )
+        message = f"-o - writes one picture to standard output, and {pictures} are asked for"
+        raise RequestError(message, hint="-o 'out/{seed}.png'")
     named = None if request.output in (None, naming.STDOUT) else naming.format_of(str(request.output))
     if named and request.format and named != request.format:
-        raise RequestError(
-            f"-o {request.output} names {named} and --format says {request.format}", hint="leave --format out"
-        )
+        message = f"-o {request.output} names {named} and --format says {request.format}"
+        raise RequestError(message, hint="leave --format out")
     chosen = named or request.format or "png"
     quality, quality_reason = _quality(case, chosen)
     level = request.metadata or "full"
@@ -60,7 +49,7 @@ def choose(case: Case, pictures: int) -> Destination:
         "watermark": case.why("watermark", "marked where a mark is not seen"),
         "sign": case.why("sign", "signed where a key is set up"),
     }
-    return Destination(output=output, reasons=reasons)
+    return output, reasons
 
 
 def _quality(case: Case, chosen: ImageFormat) -> tuple[int, str]:
@@ -74,10 +63,8 @@ def _quality(case: Case, chosen: ImageFormat) -> tuple[int, str]:
     if not FORMATS[chosen].lossless:
         return quality, origin
     if origin in (COMMAND_LINE, ASKED):
-        raise RequestError(
-            f"--quality {quality}: {chosen} is lossless and has no quality",
-            hint="leave --quality out, or --format webp",
-        )
+        message = f"--quality {quality}: {chosen} is lossless and has no quality"
+        raise RequestError(message, hint="leave --quality out, or --format webp")
     return FORMATS[chosen].quality, f"{chosen} is lossless; the {quality} of the {origin} is for other formats"
 
 

@@ -11,7 +11,8 @@ _MOST_LISTED: Final = 4
 
 def rows(plan: GeneratePlan) -> Iterator[tuple[str, str]]:
     """Yield what will be made and by what, as names and values."""
-    yield "makes", f"{_counted(len(plan.seeds))} of {plan.width}x{plan.height}, {plan.task}"
+    pictures = "1 picture" if len(plan.seeds) == 1 else f"{len(plan.seeds)} pictures"
+    yield "makes", f"{pictures} of {plan.width}x{plan.height}, {plan.task}"
     if plan.prompt:
         yield "prompt", _shortened(plan.prompt)
     yield "model", f"{plan.model.reference} ({plan.family.title})"
@@ -23,10 +24,6 @@ def rows(plan: GeneratePlan) -> Iterator[tuple[str, str]]:
     yield "steps", f"{plan.steps}, guidance {plan.guidance:g}, sampler {plan.sampler}"
     yield ("seed" if len(plan.seeds) == 1 else "seeds"), listed([str(seed) for seed in plan.seeds])
     yield "device", f"{plan.device}, {plan.dtype}"
-
-
-def _counted(pictures: int) -> str:
-    return "1 picture" if pictures == 1 else f"{pictures} pictures"
 
 
 def _shortened(text: str) -> str:

@@ -35,21 +35,15 @@ def seen(case: Case, method: Method | None, size: Size) -> tuple[int, ...]:
 def _too_large(case: Case, canvas: tuple[int, int], pixels: int) -> RequestError:
     step, scale = catalog.multiple_of(case.family, case.facts), math.sqrt(pixels / math.prod(canvas))
     width, height = (max(step, int(edge * scale) // step * step) for edge in canvas)
-    return RequestError(
-        f"{canvas[0]}x{canvas[1]} px are {math.prod(canvas):,}; {case.family.title} repaints pictures of at most "
-        f"{pixels:,}",
-        hint=f"a smaller picture or less --pad: at most {width}x{height} in all"
-        if case.request.task == "outpaint"
-        else sizes.option(sizes.said(case.request), width, height),
-    )
+    drawn = f"{canvas[0]}x{canvas[1]} px are {math.prod(canvas):,}"
+    message = f"{drawn}; {case.family.title} repaints pictures of at most {pixels:,}"
+    return RequestError(message, hint=sizes.smaller(case.request, width, height))
 
 
 def _check_look(case: Case, reference: Reference, picture: tuple[str, int, int], hint: str) -> None:
     name, width, height = picture
     short, long = sorted((width, height))
     if short < reference.min_size or long > reference.max_ratio * short:
-        raise RequestError(
-            f"{name} has {width}x{height} px; {case.family.title} looks at pictures with edges of {reference.min_size} "
-            f"px and more, the longer at most {reference.max_ratio:g} times the shorter",
-            hint=hint,
-        )
+        looks = f"{case.family.title} looks at pictures with edges of {reference.min_size} px and more"
+        most = f"the longer at most {reference.max_ratio:g} times the shorter"
+        raise RequestError(f"{name} has {width}x{height} px; {looks}, {most}", hint=hint)

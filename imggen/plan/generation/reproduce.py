@@ -28,10 +28,8 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
     """
     if recipe.task != request.task:
         known = TASKS.get(recipe.task)
-        raise RequestError(
-            f"the recipe is one for {recipe.task!r}; this command does {request.task}",
-            hint=known.again if known else None,
-        )
+        message = f"the recipe is one for {recipe.task!r}; this command does {request.task}"
+        raise RequestError(message, hint=known.again if known else None)
     family = catalog.named(recipe.family)
     _check_beside(recipe, request)
     recorded: dict[str, object] = {
@@ -53,7 +51,8 @@ def from_recipe(recipe: Recipe, request: GenerateRequest) -> GenerateRequest:
         "label": recipe.label,
         **adaptation.again(recipe),
         **_recorded_size(recipe, request),
-        **_recorded_tiling(recipe, request),
+        "vae_tile": None if _was_said(request, "vae_tiling") else recipe.vae_tile,
+        "vae_tiling": None,
         **_recorded_change(recipe, request),
     }
     filled = _filled(request, recorded, RECIPE)
@@ -70,10 +69,8 @@ def _check_beside(recipe: Recipe, request: GenerateRequest) -> None:
     if lacking:
         many = f"{len(lacking)} pictures" if len(lacking) > 1 else "a picture"
         options = ", ".join(dict.fromkeys(f"--{name.replace('_', '-')}" for name, _ in lacking))
-        raise RequestError(
-            f"it was made with {many} beside the words ({options}), and a recipe holds no pictures",
-            hint=" ".join(line for _, line in lacking),
-        )
+        message = f"it was made with {many} beside the words ({options}), and a recipe holds no pictures"
+        raise RequestError(message, hint=" ".join(line for _, line in lacking))
 
 
 def beside(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -281,9 +278,3 @@ def _recorded_size(recipe: Recipe, request: GenerateRequest) -> dict[str, object
     if _was_said(request, "size") or _was_said(request, "aspect"):
         return {"width": None, "height": None, "size": None, "aspect": None}
     return {"width": recipe.width, "height": recipe.height, "size": None, "aspect": None}
-
-
-def _recorded_tiling(recipe: Recipe, request: GenerateRequest) -> dict[str, object]:
-    if _was_said(request, "vae_tiling"):
-        return {"vae_tile": None}
-    return {"vae_tile": recipe.vae_tile, "vae_tiling": None}

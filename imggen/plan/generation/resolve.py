@@ -9,10 +9,8 @@ from typing import Final, TypeVar
 from imggen.errors import ImggenError, RequestError
 from imggen.plan.adapters import adaptation, controlnets, controls, ip_adapters
 from imggen.plan.case import ASKED, COMMAND_LINE, RECIPE, Case
-from imggen.plan.generation import alteration, approach, call, captions, destination, steering, words
-from imggen.plan.generation.alteration import Alteration
+from imggen.plan.generation import alteration, approach, call, captions, destination, overview, steering, words
 from imggen.plan.generation.approach import Approach
-from imggen.plan.generation.destination import Destination
 from imggen.plan.generation.steering import Steering
 from imggen.plan.generation.words import Words
 from imggen.plan.memory import dtypes, memory
@@ -24,7 +22,7 @@ from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.change import Axes, Change
 from imggen.plan.schema.given import Given, starts
 from imggen.plan.schema.machine import Device, Dtype, Machine
-from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Lever, ModelFacts
+from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Lever, ModelFacts, OutputPlan
 from imggen.plan.schema.tasks import TASKS
 from imggen.plan.schema.template import Files
 from imggen.plan.sizing import borders, canvas, sizes
@@ -46,7 +44,8 @@ class _Decided:
     approach: Approach
     size: sizes.Size
     canvas: Canvas
-    alteration: Alteration
+    change: Change | None
+    weights: tuple[float, ...]
     tile: Axes | None
     steering: Steering
     seeds: tuple[int, ...]
@@ -54,7 +53,8 @@ class _Decided:
     dtype: Chosen[Dtype]
     levers: memory.Levers
     arguments: dict[str, object]
-    destination: Destination
+    output: OutputPlan
+    output_reasons: dict[str, str]
     fallbacks: tuple[str, ...]
 
 
@@ -155,39 +155,45 @@ def _decide(case: Case, draw_seed: Callable[[int], int]) -> _Decided:
         channels_last=_channels_last(case.family, device.value, dtype.value),
         adapters=case.adapters,
     )
-    changed = alteration.choose(case, way, steered.image_guidance)
+    change, weights = alteration.choose(case, way, steered.image_guidance)
     levers = memory.choose(request, job)
     _check_adapter(case, levers)
+    arguments = call.arguments(case, way, chosen_words, area, steered)
+    output, output_reasons = destination.choose(case, len(chosen))
     return _Decided(
         words=chosen_words,
         approach=way,
         size=size,
         canvas=area,
-        alteration=changed,
+        change=change,
+        weights=weights,
         tile=tile,
         steering=steered,
         seeds=chosen,
         device=device,
         dtype=dtype,
         levers=levers,
-        arguments=call.arguments(case, way, chosen_words, area, steered),
-        destination=destination.choose(case, len(chosen)),
+        arguments=arguments,
+        output=output,
+        output_reasons=output_reasons,
         fallbacks=fallbacks,
     )
 
 
 def _notes(case: Case, decided: _Decided) -> tuple[str, ...]:
     """Return what people should know of the decisions, in the order in which they were made."""
-    said, read = decided.words, _read(decided.words)
+    prompts = (decided.words.prompt, *decided.words.prompts)
+    read = "\n".join(words.as_read(text, decided.words.reading) for text in dict.fromkeys(prompts))
+    told = decided.approach.words
     return (
         *([case.family.unlisted] if case.family.unlisted else []),
         *decided.fallbacks,
-        *_told(decided.approach),
-        *captions.notes(case, (said.prompt, *said.prompts)),
+        *([f"no prompt says what to do with the pictures; the model is told: {told!r}"] if told is not None else []),
+        *captions.notes(case, prompts),
         *record.unknown_words(read, case.record, case.facts.reference),
         *adaptation.notes(case, read, decided.steering.negative_prompt),
         *_size_notes(decided.size, case),
-        *_twin_notes(decided.alteration.change, len(decided.seeds)),
+        *_twin_notes(decided.change, len(decided.seeds)),
         *decided.levers.notes,
         *checkpoint.notes(case.facts),
     )
@@ -201,55 +207,39 @@ def _size(case: Case, taken: sizes.Limits) -> sizes.Size:
         return canvas.size(case.request, (start.width, start.height), taken)
     top, right, bottom, left = borders.parse_pad(case.request.pad) if case.request.pad else (0, 0, 0, 0)
     wide, tall = start.width + left + right, start.height + top + bottom
-    return replace(
-        canvas.size(case.request, (wide, tall), taken), reason="the given picture's size and what --pad adds"
-    )
+    size = canvas.size(case.request, (wide, tall), taken)
+    return replace(size, reason="the given picture's size and what --pad adds")
 
 
 def _check_sampler(case: Case, way: Approach, steered: Steering) -> None:
     """Raise RequestError for a sampler that cannot follow a control picture, or start from a picture, where it must."""
     followed = case.family.controls if controlnets.among(case) else None
     if followed is not None and followed.own_steps and steered.sampler not in samplers.names("flow_own"):
-        raise RequestError(
-            f"--sampler {steered.sampler}: with {case.family.title} it cannot follow a control picture",
-            hint="--sampler euler, or leave it out",
-        )
+        message = f"--sampler {steered.sampler}: with {case.family.title} it cannot follow a control picture"
+        raise RequestError(message, hint="--sampler euler, or leave it out")
     scheduler, prediction = steered.scheduler, catalog.prediction(case.family, case.facts)
     if way.strength is None or scheduler is None or samplers.starts_from_pictures(scheduler, prediction):
         return
-    raise RequestError(
-        f"--sampler {steered.sampler}: with {case.family.title} it cannot start from a picture",
-        hint="--sampler euler, or leave it out",
-    )
+    message = f"--sampler {steered.sampler}: with {case.family.title} it cannot start from a picture"
+    raise RequestError(message, hint="--sampler euler, or leave it out")
 
 
 def _check_adapter(case: Case, levers: memory.Levers) -> None:
     shown = ip_adapters.of(case.adapters)
     if shown is not None and levers.attention_slicing == "diffusers":
-        raise RequestError(
-            f"{shown.asked.option} and --attention-slicing on both replace the attention processors",
-            hint="--attention-slicing auto",
-        )
-
-
-def _told(way: Approach) -> tuple[str, ...]:
-    return (
-        () if way.words is None else (f"no prompt says what to do with the pictures; the model is told: {way.words!r}",)
-    )
+        message = f"{shown.asked.option} and --attention-slicing on both replace the attention processors"
+        raise RequestError(message, hint="--attention-slicing auto")
 
 
 def _tile(case: Case, size: sizes.Size, area: Canvas) -> Axes | None:
     axes, refusal = case.request.tile, case.family.tile_refusal
     if axes is not None and (size.width, size.height) != (area.width, area.height):
-        raise RequestError(
-            f"--tile {axes}: {size.width}x{size.height} would be cut out of {area.width}x{area.height}, so its edges "
-            "would not meet",
-            hint=sizes.option(sizes.said(case.request), area.width, area.height),
-        )
+        cut = f"{size.width}x{size.height} would be cut out of {area.width}x{area.height}"
+        hint = sizes.option(sizes.said(case.request), area.width, area.height)
+        raise RequestError(f"--tile {axes}: {cut}, so its edges would not meet", hint=hint)
     if axes is not None and refusal is not None:
-        raise RequestError(
-            f"--tile {axes}: {case.family.title} makes no seamless pictures; {refusal}", hint="leave --tile out"
-        )
+        message = f"--tile {axes}: {case.family.title} makes no seamless pictures; {refusal}"
+        raise RequestError(message, hint="leave --tile out")
     return axes
 
 
@@ -266,8 +256,8 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         height=decided.size.height,
         canvas=(decided.canvas.width, decided.canvas.height),
         given=case.given,
-        weights=decided.alteration.weights,
-        change=decided.alteration.change,
+        weights=decided.weights,
+        change=decided.change,
         control_argument=decided.approach.control_argument,
         picture_arguments=decided.approach.picture_arguments,
         adapters=case.adapters,
@@ -280,20 +270,18 @@ def _plan(case: Case, decided: _Decided) -> GeneratePlan:
         device=device.value,
         dtype=dtype.value,
         component_dtypes=dict.fromkeys(case.facts.weight_bytes, dtype.value),
-        attention_slicing=levers.attention_slicing,
-        attention_chunk_bytes=levers.attention_chunk_bytes,
-        offload=levers.offload,
-        vae_slicing=levers.vae_slicing,
-        vae_tile=levers.vae_tile,
-        quantize=levers.quantize,
-        memory=levers.memory,
+        **{name: value for name, value in vars(levers).items() if name not in ("reasons", "notes")},
         # What is turned cannot be written to the disk.
         channels_last=_channels_last(case.family, device.value, dtype.value) and levers.offload != "disk",
         allow_pickle=bool(case.request.allow_pickle),
         arguments=decided.arguments,
         initial=dict(case.family.initial),
-        levers=(*_placement(device, dtype), *levers.reasons),
-        output=decided.destination.output,
+        levers=(
+            Lever(name="device", value=device.value, reason=device.reason),
+            Lever(name="dtype", value=dtype.value, reason=dtype.reason),
+            *levers.reasons,
+        ),
+        output=decided.output,
         reasons=_reasons(case, decided),
         notes=_notes(case, decided),
     )
@@ -307,7 +295,7 @@ def _reasons(case: Case, decided: _Decided) -> dict[str, str]:
         "size": _size_reason(case, decided.size),
         **decided.steering.reasons,
         "seeds": case.why("seed", "drawn at random"),
-        **decided.destination.reasons,
+        **decided.output_reasons,
     }
 
 
@@ -341,7 +329,7 @@ def explain(plan: GeneratePlan) -> list[str]:
         "steps": str(plan.steps),
         "guidance": f"{plan.guidance:g}",
         "sampler": plan.sampler,
-        "seeds": _shortened(plan.seeds),
+        "seeds": overview.listed([str(seed) for seed in plan.seeds]),
     }
     decided = [f"{name}: {value} ({plan.reasons[name]})" for name, value in values.items()]
     decided.extend((*checkpoint.lines(plan.model), *priors.lines(plan.model)))
@@ -358,25 +346,17 @@ def _approach_lines(plan: GeneratePlan) -> dict[str, str]:
 
 
 def _check_prompt(case: Case) -> None:
-    request, prompt = case.request, case.request.prompt
-    if not (prompt or "").strip() and not TASKS[request.task].wordless:
+    request, prompt = case.request, case.request.prompt or ""
+    if not prompt.strip() and not TASKS[request.task].wordless:
         raise RequestError("the prompt is empty", hint=TASKS[request.task].example)
-    prompt = prompt or ""
-    for name, value in (("prompt", prompt), ("negative prompt", request.negative_prompt or "")):
-        _check_text(name, value)
-
-
-def _read(chosen: Words) -> str:
-    """Return what the encoder reads of all prompts, each once."""
-    return "\n".join(words.as_read(text, chosen.reading) for text in dict.fromkeys((chosen.prompt, *chosen.prompts)))
+    _check_text("prompt", prompt)
+    _check_text("negative prompt", request.negative_prompt or "")
 
 
 def _check_text(name: str, value: str) -> None:
     if len(value) > template.LONGEST:
-        raise RequestError(
-            f"the {name} has {len(value):,} characters; at most {template.LONGEST:,} are taken",
-            hint=f"shorten the {name}",
-        )
+        message = f"the {name} has {len(value):,} characters; at most {template.LONGEST:,} are taken"
+        raise RequestError(message, hint=f"shorten the {name}")
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
         raise RequestError(f"the {name} is not valid text: {value[:40]!r}", hint="write it in UTF-8")
 
@@ -412,7 +392,7 @@ def _place(case: Case) -> tuple[Chosen[Device], Chosen[Dtype], tuple[str, ...]]:
     request, family, machine = case.request, case.family, case.machine
     notes = []
     try:
-        device = dtypes.choose_device(request.device, machine)
+        device = dtypes.choose_device(request.device, machine, request.origin.get("device", ASKED))
     except ImggenError as error:
         if request.origin.get("device") != RECIPE:
             raise
@@ -421,25 +401,13 @@ def _place(case: Case) -> tuple[Chosen[Device], Chosen[Dtype], tuple[str, ...]]:
             f"made on {request.device}, which this machine lacks; on {device.value} pixels may differ ({error})"
         )
     try:
-        dtype = dtypes.choose_dtype(request.dtype, family, device.value, machine)
+        dtype = dtypes.choose_dtype(request.dtype, family, device.value, machine, request.origin.get("dtype", ASKED))
     except RequestError:
         if request.origin.get("dtype") != RECIPE:
             raise
         dtype = dtypes.choose_dtype(None, family, device.value, machine)
         notes.append(f"made in {request.dtype}, which {device.value} lacks here; in {dtype.value} pixels may differ")
-    device = replace(device, reason=_origin(device.reason, request, "device"))
-    return device, replace(dtype, reason=_origin(dtype.reason, request, "dtype")), tuple(notes)
-
-
-def _origin(reason: str, request: GenerateRequest, name: str) -> str:
-    return request.origin.get(name, reason) if reason == ASKED else reason
-
-
-def _placement(device: Chosen[Device], dtype: Chosen[Dtype]) -> tuple[Lever, ...]:
-    return (
-        Lever(name="device", value=device.value, reason=device.reason),
-        Lever(name="dtype", value=dtype.value, reason=dtype.reason),
-    )
+    return device, dtype, tuple(notes)
 
 
 def _channels_last(family: Family, device: Device, dtype: Dtype) -> bool:
@@ -463,8 +431,3 @@ def _twin_notes(change: Change | None, pictures: int) -> tuple[str, ...]:
     if pictures == 1 or change is None or change.method != "noise-and-words" or change.mutation:
         return ()
     return ("without a mutation the children are alike, unless the sampler adds noise of its own (euler_a)",)
-
-
-def _shortened(numbers: tuple[int, ...]) -> str:
-    shown = ", ".join(str(number) for number in numbers[:4])
-    return f"{shown}, ... ({len(numbers)} in all)" if len(numbers) > 4 else shown

@@ -37,6 +37,7 @@ def choose(case: Case) -> Steering:
     guidance = _guidance(case)
     own_says = "the model's own record"
     family_says = f"what suits {family.title}"
+    beside = f"; {family.stages.other_steps}" if family.stages else ""
     return Steering(
         steps=steps,
         guidance=guidance,
@@ -46,7 +47,8 @@ def choose(case: Case) -> Steering:
         sampler=sampler,
         scheduler=scheduler,
         reasons={
-            "steps": _counting(case, case.why("steps", own_says if own.steps else family_says)),
+            # Whose they are, where there are two stages.
+            "steps": case.why("steps", own_says if own.steps else family_says) + beside,
             "guidance": case.why("guidance", own_says if own.guidance is not None else family_says),
             "sampler": case.why("sampler", own_says if own.sampler else "the model's own"),
             "negative_prompt": case.why("negative_prompt", "none"),
@@ -60,9 +62,7 @@ def _steps(case: Case, sampler: str) -> int:
     if listed and steps not in (None, listed):
         raise RequestError(f"--steps {steps}: this model always takes {listed} steps", hint=f"--steps {listed}")
     if steps is None:
-        steps = listed
-    if steps is None:
-        steps = case.record.steps or case.family.steps
+        steps = listed or case.record.steps or case.family.steps
     trained = case.facts.configs.get("scheduler", {}).get("num_train_timesteps")
     # OmniGen counts a single one, and means none by it.
     most = trained if isinstance(trained, int) and trained > 1 else _MOST_STEPS
@@ -72,10 +72,8 @@ def _steps(case: Case, sampler: str) -> int:
     if not 1 <= steps <= most:
         raise RequestError(f"--steps {steps}: {taker} takes 1 to {most}", hint=f"--steps {min(max(steps, 1), most)}")
     if samplers.stumbles(sampler, steps, case.facts.configs.get("scheduler", {})):
-        raise RequestError(
-            f"--sampler {sampler} in {steps} steps: a step from this model's most noise to its least ends in NaN",
-            hint=f"--steps {steps + 1}",
-        )
+        message = f"--sampler {sampler} in {steps} steps: a step from this model's most noise to its least ends in NaN"
+        raise RequestError(message, hint=f"--steps {steps + 1}")
     return steps
 
 
@@ -83,12 +81,6 @@ def _listed_steps(case: Case) -> int | None:
     """Return the number of steps that the model's own pipeline lists, None where it leaves it to the caller."""
     listed = case.facts.options.get(case.family.steps_option or "")
     return len(listed) if isinstance(listed, list) and listed else None
-
-
-def _counting(case: Case, reason: str) -> str:
-    """Return the reason for the number of steps, and whose they are where there are two stages."""
-    stages = case.family.stages
-    return f"{reason}; {stages.other_steps}" if stages else reason
 
 
 def _most_steps(case: Case) -> int | None:
@@ -103,17 +95,13 @@ def _guidance(case: Case) -> float:
     if guidance is None:
         return case.family.guidance if case.record.guidance is None else case.record.guidance
     if family.guidance_refusal is not None:
-        raise RequestError(
-            f"--guidance {guidance:g}: {family.title} takes no guidance; {family.guidance_refusal}",
-            hint="leave --guidance out",
-        )
+        message = f"--guidance {guidance:g}: {family.title} takes no guidance; {family.guidance_refusal}"
+        raise RequestError(message, hint="leave --guidance out")
     if not math.isfinite(guidance) or guidance < 0:
         raise RequestError(f"--guidance {guidance:g} is not a guidance scale", hint=f"--guidance {family.guidance:g}")
     if guidance < family.least_guidance:
-        raise RequestError(
-            f"--guidance {guidance:g}: {family.title} takes {family.least_guidance:g} and more",
-            hint=f"--guidance {family.least_guidance:g}",
-        )
+        message = f"--guidance {guidance:g}: {family.title} takes {family.least_guidance:g} and more"
+        raise RequestError(message, hint=f"--guidance {family.least_guidance:g}")
     return float(guidance)
 
 
@@ -123,25 +111,19 @@ def _image_guidance(case: Case, guidance: float) -> float | None:
     is_typed = case.request.origin.get("image_guidance", COMMAND_LINE) == COMMAND_LINE
     if family.image_guidance is None:
         if value is not None and is_typed:
-            raise RequestError(
-                f"--image-guidance {value:g}: {family.title} has no image guidance",
-                hint="leave --image-guidance out",
-            )
+            message = f"--image-guidance {value:g}: {family.title} has no image guidance"
+            raise RequestError(message, hint="leave --image-guidance out")
         return None
     if value is None:
         return family.image_guidance
     # Below 1 its pipelines drop the guidance by words too.
     if not math.isfinite(value) or value < 1:
-        raise RequestError(
-            f"--image-guidance {value:g}: {family.title} takes 1 (least weight of the picture) and more",
-            hint=f"--image-guidance {family.image_guidance:g}",
-        )
+        message = f"--image-guidance {value:g}: {family.title} takes 1 (least weight of the picture) and more"
+        raise RequestError(message, hint=f"--image-guidance {family.image_guidance:g}")
     if guidance <= family.steers_above and is_typed:
-        raise RequestError(
-            f"--image-guidance {value:g}: {family.title} uses it only when guidance is above "
-            f"{family.steers_above:g}, and --guidance is {guidance:g}",
-            hint="leave --image-guidance out",
-        )
+        uses = f"{family.title} uses it only when guidance is above {family.steers_above:g}"
+        message = f"--image-guidance {value:g}: {uses}, and --guidance is {guidance:g}"
+        raise RequestError(message, hint="leave --image-guidance out")
     return float(value)
 
 
@@ -152,10 +134,8 @@ def _negative(case: Case, guidance: float) -> str:
     reason = _negative_refusal(case, guidance)
     if reason:
         origin = case.why("negative_prompt", "")
-        raise RequestError(
-            f"--negative-prompt {negative!r} ({origin}): {case.family.title} {reason}",
-            hint="leave --negative-prompt out",
-        )
+        message = f"--negative-prompt {negative!r} ({origin}): {case.family.title} {reason}"
+        raise RequestError(message, hint="leave --negative-prompt out")
     return negative
 
 

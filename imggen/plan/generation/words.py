@@ -50,15 +50,15 @@ def choose(case: Case, seeds: tuple[int, ...], *, instruction: str | None, negat
         pairs, reading = _read(pairs, reading)
     _check_empty(case, seeds, [one for one, _ in pairs], reading)
     texts = {"prompt": tuple(one for one, _ in pairs), "negative_prompt": tuple(two for _, two in pairs)}
-    templates = {name: _template(written[name], texts[name], recorded.get(name)) for name in FIELDS}
+    chosen = [name for name in FIELDS if recorded.get(name) is None and {*texts[name]} != {written[name]}]
     return Words(
         prompt=texts["prompt"][0],
         negative_prompt=texts["negative_prompt"][0],
         prompts=_unlike(texts["prompt"]),
         negative_prompts=_unlike(texts["negative_prompt"]),
         reading=reading,
-        template=templates["prompt"],
-        negative_template=templates["negative_prompt"],
+        template=written["prompt"] if "prompt" in chosen else "",
+        negative_template=written["negative_prompt"] if "negative_prompt" in chosen else "",
     )
 
 
@@ -90,9 +90,6 @@ def _marked(case: Case, name: str, text: str, recorded: Reading | None) -> Calla
         escaped = prompt.escape(text)
         return lambda _: escaped
     parsed = template.parse(text, _CALLED[name])
-    if all(isinstance(node, str) for node in parsed.nodes):
-        only = template.expand(parsed, {}, seed=0, stream=name)
-        return lambda _: _tidy(only, parsed)
     return lambda seed: _tidy(template.expand(parsed, case.wildcards, seed=seed, stream=name), parsed)
 
 
@@ -139,14 +136,8 @@ def _check_empty(case: Case, seeds: Iterable[int], texts: Iterable[str], reading
         return
     for seed, text in zip(seeds, texts, strict=True):
         if not as_read(text, reading).strip():
-            raise RequestError(
-                f"the prompt is empty for seed {seed}: {case.request.prompt!r}",
-                hint="add words that are always there",
-            )
-
-
-def _template(asked: str, texts: tuple[str, ...], recorded: Reading | None) -> str:
-    return asked if recorded is None and any(text != asked for text in texts) else ""
+            message = f"the prompt is empty for seed {seed}: {case.request.prompt!r}"
+            raise RequestError(message, hint="add words that are always there")
 
 
 def _unlike(texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,9 +15,7 @@ BYTES: Final[dict[Dtype, int]] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 _DEVICES: Final[dict[str, Device]] = {"cuda": "cuda", "mps": "mps", "cpu": "cpu", "gpu": "cuda"}
 _DTYPES: Final[dict[str, Dtype]] = {
-    "float32": "float32",
-    "bfloat16": "bfloat16",
-    "float16": "float16",
+    **{name: name for name in BYTES},
     "fp32": "float32",
     "bf16": "bfloat16",
     "fp16": "float16",
@@ -32,8 +30,8 @@ class Chosen(Generic[Choice]):
     reason: str
 
 
-def choose_device(requested: str | None, machine: Machine) -> Chosen[Device]:
-    """Return the device to compute on.
+def choose_device(requested: str | None, machine: Machine, origin: str = ASKED) -> Chosen[Device]:
+    """Return the device to compute on; `origin` is the reason for one that is `requested`.
 
     Raise RequestError for one that nobody knows, MachineError for one that is not here.
     """
@@ -41,35 +39,37 @@ def choose_device(requested: str | None, machine: Machine) -> Chosen[Device]:
     if name == "auto":
         return _best_device(machine)
     if name not in _DEVICES:
-        known = ("auto", *_DEVICES)
-        guess = nearest(name, known)
+        guess = nearest(name, ("auto", *_DEVICES))
         raise RequestError(f"unknown device {requested!r}", hint=f"--device {guess[0] if guess else 'auto'}")
     device = _DEVICES[name]
     if name == "gpu" and machine.accelerators:
         device = machine.accelerators[0].device
     if device != "cpu" and machine.accelerator(device) is None:
         here = ", ".join(accelerator.device for accelerator in machine.accelerators)
-        raise MachineError(
-            f"torch {machine.torch} finds no {name} device here; there is {f'{here} and cpu' if here else 'cpu'}",
-            hint="--device auto, or `imggen doctor` to see what was found",
-        )
-    return Chosen(value=device, reason=ASKED)
+        message = f"torch {machine.torch} finds no {name} device here; there is {f'{here} and cpu' if here else 'cpu'}"
+        raise MachineError(message, hint="--device auto, or `imggen doctor` to see what was found")
+    return Chosen(value=device, reason=origin)
 
 
-def choose_dtype(requested: str | None, family: Family, device: Device, machine: Machine) -> Chosen[Dtype]:
-    """Return the precision for `family` on `device`; raise RequestError for one that does not work there."""
+def choose_dtype(
+    requested: str | None, family: Family, device: Device, machine: Machine, origin: str = ASKED
+) -> Chosen[Dtype]:
+    """Return the precision for `family` on `device`, for the reason `origin` where it is `requested`.
+
+    Raise RequestError for one that does not work there.
+    """
     name = (requested or "auto").lower()
-    if name != "auto" and name not in _DTYPES:
-        guess = nearest(name, ("auto", *_DTYPES))
-        raise RequestError(f"unknown dtype {requested!r}", hint=f"--dtype {guess[0] if guess else 'auto'}")
     if name == "auto":
         return _best_dtype(family, device, machine)
+    if name not in _DTYPES:
+        guess = nearest(name, ("auto", *_DTYPES))
+        raise RequestError(f"unknown dtype {requested!r}", hint=f"--dtype {guess[0] if guess else 'auto'}")
     dtype = _DTYPES[name]
     reason = refusal(dtype, family, device, machine)
     if reason:
         best = _best_dtype(family, device, machine)
         raise RequestError(f"--dtype {requested} on {device}: {reason}", hint=f"--dtype {best.value}: {best.reason}")
-    return Chosen(value=dtype, reason=ASKED)
+    return Chosen(value=dtype, reason=origin)
 
 
 def _best_device(machine: Machine) -> Chosen[Device]:
@@ -91,9 +91,7 @@ def _best_on_cpu(family: Family, machine: Machine) -> Chosen[Dtype]:
     unfit = _unfit(family)
     if unfit is not None:
         return Chosen(value="float32", reason=unfit)
-    if machine.cpu_bfloat16:
-        return Chosen(value="bfloat16", reason=machine.cpu_reason)
-    return Chosen(value="float32", reason=machine.cpu_reason)
+    return Chosen(value="bfloat16" if machine.cpu_bfloat16 else "float32", reason=machine.cpu_reason)
 
 
 def _best_on_cuda(family: Family, gpu: Accelerator) -> Chosen[Dtype]:

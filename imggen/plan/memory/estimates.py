@@ -111,14 +111,18 @@ def estimate(job: Job) -> MemoryEstimate:
     weights = {name: _weights(name, size, job) for name, size in job.facts.weight_bytes.items()}
     added = sum(_added(adapter, job) for adapter in job.adapters)
     largest = max(weights.values(), default=0)
+    # What U-Nets listen to is CLIP, which is small.
+    libraries = LIBRARIES if job.family.denoiser == "unet" else LIBRARIES + READING
+    stored = job.facts.stored_dtypes
+    widened = [size for name, size in weights.items() if BYTES[stored.get(name, job.dtype)] < BYTES[job.dtype]]
     return MemoryEstimate(
-        base=_base(job),
+        base=libraries if job.device == "cpu" else 0,
         weights=sum(weights.values()) + added,
         largest=largest + added,
         rest=weights.get(catalog.autoencoder(job.facts) or "", 0),
         layer=int(largest * _LAYER),
         private=sum(_private(name, size, job) for name, size in weights.items()) + added,
-        loading=int(_WIDENING * max((size for name, size in weights.items() if _is_widened(name, job)), default=0)),
+        loading=int(_WIDENING * max(widened, default=0)),
         denoising=denoising(job),
         # Encoding what is seen takes no more than decoding as much.
         decoding=max(decoding(job, pixels, 1) for pixels in (job.width * job.height, *job.seen)),
@@ -128,13 +132,6 @@ def estimate(job: Job) -> MemoryEstimate:
 def text(size: int) -> str:
     """Return `size` bytes for people: `1.5 GiB`, `80 MiB`."""
     return f"{size / GIB:.1f} GiB" if size >= GIB else f"{-(-size // MIB)} MiB"
-
-
-def _base(job: Job) -> int:
-    if job.device != "cpu":
-        return 0
-    # What U-Nets listen to is CLIP, which is small.
-    return LIBRARIES if job.family.denoiser == "unet" else LIBRARIES + READING
 
 
 def _weights(component: str, size: int, job: Job) -> int:
@@ -165,11 +162,6 @@ def _share(job: Job, component: str, counts: Callable[[tuple[int, ...]], bool]) 
     return sum(math.prod(shape) for shape in shapes.values() if counts(shape)) / max(1, total)
 
 
-def _is_wide(shape: tuple[int, ...]) -> bool:
-    """Return whether a tensor is of a convolution over more than one pixel."""
-    return len(shape) == 4 and shape[-1] > 1
-
-
 def _has_linear_projections(job: Job) -> bool:
     return bool(job.facts.configs.get("unet", {}).get("use_linear_projection"))
 
@@ -179,28 +171,21 @@ def _private(component: str, size: int, job: Job) -> int:
     quantized = component in job.facts.quantised or (component == job.family.denoiser and job.quantize != "none")
     if quantized or job.facts.pickles or job.facts.stored_dtypes.get(component) != job.dtype:
         return size
-    if not job.channels_last:
+    if not job.channels_last or component not in ("unet", *AUTOENCODERS):
         return 0
-    if component not in ("unet", *AUTOENCODERS):
-        return 0
-    share = _share(job, component, _is_wide)
+    # Convolutions over more than one pixel.
+    share = _share(job, component, lambda shape: len(shape) == 4 and shape[-1] > 1)
     if share is None:
         share = _CONVOLUTIONS[_has_linear_projections(job)] if component == "unet" else 1.0
     return int(size * share)
 
 
-def _is_widened(component: str, job: Job) -> bool:
-    return BYTES[job.dtype] > BYTES[job.facts.stored_dtypes.get(component, job.dtype)]
-
-
 def _added(adapter: AdapterFacts, job: Job) -> int:
+    # An autoencoder takes the place of the model's own, which is counted already, and what measures depth is gone
+    # before the model comes.
+    if adapter.asked.kind in ("vae", "depth"):
+        return 0
     stored = adapter.stored_dtype
-    # An autoencoder takes the place of the model's own, which is counted already.
-    if adapter.asked.kind == "vae":
-        return 0
-    # What measures depth is gone before the model comes.
-    if adapter.asked.kind == "depth":
-        return 0
     return adapter.weight_bytes * BYTES[job.dtype] // (2 if stored is None else BYTES[stored])
 
 
@@ -252,12 +237,9 @@ def decoding(job: Job, width: int, height: int) -> int:
     kind = autoencoders.kind(catalog.autoencoder_class(job.facts))
     if kind.decode_copies is not None:
         return int(values * kind.decode_copies) + kind.decode_mib * MIB
-    scratch = _TURNED_SCRATCH[_is_deep(job)] if job.channels_last else _DECODE_SCRATCH
+    is_deep = isinstance(job.facts.configs.get("unet", {}).get("transformer_layers_per_block"), list)
+    scratch = _TURNED_SCRATCH[is_deep] if job.channels_last else _DECODE_SCRATCH
     return int(values * _DECODE_COPIES[job.channels_last]) + scratch
-
-
-def _is_deep(job: Job) -> bool:
-    return isinstance(job.facts.configs.get("unet", {}).get("transformer_layers_per_block"), list)
 
 
 def decoding_tiled(job: Job, tile: int) -> int:
@@ -281,18 +263,13 @@ def _tokens(job: Job) -> int:
 def _first_attention(config: dict[str, object]) -> int:
     """Return the index of the first level of a U-Net that has attention."""
     blocks = config.get("down_block_types")
-    if not isinstance(blocks, list):
-        return 0
-    return next((index for index, name in enumerate(blocks) if "Attn" in str(name)), 0)
+    names = blocks if isinstance(blocks, list) else []
+    return next((index for index, name in enumerate(names) if "Attn" in str(name)), 0)
 
 
 def _first(value: object, default: int) -> int:
-    return _at(value, 0, default)
-
-
-def _at(value: object, index: int, default: int) -> int:
     if isinstance(value, list):
-        return _whole(value[min(index, len(value) - 1)], default) if value else default
+        value = value[0] if value else default
     return _whole(value, default)
 
 

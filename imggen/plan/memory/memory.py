@@ -7,7 +7,7 @@ time and nothing ahead (very slow). Storing the denoiser smaller changes the pic
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from imggen.errors import MachineError, RequestError
 from imggen.plan.memory import dtypes, estimates
@@ -33,11 +33,6 @@ _RESERVE: Final = 0.1
 _METAL_CHUNK: Final = GIB
 """Metal goes wrong from 2**31 attention scores or 2**32 bytes in one buffer on (pytorch #149261); far below is safe."""
 
-_RUNGS: Final[dict[Device, tuple[Offloaded, ...]]] = {
-    "cuda": ("none", "model", "group", "disk", "sequential"),
-    "mps": ("none",),
-    "cpu": ("none",),
-}
 _MEANING: Final[dict[Offloaded, str]] = {
     "none": "everything on the device",
     "model": "one part of the model on it at a time",
@@ -45,6 +40,7 @@ _MEANING: Final[dict[Offloaded, str]] = {
     "disk": "one layer on it at a time, read from the disk",
     "sequential": "one layer on it at a time, very slow",
 }
+_RUNGS: Final[dict[Device, tuple[Offloaded, ...]]] = {"cuda": tuple(_MEANING), "mps": ("none",), "cpu": ("none",)}
 _PIXELS: Final = "it draws pixels itself, so there is nothing to decode"
 _LOSSY: Final = "loses some of the model's precision, so the picture is another one than without"
 
@@ -80,13 +76,6 @@ class _Rung:
     tile: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Attention:
-    mode: Literal["chunked", "diffusers", "off"]
-    chunk_bytes: int
-    reason: str
-
-
 def choose(request: GenerateRequest, job: Job) -> Levers:
     """Return the levers for `job`: what `request` insists on, and for the rest the cheapest that fit.
 
@@ -95,8 +84,8 @@ def choose(request: GenerateRequest, job: Job) -> Levers:
     """
     quantize = _quantize(request, job)
     job = replace(job, quantize=quantize)
-    attention = _choose_attention(request, job)
-    ladder = list(_ladder(request, job))
+    attention, chunk_bytes, attention_reason = _choose_attention(request, job)
+    ladder = _ladder(request, job)
     need = estimates.estimate(job)
     rung = _fitting(ladder, job, need)
     if rung is None:
@@ -105,45 +94,38 @@ def choose(request: GenerateRequest, job: Job) -> Levers:
         rung = ladder[-1]
     memory = _memory(job, need, rung)
     slicing = job.pictures > 1 and _slices(job.facts)
+    tiling = f"{rung.tile} px" if rung.tile else "off"
+    lossy = Lever(name="quantize", value=quantize, reason=f"asked for; it {_LOSSY}")
     return Levers(
-        attention_slicing=attention.mode,
-        attention_chunk_bytes=attention.chunk_bytes,
+        attention_slicing=attention,
+        attention_chunk_bytes=chunk_bytes,
         offload=rung.offload,
         vae_slicing=slicing,
         vae_tile=rung.tile,
         quantize=quantize,
         memory=memory,
         reasons=(
-            Lever(name="memory", value=_memory_value(memory), reason=_memory_reason(memory, job)),
-            Lever(name="attention_slicing", value=attention.mode, reason=attention.reason),
+            _memory_lever(memory, job),
+            Lever(name="attention_slicing", value=attention, reason=attention_reason),
             Lever(name="vae_slicing", value="on" if slicing else "off", reason=_slicing_reason(job)),
-            Lever(
-                name="vae_tiling",
-                value=f"{rung.tile} px" if rung.tile else "off",
-                reason=_tile_reason(request, job, need, rung),
-            ),
+            Lever(name="vae_tiling", value=tiling, reason=_tile_reason(request, job, need, rung)),
             Lever(name="offload", value=rung.offload, reason=_offload_reason(request, job, need, rung)),
-            *_quantize_lever(quantize),
+            *([] if quantize == "none" else [lossy]),
         ),
         notes=_notes(job, need, rung),
     )
 
 
-def _ladder(request: GenerateRequest, job: Job) -> Iterator[_Rung]:
-    """Yield the rungs that `request`, the model and the device leave open, the cheapest first."""
+def _ladder(request: GenerateRequest, job: Job) -> list[_Rung]:
+    """Return the rungs that `request`, the model and the device leave open, the cheapest first."""
     tiles = _tiles(request, job)
-    for offload in _offloads(request, job):
-        for tile in tiles:
-            yield _Rung(offload=offload, tile=tile)
+    return [_Rung(offload=offload, tile=tile) for offload in _offloads(request, job) for tile in tiles]
 
 
 def _fitting(ladder: list[_Rung], job: Job, need: MemoryEstimate) -> _Rung | None:
     """Return the first rung that fits with something to spare, or else the first that fits at all."""
-    for reserve in (True, False):
-        found = next((each for each in ladder if _fits(each, job, need, reserve=reserve)), None)
-        if found is not None:
-            return found
-    return None
+    tries = ((rung, reserve) for reserve in (True, False) for rung in ladder)
+    return next((rung for rung, reserve in tries if _fits(rung, job, need, reserve=reserve)), None)
 
 
 def _fits(rung: _Rung, job: Job, need: MemoryEstimate, *, reserve: bool) -> bool:
@@ -192,10 +174,8 @@ def _tiles(request: GenerateRequest, job: Job) -> tuple[int, ...]:
         return (_recorded_tile(request.vae_tile, job),)
     wanted = request.vae_tiling or "auto"
     if job.seamless and wanted == "on":
-        raise RequestError(
-            "--tile and --vae-tiling on contradict each other: tiles do not see the other edge",
-            hint="leave --vae-tiling out",
-        )
+        message = "--tile and --vae-tiling on contradict each other: tiles do not see the other edge"
+        raise RequestError(message, hint="leave --vae-tiling out")
     if wanted == "on":
         if catalog.autoencoder(job.facts) is None:
             raise RequestError(f"--vae-tiling on: {job.facts.reference}: {_PIXELS}", hint="leave --vae-tiling out")
@@ -211,9 +191,8 @@ def _tiles(request: GenerateRequest, job: Job) -> tuple[int, ...]:
 def _recorded_tile(tile: int, job: Job) -> int:
     scale = catalog.vae_scale(job.facts)
     if tile and (tile % scale or not 2 * scale <= tile <= job.family.max_size):
-        raise RequestError(
-            f"the recipe's tile of {tile} px is none that this model can decode in", hint="--vae-tiling auto"
-        )
+        message = f"the recipe's tile of {tile} px is none that this model can decode in"
+        raise RequestError(message, hint="--vae-tiling auto")
     return tile
 
 
@@ -255,15 +234,11 @@ def _offloads(request: GenerateRequest, job: Job) -> tuple[Offloaded, ...]:
     if wanted == "auto":
         return possible
     if job.device == "cpu" and wanted != "none":
-        raise RequestError(
-            f"--offload {wanted} moves parts between main memory and an accelerator, and this run is on the cpu",
-            hint="leave --offload out",
-        )
+        message = f"--offload {wanted} moves parts between main memory and an accelerator, and this run is on the cpu"
+        raise RequestError(message, hint="leave --offload out")
     if job.device == "mps" and wanted not in ("none", "model"):
-        raise RequestError(
-            f"--offload {wanted} moves layers between two memories, and processor and GPU share one here",
-            hint="leave --offload out",
-        )
+        message = f"--offload {wanted} moves layers between two memories, and processor and GPU share one here"
+        raise RequestError(message, hint="leave --offload out")
     refusal = _refusal(wanted, job.quantize, job.facts)
     if refusal is not None:
         stored = f"--quantize {job.quantize}" if job.quantize != "none" else job.facts.reference
@@ -298,36 +273,31 @@ def _offload_reason(request: GenerateRequest, job: Job, need: MemoryEstimate, ru
     return f"{told}; {_MEANING[rung.offload]} takes {text(_held(rung, job, need))}"
 
 
-def _choose_attention(request: GenerateRequest, job: Job) -> _Attention:
+def _choose_attention(request: GenerateRequest, job: Job) -> tuple[Literal["chunked", "diffusers", "off"], int, str]:
+    """Return how attention is computed, in chunks of how many bytes, and why."""
     wanted = request.attention_slicing or "auto"
     if wanted == "off":
-        return _Attention(mode="off", chunk_bytes=0, reason="asked for")
+        return "off", 0, "asked for"
     if wanted == "on":
         _check_slicing(job)
-        return _Attention(mode="diffusers", chunk_bytes=0, reason="asked for")
+        return "diffusers", 0, "asked for"
     if job.device == "mps":
         chunk = max(_SMALLEST_CHUNK, min(_METAL_CHUNK, _free(job) // 8))
-        return _Attention(mode="chunked", chunk_bytes=chunk, reason="Metal keeps the whole matrix of scores in memory")
-    return _Attention(mode="off", chunk_bytes=0, reason=f"on {job.device} torch never keeps all scores at once")
+        return "chunked", chunk, "Metal keeps the whole matrix of scores in memory"
+    return "off", 0, f"on {job.device} torch never keeps all scores at once"
 
 
 def _check_slicing(job: Job) -> None:
     refusal = job.family.slicing_refusal
     if refusal:
-        raise RequestError(
-            f"--attention-slicing on: {job.family.title} has no attention slicing ({refusal})",
-            hint="--attention-slicing auto",
-        )
-    if job.device == "mps" and _version(job.machine.torch) < (2, 14):
+        message = f"--attention-slicing on: {job.family.title} has no attention slicing ({refusal})"
+        raise RequestError(message, hint="--attention-slicing auto")
+    version = [int(part) for part in job.machine.torch.partition("+")[0].split(".")[:2] if part.isdigit()]
+    if job.device == "mps" and version < [2, 14]:
         raise RequestError(
             f"--attention-slicing on gives black pictures on Metal with torch {job.machine.torch} (diffusers #14438)",
             hint="--attention-slicing auto, which is exact and saves as much",
         )
-
-
-def _version(number: str) -> tuple[int, ...]:
-    parts = number.partition("+")[0].split(".")[:2]
-    return tuple(int(part) for part in parts if part.isdigit())
 
 
 def _slices(facts: ModelFacts) -> bool:
@@ -365,18 +335,12 @@ def _quantize_refusal(wanted: Quantize, job: Job) -> tuple[str | None, str]:
     return None, ""
 
 
-def _quantize_lever(quantize: Quantize) -> tuple[Lever, ...]:
-    return () if quantize == "none" else (Lever(name="quantize", value=quantize, reason=f"asked for; it {_LOSSY}"),)
-
-
 def _notes(job: Job, need: MemoryEstimate, rung: _Rung) -> tuple[str, ...]:
     notes = [] if job.quantize == "none" else [f"--quantize {job.quantize} {_LOSSY}"]
-    mapped = need.weights - need.private
-    if job.device == "cpu" and mapped and _held(rung, job, need) + mapped > job.machine.free_bytes:
-        notes.append(
-            f"the weights ({text(mapped)}) do not stay in the {text(job.machine.free_bytes)} that are free, so each "
-            "step reads them from the disk again"
-        )
+    mapped, free = need.weights - need.private, job.machine.free_bytes
+    if job.device == "cpu" and mapped and _held(rung, job, need) + mapped > free:
+        again = "so each step reads them from the disk again"
+        notes.append(f"the weights ({text(mapped)}) do not stay in the {text(free)} that are free, {again}")
     return tuple(notes)
 
 
@@ -391,16 +355,14 @@ def _memory(job: Job, need: MemoryEstimate, rung: _Rung) -> MemoryNeed:
     )
 
 
-def _memory_value(memory: MemoryNeed) -> str:
-    return f"about {text(memory.peak_bytes)} of {text(memory.free_bytes)}"
-
-
-def _memory_reason(memory: MemoryNeed, job: Job) -> str:
+def _memory_lever(memory: MemoryNeed, job: Job) -> Lever:
     mapped = memory.weights_bytes - memory.private_bytes
     files = f", of which {text(mapped)} stay in their files" if job.device == "cpu" and mapped else ""
-    return (
-        f"weights {text(memory.weights_bytes)}{files}; a step {text(memory.denoising_bytes)}; "
-        f"decoding {text(memory.decoding_bytes)}"
+    working = f"a step {text(memory.denoising_bytes)}; decoding {text(memory.decoding_bytes)}"
+    return Lever(
+        name="memory",
+        value=f"about {text(memory.peak_bytes)} of {text(memory.free_bytes)}",
+        reason=f"weights {text(memory.weights_bytes)}{files}; {working}",
     )
 
 
@@ -409,11 +371,9 @@ def _too_little(request: GenerateRequest, job: Job, last: _Rung) -> MachineError
     host = "" if _held(last, job, need) > _free(job) else " of main memory"
     least = _on_host(last, need) if host else _held(last, job, need)
     free = job.machine.free_bytes if host else _free(job)
-    return MachineError(
-        f"{job.facts.reference} at {job.width}x{job.height} in {job.dtype} needs at least about {text(least)}"
-        f"{host}, and {text(free)} are free",
-        hint=" or ".join(_alternatives(request, job)) or "a smaller model, or a machine with more memory",
-    )
+    needs = f"{job.facts.reference} at {job.width}x{job.height} in {job.dtype} needs at least about {text(least)}{host}"
+    hint = " or ".join(_alternatives(request, job)) or "a smaller model, or a machine with more memory"
+    return MachineError(f"{needs}, and {text(free)} are free", hint=hint)
 
 
 def _alternatives(request: GenerateRequest, job: Job) -> Iterator[str]:
@@ -425,7 +385,8 @@ def _alternatives(request: GenerateRequest, job: Job) -> Iterator[str]:
     if smaller:
         yield f"--quantize {smaller[0]}"
     half = replace(job, dtype="bfloat16")
-    if job.dtype == "float32" and _has_bfloat16(job) and _would_fit(request, half, job.quantize):
+    has_bfloat16 = dtypes.refusal("bfloat16", job.family, job.device, job.machine) is None
+    if job.dtype == "float32" and has_bfloat16 and _would_fit(request, half, job.quantize):
         yield "--dtype bfloat16"
     if sized or smaller or job.quantize != "none":
         return
@@ -452,12 +413,8 @@ def _would_fit(request: GenerateRequest, job: Job, quantize: Quantize) -> bool:
     if _quantize_refusal(quantize, job)[0] is not None:
         return False
     job = replace(job, quantize=quantize)
-    ladder = list(_ladder(replace(request, vae_tile=None), job))
+    ladder = _ladder(replace(request, vae_tile=None), job)
     return _fitting(ladder, job, estimates.estimate(job)) is not None
-
-
-def _has_bfloat16(job: Job) -> bool:
-    return dtypes.refusal("bfloat16", job.family, job.device, job.machine) is None
 
 
 def step_down(plan: GeneratePlan, request: GenerateRequest, stage: Stage) -> Rung | None:
@@ -478,7 +435,7 @@ def _smaller_tile(plan: GeneratePlan, request: GenerateRequest, stage: Stage) ->
         tile = _tile_for(plan.model, width, height, edge)
         if not plan.vae_tile or tile < plan.vae_tile:
             lever = Lever(name="vae_tiling", value=f"{tile} px", reason="memory ran out")
-            return Rung(plan=_with_lever(plan, lever, vae_tile=tile), line=f"decoding in tiles of {tile} px")
+            return _lowered(plan, f"decoding in tiles of {tile} px", lever, vae_tile=tile)
     return None
 
 
@@ -486,15 +443,14 @@ def _further_off(plan: GeneratePlan, request: GenerateRequest) -> Rung | None:
     if request.offload not in (None, "auto"):
         return None
     # Weights that rest on the disk take as much of the accelerator as those in main memory.
-    rungs = [
-        rung for rung in _RUNGS[plan.device] if rung != "disk" and _refusal(rung, plan.quantize, plan.model) is None
-    ]
+    resting = [rung for rung in _RUNGS[plan.device] if rung != "disk"]
+    rungs = [rung for rung in resting if _refusal(rung, plan.quantize, plan.model) is None]
     position = rungs.index("group" if plan.offload == "disk" else plan.offload)
     if position + 1 == len(rungs):
         return None
     offload = rungs[position + 1]
     lever = Lever(name="offload", value=offload, reason="memory ran out")
-    return Rung(plan=_with_lever(plan, lever, offload=offload), line=f"--offload {offload}, {_MEANING[offload]}")
+    return _lowered(plan, f"--offload {offload}, {_MEANING[offload]}", lever, offload=offload)
 
 
 def _smaller_chunk(plan: GeneratePlan) -> Rung | None:
@@ -502,11 +458,9 @@ def _smaller_chunk(plan: GeneratePlan) -> Rung | None:
         return None
     chunk = max(_SMALLEST_CHUNK, plan.attention_chunk_bytes // 4)
     lever = Lever(name="attention_slicing", value="chunked", reason=f"memory ran out; {text(chunk)} at a time")
-    return Rung(
-        plan=_with_lever(plan, lever, attention_chunk_bytes=chunk), line=f"attention in chunks of {text(chunk)}"
-    )
+    return _lowered(plan, f"attention in chunks of {text(chunk)}", lever, attention_chunk_bytes=chunk)
 
 
-def _with_lever(plan: GeneratePlan, lever: Lever, **changes: object) -> GeneratePlan:
-    levers = tuple(lever if each.name == lever.name else each for each in plan.levers)
-    return replace(plan, levers=levers, **changes)  # type: ignore[arg-type]  # the names are the plan's own
+def _lowered(plan: GeneratePlan, line: str, lever: Lever, **changes: Any) -> Rung:
+    levers = tuple(lever if other.name == lever.name else other for other in plan.levers)
+    return Rung(plan=replace(plan, levers=levers, **changes), line=line)

@@ -151,8 +151,12 @@ def parse(text: str, *, subject: str) -> Policy:
     place = KeyPath(subject=subject, limits=_LIMITS)
     strict.check_schema(values, place, SCHEMA)
     policy: Policy = strict.build(Policy, values, place)
-    _check_prompt_rules(policy, place.member("prompt"))
-    _check_model_rules(policy, place.member("models"))
+    for name in ("deny", "allow"):
+        for number, written in enumerate(getattr(policy.prompt, name)):
+            _check_rule(written, place.member("prompt").member(name).item(number))
+    for name in ("allow", "deny"):
+        for number, entry in enumerate(getattr(policy.models, name)):
+            _check_model(entry, place.member("models").member(name).item(number))
     _check_rest(policy, place)
     return policy
 
@@ -172,17 +176,11 @@ def check_prompt(policy: Policy, prompt: str, negative_prompt: str = "") -> Refu
     most = policy.prompt.max_length
     for name, text in (("prompt", prompt), ("negative prompt", negative_prompt)):
         if len(text) > most:
-            return Refusal(
-                rule="prompt.max_length",
-                message=f"the {name} has {len(text):,} characters; the policy takes at most {most:,}",
-                hint=f"shorten the {name}",
-            )
+            message = f"the {name} has {len(text):,} characters; the policy takes at most {most:,}"
+            return Refusal(rule="prompt.max_length", message=message, hint=f"shorten the {name}")
     if len(text_folding.fold(prompt)) > _GROWTH * LONGEST_PROMPT:
-        return Refusal(
-            rule="prompt.max_length",
-            message=f"the prompt is longer than {_GROWTH * LONGEST_PROMPT:,} characters in plain letters",
-            hint="shorten the prompt",
-        )
+        message = f"the prompt is longer than {_GROWTH * LONGEST_PROMPT:,} characters in plain letters"
+        return Refusal(rule="prompt.max_length", message=message, hint="shorten the prompt")
     try:
         return next(_denials(policy.prompt, prompt), None)
     except safe_regex.UnfinishedError as error:
@@ -202,33 +200,25 @@ def check_model(policy: Policy, model: ModelIdentity) -> Refusal | None:
     """
     rules = policy.models
     if rules.require_safetensors and model.pickles:
-        return Refusal(
-            rule="models.require_safetensors",
-            message=f"{model.reference} has weights that can run code when they are read",
-            hint="take a model with safetensors weights",
-        )
+        message = f"{model.reference} has weights that can run code when they are read"
+        hint = "take a model with safetensors weights"
+        return Refusal(rule="models.require_safetensors", message=message, hint=hint)
     for number, entry in enumerate(rules.deny):
         unknown = entry.startswith(_HASH) and model.sha256 is None
         if unknown or _fits(entry, model):
             reason = "its hash is not known" if unknown else entry
             return Refusal(rule=f"models.deny[{number}]", message=f"the policy denies {_called(model)} ({reason})")
     if rules.allow and not any(_fits(entry, model) for entry in rules.allow):
-        return Refusal(
-            rule="models.allow",
-            message=f"the policy does not allow {_called(model)}",
-            hint=f"allowed: {_listed(rules.allow)}",
-        )
+        message = f"the policy does not allow {_called(model)}"
+        return Refusal(rule="models.allow", message=message, hint=f"allowed: {_listed(rules.allow)}")
     return None
 
 
 def check_inputs(policy: Policy, *, given: bool, consent: bool) -> Refusal | None:
     """Return why a task may not go on: `given`: it has pictures to start from, `consent`: the user may use them."""
     if policy.inputs.require_consent and given and not consent:
-        return Refusal(
-            rule="inputs.require_consent",
-            message="the policy requires you to confirm that you may use the given pictures",
-            hint="--i-have-rights, if that is so",
-        )
+        message = "the policy requires you to confirm that you may use the given pictures"
+        return Refusal(rule="inputs.require_consent", message=message, hint="--i-have-rights, if that is so")
     return None
 
 
@@ -245,18 +235,13 @@ def check_request(
     for layer in required:
         option = _dropping(layer, metadata, watermark, sign)
         if option:
-            return Refusal(
-                rule="marking.require",
-                message=f"{option} leaves out the layer {layer!r}, which the policy requires",
-                hint=f"leave {option} out",
-            )
+            message = f"{option} leaves out the layer {layer!r}, which the policy requires"
+            return Refusal(rule="marking.require", message=message, hint=f"leave {option} out")
     required_label = policy.marking.visible_label
     if required_label is not None and label is not None and label != required_label:
-        return Refusal(
-            rule="marking.visible_label",
-            message=f"the label {label!r} is not the policy's, {required_label!r}",
-            hint="leave --label out: the policy draws its own",
-        )
+        message = f"the label {label!r} is not the policy's, {required_label!r}"
+        hint = "leave --label out: the policy draws its own"
+        return Refusal(rule="marking.visible_label", message=message, hint=hint)
     return None
 
 
@@ -265,11 +250,8 @@ def check_marks(policy: Policy, marks: Collection[str]) -> Refusal | None:
     lacking = [layer for layer in policy.marking.require if layer not in marks]
     if not lacking:
         return None
-    return Refusal(
-        rule="marking.require",
-        message=f"the picture lacks what the policy requires: {', '.join(lacking)}",
-        hint=_REMEDIES.get(lacking[0]),
-    )
+    message = f"the picture lacks what the policy requires: {', '.join(lacking)}"
+    return Refusal(rule="marking.require", message=message, hint=_REMEDIES.get(lacking[0]))
 
 
 def check_strip(policy: Policy, taken: Collection[str]) -> Refusal | None:
@@ -278,20 +260,15 @@ def check_strip(policy: Policy, taken: Collection[str]) -> Refusal | None:
     Those are the required ones and, where inputs keep their provenance, whatever says where a picture is from: its C2PA
     manifest, its IPTC source type and its watermark.
     """
+    hint = "--strip prompt takes the words alone"
     required = [layer for layer in policy.marking.require if layer in taken]
     if required:
-        return Refusal(
-            rule="marking.require",
-            message=f"the policy requires what would be taken away: {', '.join(required)}",
-            hint="--strip prompt takes the words alone",
-        )
+        message = f"the policy requires what would be taken away: {', '.join(required)}"
+        return Refusal(rule="marking.require", message=message, hint=hint)
     marks = [layer for layer in ("c2pa", "iptc", "watermark") if layer in taken]
     if policy.inputs.keep_provenance and marks:
-        return Refusal(
-            rule="inputs.keep_provenance",
-            message=f"the policy keeps the marks of pictures that come in: {', '.join(marks)}",
-            hint="--strip prompt takes the words alone",
-        )
+        message = f"the policy keeps the marks of pictures that come in: {', '.join(marks)}"
+        return Refusal(rule="inputs.keep_provenance", message=message, hint=hint)
     return None
 
 
@@ -300,11 +277,8 @@ def check_user(policy: Policy, environ: Mapping[str, str]) -> Refusal | None:
     name = policy.audit.user_variable
     if name is None or environ.get(name):
         return None
-    return Refusal(
-        rule="audit.user_variable",
-        message=f"the policy records ${name}, which is not set",
-        hint=f"export {name}=...",
-    )
+    message = f"the policy records ${name}, which is not set"
+    return Refusal(rule="audit.user_variable", message=message, hint=f"export {name}=...")
 
 
 def user(policy: Policy, environ: Mapping[str, str]) -> str | None:
@@ -326,28 +300,22 @@ def logged(policy: Policy) -> Record:
 _REMEDIES: Final[dict[str, str]] = {
     "c2pa": 'imggen keys init --organisation "Example Ltd"',
     "watermark": "--watermark on",
-    "recipe": "--metadata full",
-    "infotext": "--metadata full",
-    "iptc": "--metadata full",
+    **dict.fromkeys(("recipe", "infotext", "iptc"), "--metadata full"),
 }
 
 
-def _check_prompt_rules(policy: Policy, place: KeyPath) -> None:
-    for name in ("deny", "allow"):
-        for number, written in enumerate(getattr(policy.prompt, name)):
-            try:
-                _rule(written)
-            except RequestError as error:
-                raise RequestError(f"{place.member(name).item(number)}: {error.message}", hint=error.hint) from error
+def _check_rule(written: str, place: KeyPath) -> None:
+    try:
+        _rule(written)
+    except RequestError as error:
+        raise RequestError(f"{place}: {error.message}", hint=error.hint) from error
 
 
-def _check_model_rules(policy: Policy, place: KeyPath) -> None:
-    for name in ("allow", "deny"):
-        for number, entry in enumerate(getattr(policy.models, name)):
-            problem = _model_problem(entry)
-            if problem:
-                what, hint = problem
-                raise RequestError(f"{place.member(name).item(number)} is {entry!r}: {what}", hint=hint)
+def _check_model(entry: str, place: KeyPath) -> None:
+    problem = _model_problem(entry)
+    if problem:
+        what, hint = problem
+        raise RequestError(f"{place} is {entry!r}: {what}", hint=hint)
 
 
 def _model_problem(entry: str) -> tuple[str, str] | None:
@@ -360,10 +328,8 @@ def _model_problem(entry: str) -> tuple[str, str] | None:
     if at and not _REVISION.fullmatch(revision):
         return "a branch or tag can move to other weights", f"write the commit: {name}@0123abc…"
     if not entry.strip() or colon:
-        return (
-            "not the name of a model",
-            "builtin, organisation/*, organisation/name@commit, sha256:…, license:…, folder:…",
-        )
+        known = "builtin, organisation/*, organisation/name@commit, sha256:…, license:…, folder:…"
+        return "not the name of a model", known
     return None
 
 

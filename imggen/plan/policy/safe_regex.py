@@ -50,10 +50,12 @@ def compile(source: str) -> Any:  # noqa: A001 - read with its module, as in `re
     text, and for characters by their code, which might be one that no folded prompt has.
     """
     if len(source) > LONGEST:
-        raise RequestError(
-            f"the pattern has {len(source)} characters; at most {LONGEST} are taken", hint="cut it in two"
-        )
-    _check(source)
+        message = f"the pattern has {len(source)} characters; at most {LONGEST} are taken"
+        raise RequestError(message, hint="cut it in two")
+    for match in _REFUSED.finditer(source):
+        if match.lastgroup:
+            what, hint = _REASONS[match.lastgroup]
+            raise RequestError(f"the pattern {source!r} has {match[0]}, which {what}", hint=hint)
     pattern = _compiled(source)
     if _matches_nothing(pattern):
         raise RequestError(f"the pattern {source!r} is found in every text", hint="make it hold at least one letter")
@@ -67,13 +69,6 @@ def spans(pattern: Any, text: str) -> Iterator[tuple[int, int]]:
             yield match.span()
     except (TimeoutError, MemoryError) as error:
         raise UnfinishedError(pattern.pattern) from error
-
-
-def _check(source: str) -> None:
-    for match in _REFUSED.finditer(source):
-        if match.lastgroup:
-            what, hint = _REASONS[match.lastgroup]
-            raise RequestError(f"the pattern {source!r} has {match[0]}, which {what}", hint=hint)
 
 
 def _compiled(source: str) -> Any:

@@ -100,9 +100,8 @@ def words(text: str, *, symbols: bool = False) -> tuple[Word, ...]:
     Each character of a script that leaves no spaces is a word, and so is, with `symbols`, each picture character.
     """
     matches = (_WORD_OR_SYMBOL if symbols else _WORD).finditer(_outline(text))
-    return tuple(
-        Word(text=text[match.start() : match.end()], start=match.start(), end=match.end()) for match in matches
-    )
+    spans = (match.span() for match in matches)
+    return tuple(Word(text=text[first:last], start=first, end=last) for first, last in spans)
 
 
 def has_symbols(text: str) -> bool:

@@ -59,11 +59,11 @@ def choose(asked: MarkingRequest, *, metadata: str, typed: Container[str]) -> Ma
     if asked.label is not None and not asked.label.strip() and "label" in typed:
         raise RequestError(f"--label {asked.label!r} has no letters", hint="--label AI, or leave it out")
     for name in _SAID if metadata == "none" else ():
-        if name in typed and getattr(asked, name) is not None and not (name == "training_mining" and _signs(asked)):
+        signed = name == "training_mining" and asked.sign == "on"
+        if name in typed and getattr(asked, name) is not None and not signed:
             option = f"--{name.replace('_', '-')}"
-            raise RequestError(
-                f"{option} goes into the metadata, and --metadata none leaves these out", hint=f"leave {option} out"
-            )
+            message = f"{option} goes into the metadata, and --metadata none leaves these out"
+            raise RequestError(message, hint=f"leave {option} out")
     _check("--label", asked.label or "", LONGEST_LABEL, lines=False)
     _check("--alt", asked.alt or "", LONGEST_ALT, lines=True)
     return MarkingPlan(
@@ -74,10 +74,6 @@ def choose(asked: MarkingRequest, *, metadata: str, typed: Container[str]) -> Ma
         alt=(asked.alt or "").strip(),
         mining=asked.training_mining,
     )
-
-
-def _signs(asked: MarkingRequest) -> bool:
-    return asked.sign == "on"
 
 
 def _check(option: str, text: str, longest: int, *, lines: bool) -> None:

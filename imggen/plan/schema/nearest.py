@@ -13,9 +13,8 @@ def nearest(word: str, known: Iterable[str], *, count: int = 1, likeness: float 
 
     `likeness` is the least that counts as near, from 0 (any word) to 1 (the same word).
     """
-    folded: dict[str, str] = {}
-    for candidate in known:
-        folded.setdefault(candidate.casefold(), candidate)
+    # Of two that differ in case alone, the first.
+    folded = {candidate.casefold(): candidate for candidate in reversed(list(known))}
     matches = difflib.get_close_matches(word.casefold(), folded, n=count, cutoff=likeness)
     return tuple(folded[match] for match in matches)
 

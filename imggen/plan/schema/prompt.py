@@ -7,6 +7,7 @@ times, what is nested is multiplied, `BREAK` begins a new part, and a backslash 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, Literal, NoReturn
 
 from imggen.errors import RequestError
@@ -70,11 +71,7 @@ def words(text: str) -> str:
 
 def plain(prompt_parts: Iterable[Part]) -> str:
     """Return the words of all parts."""
-    return " ".join(map(_joined, prompt_parts))
-
-
-def _joined(part: Part) -> str:
-    return "".join(piece.text for piece in part)
+    return " ".join("".join(piece.text for piece in part) for part in prompt_parts)
 
 
 def is_plain(prompt_parts: tuple[Part, ...]) -> bool:
@@ -100,11 +97,9 @@ def unweighted(text: str, family: str, name: str = "the prompt") -> str:
         depth -= kind == "scale" and depth > 0
         if kind == "turn" or weighs:
             what = "BREAK" if kind == "turn" else f"the weight {mark['number']}"
-            fault(
-                f"{what} means nothing to {family}, whose encoder reads a prompt as a whole",
-                Spot(text=text, at=mark.end() - len(mark[0].lstrip()), name=name),
-                hint=f"leave it out, or {AS_IT_STANDS} for words as they stand",
-            )
+            spot = Spot(text=text, at=mark.end() - len(mark[0].lstrip()), name=name)
+            hint = f"leave it out, or {AS_IT_STANDS} for words as they stand"
+            fault(f"{what} means nothing to {family}, whose encoder reads a prompt as a whole", spot, hint=hint)
         kept.append(mark["escaped"] or mark[0])
     return "".join(kept)
 
@@ -118,8 +113,10 @@ class Spot:
     name: str
 
 
-def fault(message: str, spot: Spot, *, hint: str | None = None) -> NoReturn:
-    """Raise the RequestError that shows the place with a caret under it."""
+def fault(message: str, spot: Spot, *, mark: str = "", hint: str | None = None) -> NoReturn:
+    """Raise the RequestError that shows the place with a caret under it; for a `mark`, the hint is how to escape it."""
+    if mark:
+        hint = f"\\{mark} is the mark itself; {AS_IT_STANDS} takes all words as they stand"
     before, after = spot.text[: spot.at], spot.text[spot.at :]
     line, column = before.count("\n") + 1, len(before.rpartition("\n")[2])
     start, end = before.rpartition("\n")[2], after.partition("\n")[0]
@@ -197,11 +194,8 @@ class _Held:
         self._leave(end, at, float(number))
 
     def _refuse_steps(self, at: int) -> None:
-        self._fault(
-            "words that change from step to step ([a:b:0.5], [a|b]) are not supported; [text] makes words count less",
-            at,
-            "[",
-        )
+        steps = "words that change from step to step ([a:b:0.5], [a|b])"
+        self._fault(f"{steps} are not supported; [text] makes words count less", at, "[")
 
     def _parted(self) -> Iterator[list[_Item]]:
         part: list[_Item] = []
@@ -212,27 +206,14 @@ class _Held:
             if item.text is None:
                 yield part
                 part = []
-                continue
-            part.append(item)
+            else:
+                part.append(item)
         yield part
 
     def _fault(self, message: str, at: int, mark: str) -> NoReturn:
-        fault(
-            message,
-            Spot(text=self._text, at=at, name=self._name),
-            hint=f"\\{mark} is the mark itself; {AS_IT_STANDS} takes all words as they stand",
-        )
+        fault(message, Spot(text=self._text, at=at, name=self._name), mark=mark)
 
 
 def _merged(part: list[_Item]) -> Iterator[PromptPart]:
-    texts: list[str] = []
-    weight = 1.0
-    for piece in part:
-        own = round(piece.weight, _DIGITS)
-        if own != weight:
-            if texts:
-                yield PromptPart(text="".join(texts), weight=weight)
-            texts, weight = [], own
-        texts.append(piece.text or "")
-    if texts:
-        yield PromptPart(text="".join(texts), weight=weight)
+    for weight, pieces in groupby(part, key=lambda piece: round(piece.weight, _DIGITS)):
+        yield PromptPart(text="".join(piece.text or "" for piece in pieces), weight=weight)

@@ -30,28 +30,13 @@ _WORDS = Limit(longest=100_000)
 _SHA256 = Limit(pattern="[0-9a-f]{64}", called="a SHA-256 in hexadecimal")
 _LIMITS = {
     **dict.fromkeys(("prompt", "negative_prompt", "template", "negative_template"), _WORDS),
-    "width": Limit(least=1),
-    "height": Limit(least=1),
-    "steps": Limit(least=1),
-    "seed": Limit(least=0),
-    "vae_tile": Limit(least=0),
-    "schema": Limit(least=1),
-    "strength": Limit(least=0, most=1),
-    "image_guidance": Limit(least=1),
-    "frame": Limit(least=1),
-    "mask_box": Limit(least=0),
-    "mask_box[2]": Limit(least=1),
-    "mask_box[3]": Limit(least=1),
-    "feather": Limit(least=0),
-    "pad": Limit(least=0),
-    "mutation": Limit(least=0, most=1),
-    "adapter_scale": Limit(least=0),
-    "adapter_hash": _SHA256,
+    **dict.fromkeys(("width", "height", "steps", "schema", "image_guidance", "frame"), Limit(least=1)),
+    **dict.fromkeys(("mask_box[2]", "mask_box[3]"), Limit(least=1)),
+    **dict.fromkeys(("seed", "vae_tile", "mask_box", "feather", "pad", "adapter_scale"), Limit(least=0)),
+    **dict.fromkeys(("strength", "mutation"), Limit(least=0, most=1)),
     # Shares that add up to 1 as nearly as people type them.
     "weight": Limit(least=0, most=1.01),
-    "sha256": _SHA256,
-    "image": _SHA256,
-    "source_sha256": _SHA256,
+    **dict.fromkeys(("sha256", "adapter_hash", "image", "source_sha256"), _SHA256),
     "guid": Limit(pattern="urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", called="the URN of a UUID"),
 }
 
@@ -87,10 +72,9 @@ class Recipe:
     those of the picture as it was made; the last of `edits` says what it was enlarged to. `watermark` says that the
     pixels carry one, `label` which text is drawn into a corner; `base` is what completed a file or a decoder, and
     `stored` how that file stores the denoiser, where something of its precision is lost (`Q4_K`); `adapters` were added
-    to the model; `quantize` is how
-    its denoiser's weights were stored. `reading` says how the words of both prompts are read; `template` and
-    `negative_template` are what was typed, where something else came out of it. A recipe that was read keeps the
-    `schema` that it was written with, so that it stays the same recipe under the same hash.
+    to the model; `quantize` is how its denoiser's weights were stored. `reading` says how the words of both prompts are
+    read; `template` and `negative_template` are what was typed, where something else came out of it. A recipe that was
+    read keeps the `schema` that it was written with, so that it stays the same recipe under the same hash.
     """
 
     task: str
@@ -160,7 +144,8 @@ def bounded(recipe: Recipe, *, characters: int = LINEAGE_CHARACTERS) -> Recipe:
 
     Where an ingredient's recipe has to go, its hash stays. The recipe's own words stay, however long they are.
     """
-    kept = min(_generations(recipe), MAX_GENERATIONS)
+    deepest = max((generation for generation, older in ancestors(recipe) if older.recipe is not None), default=0)
+    kept = min(deepest, MAX_GENERATIONS)
     while True:
         short = _shortened(recipe, kept)
         if not kept or len(short.to_json()) <= characters:
@@ -176,21 +161,12 @@ def ancestors(recipe: Recipe) -> Iterator[tuple[int, Ingredient]]:
             yield from ((generation + 1, older) for generation, older in ancestors(ingredient.recipe))
 
 
-def _generations(recipe: Recipe) -> int:
-    return max(
-        (1 + _generations(ingredient.recipe) for ingredient in recipe.ingredients if ingredient.recipe is not None),
-        default=0,
-    )
-
-
 def _shortened(recipe: Recipe, generations: int) -> Recipe:
-    ingredients = tuple(
-        ingredient
-        if ingredient.recipe is None
-        else replace(ingredient, recipe=_shortened(ingredient.recipe, generations - 1) if generations else None)
-        for ingredient in recipe.ingredients
-    )
-    return replace(recipe, ingredients=ingredients)
+    ingredients = []
+    for ingredient in recipe.ingredients:
+        older = _shortened(ingredient.recipe, generations - 1) if ingredient.recipe and generations else None
+        ingredients.append(replace(ingredient, recipe=older))
+    return replace(recipe, ingredients=tuple(ingredients))
 
 
 def _values(value: object) -> object:

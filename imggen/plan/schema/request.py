@@ -37,8 +37,7 @@ class GenerateRequest(MarkingRequest):
     `from_file` is the picture whose recipe fills the blanks (`--from`); the task reads it before it resolves.
     `preprocessors` says what a recipe's control pictures were made by, in their order; nobody types it.
     `reading` names, per text that came from a recipe, how its words are read, in place of `prompt_syntax`.
-    `origin` names, per field, where a value came from (`command line`, `environment`, `preset icon`, `config`),
-    so that the plan can say why.
+    `origin` names, per field, where a value came from (`command line`, `preset icon`, ...), so the plan can say why.
     """
 
     prompt: str | None = None
@@ -105,13 +104,11 @@ class GenerateRequest(MarkingRequest):
 class ModelFacts:
     """What is known of a model before its weights are read: all of it comes from small JSON files and headers.
 
-    `reference` is what the user wrote, without the revision; `folder` holds `model_index.json`;
-    `pipeline` is the class named there, `options` what its constructor is told besides; `components` maps a component
-    to its (library, class); `configs` maps a component to its parsed JSON config; `weight_bytes` is the size of its
-    weight files;
-    `stored_dtypes` is the dtype that most of those bytes are stored in, and `shapes` maps a component to the shapes of
-    its tensors by their names, both from the files' headers;
-    `record` is the model's own `imggen.json` (vocabulary, native size, defaults), empty for other models.
+    `reference` is what the user wrote, without the revision; `folder` holds `model_index.json`; `pipeline` is the class
+    named there, `options` what its constructor is told besides; `components` maps a component to its (library, class);
+    `configs` maps it to its parsed JSON config; `weight_bytes` is the size of its weight files; `stored_dtypes` is the
+    dtype that most of those bytes are stored in, and `shapes` maps a component to the shapes of its tensors by their
+    names, both from the files' headers; `record` is the model's own `imggen.json`, empty for other models.
     `eight_bits` are the components that are stored in fp8 and widened when they are read, `quantised` maps those that
     stay as they are stored to how that is called (`Q4_K`). `single` is the file that a model comes from, with what it
     lacks; its `folder` is then that of the base, and its `weight_bytes` are those of the two.
@@ -279,9 +276,7 @@ class GeneratePlan:
 
     def words(self, seed: int) -> tuple[str, str]:
         """Return the prompt and the negative prompt of the picture of `seed`."""
-        if not self.prompts and not self.negative_prompts:
-            return self.prompt, self.negative_prompt
-        number = self.seeds.index(seed)
+        number = self.seeds.index(seed) if self.prompts or self.negative_prompts else 0
         return (
             self.prompts[number] if self.prompts else self.prompt,
             self.negative_prompts[number] if self.negative_prompts else self.negative_prompt,

@@ -39,10 +39,8 @@ def choose(text: str | None, count: int | None, *, draw: Callable[[int], int]) -
     if count is None or count == len(listed):
         return listed
     if len(listed) > 1:
-        raise RequestError(
-            f"--seed {text} lists {len(listed)} seeds, but --num-images asks for {count} pictures",
-            hint="leave one of the two out",
-        )
+        message = f"--seed {text} lists {len(listed)} seeds, but --num-images asks for {count} pictures"
+        raise RequestError(message, hint="leave one of the two out")
     return _following(listed[0], count)
 
 
@@ -52,12 +50,11 @@ def parse(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         for seed in _part(part.strip(), text):
             if seed in seeds:
-                raise RequestError(
-                    f"seed {seed} occurs twice in {text!r}", hint="a seed makes one picture; name it once"
-                )
+                message = f"seed {seed} occurs twice in {text!r}"
+                raise RequestError(message, hint="a seed makes one picture; name it once")
             seeds[seed] = None
         if len(seeds) > MOST:
-            raise RequestError(_too_many("--seed", len(seeds)), hint=f"ask for at most {MOST:,} at a time")
+            raise _too_many("--seed", len(seeds))
     return tuple(seeds)
 
 
@@ -69,9 +66,7 @@ def _part(part: str, text: str) -> range:
         if last < first:
             raise RequestError(f"seed range {part!r} runs backwards", hint=f"--seed {last}-{first}")
         if last - first >= MOST:
-            raise RequestError(
-                _too_many(f"seed range {part}", last - first + 1), hint=f"ask for at most {MOST:,} at a time"
-            )
+            raise _too_many(f"seed range {part}", last - first + 1)
         return range(first, last + 1)
     if _NUMBER.fullmatch(part):
         seed = _within(int(part), text)
@@ -87,20 +82,17 @@ def _within(seed: int, text: str) -> int:
 
 def _following(first: int, count: int) -> tuple[int, ...]:
     if first + count > LIMIT:
-        raise RequestError(
-            f"{count} pictures from seed {first} on run past the largest seed", hint=f"--seed {LIMIT - count} or lower"
-        )
+        message = f"{count} pictures from seed {first} on run past the largest seed"
+        raise RequestError(message, hint=f"--seed {LIMIT - count} or lower")
     return tuple(range(first, first + count))
 
 
 def _check_count(count: int | None) -> None:
-    if count is None:
-        return
-    if count < 1:
+    if count is not None and count < 1:
         raise RequestError(f"--num-images {count}: there is nothing to make", hint="--num-images 1")
-    if count > MOST:
-        raise RequestError(_too_many(f"--num-images {count}", count), hint=f"--num-images {MOST}")
+    if count is not None and count > MOST:
+        raise _too_many(f"--num-images {count}", count, f"--num-images {MOST}")
 
 
-def _too_many(what: str, count: int) -> str:
-    return f"{what} asks for {count:,} pictures; one command makes at most {MOST:,}"
+def _too_many(what: str, count: int, hint: str = f"ask for at most {MOST:,} at a time") -> RequestError:
+    return RequestError(f"{what} asks for {count:,} pictures; one command makes at most {MOST:,}", hint=hint)

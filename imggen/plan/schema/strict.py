@@ -73,16 +73,16 @@ def check_schema(values: Mapping[str, object], place: KeyPath, newest: int) -> i
     if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
         raise RequestError(f"{place.member('schema')} is {_shortened(schema)}, not a whole number from 1 up")
     if schema > newest:
-        raise RequestError(
-            f"{place} has schema {schema}; this imggen reads up to {newest}", hint="pip install --upgrade imggen"
-        )
+        message = f"{place} has schema {schema}; this imggen reads up to {newest}"
+        raise RequestError(message, hint="pip install --upgrade imggen")
     return schema
 
 
 def build(kind: type[_Kind], values: Mapping[str, object], place: KeyPath) -> _Kind:
     """Return the dataclass `kind` with the values; raise RequestError that names the first one that does not fit."""
     known = fields(kind)  # type: ignore[arg-type]  # callers pass dataclasses
-    check_keys(place, values, {member.name: _is_required(member) for member in known})
+    optional = [member.name for member in known if (member.default, member.default_factory) != (MISSING, MISSING)]
+    check_keys(place, values, {member.name: member.name not in optional for member in known})
     hints = _hints(kind)  # type: ignore[arg-type]  # every class is hashable
     return kind(**{name: read(hints[name], value, place.member(name)) for name, value in values.items()})
 
@@ -92,10 +92,9 @@ def check_keys(place: KeyPath, values: Mapping[str, object], known: Mapping[str,
     unknown = sorted(values.keys() - known.keys())
     if unknown:
         near = nearest(unknown[0], known)
-        raise RequestError(
-            f"{place} has an unknown key {_shortened(unknown[0])}",
-            hint=f"the nearest known key is {near[0]}" if near else f"known keys: {', '.join(known)}",
-        )
+        message = f"{place} has an unknown key {_shortened(unknown[0])}"
+        hint = f"the nearest known key is {near[0]}" if near else f"known keys: {', '.join(known)}"
+        raise RequestError(message, hint=hint)
     missing = sorted(name for name, required in known.items() if required and name not in values)
     if missing:
         raise RequestError(f"{place} lacks {', '.join(missing)}")
@@ -103,13 +102,12 @@ def check_keys(place: KeyPath, values: Mapping[str, object], known: Mapping[str,
 
 def read(kind: Any, value: object, place: KeyPath) -> Any:
     """Return the value as the annotation `kind` has it: lists as tuples, objects as dataclasses."""
-    options = get_args(kind)
-    if get_origin(kind) in (Union, UnionType):
-        if value is None and NoneType in options:
-            return None
-        (kind,) = (option for option in options if option is not NoneType)
-        return _present(kind, value, place, " or null")
-    return _present(kind, value, place, "")
+    if get_origin(kind) not in (Union, UnionType):
+        return _present(kind, value, place, "")
+    if value is None:
+        return None
+    (kind,) = (option for option in get_args(kind) if option is not NoneType)
+    return _present(kind, value, place, " or null")
 
 
 def _present(kind: Any, value: object, place: KeyPath, otherwise: str) -> Any:
@@ -176,14 +174,8 @@ def _check_limit(place: KeyPath, value: object, limit: Limit) -> None:
         raise RequestError(f"{place} is {value}; the most is {limit.most}")
 
 
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    # It takes longer than all that is done with it, and there may be hundreds of objects of a kind.
-    return get_type_hints(kind)
-
-
-def _is_required(member: Any) -> bool:
-    return member.default is MISSING and member.default_factory is MISSING
+# It takes longer than all that is done with it, and there may be hundreds of objects of a kind.
+_hints = cache(get_type_hints)
 
 
 def _wrong(place: KeyPath, value: object, kind: str) -> RequestError:

@@ -133,22 +133,17 @@ def _wildcards(nodes: Iterable[Node]) -> Iterator[Wildcard]:
 
 def _checked(wildcard: Wildcard) -> str:
     if not _NAME.fullmatch(wildcard.name):
-        fault(
-            f"__{wildcard.name}__ is not the name of a wildcard file: folders and names have letters, digits, - and _",
-            wildcard.spot,
-            hint=f"\\_ is the letter itself; {AS_IT_STANDS} takes all words as they stand",
-        )
+        what = f"__{wildcard.name}__ is not the name of a wildcard file"
+        hint = f"\\_ is the letter itself; {AS_IT_STANDS} takes all words as they stand"
+        fault(f"{what}: folders and names have letters, digits, - and _", wildcard.spot, hint=hint)
     return wildcard.name
 
 
 def _lines(called: str, text: str) -> tuple[Option, ...]:
-    lines: list[Option] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        words = line.strip()
-        if not words or words.startswith("#"):
-            continue
-        parser = _Parser(words, f"{called}, line {number}")
-        lines.append(parser.line())
+    numbered = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    lines = [
+        _Parser(words, f"{called}, line {number}").line() for number, words in numbered if words and words[0] != "#"
+    ]
     if not lines:
         raise RequestError(f"{called} has no lines to choose from", hint="one thing a line; # begins a comment")
     return _possible(tuple(lines), Spot(text=text.partition("\n")[0], at=0, name=called))
@@ -212,7 +207,7 @@ class _Parser:
             self._fault(f"alternatives stand more than {_DEEPEST} deep", at, "{")
         self._open.append(at)
         options = self._options()
-        if _SEVERAL.match(_leading(options[0])):
+        if _SEVERAL.match(_leading(options[0])[0]):
             self._fault("choosing several of them ({2$$a|b|c}) is not supported; each { } chooses one", at, "{")
         if len(options) == 1:
             self._fault("these braces offer nothing to choose from, as {matte|glossy} does", at, "{")
@@ -235,33 +230,21 @@ class _Parser:
         return Spot(text=self._text, at=at, name=self._name)
 
     def _fault(self, message: str, at: int, mark: str) -> NoReturn:
-        hint = f"\\{mark} is the mark itself; {AS_IT_STANDS} takes all words as they stand"
-        fault(message, self._spot(at), hint=hint)
+        fault(message, self._spot(at), mark=mark)
 
 
-def _leading(nodes: tuple[Node, ...]) -> str:
-    texts: list[str] = []
-    for node in nodes:
-        if not isinstance(node, str):
-            break
-        texts.append(node)
-    return "".join(texts)
+def _leading(nodes: tuple[Node, ...]) -> tuple[str, tuple[Node, ...]]:
+    """Return the text before the first place, and the nodes from it on."""
+    first = next((at for at, node in enumerate(nodes) if not isinstance(node, str)), len(nodes))
+    return "".join(map(str, nodes[:first])), nodes[first:]
 
 
 def _weighed(nodes: tuple[Node, ...]) -> Option:
-    leading = _leading(nodes)
+    leading, rest = _leading(nodes)
     written = _WEIGHT.match(leading)
     if written is None:
         return Option(nodes=nodes)
-    rest = nodes[sum(1 for _ in _texts(nodes)) :]
     return Option(nodes=(leading[written.end() :], *rest), weight=float(written[1]))
-
-
-def _texts(nodes: tuple[Node, ...]) -> Iterator[str]:
-    for node in nodes:
-        if not isinstance(node, str):
-            return
-        yield node
 
 
 class _Expansion:
@@ -278,9 +261,8 @@ class _Expansion:
             # Places count too: files that name each other twice make text, or none, without end.
             self._left -= len(node) if isinstance(node, str) else 1
             if self._left < 0:
-                raise RequestError(
-                    f"the prompt grows beyond {LONGEST:,} characters", hint="fewer wildcards in wildcards"
-                )
+                message = f"the prompt grows beyond {LONGEST:,} characters"
+                raise RequestError(message, hint="fewer wildcards in wildcards")
             if isinstance(node, str):
                 pieces.append(node)
                 continue

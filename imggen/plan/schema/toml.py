@@ -2,9 +2,8 @@
 
 import stat
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from imggen.errors import RequestError
 
@@ -30,10 +29,8 @@ def text(path: Path, *, subject: str) -> str:
             raise RequestError(f"{subject} is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}")
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise RequestError(f"{subject} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise RequestError(f"{subject} cannot be read: {error}") from error
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{subject} cannot be read: {getattr(error, 'strerror', error)}") from error
     _check_size(len(data), subject)
     try:
         return data.decode()
@@ -61,18 +58,13 @@ def _check_size(size: int, subject: str) -> None:
 
 
 def _check_depth(table: dict[str, object], subject: str) -> None:
-    level: list[object] = [table]
+    level: list[Any] = [table]
     for _ in range(MAX_DEPTH):
-        level = [value for holder in level for value in _members(holder) if isinstance(value, dict | list)]
+        members = [value for holder in level for value in (holder.values() if isinstance(holder, dict) else holder)]
+        level = [value for value in members if isinstance(value, dict | list)]
         if not level:
             return
     raise _too_deep(subject)
-
-
-def _members(holder: object) -> Iterable[object]:
-    if isinstance(holder, dict):
-        return holder.values()
-    return holder if isinstance(holder, list) else ()
 
 
 def _too_deep(subject: str) -> RequestError:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date as Date
 from pathlib import PurePath
@@ -24,12 +24,7 @@ SLUG_BYTES = 150
 _FOREIGN_SUFFIXES = frozenset(
     (".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jxl", ".pdf", ".ppm", ".svg")
 )
-_SPECS = {
-    int: re.compile(r"(0[1-9]d?)?"),
-    float: re.compile(""),
-    str: re.compile(r"(\.[1-9][0-9]?)?"),
-    Date: re.compile(""),
-}
+_SPECS = {int: r"(0[1-9]d?)?", float: "", str: r"(\.[1-9][0-9]?)?", Date: ""}
 _FIELD = re.compile(r"\{[^{}]*\}")
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])")
 
@@ -118,7 +113,8 @@ def expand(
     whole = _whole(template, default + FORMATS[file_format].suffix, folder=folder)
     parts = _parse(whole, _kinds(type(pictures[0]) if pictures else Named))
     _check_inside(whole, parts)
-    return tuple(_numbered([PurePath(_filled(parts, picture)) for picture in pictures]))
+    filled = ["".join(part.literal + _value(part, picture) for part in parts) for picture in pictures]
+    return tuple(_numbered([PurePath(name) for name in filled]))
 
 
 def slug(text: str, otherwise: str) -> str:
@@ -127,7 +123,8 @@ def slug(text: str, otherwise: str) -> str:
     Letters, digits and the marks on them stay, in any script. 60 letters of some scripts would be more bytes than a
     file's name may have, so bytes are bounded as well. A name that Windows keeps for a device gets a `-`.
     """
-    letters = "".join(character if unicodedata.category(character)[0] in "LNM" else " " for character in _folded(text))
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    letters = "".join(character if unicodedata.category(character)[0] in "LNM" else " " for character in folded)
     joined = "-".join(word for word in letters.split() if any(map(str.isalnum, word)))
     if len(joined) > SLUG_CHARACTERS:
         joined = joined[: SLUG_CHARACTERS + 1].rpartition("-")[0] or joined[:SLUG_CHARACTERS]
@@ -135,10 +132,6 @@ def slug(text: str, otherwise: str) -> str:
     if _DEVICE_NAMES.fullmatch(joined):
         return joined + "-"
     return joined or otherwise
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _whole(template: str | None, name: str, *, folder: bool) -> str:
@@ -168,9 +161,8 @@ def _parse(template: str, kinds: Mapping[str, type]) -> tuple[_Part, ...]:
     try:
         pieces = list(Formatter().parse(template))
     except ValueError as error:
-        raise RequestError(
-            f"the template {template!r} is not well formed: {error}", hint="write {{ and }} for braces themselves"
-        ) from error
+        message = f"the template {template!r} is not well formed: {error}"
+        raise RequestError(message, hint="write {{ and }} for braces themselves") from error
     for _, field, spec, conversion in pieces:
         if field is not None:
             _check_field(template, kinds, field, f"!{conversion}" if conversion else f":{spec}" if spec else "")
@@ -182,16 +174,12 @@ def _check_field(template: str, kinds: Mapping[str, type], field: str, written: 
     if field not in kinds:
         near = nearest(field, kinds)
         known = " ".join(f"{{{name}}}" for name in kinds)
-        raise RequestError(
-            f"the template {template!r} has an unknown field {{{field}}}",
-            hint=f"did you mean {{{near[0]}}}? Known: {known}" if near else f"known: {known}",
-        )
-    if written and not (written.startswith(":") and _SPECS[kinds[field]].fullmatch(written[1:])):
+        message = f"the template {template!r} has an unknown field {{{field}}}"
+        raise RequestError(message, hint=f"did you mean {{{near[0]}}}? Known: {known}" if near else f"known: {known}")
+    if written and not (written.startswith(":") and re.fullmatch(_SPECS[kinds[field]], written[1:])):
         text = next(name for name, kind in kinds.items() if kind is str)
-        raise RequestError(
-            f"the template {template!r} has {{{field}{written}}}",
-            hint=f"write {{index:03}} or {{{text}:.20}}, or the bare field",
-        )
+        message = f"the template {template!r} has {{{field}{written}}}"
+        raise RequestError(message, hint=f"write {{index:03}} or {{{text}:.20}}, or the bare field")
 
 
 def _check_inside(template: str, parts: tuple[_Part, ...]) -> None:
@@ -199,15 +187,9 @@ def _check_inside(template: str, parts: tuple[_Part, ...]) -> None:
     if first is None:
         return
     after = [part.literal for part in parts[first + 1 :]]
-    if any(piece == ".." for piece in re.split(r"[/\\]", "\0".join(["", *after]))):
-        raise RequestError(
-            f"the template {template!r} leaves its own folder with '..' after a field",
-            hint="put '..' before the first field, or leave it out",
-        )
-
-
-def _filled(parts: Iterable[_Part], picture: Named | NamedEnlarged) -> str:
-    return "".join(part.literal + _value(part, picture) for part in parts)
+    if ".." in re.split(r"[/\\]", "\0".join(["", *after])):
+        message = f"the template {template!r} leaves its own folder with '..' after a field"
+        raise RequestError(message, hint="put '..' before the first field, or leave it out")
 
 
 def _value(part: _Part, picture: Named | NamedEnlarged) -> str:
@@ -225,12 +207,9 @@ def _value(part: _Part, picture: Named | NamedEnlarged) -> str:
     return value.isoformat() if isinstance(value, Date) else format(value, part.spec)
 
 
-def _parts_path(character: str) -> bool:
-    return character in "/\\" or unicodedata.category(character) == "Cc"
-
-
 def _harmless(text: str) -> str:
-    kept = "".join("-" if _parts_path(character) else character for character in text)
+    kept = "".join("-" if unicodedata.category(character) == "Cc" else character for character in text)
+    kept = kept.replace("/", "-").replace("\\", "-")
     # Dots alone are a folder's name: this one, or the one above.
     return kept if kept.strip(".") else "picture"
 
@@ -239,16 +218,9 @@ def _numbered(paths: list[PurePath]) -> Iterator[PurePath]:
     taken = Counter(paths)
     count: Counter[PurePath] = Counter()
     for path in paths:
-        if taken[path] == 1:
-            yield path
-            continue
-        yield _free(path, count, taken)
-
-
-def _free(path: PurePath, count: Counter[PurePath], taken: Counter[PurePath]) -> PurePath:
-    while True:
-        count[path] += 1
-        numbered = path.with_name(f"{path.stem}-{count[path]}{path.suffix}")
-        if numbered not in taken:
-            taken[numbered] = 1
-            return numbered
+        free = path
+        while taken[path] > 1 and free in taken:
+            count[path] += 1
+            free = path.with_name(f"{path.stem}-{count[path]}{path.suffix}")
+        taken.setdefault(free, 1)
+        yield free

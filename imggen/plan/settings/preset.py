@@ -58,8 +58,7 @@ def names(places: Sequence[Path]) -> tuple[str, ...]:
 
 def listed(places: Sequence[Path]) -> tuple[Preset, ...]:
     """Return the presets in `places`, by name."""
-    known = _paths(places)
-    return tuple(read(known[name]) for name in sorted(known))
+    return tuple(read(path) for _, path in sorted(_paths(places).items()))
 
 
 def read(path: Path) -> Preset:

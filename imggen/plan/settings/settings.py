@@ -88,9 +88,8 @@ def from_environment(environ: Mapping[str, str]) -> SettingsLayer:
     for name in names():
         variable = PREFIX + name.upper()
         if environ.get(variable):
-            values[name] = _parse(
-                name, environ[variable], KeyPath(subject=f"environment variable {variable}", limits={})
-            )
+            place = KeyPath(subject=f"environment variable {variable}", limits={})
+            values[name] = _parse(name, environ[variable], place)
     return SettingsLayer(request=_request(values, ENVIRONMENT), preset=environ.get(PREFIX + "PRESET") or None)
 
 
@@ -98,7 +97,9 @@ def strange_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return a note per `IMGGEN_*` variable that imggen does not know, with the nearest one that it does."""
     known = {PREFIX + name.upper() for name in (*names(), "preset", "keys", "policy")}
     strange = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-    return tuple(_strange(name, known) for name in strange)
+    guesses = [(name, nearest(name, known)) for name in strange]
+    unknown = "is set, and imggen does not know it"
+    return tuple(f"{name} {unknown}" + (f"; the nearest is {guess[0]}" if guess else "") for name, guess in guesses)
 
 
 def from_file(path: Path, origin: str, *, extra: tuple[str, ...] = ()) -> tuple[GenerateRequest, dict[str, str]]:
@@ -108,9 +109,8 @@ def from_file(path: Path, origin: str, *, extra: tuple[str, ...] = ()) -> tuple[
     a value that its field cannot have.
     """
     table = toml.read(path)
-    known = (*names(), *extra)
     place = KeyPath(subject=str(path), limits={})
-    strict.check_keys(place, table, dict.fromkeys(known, False))
+    strict.check_keys(place, table, dict.fromkeys((*names(), *extra), False))
     texts = {key: strict.read(str, table[key], place.member(key)) for key in extra if key in table}
     values = {key: _value(key, value, place.member(key)) for key, value in table.items() if key not in extra}
     return _request(values, origin), texts
@@ -130,7 +130,9 @@ def layer(above: GenerateRequest, below: GenerateRequest) -> GenerateRequest:
 
     What `below` says gives way where it would contradict what `above` says in other words (a size and a width).
     """
-    dropped = {*_dropped_sizes(above, below), *_dropped_seeds(above, below), *_dropped_format(above)}
+    dropped = {*_dropped_sizes(above, below), *_dropped_seeds(above, below)}
+    if above.output is not None and PurePath(above.output).suffix.lower() in formats.SUFFIXES:
+        dropped.add("format")
     filled = {
         name: getattr(below, name)
         for name in names()
@@ -154,24 +156,12 @@ def _dropped_sizes(above: GenerateRequest, below: GenerateRequest) -> tuple[str,
 
 
 def _dropped_seeds(above: GenerateRequest, below: GenerateRequest) -> tuple[str, ...]:
-    many = [_lists_many(above.seed), _lists_many(below.seed)]
-    dropped = ("num_images",) if many[0] else ()
-    return (*dropped, "seed") if above.num_images is not None and many[1] else dropped
+    dropped = ("num_images",) if _lists_many(above.seed) else ()
+    return (*dropped, "seed") if above.num_images is not None and _lists_many(below.seed) else dropped
 
 
 def _lists_many(seed: str | None) -> bool:
     return seed is not None and any(mark in seed for mark in (",", "-", ".."))
-
-
-def _dropped_format(above: GenerateRequest) -> tuple[str, ...]:
-    if above.output is None or PurePath(above.output).suffix.lower() not in formats.SUFFIXES:
-        return ()
-    return ("format",)
-
-
-def _strange(name: str, known: set[str]) -> str:
-    guess = nearest(name, known)
-    return f"{name} is set, and imggen does not know it" + (f"; the nearest is {guess[0]}" if guess else "")
 
 
 def _kind(name: str) -> Any:
@@ -185,19 +175,15 @@ def _parse(name: str, written: str, place: KeyPath) -> object:
     kind = _kind(name)
     if get_origin(kind) is tuple:
         return tuple(piece for part in written.split(SEPARATOR) if (piece := part.strip()))
+    if kind is bool and written.lower() not in (*_TRUE, *_FALSE):
+        raise RequestError(f"{place} is {written!r}, neither true nor false", hint="write true or false")
     if kind is bool:
-        return _flag(written, place)
+        return written.lower() in _TRUE
     value: object = written
     if kind in (int, float):
         with suppress(ValueError):
             value = kind(written)
     return _value(name, value, place)
-
-
-def _flag(written: str, place: KeyPath) -> bool:
-    if written.lower() in (*_TRUE, *_FALSE):
-        return written.lower() in _TRUE
-    raise RequestError(f"{place} is {written!r}, neither true nor false", hint="write true or false")
 
 
 def _value(name: str, value: object, place: KeyPath) -> object:

@@ -20,18 +20,15 @@ def parse_box(text: str, size: tuple[int, int]) -> tuple[int, int, int, int]:
     middle = f"--mask-box {width // 4},{height // 4},{max(width // 2, 1)},{max(height // 2, 1)}"
     numbers = _numbers(text)
     if numbers is None or len(numbers) != 4:
-        raise RequestError(
-            f"--mask-box {text!r} is not four whole numbers: x, y, width and height",
-            hint=f"{middle} is the middle of the picture",
-        )
+        message = f"--mask-box {text!r} is not four whole numbers: x, y, width and height"
+        raise RequestError(message, hint=f"{middle} is the middle of the picture")
     x, y, across, down = numbers
     if across < 1 or down < 1:
         raise RequestError(f"--mask-box {text} is {across}x{down} pixels, so it covers nothing", hint=middle)
     if x < 0 or y < 0 or x + across > width or y + down > height:
-        raise RequestError(
-            f"--mask-box {text} covers x {x} to {x + across} and y {y} to {y + down}; the picture is {width}x{height}",
-            hint=_inside(numbers, size) or middle,
-        )
+        covered = f"covers x {x} to {x + across} and y {y} to {y + down}"
+        message = f"--mask-box {text} {covered}; the picture is {width}x{height}"
+        raise RequestError(message, hint=_inside(numbers, size) or middle)
     return x, y, across, down
 
 
@@ -44,10 +41,8 @@ def parse_pad(text: str) -> tuple[int, int, int, int]:
     """
     numbers = _numbers(text)
     if numbers is None or not 1 <= len(numbers) <= 4:
-        raise RequestError(
-            f"--pad {text!r} is not one to four whole numbers of pixels",
-            hint="--pad 64,0,64,0 adds 64 at the top and at the bottom (top, right, bottom, left)",
-        )
+        hint = "--pad 64,0,64,0 adds 64 at the top and at the bottom (top, right, bottom, left)"
+        raise RequestError(f"--pad {text!r} is not one to four whole numbers of pixels", hint=hint)
     top, right, bottom, left = (numbers[at] for at in _SIDES[len(numbers)])
     if min(numbers) < 0:
         raise RequestError(f"--pad {text} has a negative side; it adds borders and cuts nothing off", hint="--pad 64")

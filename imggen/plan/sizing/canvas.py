@@ -30,11 +30,9 @@ def size(request: GenerateRequest, start: tuple[int, int], limits: Limits) -> Si
     edges = (result.width, result.height)
     if limits.smallest <= min(edges) and max(edges) <= limits.largest:
         return result
-    raise RequestError(
-        f"{result.reason}: {result.width}x{result.height} px; {limits.model} makes edges of {limits.smallest} to "
-        f"{limits.largest} px",
-        hint=_within(edges, limits, request),
-    )
+    makes = f"{limits.model} makes edges of {limits.smallest} to {limits.largest} px"
+    message = f"{result.reason}: {result.width}x{result.height} px; {makes}"
+    raise RequestError(message, hint=_within(edges, limits, request))
 
 
 def _listed(request: GenerateRequest, start: tuple[int, int], limits: Limits) -> Size:
@@ -59,10 +57,9 @@ def _said(request: GenerateRequest, start: tuple[int, int], limits: Limits) -> S
         return _reshaped(request, start)
     if request.width is None and request.height is None:
         return Size(width=width, height=height, reason="the given picture's size")
-    reason = " ".join(sizes.edges(request))
     wide = request.width if request.width is not None else max(1, round(width * (request.height or 1) / height))
     tall = request.height if request.height is not None else max(1, round(height * wide / width))
-    return Size(width=wide, height=tall, reason=reason)
+    return Size(width=wide, height=tall, reason=" ".join(sizes.edges(request)))
 
 
 def _reshaped(request: GenerateRequest, start: tuple[int, int]) -> Size:
@@ -84,6 +81,4 @@ def _within(edges: tuple[int, int], limits: Limits, request: GenerateRequest) ->
     scale = limits.largest / max(edges) if max(edges) > limits.largest else limits.smallest / min(edges)
     step = limits.multiple_of
     width, height = (min(max(round(edge * scale / step) * step, limits.smallest), limits.largest) for edge in edges)
-    if request.task == "outpaint":
-        return f"a smaller picture or less --pad: at most {width}x{height} in all"
-    return sizes.option(sizes.said(request), width, height)
+    return sizes.smaller(request, width, height)

@@ -32,8 +32,7 @@ _NEAR: Final = math.log(1.1)
 # As many as listed in a message.
 _SHOWN: Final = 8
 _NATIVE = ("native", "square")
-_PAIR = re.compile(r"\s*([0-9]{1,6})\s*[xX×*]\s*([0-9]{1,6})\s*", re.ASCII)
-_EDGE = re.compile(r"\s*([0-9]{1,6})\s*", re.ASCII)
+_EDGES = re.compile(r"\s*([0-9]{1,6})\s*(?:[xX×*]\s*([0-9]{1,6})\s*)?", re.ASCII)
 _RATIO = re.compile(r"\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*[:/xX]\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*", re.ASCII)
 
 
@@ -70,13 +69,11 @@ def choose(request: GenerateRequest, limits: Limits) -> Size:
     """
     refuse_contradictions(request)
     if request.size is not None:
-        width, height = parse_size(request.size, limits)
-        return _checked(width, height, limits, f"--size {request.size}")
+        return _checked(*parse_size(request.size, limits), limits, f"--size {request.size}")
     if request.aspect is not None:
         return _from_aspect(request.aspect, request, limits)
     if request.width is None and request.height is None:
-        width, height = limits.native
-        return _checked(width, height, limits, "the model's own size")
+        return _checked(*limits.native, limits, "the model's own size")
     width = limits.native[0] if request.width is None else request.width
     height = limits.native[1] if request.height is None else request.height
     return _checked(width, height, limits, " ".join(edges(request)))
@@ -87,9 +84,8 @@ def parse_aspect(text: str) -> float:
     edges_written = _RATIO.fullmatch(text)
     width, height = (float(edge) for edge in edges_written.groups()) if edges_written else (0.0, 0.0)
     if width <= 0 or height <= 0:
-        raise RequestError(
-            f"--aspect {text!r} is not an aspect ratio", hint="--aspect 16:9, --aspect 3:2 or --aspect 1:1"
-        )
+        hint = "--aspect 16:9, --aspect 3:2 or --aspect 1:1"
+        raise RequestError(f"--aspect {text!r} is not an aspect ratio", hint=hint)
     ratio = width / height
     if not 1 / 20 <= ratio <= 20:
         raise RequestError(f"--aspect {text} is too extreme: at most 20:1", hint="--aspect 16:9")
@@ -99,26 +95,26 @@ def parse_aspect(text: str) -> float:
 def refuse_contradictions(request: GenerateRequest) -> None:
     """Raise RequestError for a size that is said twice in different words."""
     typed = edges(request)
-    if request.size is not None and request.aspect is not None:
-        raise RequestError(
-            f"--size {request.size} and --aspect {request.aspect} contradict each other",
-            hint="leave one of the two out",
-        )
-    if request.size is not None and typed:
-        raise RequestError(
-            f"--size {request.size} and {typed[0]} contradict each other", hint="leave one of the two out"
-        )
-    if request.aspect is not None and len(typed) == 2:
-        raise RequestError(
-            f"--aspect {request.aspect} and {' '.join(typed)} contradict each other",
-            hint="give the aspect with one edge, or both edges alone",
-        )
+    aspect = [] if request.aspect is None else [f"--aspect {request.aspect}"]
+    if request.size is not None and (aspect or typed):
+        message = f"--size {request.size} and {(aspect or typed)[0]} contradict each other"
+        raise RequestError(message, hint="leave one of the two out")
+    if aspect and len(typed) == 2:
+        message = f"{aspect[0]} and {' '.join(typed)} contradict each other"
+        raise RequestError(message, hint="give the aspect with one edge, or both edges alone")
 
 
 def edges(request: GenerateRequest) -> list[str]:
     """Return the edges that the request says, each as its option."""
     options = [("--width", request.width), ("--height", request.height)]
     return [f"{name} {value}" for name, value in options if value is not None]
+
+
+def smaller(request: GenerateRequest, width: int, height: int) -> str:
+    """Return the options that ask for a size instead of what `request` says, or how to come down to it by a border."""
+    if request.task == "outpaint":
+        return f"a smaller picture or less --pad: at most {width}x{height} in all"
+    return option(said(request), width, height)
 
 
 def option(said: str, width: int, height: int) -> str:
@@ -141,16 +137,12 @@ def parse_size(text: str, limits: Limits) -> tuple[int, int]:
         return limits.native
     if name in NAMES:
         return NAMES[name]
-    pair = _PAIR.fullmatch(text)
-    if pair:
-        return int(pair[1]), int(pair[2])
-    edge = _EDGE.fullmatch(text)
-    if edge:
-        return int(edge[1]), int(edge[1])
+    written = _EDGES.fullmatch(text)
+    if written:
+        return int(written[1]), int(written[2] or written[1])
     guess = nearest(name, (*NAMES, *_NATIVE))
-    known = ", ".join((*_NATIVE, *NAMES))
-    hint = f"--size {guess[0]}; " if guess else ""
-    raise RequestError(f"--size {text!r} is not a size", hint=f"{hint}WIDTHxHEIGHT such as 512x768, or one of: {known}")
+    hint = f"WIDTHxHEIGHT such as 512x768, or one of: {', '.join((*_NATIVE, *NAMES))}"
+    raise RequestError(f"--size {text!r} is not a size", hint=f"--size {guess[0]}; {hint}" if guess else hint)
 
 
 def _from_aspect(aspect: str, request: GenerateRequest, limits: Limits) -> Size:
@@ -161,8 +153,8 @@ def _from_aspect(aspect: str, request: GenerateRequest, limits: Limits) -> Size:
     if request.height is not None:
         width = _round(request.height * ratio, limits.multiple_of)
         return _checked(width, request.height, limits, f"--aspect {aspect} at --height {request.height}")
-    width, height = _fit_area(ratio, limits)
-    return _checked(width, height, limits, f"--aspect {aspect} with the area of {_text(*limits.native)}")
+    native = "x".join(map(str, limits.native))
+    return _checked(*_fit_area(ratio, limits), limits, f"--aspect {aspect} with the area of {native}")
 
 
 def _fit_area(ratio: float, limits: Limits) -> tuple[int, int]:
@@ -177,14 +169,12 @@ def _fit_area(ratio: float, limits: Limits) -> tuple[int, int]:
         for height in _around(ideal_height, step)
         if limits.smallest <= width <= limits.largest and limits.smallest <= height <= limits.largest
     ]
-    if not candidates:
-        return _round(ideal_width, step), _round(ideal_height, step)
 
     def badness(size: tuple[int, int]) -> float:
         width, height = size
         return 2 * abs(math.log(width / height / ratio)) + abs(math.log(width / ideal_width * height / ideal_height))
 
-    return min(candidates, key=badness)
+    return min(candidates, key=badness, default=(_round(ideal_width, step), _round(ideal_height, step)))
 
 
 def _listed(ratio: float, limits: Limits) -> tuple[int, int]:
@@ -220,24 +210,18 @@ def _checked(width: int, height: int, limits: Limits, reason: str) -> Size:
     """Return the size; raise RequestError with the nearest good one where the model cannot make it."""
     if limits.listed and (width, height) not in limits.listed:
         likest = nearest_listed(max(width, 1) / max(height, 1), limits)
-        shown = limits.listed[:_SHOWN]
-        known = ", ".join(_text(*size) for size in shown)
+        known = ", ".join(f"{wide}x{tall}" for wide, tall in limits.listed[:_SHOWN])
         known += f" and {len(limits.listed) - _SHOWN} more sizes" if limits.listed[_SHOWN:] else ""
-        raise RequestError(
-            f"{reason}: {limits.model} makes pictures of {known}, not of {_text(width, height)}",
-            hint=option(reason, *likest),
-        )
+        message = f"{reason}: {limits.model} makes pictures of {known}, not of {width}x{height}"
+        raise RequestError(message, hint=option(reason, *likest))
     good = _nearest_good(width, limits), _nearest_good(height, limits)
     if good == (width, height):
         return Size(width=width, height=height, reason=reason)
     wrong, edge = ("width", width) if good[0] != width else ("height", height)
+    problem = f"{edge} px is not a multiple of {limits.multiple_of}"
     if edge < limits.smallest or edge > limits.largest:
         problem = f"{limits.model} makes edges of {limits.smallest} to {limits.largest} px"
-    else:
-        problem = f"{edge} px is not a multiple of {limits.multiple_of}"
-    raise RequestError(
-        f"{reason}: {_text(width, height)} has a {wrong} of {edge} px; {problem}", hint=option(reason, *good)
-    )
+    raise RequestError(f"{reason}: {width}x{height} has a {wrong} of {edge} px; {problem}", hint=option(reason, *good))
 
 
 def _nearest_good(edge: int, limits: Limits) -> int:
@@ -245,7 +229,3 @@ def _nearest_good(edge: int, limits: Limits) -> int:
     lowest = -(-limits.smallest // step) * step
     highest = limits.largest // step * step
     return min(max(_round(edge, step), lowest), highest)
-
-
-def _text(width: int, height: int) -> str:
-    return f"{width}x{height}"

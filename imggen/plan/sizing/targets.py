@@ -1,7 +1,7 @@
 """How large a picture shall become: what a person types, and the size that it means for one picture."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
@@ -68,23 +68,17 @@ def apply(target: Target, width: int, height: int) -> Sized:
     """
     sized = _scaled(target, width, height) if target.scale is not None else _fitted(target, width, height)
     if sized.scale <= 1:
-        raise RequestError(
-            f"the picture has {width}x{height} pixels already, and {target.option} would not make it larger",
-            hint="--scale 2",
-        )
+        message = f"the picture has {width}x{height} pixels already, and {target.option} would not make it larger"
+        raise RequestError(message, hint="--scale 2")
     if sized.scale > MAX_SCALE:
-        raise RequestError(
-            f"{target.option} makes a {width}x{height} picture {sized.scale:.4g} times larger; "
-            f"at most {MAX_SCALE} times is done",
-            hint=f"--scale {MAX_SCALE}",
-        )
+        grown = f"{target.option} makes a {width}x{height} picture {sized.scale:.4g} times larger"
+        raise RequestError(f"{grown}; at most {MAX_SCALE} times is done", hint=f"--scale {MAX_SCALE}")
     pixels = max(sized.width * sized.height, sized.drawn_width * sized.drawn_height)
     if pixels > MAX_PIXELS:
-        raise RequestError(
-            f"{target.option} makes {sized.width}x{sized.height} = {pixels:,} pixels of a {width}x{height} picture; "
-            f"at most {MAX_PIXELS:,} are made",
-            hint=_smaller(width, height),
-        )
+        room = (MAX_PIXELS / (width * height)) ** 0.5
+        grown = f"{target.option} makes {sized.width}x{sized.height} = {pixels:,} pixels of a {width}x{height} picture"
+        hint = f"--scale {int(room * 100) / 100:g}" if room > 1.01 else None
+        raise RequestError(f"{grown}; at most {MAX_PIXELS:,} are made", hint=hint)
     return sized
 
 
@@ -137,39 +131,22 @@ def _fitted(target: Target, width: int, height: int) -> Sized:
         scale = Fraction(target.width, width) if target.width else Fraction(target.height or height, height)
         return _whole(target.width or _round(width * scale), target.height or _round(height * scale), scale)
     scales = Fraction(target.width, width), Fraction(target.height, height)
-    if target.fit == "stretch" or _has_shape(target.width, target.height, width, height):
+    # The picture's own shape may be missed by a pixel of rounding along one of its edges.
+    shape = Fraction(width, height)
+    misses = target.width - target.height * shape, target.height - target.width / shape
+    if target.fit == "stretch" or min(map(abs, misses)) <= 1:
         return _whole(target.width, target.height, max(scales))
     if target.fit is None:
-        raise RequestError(
-            f"{target.option} has another shape than the picture's {width}x{height} pixels",
-            hint=f"--to {target.width}x to keep it, or --fit crop, --fit pad or --fit stretch",
-        )
+        message = f"{target.option} has another shape than the picture's {width}x{height} pixels"
+        raise RequestError(message, hint=f"--to {target.width}x to keep it, or --fit crop, --fit pad or --fit stretch")
     scale = max(scales) if target.fit == "crop" else min(scales)
-    return Sized(
-        width=target.width,
-        height=target.height,
-        drawn_width=_round(width * scale),
-        drawn_height=_round(height * scale),
-        scale=float(scale),
-    )
+    drawn = _whole(_round(width * scale), _round(height * scale), scale)
+    return replace(drawn, width=target.width, height=target.height)
 
 
 def _whole(width: int, height: int, scale: Fraction) -> Sized:
     return Sized(width=width, height=height, drawn_width=width, drawn_height=height, scale=float(scale))
 
 
-def _has_shape(wanted_width: int, wanted_height: int, width: int, height: int) -> bool:
-    """Return whether the wanted size is the picture's shape, but for a pixel of rounding along one of its edges."""
-    return (
-        abs(wanted_width - Fraction(wanted_height * width, height)) <= 1
-        or abs(wanted_height - Fraction(wanted_width * height, width)) <= 1
-    )
-
-
 def _round(edge: Fraction) -> int:
     return max(1, int(edge + Fraction(1, 2)))
-
-
-def _smaller(width: int, height: int) -> str | None:
-    room = (MAX_PIXELS / (width * height)) ** 0.5
-    return f"--scale {int(room * 100) / 100:g}" if room > 1.01 else None

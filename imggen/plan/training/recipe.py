@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import ClassVar, Final, Literal, get_args
 
 from imggen.errors import RequestError
 from imggen.plan.schema import strict, toml
@@ -115,6 +115,7 @@ class DefaultsPlan:
 class TrainPlan:
     """A whole training run: an autoencoder, then a text-conditional latent diffusion model."""
 
+    stages: ClassVar[tuple[str, ...]] = ("autoencoder", "diffusion")
     schema: int
     name: str
     seed: int
@@ -133,21 +134,8 @@ class TrainPlan:
         How long to train and how often to save may change; what is trained, on what and how, may not. The autoencoder
         does not depend on what comes after it.
         """
-        values = asdict(self)
-        for name in ("name", "defaults"):
-            del values[name]
-        if stage == "autoencoder":
-            for name in ("text_encoder", "unet", "diffusion_training"):
-                del values[name]
-        for table in (value for name, value in values.items() if name.endswith("_training")):
-            for free in FREE:
-                del table[free]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The names of what is trained, in order."""
-        return ("autoencoder", "diffusion")
+        later = ("text_encoder", "unet", "diffusion_training") if stage == "autoencoder" else ()
+        return _fingerprint(self, "name", "defaults", *later)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +175,7 @@ class DegradationPlan:
 class UpscalerTrainPlan:
     """A training run for an upscaler."""
 
+    stages: ClassVar[tuple[str, ...]] = ("upscaler",)
     schema: int
     name: str
     seed: int
@@ -198,19 +187,18 @@ class UpscalerTrainPlan:
 
     def fingerprint(self, stage: str) -> str:  # noqa: ARG002 - there is one
         """Return the hash of all that must not change between two lines that continue the same run."""
-        values = asdict(self)
-        del values["name"]
-        for free in FREE:
-            del values["training"][free]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The names of what is trained, in order."""
-        return ("upscaler",)
+        return _fingerprint(self, "name")
 
 
 Plan = TrainPlan | UpscalerTrainPlan
+
+
+def _fingerprint(plan: Plan, *left_out: str) -> str:
+    values = {name: value for name, value in asdict(plan).items() if name not in left_out}
+    for table in (value for name, value in values.items() if name.endswith("training")):
+        for free in FREE:
+            del table[free]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def shipped() -> dict[str, Path]:
@@ -230,10 +218,9 @@ def find(reference: str) -> Path:
     if reference in known:
         return known[reference]
     guess = nearest(reference, known)
-    raise RequestError(
-        f"there is no training recipe {reference!r}",
-        hint=f"imggen train {guess[0] if guess else min(known)} --run DIR, or a path to a {preset.SUFFIX} file",
-    )
+    message = f"there is no training recipe {reference!r}"
+    hint = f"imggen train {guess[0] if guess else min(known)} --run DIR, or a path to a {preset.SUFFIX} file"
+    raise RequestError(message, hint=hint)
 
 
 def read(path: Path) -> Plan:
@@ -250,7 +237,9 @@ def read(path: Path) -> Plan:
         return upscaler
     plan = strict.build(TrainPlan, values, place)
     _check_networks(plan, place)
-    _check_training(plan, place)
+    _check_unused(plan.autoencoder_training, place.member("autoencoder_training"))
+    if plan.diffusion_training.cached_pictures < 1:
+        raise RequestError(f"{place.member('diffusion_training').member('cached_pictures')} must be above 0")
     return plan
 
 
@@ -259,21 +248,13 @@ def _check_upscaler(plan: UpscalerTrainPlan, place: KeyPath) -> None:
     _check_unused(plan.training, place.member("training"))
     crop, scale = plan.data.crop, plan.upscaler.scale
     if not plan.data.sizes or not 0 < crop <= min(plan.data.sizes) or crop % scale:
-        raise RequestError(
-            f"{place.member('data').member('crop')} is {crop}; it must be a multiple of the scale {scale}, and at most "
-            "the least of data.sizes"
-        )
+        wanted = f"it must be a multiple of the scale {scale}, and at most the least of data.sizes"
+        raise RequestError(f"{place.member('data').member('crop')} is {crop}; {wanted}")
     degradation, within = plan.degradation, place.member("degradation")
     if not degradation.kernels:
         raise RequestError(f"{within.member('kernels')} is empty", hint=f"one or more of: {', '.join(KERNELS)}")
     if degradation.quality[0] > degradation.quality[1]:
         raise RequestError(f"{within.member('quality')} is {list(degradation.quality)}: the lowest comes first")
-
-
-def _check_training(plan: TrainPlan, place: KeyPath) -> None:
-    _check_unused(plan.autoencoder_training, place.member("autoencoder_training"))
-    if plan.diffusion_training.cached_pictures < 1:
-        raise RequestError(f"{place.member('diffusion_training').member('cached_pictures')} must be above 0")
 
 
 def _check_unused(stage: StagePlan, place: KeyPath) -> None:
@@ -295,12 +276,9 @@ def _check_networks(plan: TrainPlan, place: KeyPath) -> None:
         raise RequestError(f"{place.member('data').member('size')} is {plan.data.size}, not a multiple of {edge}")
     misfit = next((width for width in channels if width % group or width % heads), None)
     if misfit is not None:
-        raise RequestError(
-            f"{place.member('unet').member('channels')} holds {misfit}, not a multiple of {group} and of head_width "
-            f"{heads}"
-        )
+        where = place.member("unet").member("channels")
+        raise RequestError(f"{where} holds {misfit}, not a multiple of {group} and of head_width {heads}")
     text = plan.text_encoder
     if text.width < 1 or text.width % text.heads:
-        raise RequestError(
-            f"{place.member('text_encoder').member('width')} is {text.width}, not a multiple of its heads, {text.heads}"
-        )
+        where = place.member("text_encoder").member("width")
+        raise RequestError(f"{where} is {text.width}, not a multiple of its heads, {text.heads}")

@@ -5,9 +5,9 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import PurePath
-from typing import Final
+from typing import Any, Final
 
 from imggen.errors import ImggenError, MachineError, RequestError
 from imggen.plan.case import ASKED, COMMAND_LINE
@@ -52,22 +52,16 @@ _OWN_PIXELS: Final = 16
 _USUAL_OVERLAP: Final = 16
 # The largest that is chosen where nobody says.
 _LARGEST_TILE: Final = 512
+_DRAWING: Final = ("prompt", "seed", "steps", "guidance")
 _NEEDS: Final[dict[str, tuple[Engine, ...]]] = {
-    "prompt": ("diffusion",),
-    "seed": ("diffusion",),
-    "steps": ("diffusion",),
-    "guidance": ("diffusion",),
-    "tile_size": ("network", "diffusion"),
-    "tile_overlap": ("network", "diffusion"),
-    "dtype": ("network", "diffusion"),
-    "allow_pickle": ("network", "diffusion"),
+    **dict.fromkeys(_DRAWING, ("diffusion",)),
+    **dict.fromkeys(("tile_size", "tile_overlap", "dtype", "allow_pickle"), ("network", "diffusion")),
 }
 """The options that only some engines take."""
 _TILES: Final[dict[Engine, str]] = {
     "network": "as large as pays and fits into half of the free memory",
     "diffusion": "what suits the model",
 }
-_DRAWING: Final = ("prompt", "seed", "steps", "guidance")
 _ENGINES: Final[dict[Engine, str]] = {
     "lanczos": "Lanczos, which only resamples",
     "network": "a network",
@@ -130,9 +124,8 @@ def resolve(
     the others do not suffer. `draw_seed(limit)` returns a random whole number in [0, limit).
     """
     if request.output == naming.STDOUT and len(sources) > 1:
-        raise RequestError(
-            f"-o - writes one picture to standard output, and {len(sources)} are given", hint="-o 'big/{stem}.png'"
-        )
+        message = f"-o - writes one picture to standard output, and {len(sources)} are given"
+        raise RequestError(message, hint="-o 'big/{stem}.png'")
     device, dtype = _place(request, enlarger, around.machine)
     wishes = _wishes(request, enlarger, draw_seed)
     placed = [_picture(request, source, enlarger, around) for source in sources]
@@ -150,10 +143,7 @@ def resolve(
         tile_overlap=request.tile_overlap,
         fit=request.fit,
         frame=request.frame,
-        prompt=wishes.prompt,
-        seed=wishes.seed,
-        steps=wishes.steps,
-        guidance=wishes.guidance,
+        **wishes,
         allow_pickle=bool(request.allow_pickle),
         reasons=_reasons(request, enlarger, device, dtype),
     )
@@ -170,27 +160,20 @@ def check_room(source: UpscaleSource, size: Sized, network_scale: int, machine: 
     width = max(size.width, size.drawn_width, source.width * grown if network_scale else 0)
     height = max(size.height, size.drawn_height, source.height * grown if network_scale else 0)
     if width * height > targets.MAX_PIXELS:
-        raise RequestError(
-            f"what enlarges {network_scale} times draws {width}x{height} pixels on the way to "
-            f"{size.width}x{size.height}; at most {targets.MAX_PIXELS:,} are made",
-            hint=f"--scale {network_scale}",
-        )
+        drawn = f"what enlarges {network_scale} times draws {width}x{height} pixels on the way to "
+        message = f"{drawn}{size.width}x{size.height}; at most {targets.MAX_PIXELS:,} are made"
+        raise RequestError(message, hint=f"--scale {network_scale}")
     needed = width * height * _HELD_BYTES
     if needed > machine.free_bytes:
-        raise NoRoomError(
-            f"{width}x{height} pixels take {memory.text(needed)} of memory until they are written, and "
-            f"{memory.text(machine.free_bytes)} are free",
-            hint="--scale 2" if size.scale > 2 else "free some memory, or cut the picture into parts",
-        )
+        taken = f"{width}x{height} pixels take {memory.text(needed)} of memory until they are written"
+        hint = "--scale 2" if size.scale > 2 else "free some memory, or cut the picture into parts"
+        raise NoRoomError(f"{taken}, and {memory.text(machine.free_bytes)} are free", hint=hint)
 
 
 def to_json(plan: UpscalePlan) -> str:
     """Return the plan as indented strict JSON with its reasons."""
-    values: dict[str, object] = {
-        member.name: getattr(plan, member.name)
-        for member in fields(plan)
-        if member.name not in ("enlarger", "pictures", "refused", "reasons")
-    }
+    apart = ("enlarger", "pictures", "refused", "reasons")
+    values = {name: value for name, value in vars(plan).items() if name not in apart}
     written = {
         "schema": SCHEMA,
         "engine": plan.enlarger.engine,
@@ -264,11 +247,9 @@ def _check_engine(request: UpscaleRequest) -> None:
     chosen = engine(request.model)
     for name, engines in _NEEDS.items():
         if _typed(request, name) and chosen not in engines:
-            raise RequestError(
-                f"--{name.replace('_', '-')} is for {' and '.join(_ENGINES[engine_name] for engine_name in engines)}; "
-                f"--model {request.model or BUILTIN} is {_ENGINES[chosen]}",
-                hint=f"leave --{name.replace('_', '-')} out",
-            )
+            option, takers = f"--{name.replace('_', '-')}", " and ".join(_ENGINES[taker] for taker in engines)
+            message = f"{option} is for {takers}; --model {request.model or BUILTIN} is {_ENGINES[chosen]}"
+            raise RequestError(message, hint=f"leave {option} out")
 
 
 def _check_numbers(request: UpscaleRequest) -> None:
@@ -282,15 +263,10 @@ def _check_numbers(request: UpscaleRequest) -> None:
     if request.frame is not None and request.frame < 1:
         raise RequestError(f"--frame {request.frame}: frames count from 1", hint="--frame 1")
     if request.quality is not None and not 1 <= request.quality <= 100:
-        raise RequestError(
-            f"--quality {request.quality} is not in 1 to 100{_blame(request, 'quality')}",
-            hint=f"--quality {min(max(request.quality, 1), 100)}",
-        )
-
-
-def _blame(request: UpscaleRequest, name: str) -> str:
-    origin = request.origin.get(name, COMMAND_LINE)
-    return "" if origin == COMMAND_LINE else f" (it comes from the {origin})"
+        origin = request.origin.get("quality", COMMAND_LINE)
+        blame = "" if origin == COMMAND_LINE else f" (it comes from the {origin})"
+        hint = f"--quality {min(max(request.quality, 1), 100)}"
+        raise RequestError(f"--quality {request.quality} is not in 1 to 100{blame}", hint=hint)
 
 
 def _tile(request: UpscaleRequest) -> int | None:
@@ -310,45 +286,28 @@ def _check_tile(tile: int | None, overlap: int | None) -> None:
     if tile and tile < _OWN_PIXELS:
         raise RequestError(f"--tile-size {tile}: a tile has at least {_OWN_PIXELS} px", hint="--tile-size 256")
     most = ((tile or _LARGEST_TILE) - _OWN_PIXELS) // 2
-    if overlap is None or overlap <= most:
-        return
-    shown = f"tiles of {tile} px" if tile else f"tiles, which have up to {_LARGEST_TILE} px,"
-    fitting = min(_USUAL_OVERLAP, most)
-    raise RequestError(
-        f"--tile-overlap {overlap}: {shown} have less than {_OWN_PIXELS} px of their own left",
-        hint=f"--tile-overlap {fitting}" if fitting else "leave --tile-overlap out",
-    )
+    if overlap is not None and overlap > most:
+        shown = f"tiles of {tile} px" if tile else f"tiles, which have up to {_LARGEST_TILE} px,"
+        message = f"--tile-overlap {overlap}: {shown} have less than {_OWN_PIXELS} px of their own left"
+        hint = f"--tile-overlap {min(_USUAL_OVERLAP, most)}" if most else "leave --tile-overlap out"
+        raise RequestError(message, hint=hint)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Wishes:
-    """What a diffusion model is told."""
-
-    prompt: str | None = None
-    seed: int | None = None
-    steps: int | None = None
-    guidance: float | None = None
-
-
-def _wishes(request: UpscaleRequest, enlarger: Enlarger, draw: Callable[[int], int]) -> _Wishes:
+def _wishes(request: UpscaleRequest, enlarger: Enlarger, draw: Callable[[int], int]) -> dict[str, Any]:
     """Return what a diffusion model is told, nothing for other engines; RequestError for what it cannot follow."""
     if enlarger.model is None:
-        return _Wishes()
+        return {}
     kind, prompt = upscalers.find(enlarger.model), request.prompt or ""
     if request.guidance and not prompt:
-        raise RequestError(
-            f"--guidance {request.guidance:g} needs a prompt to guide to",
-            hint='--prompt "a red apple", or leave it out',
-        )
+        message = f"--guidance {request.guidance:g} needs a prompt to guide to"
+        raise RequestError(message, hint='--prompt "a red apple", or leave it out')
     chosen = seeds.choose(request.seed, None, draw=draw)
     if len(chosen) > 1:
-        raise RequestError(
-            f"--seed {request.seed} lists {len(chosen)} seeds; one is for all pictures", hint=f"--seed {chosen[0]}"
-        )
+        message = f"--seed {request.seed} lists {len(chosen)} seeds; one is for all pictures"
+        raise RequestError(message, hint=f"--seed {chosen[0]}")
     guidance = kind.guidance if request.guidance is None else request.guidance
-    return _Wishes(
-        prompt=prompt, seed=chosen[0], steps=request.steps or kind.steps, guidance=guidance if prompt else 0.0
-    )
+    drawing = (prompt, chosen[0], request.steps or kind.steps, guidance if prompt else 0.0)
+    return dict(zip(_DRAWING, drawing, strict=True))
 
 
 def _place(
@@ -359,19 +318,14 @@ def _place(
         if _typed(request, "device") and request.device not in ("auto", "cpu"):
             raise RequestError(f"--device {request.device}: Lanczos runs on the processor", hint="--device cpu")
         return Chosen(value="cpu", reason="Lanczos runs on the processor"), None
-    device = dtypes.choose_device(request.device, machine)
-    device = replace(device, reason=_reason(request, "device", device.reason))
+    device = dtypes.choose_device(request.device, machine, request.origin.get("device", ASKED))
     if request.dtype not in (None, "auto") or enlarger.engine == "diffusion":
         # The diffusion models that enlarge are of this family, and what a device lacks it lacks for networks too.
-        dtype = dtypes.choose_dtype(request.dtype, catalog.named("sd"), device.value, machine)
-        return device, replace(dtype, reason=_reason(request, "dtype", dtype.reason))
+        family, origin = catalog.named("sd"), request.origin.get("dtype", ASKED)
+        return device, dtypes.choose_dtype(request.dtype, family, device.value, machine, origin)
     if enlarger.file is not None and device.value == "cuda":
         return device, None
     return device, Chosen(value="float32", reason="exact; half precision shows as noise of a grey level")
-
-
-def _reason(request: UpscaleRequest, name: str, reason: str) -> str:
-    return request.why(name, reason) if reason == ASKED else reason
 
 
 def _picture(
@@ -414,10 +368,8 @@ def _network_scale(enlarger: Enlarger, size: Sized) -> int:
         return upscalers.factor(enlarger.model)
     if enlarger.engine == "lanczos" or enlarger.file is not None:
         return 0
-    return next(
-        (builtin_scale for builtin_scale in upscalers.BUILTIN_SCALES if builtin_scale >= size.scale),
-        upscalers.BUILTIN_SCALES[-1],
-    )
+    scales = upscalers.BUILTIN_SCALES
+    return next((scale for scale in scales if scale >= size.scale), scales[-1])
 
 
 def _default(request: UpscaleRequest) -> str:
@@ -425,20 +377,16 @@ def _default(request: UpscaleRequest) -> str:
 
 
 def _output(request: UpscaleRequest, source: UpscaleSource) -> OutputPlan:
-    """Return where the picture goes, in which format, and with what marks."""
     chosen = _named_format(request) or request.format or source.format or "png"
-    written = FORMATS[chosen]
+    written, level = FORMATS[chosen], request.metadata or "full"
+    typed = [name for name in vars(request) if _typed(request, name)]
     return OutputPlan(
         template=_default(request) if request.output is None else request.output,
         format=chosen,
         quality=(None if written.lossless else request.quality) or written.quality,
         if_exists=request.if_exists or "auto",
-        metadata=request.metadata or "full",
-        marking=marking.choose(
-            request,
-            metadata=request.metadata or "full",
-            typed=[name for name in vars(request) if _typed(request, name)],
-        ),
+        metadata=level,
+        marking=marking.choose(request, metadata=level, typed=typed),
     )
 
 
@@ -447,9 +395,8 @@ def _named_format(request: UpscaleRequest) -> ImageFormat | None:
         return None
     named = naming.format_of(request.output)
     if named and request.format != named and _typed(request, "format"):
-        raise RequestError(
-            f"-o {request.output} names {named} and --format says {request.format}", hint="leave --format out"
-        )
+        message = f"-o {request.output} names {named} and --format says {request.format}"
+        raise RequestError(message, hint="leave --format out")
     return named
 
 
@@ -458,25 +405,20 @@ def _typed(request: UpscaleRequest, name: str) -> bool:
 
 
 def _check_names(pictures: Sequence[PicturePlan], request: UpscaleRequest) -> None:
-    """Raise RequestError where two pictures would go to one file."""
     if request.if_exists == "number":
         return
     first: dict[str, PicturePlan] = {}
     for picture in pictures:
         other = first.setdefault(os.path.normcase(_where(picture)), picture)
         if other is not picture:
-            raise RequestError(
-                f"{other.source.name} and {picture.source.name} would both be {picture.path}",
-                hint="-o 'big/{stem}-{index}.png', or --if-exists number",
-            )
+            message = f"{other.source.name} and {picture.source.name} would both be {picture.path}"
+            raise RequestError(message, hint="-o 'big/{stem}-{index}.png', or --if-exists number")
 
 
 def _check_quality(pictures: Sequence[PicturePlan], request: UpscaleRequest) -> None:
     if _typed(request, "quality") and pictures and all(FORMATS[picture.output.format].lossless for picture in pictures):
-        raise RequestError(
-            f"--quality {request.quality}: {pictures[0].output.format} is lossless and has no quality",
-            hint="leave --quality out, or --format webp",
-        )
+        message = f"--quality {request.quality}: {pictures[0].output.format} is lossless and has no quality"
+        raise RequestError(message, hint="leave --quality out, or --format webp")
 
 
 def _reasons(

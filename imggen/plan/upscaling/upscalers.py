@@ -47,10 +47,8 @@ def find(facts: ModelFacts) -> UpscalerPipeline:
     if kind is None:
         enlarges = any(word in facts.pipeline for word in _ENLARGING)
         lacks = "which imggen does not drive" if enlarges else "which does not enlarge pictures"
-        raise ModelError(
-            f"{facts.reference} is a {facts.pipeline}, {lacks}; those that enlarge are {' and '.join(KINDS)}",
-            hint="--model builtin",
-        )
+        message = f"{facts.reference} is a {facts.pipeline}, {lacks}; those that enlarge are {' and '.join(KINDS)}"
+        raise ModelError(message, hint="--model builtin")
     return kind
 
 
