@@ -75,21 +75,9 @@ SAMPLERS: tuple[Sampler, ...] = (
         title="Euler SGM Uniform",
         schedulers={"noise": _scheduler("EulerDiscreteScheduler", _PLAIN, _TRAILING)},
     ),
-    Sampler(
-        name="euler_a",
-        title="Euler a",
-        schedulers={"noise": _scheduler("EulerAncestralDiscreteScheduler")},
-    ),
-    Sampler(
-        name="heun",
-        title="Heun",
-        schedulers={"noise": _scheduler("HeunDiscreteScheduler", _PLAIN)},
-    ),
-    Sampler(
-        name="dpm2",
-        title="DPM2",
-        schedulers={"noise": _scheduler("KDPM2DiscreteScheduler", _PLAIN)},
-    ),
+    Sampler(name="euler_a", title="Euler a", schedulers={"noise": _scheduler("EulerAncestralDiscreteScheduler")}),
+    Sampler(name="heun", title="Heun", schedulers={"noise": _scheduler("HeunDiscreteScheduler", _PLAIN)}),
+    Sampler(name="dpm2", title="DPM2", schedulers={"noise": _scheduler("KDPM2DiscreteScheduler", _PLAIN)}),
     Sampler(
         name="dpm2_a",
         title="DPM2 a",

@@ -193,11 +193,7 @@ ROWS: Final[tuple[Family, ...]] = (
         title="FLUX.2 dev",
         base="black-forest-labs/FLUX.2-dev",
         licence="flux-dev-non-commercial-license",
-        pipelines={
-            "text-to-image": "Flux2Pipeline",
-            "image-to-image": "Flux2Pipeline",
-            "style": "Flux2Pipeline",
-        },
+        pipelines={"text-to-image": "Flux2Pipeline", "image-to-image": "Flux2Pipeline", "style": "Flux2Pipeline"},
         negative_refusal=refusals.ONE_PASS,
     ),
 )
