@@ -373,14 +373,11 @@ def tell(subject: str, shapes: Mapping[str, tuple[int, ...]]) -> FileKind:
     # A ControlNet has the names of a U-Net, and a LoRA may have those of what it changes.
     if other is not None and (kind is None or other in OTHERS[:3]):
         raise ModelError(f"{subject} is {other.title}, not a model by itself", hint=other.option.format(subject))
-    if kind is None:
+    if kind is None or kind.refusal:
+        unknown = f"no model that imggen knows; the first tensors of {len(shapes)} are {_first(shapes)}"
+        held = f"{kind.title}: {kind.refusal}" if kind else unknown
         raise ModelError(
-            f"{subject} holds no model that imggen knows; the first tensors of {len(shapes)} are {_first(shapes)}",
-            hint="look for the same model in the diffusers format, and give --model its folder or hub id",
-        )
-    if kind.refusal:
-        raise ModelError(
-            f"{subject} holds {kind.title}: {kind.refusal}",
+            f"{subject} holds {held}",
             hint="look for the same model in the diffusers format, and give --model its folder or hub id",
         )
     scaled = next((shape for shape in shapes if SCALED.search(shape)), None)
