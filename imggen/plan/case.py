@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from imggen.plan.models.catalog import Family
 from imggen.plan.models.record import ModelRecord
 from imggen.plan.schema.adapter import AdapterFacts
+from imggen.plan.schema.family import Family
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.request import GenerateRequest, ModelFacts

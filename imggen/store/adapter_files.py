@@ -1,7 +1,8 @@
 """Adapters before torch sees them: where their files lie, and what the headers say."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -10,9 +11,10 @@ from platformdirs import user_config_path
 from imggen.errors import ModelError
 from imggen.host.environment import is_offline
 from imggen.plan.adapters import adaptation, embedding
+from imggen.plan.adapters.adaptation import HubParts
 from imggen.plan.models import config_limits
 from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest, Kind
-from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.progress import Report, ignore
 from imggen.plan.schema.request import ModelFacts
 from imggen.store import json_files, paths, pickles, weights
 from imggen.store.weights import AccessRules
@@ -42,7 +44,6 @@ _CALLED: Final[dict[Kind, str]] = {
 _SHOWN: Final = 4
 
 DEFAULT_TERMS: Final = AccessRules()
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +126,7 @@ def of_the_user(name: str) -> Path | None:
     return file if ".." not in file.parts and lora_folder() in file.parents and paths.is_there(file) else None
 
 
-def _from_hub(
-    asked: AdapterRequest, parts: tuple[str, str | None, str | None], terms: AccessRules, on_event: Report
-) -> _Location:
+def _from_hub(asked: AdapterRequest, parts: HubParts, terms: AccessRules, on_event: Report) -> _Location:
     """Return where the adapter lies in the hub's cache, fetched where it is missing and may be."""
     # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.
     from imggen.store import hub
@@ -136,25 +135,16 @@ def _from_hub(
     reference = repository + (f"/{file}" if file else "")
     folder = hub.cached(repository, revision)
     if folder is not None and _is_whole(asked, folder, file, terms):
-        return _Location(place=_inside(folder, file), reference=reference, revision=folder.name)
+        return _Location(place=folder / (file or ""), reference=reference, revision=folder.name)
     if is_offline(asked=terms.offline):
-        get = (
-            f"hf download {repository}" + (f" {file}" if file else "") + (f" --revision {revision}" if revision else "")
-        )
+        get = f"hf download {repository}" + (f" {file}" if file else "")
         raise ModelError(
             f"{asked.option} {asked.reference}: it is not on this machine, and imggen is offline",
-            hint=f"while online: {get}",
+            hint=f"while online: {get}" + (f" --revision {revision}" if revision else ""),
         )
-
-    def choose(names: list[str]) -> list[str]:
-        return _wanted(asked, names, file, terms)
-
+    choose = partial(_wanted, asked, file, terms)
     folder = hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)
-    return _Location(place=_inside(folder, file), reference=reference, revision=folder.name)
-
-
-def _inside(folder: Path, file: str | None) -> Path:
-    return folder / file if file else folder
+    return _Location(place=folder / (file or ""), reference=reference, revision=folder.name)
 
 
 def _is_whole(asked: AdapterRequest, folder: Path, file: str | None, terms: AccessRules) -> bool:
@@ -167,7 +157,7 @@ def _is_whole(asked: AdapterRequest, folder: Path, file: str | None, terms: Acce
     return True
 
 
-def _wanted(asked: AdapterRequest, names: Iterable[str], file: str | None, terms: AccessRules) -> list[str]:
+def _wanted(asked: AdapterRequest, file: str | None, terms: AccessRules, names: Iterable[str]) -> list[str]:
     """Return which of a repository's files the adapter is made of."""
     listed = sorted(names)
     if file:
@@ -195,14 +185,11 @@ def _model_root(asked: AdapterRequest, names: Iterable[str]) -> PurePosixPath:
     for folder in (PurePosixPath(), PurePosixPath(asked.kind)):
         if (folder / CONFIG).as_posix() in names:
             return folder
+    library = "transformers" if asked.kind == "depth" else "diffusers"
     raise ModelError(
-        f"{asked.option} {asked.reference} is no {_CALLED[asked.kind]} of {_library(asked.kind)}: it has no {CONFIG}",
+        f"{asked.option} {asked.reference} is no {_CALLED[asked.kind]} of {library}: it has no {CONFIG}",
         hint=f"{asked.option} with a folder that has {CONFIG} and its weights",
     )
-
-
-def _library(kind: Kind) -> str:
-    return "transformers" if kind == "depth" else "diffusers"
 
 
 def _choice(asked: AdapterRequest, place: Path, terms: AccessRules) -> weights.WeightFiles:

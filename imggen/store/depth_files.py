@@ -1,21 +1,18 @@
 """What measures depth, before torch sees it: where it lies, what it is, and how it wants to see a picture."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from imggen.errors import ModelError
 from imggen.plan.adapters import depths
 from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
-from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.progress import Report, ignore
 from imggen.store import adapter_files, json_files, remote_code
 from imggen.store.adapter_files import CONFIG, PROCESSOR
 from imggen.store.weights import AccessRules
 
 # Names that one way of reading pictures has had in its files; the last is from before there were others.
 _PROCESSORS: Final = ("DPTImageProcessor", "DPTImageProcessorFast", "DPTImageProcessorPil", "DPTFeatureExtractor")
-
-Report = Callable[[Progress], None]
 
 
 def find(asked: AdapterRequest, *, terms: AccessRules, on_event: Report = ignore) -> AdapterFacts:

@@ -23,7 +23,7 @@ from huggingface_hub.utils import WeakFileLock, build_hf_headers
 
 from imggen.errors import MachineError, ModelError
 from imggen.plan.memory import memory
-from imggen.plan.schema.progress import Progress
+from imggen.plan.schema.progress import Progress, Report
 from imggen.store import paths
 
 TOLD_BYTES = 1 << 20
@@ -116,13 +116,14 @@ def free_bytes(folder: Path) -> int:
 
 
 class Count:
-    """The bytes of each file that are here, told as progress; threads share it."""
+    """The bytes of each file that are here, told as progress, and whether all is `stopped`; threads share it."""
 
-    def __init__(self, offer: Offer, on_event: Callable[[Progress], None]) -> None:
+    def __init__(self, offer: Offer, on_event: Report) -> None:
         self._here = {file.name: 0 for file in offer.files}
         self._total = offer.size_bytes
         self._on_event = on_event
         self._lock = threading.Lock()
+        self.stopped = threading.Event()
 
     def tell(self, name: str, here: int) -> None:
         """Tell that `here` bytes of the file `name` are here."""
@@ -144,14 +145,13 @@ def bring(offer: Offer, files: Sequence[RemoteFile], count: Count) -> None:
     Another process that fetches the same file is waited for. Raise ModelError where the bytes are not those that the
     hub names, MachineError where the disk is full; what came by then stays.
     """
-    stopped = threading.Event()
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        running = [pool.submit(_bring, offer, file, count, stopped) for file in files]
+        running = [pool.submit(_bring, offer, file, count) for file in files]
         try:
             for future in as_completed(running):
                 future.result()
         except BaseException:
-            stopped.set()
+            count.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -160,14 +160,14 @@ class _StoppedError(Exception):
     """Another file failed, or the user has had enough."""
 
 
-def _bring(offer: Offer, file: RemoteFile, count: Count, stopped: threading.Event) -> None:
+def _bring(offer: Offer, file: RemoteFile, count: Count) -> None:
     blob = offer.place / "blobs" / str(file.sha256)
     lock = offer.place.parent / ".locks" / offer.place.name / f"{file.sha256}.lock"
     for folder in (blob.parent, lock.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    with _locked(lock, stopped, lambda: count.tell(file.name, min(file.size, paths.size(_partial(blob))))):
+    with _locked(lock, count.stopped, lambda: count.tell(file.name, min(file.size, paths.size(_partial(blob))))):
         if not blob.exists():
-            _complete(offer, file, _partial(blob), _Watch(count=count, stopped=stopped))
+            _complete(offer, file, _partial(blob), count)
             _partial(blob).replace(blob)
     count.tell(file.name, file.size)
 
@@ -186,13 +186,7 @@ def _locked(path: Path, stopped: threading.Event, waiting: Callable[[], None]) -
         yield
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Watch:
-    count: Count
-    stopped: threading.Event
-
-
-def _complete(offer: Offer, file: RemoteFile, partial: Path, watch: _Watch) -> None:
+def _complete(offer: Offer, file: RemoteFile, partial: Path, count: Count) -> None:
     """Append to `partial` what it lacks, and check the whole of it."""
     with partial.open("ab") as out:
         if out.tell() > file.size:
@@ -202,14 +196,14 @@ def _complete(offer: Offer, file: RemoteFile, partial: Path, watch: _Watch) -> N
         while digest.size < file.size:
             before = digest.size
             try:
-                _append(offer, file, out, digest, watch)
+                _append(offer, file, out, digest, count)
             except HTTPError as error:
                 if not _may_pass(error) or tries >= TRIES:
                     raise
             tries = 0 if digest.size > before else tries + 1
             if tries > TRIES:
                 raise ModelError(f"{file.name} of {offer.repository}: the hub sends nothing more")
-            if digest.size < file.size and watch.stopped.wait(min(tries, 3)):
+            if digest.size < file.size and count.stopped.wait(min(tries, 3)):
                 raise _StoppedError
     if digest.hex() != file.sha256:
         partial.unlink()
@@ -241,7 +235,7 @@ class _Digest:
         return self._hash.hexdigest()
 
 
-def _append(offer: Offer, file: RemoteFile, out: BinaryIO, digest: _Digest, watch: _Watch) -> None:
+def _append(offer: Offer, file: RemoteFile, out: BinaryIO, digest: _Digest, count: Count) -> None:
     """Write the rest of the file from where `digest` is; stop early where more comes than was announced."""
     with _opened(offer, file, start=digest.size) as response:
         if digest.size and response.status_code != 206:
@@ -251,7 +245,7 @@ def _append(offer: Offer, file: RemoteFile, out: BinaryIO, digest: _Digest, watc
         reported = digest.size
         # Pieces of a set size would be lost where a connection breaks in the middle of one.
         for chunk in response.iter_bytes():
-            if watch.stopped.is_set():
+            if count.stopped.is_set():
                 raise _StoppedError
             out.write(chunk)
             digest.add(chunk)
@@ -259,7 +253,7 @@ def _append(offer: Offer, file: RemoteFile, out: BinaryIO, digest: _Digest, watc
                 return
             if digest.size - reported >= TOLD_BYTES:
                 reported = digest.size
-                watch.count.tell(file.name, reported)
+                count.tell(file.name, reported)
 
 
 @contextmanager

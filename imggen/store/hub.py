@@ -26,12 +26,10 @@ from huggingface_hub.utils import tqdm
 
 from imggen.errors import ImggenError, MachineError, ModelError
 from imggen.plan.schema.nearest import nearest
-from imggen.plan.schema.progress import Progress
+from imggen.plan.schema.progress import Report
 from imggen.store import download, pickles, weights
 from imggen.store.download import Count, Offer, RemoteFile
 from imggen.store.weights import HALF_VARIANTS, PICKLE_SUFFIXES, STEMS, AccessRules
-
-Report = Callable[[Progress], None]
 
 TEXT_SUFFIXES = (".json", ".txt", ".model", ".md", ".jinja")
 SHARD = re.compile(r"-\d{5}-of-\d{5}")
@@ -346,14 +344,8 @@ def _bring(offer: Offer, count: Count, look: Look | None) -> Path:
 def _snapshot(offer: Offer, files: Iterable[RemoteFile], *, cache: Path | None = None) -> Path:
     # A name is none of the patterns that it may look like.
     names = [glob.escape(file.name) for file in files]
-    folder = snapshot_download(
-        offer.repository,
-        revision=offer.commit,
-        allow_patterns=names,
-        tqdm_class=_Silent,
-        cache_dir=cache or place(),
-    )
-    return Path(folder)
+    options = {"allow_patterns": names, "tqdm_class": _Silent, "cache_dir": cache or place()}
+    return Path(snapshot_download(offer.repository, revision=offer.commit, **options))
 
 
 class _Silent(tqdm):  # type: ignore[misc]

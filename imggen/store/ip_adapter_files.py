@@ -1,7 +1,7 @@
 """IP-Adapters before torch sees them: which of the files fits the model, and where its image encoder lies."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -10,10 +10,11 @@ from typing import Final
 from imggen.errors import ModelError, RequestError
 from imggen.host.environment import is_offline
 from imggen.plan.adapters import adaptation, ip_adapter_layouts, ip_adapters
+from imggen.plan.adapters.adaptation import HubParts
 from imggen.plan.adapters.ip_adapter_layouts import Config, EncoderNeed, Layout, Shapes
 from imggen.plan.models import config_limits
 from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest, ImageEncoder
-from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.progress import Report, ignore
 from imggen.store import json_files, paths, pickles, remote_code, weights
 from imggen.store.adapter_files import CONFIG, PROCESSOR
 from imggen.store.weights import AccessRules
@@ -25,8 +26,6 @@ ENCODERS: Final = ("image_encoder", "../image_encoder", "../models/image_encoder
 """Where it keeps encoders, beside an adapter."""
 
 _MOST_NAMED: Final = 4
-
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,11 +294,7 @@ def _encoder_files(folder: Path, layout: Layout, terms: AccessRules) -> tuple[Pa
 
 
 def _from_hub(
-    asked: AdapterRequest,
-    parts: tuple[str, str | None, str | None],
-    target: AdapterTarget,
-    terms: AccessRules,
-    on_event: Report,
+    asked: AdapterRequest, parts: HubParts, target: AdapterTarget, terms: AccessRules, on_event: Report
 ) -> tuple[Path, _Fitting]:
     """Return the snapshot that has the adapter, and which it is; fetch what is not there, the encoder beside it too."""
     # Imported here because huggingface_hub reads HF_HUB_OFFLINE once.

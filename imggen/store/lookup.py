@@ -16,7 +16,7 @@ from imggen.plan.models.checkpoint import usual_base
 from imggen.plan.schema.family import Family
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.nearest import nearest
-from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.progress import Report, ignore
 from imggen.plan.schema.request import PRIOR, ModelFacts, Source
 from imggen.store import aliases, json_files, model_folder, paths, single_file, weights
 from imggen.store.model_folder import INDEX
@@ -50,7 +50,7 @@ def find(
     *,
     base: str | None = None,
     terms: AccessRules = DEFAULT_TERMS,
-    on_event: Callable[[Progress], None] = ignore,
+    on_event: Report = ignore,
 ) -> ModelFacts:
     """Return the facts of the model that `reference` names: `builtin`, a folder, a file or `org/name[@revision]`.
 
@@ -126,9 +126,7 @@ def _prior_of(reference: str, folder: Path, base: str | None, family: Family) ->
     return named or usual
 
 
-def _with_prior(
-    decoder: ModelFacts, base: str, family: Family, terms: AccessRules, on_event: Callable[[Progress], None]
-) -> ModelFacts:
+def _with_prior(decoder: ModelFacts, base: str, family: Family, terms: AccessRules, on_event: Report) -> ModelFacts:
     """Return the facts of the decoder together with those of its prior."""
     if find_single_file(base) is not None:
         raise RequestError(f"--base {base} is a single file", hint="--base FOLDER, or ORGANISATION/NAME")
@@ -164,14 +162,11 @@ def _checked_suffix(file: Path) -> Path:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    return [
-        entry for entry in sorted(folder.iterdir()) if entry.suffix.lower() in single_file.SUFFIXES and entry.is_file()
-    ]
+    named = (entry for entry in sorted(folder.iterdir()) if entry.suffix.lower() in single_file.SUFFIXES)
+    return [entry for entry in named if entry.is_file()]
 
 
-def _from_file(
-    file: Path, reference: str, base: str | None, terms: AccessRules, on_event: Callable[[Progress], None]
-) -> ModelFacts:
+def _from_file(file: Path, reference: str, base: str | None, terms: AccessRules, on_event: Report) -> ModelFacts:
     """Return the facts of a single file, completed by its base."""
     opened = single_file.read(_checked_suffix(file), reference, terms)
     base_reference = aliases.real(base or usual_base(opened.reference, opened.kind))
@@ -193,10 +188,7 @@ def _from_file(
 
 
 def _find_whole(
-    reference: str,
-    terms: AccessRules,
-    on_event: Callable[[Progress], None],
-    look: Callable[[Path], None] | None = None,
+    reference: str, terms: AccessRules, on_event: Report, look: Callable[[Path], None] | None = None
 ) -> ModelFacts:
     """Return the facts of the model in a folder or on the hub; `look` sees its descriptions before weights come."""
     name, revision = split(reference)
@@ -251,10 +243,8 @@ def _local(name: str, folder: Path) -> Path:
     files = _weight_files(folder)
     if len(files) > 1:
         raise ModelError(f"{folder} has no {INDEX}, but {len(files)} files of weights", hint=f"--model {files[0]}")
-    raise ModelError(
-        f"{folder} is not a diffusers model: it has no {INDEX}{_other_layout(folder)}",
-        hint=_whole_hint(folder),
-    )
+    problem = f"{folder} is not a diffusers model: it has no {INDEX}{_other_layout(folder)}"
+    raise ModelError(problem, hint=_whole_hint(folder))
 
 
 def _other_layout(folder: Path) -> str:
@@ -262,10 +252,8 @@ def _other_layout(folder: Path) -> str:
     if (folder / "config.json").is_file():
         config = json_files.read(folder / "config.json")
         named = config.get("architectures")
-        class_name = config.get("_class_name") or (
-            named[0] if isinstance(named, list) and named else "another library's"
-        )
-        return f"; it is one component, {class_name}"
+        other = named[0] if isinstance(named, list) and named else "another library's"
+        return f"; it is one component, {config.get('_class_name') or other}"
     parts = [f"{entry.name}/" for entry in sorted(folder.iterdir()) if (entry / "config.json").is_file()]
     return f", only {', '.join(parts[:3])}" if parts else ""
 
@@ -296,19 +284,12 @@ def _instead(name: str) -> str:
     if usual is not None:
         return f"imggen models alias {name.lower()} {usual}, the usual model of the family of that name"
     guess = nearest(name, {BUILTIN, *aliases.read(), *(model.reference for model in installed())})
-    return (
-        f"--model {guess[0]}"
-        if guess
-        else "imggen models list; --model takes builtin, a file, a folder or ORGANISATION/NAME"
-    )
+    otherwise = "imggen models list; --model takes builtin, a file, a folder or ORGANISATION/NAME"
+    return f"--model {guess[0]}" if guess else otherwise
 
 
 def _from_hub(
-    name: str,
-    revision: str | None,
-    terms: AccessRules,
-    on_event: Callable[[Progress], None],
-    look: Callable[[Path], None] | None,
+    name: str, revision: str | None, terms: AccessRules, on_event: Report, look: Callable[[Path], None] | None
 ) -> ModelFacts:
     # Imported here because huggingface_hub reads HF_HUB_OFFLINE once, and a built-in model needs none of it.
     from imggen.store import hub
@@ -358,9 +339,8 @@ def files(facts: ModelFacts, dtype: Dtype) -> dict[str, weights.WeightFiles]:
     """Return the weight files that a run in `dtype` reads, by component."""
     half = weights.is_half(dtype)
     from_file = facts.single.parts if facts.single else {}
-    chosen = {
-        name: weights.choose(facts.place(name), half=half) for name in facts.weight_bytes if name not in from_file
-    }
+    names = [name for name in facts.weight_bytes if name not in from_file]
+    chosen = {name: weights.choose(facts.place(name), half=half) for name in names}
     by_component = {name: choice for name, choice in chosen.items() if choice is not None}
     if facts.single is None:
         return by_component

@@ -1,6 +1,7 @@
 """Folders of diffusers models: their components, configs and weights, from JSON files and headers alone."""
 
 import importlib.util
+from itertools import chain
 from pathlib import Path
 from typing import TypeGuard
 
@@ -13,22 +14,17 @@ from imggen.store.weights import AccessRules
 INDEX = "model_index.json"
 RECORD = "imggen.json"
 CONFIG_NAMES = (
-    "config.json",
-    "scheduler_config.json",
-    "tokenizer_config.json",
-    "preprocessor_config.json",
-    "guider_config.json",
+    *(
+        "config.json",
+        "scheduler_config.json",
+        "tokenizer_config.json",
+        "preprocessor_config.json",
+        "guider_config.json",
+    ),
 )
 # Components that come as small text files: everything else must bring weights.
-TEXT_ENDINGS = (
-    "Tokenizer",
-    "TokenizerFast",
-    "Scheduler",
-    "Processor",
-    "FeatureExtractor",
-    "Guidance",
-    "TokenizersBackend",
-)
+_TOKENIZERS = ("Tokenizer", "TokenizerFast", "TokenizersBackend")
+TEXT_ENDINGS = (*_TOKENIZERS, "Scheduler", "Processor", "FeatureExtractor", "Guidance")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "merges.txt")
 DEFAULT_TERMS = AccessRules()
 
@@ -44,23 +40,22 @@ def read(
     index = json_files.read(folder / INDEX)
     _refuse_code(folder, index)
     components = _components(folder, index)
+    configs = {}
     for name, (_, class_name) in components.items():
-        configs = _configs(folder / name)
-        remote_code.refuse(folder / name, class_name, configs)
-        config_limits.check(f"{name} of {reference}", configs.get("config.json", {}))
+        own = _configs(folder / name)
+        remote_code.refuse(folder / name, class_name, own)
+        config_limits.check(f"{name} of {reference}", own.get("config.json", {}))
+        configs[name] = next(iter(own.values()), {})
     choices = {name: _choice(folder, name, class_name, terms.without) for name, (_, class_name) in components.items()}
-    pickles = tuple(
-        path.relative_to(folder).as_posix()
-        for choice in choices.values()
-        if choice and choice.pickle
-        for path in choice.files
-    )
+    unsafe = [choice.files for choice in choices.values() if choice and choice.pickle]
+    pickles = tuple(path.relative_to(folder).as_posix() for path in chain.from_iterable(unsafe))
     if pickles and not terms.allow_pickle:
         raise ModelError(
             f"{reference}: {pickles[0]} is a pickle, which can run any code when read, without a safetensors twin",
             hint="take a model with safetensors weights, or, if you trust this one, add --allow-pickle",
         )
-    headers = {name: _headers(choice) for name, choice in choices.items() if choice and not choice.pickle}
+    safe = {name: choice.files for name, choice in choices.items() if choice and not choice.pickle}
+    headers = {name: list(map(weights.read_header, files)) for name, files in safe.items()}
     return ModelFacts(
         reference=reference,
         source=source,
@@ -69,7 +64,7 @@ def read(
         revision=revision,
         options={name: value for name, value in index.items() if not _is_component(value) and not name.startswith("_")},
         components=components,
-        configs={name: config for name in components if (config := _config(folder / name))},
+        configs={name: config for name, config in configs.items() if config},
         weight_bytes={name: weights.size(choice, headers.get(name)) for name, choice in choices.items() if choice},
         stored_dtypes={name: dtype for name, header in headers.items() if (dtype := weights.stored_dtype(header))},
         shapes={name: weights.shapes(header) for name, header in headers.items()},
@@ -87,34 +82,27 @@ def missing(folder: Path, *, without: tuple[str, ...] = ()) -> list[str]:
     if not (folder / INDEX).is_file():
         return [INDEX]
     components = _components(folder, json_files.read(folder / INDEX))
-    return [name for name, (_, class_name) in components.items() if not _is_whole(folder, name, class_name, without)]
+    return [name for name, _ in _faults(folder, components, without)]
 
 
 def faults(folder: Path) -> list[tuple[str, str]]:
     """Return what keeps the model in `folder` from being loaded: the component or file, and what is wrong with it."""
-    problems = []
     try:
-        components = _components(folder, json_files.read(folder / INDEX))
+        return _faults(folder, _components(folder, json_files.read(folder / INDEX)))
     except ModelError as error:
         return [(INDEX, error.message)]
+
+
+def _faults(
+    folder: Path, components: dict[str, tuple[str, str]], without: tuple[str, ...] = ()
+) -> list[tuple[str, str]]:
+    problems = []
     for name, (_, class_name) in components.items():
         try:
-            _choice(folder, name, class_name)
+            _choice(folder, name, class_name, without)
         except ModelError as error:
             problems.append((name, error.message))
     return problems
-
-
-def _is_whole(folder: Path, name: str, class_name: str, without: tuple[str, ...]) -> bool:
-    try:
-        _choice(folder, name, class_name, without)
-    except ModelError:
-        return False
-    return True
-
-
-def _headers(choice: weights.WeightFiles) -> list[weights.Header]:
-    return [weights.read_header(path) for path in choice.files]
 
 
 def _refuse_code(folder: Path, index: dict[str, object]) -> None:
@@ -133,9 +121,7 @@ def _components(folder: Path, index: dict[str, object]) -> dict[str, tuple[str, 
     """Return the library and class of each part that the index names; raise ModelError for a malformed index."""
     components = {}
     for name, value in index.items():
-        if name.startswith("_") or not _is_component(value):
-            continue
-        if value == [None, None]:
+        if name.startswith("_") or not _is_component(value) or value == [None, None]:
             continue
         texts = [text for text in value if isinstance(text, str)]
         if len(value) != 2 or len(texts) != 2 or not name.isidentifier():
@@ -169,14 +155,8 @@ def _is_pipeline_package(library: str) -> bool:
     spec = importlib.util.find_spec("diffusers")
     if spec is None or not spec.submodule_search_locations or not library.isidentifier():
         return False
-    places = [
-        Path(submodule_search_location) / "pipelines" for submodule_search_location in spec.submodule_search_locations
-    ]
+    places = [Path(location) / "pipelines" for location in spec.submodule_search_locations]
     return any((place / group / library).is_dir() for place in places for group in ("", "deprecated"))
-
-
-def _has_weights(class_name: str) -> bool:
-    return not class_name.endswith(TEXT_ENDINGS)
 
 
 def _choice(folder: Path, name: str, class_name: str, without: tuple[str, ...] = ()) -> weights.WeightFiles | None:
@@ -184,7 +164,7 @@ def _choice(folder: Path, name: str, class_name: str, without: tuple[str, ...] =
     if name in without and name in single_file.LEFT_OUT:
         return None
     _check_texts(place, class_name)
-    if name in without or not _has_weights(class_name):
+    if name in without or class_name.endswith(TEXT_ENDINGS):
         return None
     choice = weights.choose(place, half=False)
     if choice is None:
@@ -196,25 +176,12 @@ def _check_texts(place: Path, class_name: str) -> None:
     if not place.is_dir():
         raise ModelError(f"{place.parent} is incomplete: the folder {place.name} is missing")
     # Without its files a tokenizer loads all the same, empty, and every prompt becomes the same picture.
-    reads_bytes = class_name == "ByT5Tokenizer"
-    if (
-        "Tokenizer" in class_name
-        and not reads_bytes
-        and not any((place / tokenizer_file).is_file() for tokenizer_file in TOKENIZER_FILES)
-    ):
+    reads_words = "Tokenizer" in class_name and class_name != "ByT5Tokenizer"
+    if reads_words and not any((place / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(f"{place} has no vocabulary: none of {', '.join(TOKENIZER_FILES)} is there")
-    if not any((place / config_name).is_file() for config_name in CONFIG_NAMES):
+    if not any((place / name).is_file() for name in CONFIG_NAMES):
         raise ModelError(f"{place} has no config: none of {', '.join(CONFIG_NAMES)} is there")
 
 
-def _config(place: Path) -> dict[str, object]:
-    path = next((place / config_name for config_name in CONFIG_NAMES if (place / config_name).is_file()), None)
-    return json_files.read(path) if path else {}
-
-
 def _configs(place: Path) -> dict[str, dict[str, object]]:
-    return {
-        config_name: json_files.read(place / config_name)
-        for config_name in CONFIG_NAMES
-        if (place / config_name).is_file()
-    }
+    return {name: json_files.read(place / name) for name in CONFIG_NAMES if (place / name).is_file()}

@@ -31,12 +31,9 @@ HALF_VARIANTS = ("fp16", "bf16")
 MAX_HEADER_BYTES = 30_000_000
 MAX_INDEX_BYTES = 100_000_000
 CHUNK_BYTES = 4 << 20
+_SENSELESS = "the entry of {!r} makes no sense"
 # Hashing this much takes about a tenth of a second, so smaller files are not worth remembering.
 REMEMBERED_BYTES = 64 << 20
-
-
-def _welcome(_: str) -> None:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +51,7 @@ class AccessRules:
     half: bool = True
     without: tuple[str, ...] = ()
     sketch: Path | None = None
-    allow: Callable[[str], None] = _welcome
+    allow: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +110,8 @@ def choose(folder: Path, *, half: bool) -> WeightFiles | None:
             return WeightFiles(files=files, variant=variant)
     if damage:
         raise damage[0]
-    pickles = tuple(
-        sorted(entry for entry in folder.iterdir() if entry.suffix in PICKLE_SUFFIXES and entry.stem != "training_args")
-    )
+    unsafe = (entry for entry in folder.iterdir() if entry.suffix in PICKLE_SUFFIXES)
+    pickles = tuple(sorted(entry for entry in unsafe if entry.stem != "training_args"))
     return WeightFiles(files=pickles, pickle=True) if pickles else None
 
 
@@ -130,12 +126,9 @@ def _safetensors(folder: Path, variant: str | None) -> tuple[Path, ...]:
         single = folder / f"{stem}{ending}.safetensors"
         if _exists(single):
             return (single,)
-        for index in (
-            folder / f"{stem}.safetensors.index{ending}.json",
-            folder / f"{stem}{ending}.safetensors.index.json",
-        ):
-            if index.is_file():
-                return _shards(index)
+        for name in (f"{stem}.safetensors.index{ending}.json", f"{stem}{ending}.safetensors.index.json"):
+            if (folder / name).is_file():
+                return _shards(folder / name)
     return ()
 
 
@@ -203,32 +196,23 @@ def _parsed(path: Path, text: bytes) -> dict[str, object]:
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} has a damaged header: {error}", hint=AGAIN) from error
+        raise _damaged(path, str(error)) from error
     if not isinstance(header, dict):
-        raise ModelError(f"{path} has a damaged header: not an object", hint=AGAIN)
+        raise _damaged(path, "not an object")
     return header
 
 
 def _checked(path: Path, header: dict[str, object], data_bytes: int) -> Header:
     """Return the header, once it is sure that its tensors fill the file without holes and overlaps."""
     metadata = header.pop("__metadata__", None)
-    spans: list[tuple[int, int]] = []
+    spans = {name: _span(path, name, entry) for name, entry in header.items()}
     dtype_bytes: dict[str, int] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    dtypes: dict[str, str] = {}
-    sizes: dict[str, int] = {}
-    begins: dict[str, int] = {}
-    for name, entry in header.items():
-        dtype, shapes[name], begin, end = _span(path, name, entry)
-        dtypes[name], sizes[name], begins[name] = dtype, end - begin, begin
-        spans.append((begin, end))
+    for dtype, _, begin, end in spans.values():
         dtype_bytes[dtype] = dtype_bytes.get(dtype, 0) + end - begin
     position = 0
-    for begin, end in sorted(spans):
+    for begin, end in sorted(span[2:] for span in spans.values()):
         if begin != position:
-            raise ModelError(
-                f"{path} has a damaged header: its tensors overlap or leave holes at byte {position}", hint=AGAIN
-            )
+            raise _damaged(path, f"its tensors overlap or leave holes at byte {position}")
         position = end
     if position > data_bytes:
         raise ModelError(f"{path} is cut short: {data_bytes} of {position} bytes of weights are there", hint=AGAIN)
@@ -237,11 +221,11 @@ def _checked(path: Path, header: dict[str, object], data_bytes: int) -> Header:
     return Header(
         tensor_bytes=position,
         dtype_bytes=dtype_bytes,
-        shapes=shapes,
+        shapes={name: shape for name, (_, shape, _, _) in spans.items()},
         metadata=_texts(metadata),
-        dtypes=dtypes,
-        sizes=sizes,
-        begins=begins,
+        dtypes={name: dtype for name, (dtype, *_) in spans.items()},
+        sizes={name: end - begin for name, (*_, begin, end) in spans.items()},
+        begins={name: begin for name, (*_, begin, _) in spans.items()},
     )
 
 
@@ -253,18 +237,18 @@ def _texts(metadata: object) -> dict[str, str]:
 
 def _span(path: Path, name: str, entry: object) -> tuple[str, tuple[int, ...], int, int]:
     if not isinstance(entry, dict):
-        raise _senseless(path, name)
+        raise _damaged(path, _SENSELESS.format(name[:80]))
     dtype, shape, offsets = entry.get("dtype"), _counts(entry.get("shape")), _counts(entry.get("data_offsets"))
     if not isinstance(dtype, str) or shape is None or offsets is None or len(offsets) != 2:
-        raise _senseless(path, name)
+        raise _damaged(path, _SENSELESS.format(name[:80]))
     begin, end = offsets
     if end < begin or (dtype in DTYPE_BYTES and end - begin != math.prod(shape) * DTYPE_BYTES[dtype]):
-        raise _senseless(path, name)
+        raise _damaged(path, _SENSELESS.format(name[:80]))
     return dtype, tuple(shape), begin, end
 
 
-def _senseless(path: Path, name: str) -> ModelError:
-    return ModelError(f"{path} has a damaged header: the entry of {name[:80]!r} makes no sense", hint=AGAIN)
+def _damaged(path: Path, reason: str) -> ModelError:
+    return ModelError(f"{path} has a damaged header: {reason}", hint=AGAIN)
 
 
 def _counts(value: object) -> list[int] | None:

@@ -22,7 +22,7 @@ from imggen.plan.adapters import controlnets
 from imggen.plan.generation import resolve
 from imggen.plan.memory import memory
 from imggen.plan.models import catalog
-from imggen.plan.models.catalog import Family
+from imggen.plan.schema.family import Family
 from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.request import GenerateRequest, ModelFacts
 from imggen.store import aliases, lookup, model_folder

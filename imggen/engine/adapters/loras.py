@@ -67,9 +67,8 @@ def read_for(pipeline: Any, plan: GeneratePlan) -> tuple[Ready, ...]:
 
 def _read_all(plan: GeneratePlan, slots: Slots) -> tuple[Ready, ...]:
     # In an order of their own, so that the sum is the same in whichever order they were asked for.
-    chosen = sorted(
-        (adapter for adapter in plan.adapters if adapter.asked.kind == "lora"), key=lambda adapter: adapter.sha256
-    )
+    loras = [adapter for adapter in plan.adapters if adapter.asked.kind == "lora"]
+    chosen = sorted(loras, key=lambda adapter: adapter.sha256)
     return tuple(_read(adapter, f"lora-{number}", plan, slots) for number, adapter in enumerate(chosen, start=1))
 
 
@@ -105,9 +104,7 @@ def _read(adapter: AdapterFacts, name: str, plan: GeneratePlan, slots: Slots) ->
     with _explained(adapter):
         tensors = _tensors(adapter)
     if adapter.pickle:
-        adapter = replace(
-            adapter, shapes={name_in_file: tuple(tensor.shape) for name_in_file, tensor in tensors.items()}
-        )
+        adapter = replace(adapter, shapes={key: tuple(tensor.shape) for key, tensor in tensors.items()})
         lora.check(adapter, plan.model, plan.family)
     layers = lora.read(adapter.shapes)
     readable, strengths = _renamed(layers, tensors, slots, plan), _strengths(adapter, layers, tensors)
@@ -281,13 +278,8 @@ def _add(pipeline: Any, ready: Ready) -> None:
         if ready.given is not None:
             pipeline.load_lora_weights(dict(ready.given), adapter_name=ready.name)
         else:
-            pipeline.load_lora_weights(
-                str(file.parent),
-                weight_name=file.name,
-                adapter_name=ready.name,
-                use_safetensors=True,
-                local_files_only=True,
-            )
+            options = {"weight_name": file.name, "use_safetensors": True, "local_files_only": True}
+            pipeline.load_lora_weights(str(file.parent), adapter_name=ready.name, **options)
     for place, layer in _layers(pipeline, ready.name):
         _settle(ready, place, layer)
 

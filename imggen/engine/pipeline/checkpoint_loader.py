@@ -5,7 +5,6 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import diffusers
-import torch
 from diffusers.loaders import single_file_utils
 from diffusers.models.model_loading_utils import load_gguf_checkpoint
 from safetensors import safe_open
@@ -35,7 +34,10 @@ def component(plan: GeneratePlan, name: str, component_class: Any, options: Mapp
     tensors = _renamed(_tensors(single, single.parts[name], allow_pickle=plan.allow_pickle), name)
     where = {"config": str(plan.model.folder), "subfolder": name, "local_files_only": True}
     if issubclass(component_class, diffusers.ModelMixin):
-        computing = {"quantization_config": _computing_in(dtype)} if _is_gguf(single) else {}
+        # Left out, the dtype would be float32.
+        computing = (
+            {"quantization_config": diffusers.GGUFQuantizationConfig(compute_dtype=dtype)} if _is_gguf(single) else {}
+        )
         device = plan.device if placement.goes_straight(plan) else None
         return component_class.from_single_file(tensors, dtype=dtype, device=device, **where, **options, **computing)
     if component_class.__name__.startswith("CLIP"):
@@ -56,11 +58,6 @@ def component(plan: GeneratePlan, name: str, component_class: Any, options: Mapp
 
 def _is_gguf(single: SingleFile) -> bool:
     return gguf_header.is_gguf(single.path)
-
-
-def _computing_in(dtype: torch.dtype) -> Any:
-    # Left out, it would be float32.
-    return diffusers.GGUFQuantizationConfig(compute_dtype=dtype)
 
 
 def _tensors(single: SingleFile, names: tuple[str, ...], *, allow_pickle: bool) -> dict[str, Any]:

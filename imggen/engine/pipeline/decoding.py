@@ -21,16 +21,12 @@ _NOT_NUMBERS: Final = "is not made of numbers (NaN or infinity)"
 _NAMED: Final[dict[tuple[int, ...], str]] = {(0, 0, 0): "black", (255, 255, 255): "white"}
 
 
-def _ignore(_: str) -> None:
-    pass
-
-
 @contextmanager
 def guarded(
     vae: Any,
     *,
     on_decode: Callable[[], None],
-    on_note: Callable[[str], None] = _ignore,
+    on_note: Callable[[str], None] = lambda _: None,
     refuse_plain: bool = False,
     dtype: torch.dtype | None = None,
 ) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from imggen.errors import ModelError, RequestError
 from imggen.host.environment import quiet
 from imggen.plan.adapters import ip_adapters
 from imggen.plan.schema.family import AUTOENCODERS
-from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.progress import Progress, Report, ignore
 from imggen.plan.schema.request import GeneratePlan
 from imggen.store import lookup, remote_code, single_file
 
@@ -34,20 +34,21 @@ _MOVED: Final = dict.fromkeys(
 
 def import_classes(plan: GeneratePlan) -> None:
     """Import the classes that `plan` needs, which diffusers and transformers put off; `load` tells what is missing."""
-    for name in (_own_class(plan), plan.pipeline):
+    for name in (plan.model.pipeline, plan.pipeline):
         getattr(diffusers, name, None)
     for library, class_name in plan.model.components.values():
         if class_name not in _MOVED:
             getattr(_library(library), class_name, None)
 
 
-def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = ignore) -> Any:
+def load(plan: GeneratePlan, *, on_event: Report = ignore) -> Any:
     """Return the diffusers pipeline that `plan` describes: in its dtype, on its device, with its levers pulled.
 
     Only safetensors are read (pickles where the plan allows them), only from the model's folder, and no code comes
     from there. A model that is damaged or incomplete is a ModelError, too little memory a MachineError.
     """
-    _quieten()
+    diffusers_logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     remote_code.forbid()
     threads.limit()
     with quiet():
@@ -66,14 +67,10 @@ def load(plan: GeneratePlan, *, on_event: Callable[[Progress], None] = ignore) -
     return pipeline
 
 
-def _quieten() -> None:
-    diffusers_logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-
-
-def _assemble(plan: GeneratePlan, on_event: Callable[[Progress], None]) -> Any:
+def _assemble(plan: GeneratePlan, on_event: Report) -> Any:
     """Load the parts of the pipeline one by one and put them together."""
-    name = _own_class(plan)
+    # What the model's folder names: whatever the task, it is what the folder's parts are for.
+    name = plan.model.pipeline
     with failures.explained(plan, name):
         pipeline_class = getattr(diffusers, name)
     choices = lookup.files(plan.model, plan.dtype)
@@ -120,11 +117,6 @@ def _read(pipeline_class: Any, plan: GeneratePlan, modules: Mapping[str, Any]) -
     )
 
 
-def _own_class(plan: GeneratePlan) -> str:
-    """Return the class that the model's folder names: whatever the task, it is what the folder's parts are for."""
-    return plan.model.pipeline
-
-
 def switch(pipeline: Any, plan: GeneratePlan, added: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """Return a pipeline of the class that `plan` names, made of the parts that `pipeline` has, none of them copied.
 
@@ -139,14 +131,8 @@ def switch(pipeline: Any, plan: GeneratePlan, added: Mapping[str, Any] = Mapping
         pipeline_class = getattr(diffusers, plan.pipeline)
     takes = inspect.signature(pipeline_class.__init__).parameters
     known = {**pipeline.config, **pipeline.components, **added, **_initial(pipeline_class, plan)}
-    lacking = sorted(
-        name
-        for name, take in takes.items()
-        if name != "self"
-        and take.default is take.empty
-        and take.kind is take.POSITIONAL_OR_KEYWORD
-        and name not in known
-    )
+    plain = {name: take for name, take in takes.items() if take.kind is take.POSITIONAL_OR_KEYWORD and name != "self"}
+    lacking = sorted(name for name, take in plain.items() if take.default is take.empty and name not in known)
     if lacking:
         raise ModelError(f"{plan.pipeline} needs {', '.join(lacking)}, which {plan.model.reference} does not have")
     with failures.explained(plan, plan.pipeline):
@@ -190,7 +176,8 @@ def _component(plan: GeneratePlan, name: str, variant: str | None) -> Any:
             output_loading_info=True,
             **options,
         )
-    _check_keys(plan, name, report)
+    # The libraries only log this, and fill the gaps with random numbers.
+    failures.check_whole(f"{name} of {plan.model.reference}", report.get("missing_keys", ()))
     return module
 
 
@@ -201,11 +188,6 @@ def _class(library: str, name: str) -> Any:
 def _library(name: str) -> Any:
     # By name: transformers may put another module in its own place, to which diffusers adds the class that PRX wants.
     return importlib.import_module(name if name in ("diffusers", "transformers") else f"diffusers.pipelines.{name}")
-
-
-def _check_keys(plan: GeneratePlan, name: str, report: dict[str, Any]) -> None:
-    # The libraries only log this, and fill the gaps with random numbers.
-    failures.check_whole(f"{name} of {plan.model.reference}", report.get("missing_keys", ()))
 
 
 def _check(pipeline: Any, plan: GeneratePlan) -> None:

@@ -40,9 +40,8 @@ def place(pipeline: Any, plan: GeneratePlan, *, root: Path | None = None) -> Non
     elif plan.offload == "group":
         _offload_layers(pipeline, plan, None)
     elif plan.offload == "disk":
-        _offload_layers(
-            pipeline, plan, _own_folder(pipeline, root or platformdirs.user_cache_path("imggen") / "layers")
-        )
+        folder = root or platformdirs.user_cache_path("imggen") / "layers"
+        _offload_layers(pipeline, plan, _own_folder(pipeline, folder))
     else:
         pipeline.to(plan.device)
 
@@ -131,12 +130,8 @@ def _own_folder(pipeline: Any, root: Path) -> Path:
     """Return a new folder in `root` with room for all layers, which goes when the pipeline goes."""
     root.mkdir(parents=True, exist_ok=True)
     _sweep(root)
-    needed = sum(
-        parameter.nbytes
-        for name, module in _modules(pipeline)
-        if name not in AUTOENCODERS
-        for parameter in module.parameters()
-    )
+    modules = [module for name, module in _modules(pipeline) if name not in AUTOENCODERS]
+    needed = sum(parameter.nbytes for module in modules for parameter in module.parameters())
     free = shutil.disk_usage(root).free
     if needed > free:
         raise MachineError(

@@ -152,7 +152,7 @@ class _Crossing:
         self._encoded = 0
 
     def encode_prompt(self, *arguments: Any, **options: Any) -> Any:
-        bound = self._bind("encode_prompt", arguments, options)
+        bound = patching.bound(self._pipeline, "encode_prompt", arguments, options)
         has_both = "negative_prompt" in bound.signature.parameters
         # Families whose method knows nothing of negative prompts call it twice, the second time for those.
         is_negative = not has_both and self._encoded > 0
@@ -174,18 +174,18 @@ class _Crossing:
 
     def prepare_latents(self, *arguments: Any, **options: Any) -> Any:
         self._encoded = 0
-        bound = self._bind("prepare_latents", arguments, options)
+        bound = patching.bound(self._pipeline, "prepare_latents", arguments, options)
         # Drawn without a mutation too, so that what a sampler draws next from the child's generator is the same.
         own = patching.call(self._prepare_latents, bound, {})
         seed = bound.arguments["generator"].initial_seed()
-        if isinstance(own, tuple):
-            return (self._bred(bound, self._parents, seed, self._mutation), *own[1:])
-        return self._bred(bound, self._parents, seed, self._mutation)
+        bred = self._bred(bound, self._parents, seed, self._mutation)
+        return (bred, *own[1:]) if isinstance(own, tuple) else bred
 
     def _bred(self, bound: inspect.BoundArguments, parents: Sequence[Gene], seed: int, mutation: float) -> Tensor:
         noises = [self._inherited(bound, parent) for parent in parents]
         # Not the noise of the child's own seed: that is a parent's where both have the same one.
-        fresh = self._noise(bound, _mutation_seed(seed))
+        digest = hashlib.sha256(f"mutation:{seed}".encode()).digest()
+        fresh = self._noise(bound, int.from_bytes(digest[:7]))
         return mutate_noise(mix_noise(noises, _weights(parents)), fresh, mutation)
 
     def _inherited(self, bound: inspect.BoundArguments, gene: Gene) -> Tensor:
@@ -198,18 +198,11 @@ class _Crossing:
         noise: Tensor = prepared[0] if isinstance(prepared, tuple) else prepared
         return noise
 
-    def _bind(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> inspect.BoundArguments:
-        return patching.bound(self._pipeline, name, arguments, options)
-
 
 def _unsaid(pipeline: Any) -> str | None:
     # Most take None for no negative prompt; PixArt and Sana take empty words, and stumble over None.
     parameter = inspect.signature(type(pipeline).__call__).parameters.get("negative_prompt")
     return parameter.default if parameter is not None and isinstance(parameter.default, str) else None
-
-
-def _mutation_seed(seed: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"mutation:{seed}".encode()).digest()[:7])
 
 
 def _contributing(parents: Sequence[Gene]) -> list[Gene]:

@@ -1,7 +1,7 @@
 """How given pictures enter a pipeline's call: one way per method, everything else is as from words."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -42,10 +42,9 @@ class Pictures:
     shown: Image.Image | None = None
 
 
-@contextmanager
-def plain(_: torch.Generator) -> Iterator[dict[str, Any]]:
-    """Yield nothing: a picture from words alone."""
-    yield {}
+def plain(_: torch.Generator) -> AbstractContextManager[dict[str, Any]]:
+    """Return a block that adds nothing: a picture from words alone."""
+    return nullcontext({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,23 +116,14 @@ def _is_plain(pictures: Pictures) -> bool:
 
 
 def _from_image(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
-    @contextmanager
-    def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        yield {"image": pictures.images[0]}
-
-    return enter
+    return lambda _: nullcontext({"image": pictures.images[0]})
 
 
 def _inpainting(_: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:
     # The pipelines want a mask of black and white; where it runs out is for the one who pastes.
     mask = _solid(pictures)
     names = plan.picture_arguments or ("image", plan.family.mask_argument)
-
-    @contextmanager
-    def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        yield dict(zip(names, (pictures.images[0], mask), strict=True))
-
-    return enter
+    return lambda _: nullcontext(dict(zip(names, (pictures.images[0], mask), strict=True)))
 
 
 def _latent_blending(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Enter:
@@ -222,11 +212,7 @@ def _statistics(pipeline: Any, _: GeneratePlan, pictures: Pictures) -> Enter:
 
 
 def _ip_adapter(_: Any, __: GeneratePlan, pictures: Pictures) -> Enter:
-    @contextmanager
-    def enter(_: torch.Generator) -> Iterator[dict[str, Any]]:
-        yield {"image": pictures.images[0], "ip_adapter_image": _on_white(_style(pictures))}
-
-    return enter
+    return lambda _: nullcontext({"image": pictures.images[0], "ip_adapter_image": _on_white(_style(pictures))})
 
 
 def _reference(_: Any, plan: GeneratePlan, pictures: Pictures) -> Enter:

@@ -18,10 +18,8 @@ from imggen.engine.sampling.methods import Entrance
 from imggen.engine.sampling.prompt_weighting import Text
 from imggen.errors import PictureError, RequestError
 from imggen.host.environment import quiet
-from imggen.plan.schema.progress import Progress, Stage, ignore
+from imggen.plan.schema.progress import Progress, Report, Stage, ignore
 from imggen.plan.schema.request import PRIOR, GeneratePlan
-
-Report = Callable[[Progress], None]
 
 _QUOTED_CHARACTERS = 60
 _MARK = "@@prompt@@"
@@ -254,10 +252,6 @@ class _Reporter:
         self._images = images
         self.notes: list[str] = []
 
-    def bars(self, stage: Stage) -> Callable[..., "_Bar"]:
-        """Return what stands in the place of a pipeline's bar, and reports its steps as those of `stage`."""
-        return partial(_Bar, self, stage)
-
     def __call__(self, stage: Stage, step: int = 0, steps: int = 0) -> None:
         self._on_event(Progress(stage=stage, step=step, steps=steps, image=self._image, images=self._images))
 
@@ -306,7 +300,7 @@ def _reporting(pipeline: Any, report: _Reporter) -> Iterator[None]:
     named: tuple[Stage, ...] = ("prior", "denoise") if len(running) > 1 else ("denoise",)
     with ExitStack() as stack:
         for pipe, stage in zip(running, named, strict=True):
-            replaced: dict[str, Callable[..., Any]] = {"progress_bar": report.bars(stage)}
+            replaced: dict[str, Callable[..., Any]] = {"progress_bar": partial(_Bar, report, stage)}
             method = prompt_weighting.encoding_method(pipe)
             encode = getattr(pipe, method, None)
             if encode is not None:

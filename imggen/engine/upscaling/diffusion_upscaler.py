@@ -1,6 +1,5 @@
 """Pictures made larger by diffusion: Stable Diffusion's x4 upscaler and its latent x2 upscaler, tile by tile."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import lcm
 from typing import Any
@@ -13,13 +12,12 @@ from imggen.engine import failures
 from imggen.engine.pipeline import decoding, loader
 from imggen.engine.upscaling import networks, upscaler
 from imggen.engine.upscaling import tiling as tile_layout
-from imggen.engine.upscaling.tiling import Drawn, Grid, Pixels, Rules, Segment, Tile, Tiling
-from imggen.engine.upscaling.upscaler import Report
+from imggen.engine.upscaling.tiling import Drawn, Grid, Pixels, Rules, Tile, Tiling
 from imggen.errors import MachineError, PictureError
 from imggen.host.environment import quiet
 from imggen.plan.models import catalog
 from imggen.plan.schema.machine import Device, Dtype
-from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.progress import Progress, Report, ignore
 from imggen.plan.schema.request import GeneratePlan, ModelFacts, OutputPlan
 from imggen.plan.upscaling import upscalers
 from imggen.plan.upscaling.upscalers import KINDS
@@ -109,12 +107,7 @@ def suggest_tile(pipeline: Any) -> Tiling:
 
 
 def enlarge(
-    pipeline: Any,
-    image: Image.Image,
-    wishes: Wishes,
-    *,
-    tiling: Tiling | None = None,
-    on_event: Report = ignore,
+    pipeline: Any, image: Image.Image, wishes: Wishes, *, tiling: Tiling | None = None, on_event: Report = ignore
 ) -> Image.Image:
     """Return RGB or RGBA `image` drawn larger, `factor(pipeline)` times.
 
@@ -126,15 +119,11 @@ def enlarge(
     grid = tile_layout.grid(image.size, tiling or suggest_tile(pipeline), _rules(pipeline))
     colours = image if image.mode == "RGB" else upscaler.filled(image)
     draw = _Painter(pipeline, wishes, grid, on_event)
-    with quiet(), decoding.guarded(pipeline.vae, on_decode=_nothing):
+    with quiet(), decoding.guarded(pipeline.vae, on_decode=lambda: None):
         drawn = tile_layout.assemble(colours, grid, factor(pipeline), draw)
     if image.mode == "RGBA":
         drawn.putalpha(image.getchannel("A").resize(drawn.size, Image.Resampling.LANCZOS))
     return drawn
-
-
-def _nothing() -> None:
-    pass
 
 
 def _rules(pipeline: Any) -> Rules:
@@ -166,7 +155,9 @@ class _Painter:
         self._report = _Steps(on_event, steps=self._steps, tiles=len(grid))
 
     def __call__(self, pixels: Pixels, tile: Tile) -> Drawn:
-        rows, columns = (slice(*self._latents(segment)) for segment in (tile.row, tile.column))
+        rows, columns = (
+            slice(segment.start // self._latent, segment.stop // self._latent) for segment in (tile.row, tile.column)
+        )
         height, width = pixels.shape[:2]
         try:
             with networks.memory_explained(type(self._pipeline).__name__, (width, height)):
@@ -189,9 +180,6 @@ class _Painter:
         result: Drawn = output.images[0]
         return result
 
-    def _latents(self, piece: Segment) -> tuple[int, int]:
-        return piece.start // self._latent, piece.stop // self._latent
-
 
 def _noise(pipeline: Any, grid: Grid, latent: int, generator: torch.Generator) -> Tensor:
     shape = (grid.rows[-1].stop // latent, grid.columns[-1].stop // latent)
@@ -202,7 +190,7 @@ def _noise(pipeline: Any, grid: Grid, latent: int, generator: torch.Generator) -
 class _Steps:
     """Tells how many steps of all tiles are done; called by a pipeline after each."""
 
-    def __init__(self, on_event: Callable[[Progress], None], *, steps: int, tiles: int) -> None:
+    def __init__(self, on_event: Report, *, steps: int, tiles: int) -> None:
         self._on_event = on_event
         self._steps = steps
         self._tiles = tiles

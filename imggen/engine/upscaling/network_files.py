@@ -39,15 +39,7 @@ SIGNS = (
 )
 
 # What spandrel raises about tensors that are not what their names promise, and torch about what it makes of them.
-FAULTS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    RuntimeError,
-)
+FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 
 
 def describe(path: Path, *, allow_pickle: bool) -> Any:

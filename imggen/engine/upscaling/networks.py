@@ -106,11 +106,15 @@ def builtin(scale: int, *, device: Device, dtype: Dtype | None = None, folder: P
         raise RequestError(f"no built-in network enlarges {scale} times", hint="2 or 4 times, or several in a row")
     threads.limit()
     path = (folder or Path(imggen.builtin.__file__).parent / "upscale") / f"x{scale}.safetensors"
-    with _own():
+    try:
         weights.read_header(path)
         module = compact.read(path)
         if module.scale != scale:
-            raise ModelError(f"{path} enlarges {module.scale} times, not {scale}")
+            raise ModelError(f"{path} enlarges {module.scale} times, not {scale}")  # noqa: TRY301 - told as the others
+    except (ModelError, LookupError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"the built-in network cannot be read: {error}", hint="pip install --force-reinstall imggen"
+        ) from error
     dtype = dtype or "float32"
     network = Network(
         name=f"builtin-x{scale}",
@@ -127,16 +131,6 @@ def builtin(scale: int, *, device: Device, dtype: Dtype | None = None, folder: P
     _place(module, network)
     module.to(memory_format=network.layout)
     return _tried(network, module)
-
-
-@contextmanager
-def _own() -> Iterator[None]:
-    try:
-        yield
-    except (ModelError, LookupError, ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"the built-in network cannot be read: {error}", hint="pip install --force-reinstall imggen"
-        ) from error
 
 
 def read(path: Path, *, device: Device, dtype: Dtype | None = None, allow_pickle: bool = False) -> Network:

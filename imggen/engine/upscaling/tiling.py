@@ -1,7 +1,7 @@
 """Pictures in tiles: where they lie, what is cut out, and how the drawn ones become one picture again."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from math import lcm
 from typing import Any
@@ -214,14 +214,7 @@ class _Assembly:
 
 
 def _scaled(piece: Segment, scale: int) -> Segment:
-    return Segment(
-        start=piece.start * scale,
-        stop=piece.stop * scale,
-        first=piece.first * scale,
-        last=piece.last * scale,
-        ramp=piece.ramp * scale,
-        tail=piece.tail * scale,
-    )
+    return Segment(**{edge: pixels * scale for edge, pixels in asdict(piece).items()})
 
 
 def _mix(later: Drawn, earlier: Drawn, *, axis: int) -> None:

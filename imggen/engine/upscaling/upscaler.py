@@ -3,7 +3,6 @@
 Neither torch nor diffusers: a network hands over an array for an array.
 """
 
-from collections.abc import Callable
 from math import isqrt
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,11 @@ from PIL import Image, ImageChops, ImageFilter
 
 from imggen.engine.upscaling import tiling as tiles
 from imggen.engine.upscaling.tiling import Drawn, Grid, Pixels, Tile, Tiling
-from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.progress import Progress, Report, ignore
 
 if TYPE_CHECKING:
     from imggen.engine.upscaling.networks import Network
 
-Report = Callable[[Progress], None]
 
 # The share of free memory that a tile's computation may take; the estimate is rough and others want memory too.
 SHARE = 0.5
@@ -67,7 +65,8 @@ def enlarge(
     if not times:
         return lanczos(image, size)
     tiling = tiling or Tiling(overlap=network.rules.overlap)
-    grids = [_grid(image.size, network, tiling, grown=network.scale**number) for number in range(times)]
+    sizes = [[edge * network.scale**number for edge in image.size] for number in range(times)]
+    grids = [tiles.grid((width, height), tiling, network.rules) for width, height in sizes]
     if image.mode == "RGB" or _is_opaque(image):
         drawn = _drawn(image.convert("RGB"), network, grids, _Counter(on_event, grids))
         return _resampled(drawn, size, image.mode)
@@ -99,10 +98,6 @@ def suggest_tile(network: "Network", *, free_bytes: int) -> Tiling:
     smallest = max(tiles.SMALLEST_TILE, rules.minimum, 2 * (rules.overlap + rules.unit - 1))
     edge = max(min(affordable, tiles.TILE), smallest)
     return Tiling(tile=-(-edge // rules.unit) * rules.unit, overlap=rules.overlap)
-
-
-def _grid(size: tuple[int, int], network: "Network", tiling: Tiling, *, grown: int) -> Grid:
-    return tiles.grid((size[0] * grown, size[1] * grown), tiling, network.rules)
 
 
 class _Counter:

@@ -18,6 +18,9 @@ WEIGHT_SUFFIXES: Final = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 LARGEST_SCALE: Final = 4.0
 """Beyond it, in either direction, a LoRA leaves nothing of the picture."""
 
+HubParts = tuple[str, str | None, str | None]
+"""Repository, revision and file."""
+
 _REPOSITORY: Final = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 # A revision may have slashes in it, so a file is only what ends like one; those of pull requests are refs/pr/1.
 _HUB: Final = re.compile(
@@ -105,7 +108,7 @@ def _refuse_twice(adapters: list[AdapterRequest]) -> None:
             )
 
 
-def split_hub(reference: str) -> tuple[str, str | None, str | None] | None:
+def split_hub(reference: str) -> HubParts | None:
     """Return repository, revision and file of `org/name[@revision][/file]`, None for what cannot be of the hub."""
     match = _HUB.fullmatch(reference)
     if match is None or match["repository"].lower().endswith(WEIGHT_SUFFIXES):

@@ -7,6 +7,7 @@ The names and shapes are those that diffusers 0.42 loads: its `loaders/unet.py`,
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from imggen.errors import ModelError
@@ -126,23 +127,6 @@ def _first_layer(layers: Mapping[str, tuple[str, str]], name: str, shapes: Shape
         if f"{PROJECTION}{mark}" in shapes and len(shape) == 2:
             return EncoderNeed(setting=setting, size=shape[1])
     raise ModelError(f"{name} is an IP-Adapter of a kind that imggen does not know, such as one for faces' embeddings")
-
-
-def _need_of_unet(name: str, shapes: Shapes) -> EncoderNeed:
-    kinds = {
-        "proj.weight": ("projection_dim", "proj.weight"),
-        "proj.3.weight": ("hidden_size", "proj.0.weight"),
-        "latents": ("hidden_size", "proj_in.weight"),
-    }
-    return _first_layer(kinds, name, shapes)
-
-
-def _need_of_flux(name: str, shapes: Shapes) -> EncoderNeed:
-    return _first_layer({"proj.weight": ("projection_dim", "proj.weight")}, name, shapes)
-
-
-def _need_of_sd3(name: str, shapes: Shapes) -> EncoderNeed:
-    return _first_layer({"latents": ("hidden_size", "proj_in.weight")}, name, shapes)
 
 
 def _check_unet(name: str, shapes: Shapes, unet: Config) -> None:
@@ -334,19 +318,21 @@ def _each(value: object, count: int) -> list[int] | None:
     return list(listed) if len(listed) == count else None
 
 
+_PROJECTED: Final = {"proj.weight": ("projection_dim", "proj.weight")}
+_RESAMPLED: Final = {"latents": ("hidden_size", "proj_in.weight")}
 UNET: Final = Layout(
     title="U-Nets",
     component="unet",
     # It counts the attentions of a picture to itself too, which have none.
     marked=lambda shapes: "ip_adapter.1.to_k_ip.weight" in shapes and "ip_adapter.0.to_k_ip.weight" not in shapes,
-    need=_need_of_unet,
+    need=partial(_first_layer, {**_PROJECTED, "proj.3.weight": ("hidden_size", "proj.0.weight"), **_RESAMPLED}),
     check=_check_unet,
 )
 FLUX: Final = Layout(
     title="the transformers of FLUX.1 and Chroma",
     component="transformer",
     marked=lambda shapes: "ip_adapter.0.to_k_ip.bias" in shapes,
-    need=_need_of_flux,
+    need=partial(_first_layer, _PROJECTED),
     check=_check_flux,
     encoder="openai/clip-vit-large-patch14",
     # How XLabs publishes its own.
@@ -361,7 +347,7 @@ SD3: Final = Layout(
     title="the transformers of Stable Diffusion 3",
     component="transformer",
     marked=lambda shapes: "ip_adapter.0.norm_ip.linear.weight" in shapes,
-    need=_need_of_sd3,
+    need=partial(_first_layer, _RESAMPLED),
     check=_check_sd3,
     eye=SIGLIP,
     encoder="google/siglip-so400m-patch14-384",

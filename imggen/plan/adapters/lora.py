@@ -7,7 +7,7 @@ diffusers and PEFT (`unet....to_q.lora_A.weight`), the original names of FLUX, a
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from imggen.errors import ModelError, RequestError
 from imggen.plan.adapters import peft
@@ -103,17 +103,12 @@ class Fit:
     misfit: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Sign:
+class _Sign(NamedTuple):
     """Names of layers that tell what a LoRA was made for, and the `lora_layers` of the families that are that."""
 
     title: str
     made_for: tuple[str, ...]
-    pattern: re.Pattern[str]
-
-
-def _sign(title: str, made_for: tuple[str, ...], pattern: str) -> _Sign:
-    return _Sign(title=title, made_for=made_for, pattern=re.compile(pattern))
+    pattern: str
 
 
 _UNET: Final = r"^(?:down_blocks|up_blocks|mid_block|input_blocks|middle_block|output_blocks)_"
@@ -121,29 +116,29 @@ _FIRST: Final = ("sd",)
 _ANY_FLUX: Final = ("flux", "flux2")
 # The first that matches tells; names are flat. Facts of the models' own code in diffusers 0.42 and of kohya's trainers.
 _SIGNS: Final = (
-    _sign("Stable Diffusion XL", ("sdxl", "kolors"), rf"{_UNET}.*transformer_blocks_[1-9]"),
-    _sign("Stable Diffusion 1.x or 2.x", _FIRST, _UNET),
-    _sign("AuraFlow", ("auraflow",), r"^joint_transformer_blocks_"),
-    _sign("FLUX.2", ("flux2",), r"^single_transformer_blocks_\d+_attn_to_qkv_mlp|^(?:double|single)_stream_mod"),
-    _sign("FLUX", _ANY_FLUX, r"^(?:double_blocks|single_blocks|single_transformer_blocks)_"),
-    _sign("Stable Diffusion 3", ("sd3",), r"^joint_blocks_"),
-    _sign("Stable Diffusion 3 or FLUX", ("sd3", *_ANY_FLUX), r"^transformer_blocks_\d+_ff_context"),
-    _sign("Qwen-Image", ("qwen-image",), r"^transformer_blocks_\d+_(?:img|txt)_m"),
-    _sign("Sana", ("sana",), r"^transformer_blocks_\d+_ff_conv"),
-    _sign("PixArt or Sana", ("pixart", "sana"), r"^transformer_blocks_\d+_attn2_to_"),
-    _sign(
+    _Sign("Stable Diffusion XL", ("sdxl", "kolors"), rf"{_UNET}.*transformer_blocks_[1-9]"),
+    _Sign("Stable Diffusion 1.x or 2.x", _FIRST, _UNET),
+    _Sign("AuraFlow", ("auraflow",), r"^joint_transformer_blocks_"),
+    _Sign("FLUX.2", ("flux2",), r"^single_transformer_blocks_\d+_attn_to_qkv_mlp|^(?:double|single)_stream_mod"),
+    _Sign("FLUX", _ANY_FLUX, r"^(?:double_blocks|single_blocks|single_transformer_blocks)_"),
+    _Sign("Stable Diffusion 3", ("sd3",), r"^joint_blocks_"),
+    _Sign("Stable Diffusion 3 or FLUX", ("sd3", *_ANY_FLUX), r"^transformer_blocks_\d+_ff_context"),
+    _Sign("Qwen-Image", ("qwen-image",), r"^transformer_blocks_\d+_(?:img|txt)_m"),
+    _Sign("Sana", ("sana",), r"^transformer_blocks_\d+_ff_conv"),
+    _Sign("PixArt or Sana", ("pixart", "sana"), r"^transformer_blocks_\d+_attn2_to_"),
+    _Sign(
         "Stable Diffusion 3, FLUX or Qwen-Image",
         ("sd3", "qwen-image", *_ANY_FLUX),
         r"^transformer_blocks_\d+_attn_add_",
     ),
-    _sign("Z-Image", ("z-image",), r"^(?:layers|noise_refiner|context_refiner)_\d+_attention_"),
-    _sign("Lumina-Image 2.0", ("lumina2",), r"^(?:layers|noise_refiner|context_refiner)_\d+_attn_"),
-    _sign("ERNIE-Image", ("ernie-image",), r"^layers_\d+_self_attention_"),
-    _sign("Krea 2", ("krea2",), r"^text_fusion_"),
-    _sign("CogView4, PixArt or Sana", ("cogview4", "pixart", "sana"), r"^transformer_blocks_\d+_attn1_to_"),
-    _sign("HiDream", ("hidream",), r"^(?:double|single)_stream_blocks_"),
-    _sign("Kandinsky 5", ("kandinsky5",), r"^(?:visual|text)_transformer_blocks_"),
-    _sign("Wan (video)", (), r"^blocks_\d+_(?:self|cross)_attn_"),
+    _Sign("Z-Image", ("z-image",), r"^(?:layers|noise_refiner|context_refiner)_\d+_attention_"),
+    _Sign("Lumina-Image 2.0", ("lumina2",), r"^(?:layers|noise_refiner|context_refiner)_\d+_attn_"),
+    _Sign("ERNIE-Image", ("ernie-image",), r"^layers_\d+_self_attention_"),
+    _Sign("Krea 2", ("krea2",), r"^text_fusion_"),
+    _Sign("CogView4, PixArt or Sana", ("cogview4", "pixart", "sana"), r"^transformer_blocks_\d+_attn1_to_"),
+    _Sign("HiDream", ("hidream",), r"^(?:double|single)_stream_blocks_"),
+    _Sign("Kandinsky 5", ("kandinsky5",), r"^(?:visual|text)_transformer_blocks_"),
+    _Sign("Wan (video)", (), r"^blocks_\d+_(?:self|cross)_attn_"),
 )
 _BY_WIDTH: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     768: ("Stable Diffusion 1.x", _FIRST),
@@ -225,7 +220,10 @@ def check(facts: AdapterFacts, model: ModelFacts, family: Family) -> None:
     Names of other styles than diffusers' own are not always known before diffusers has translated them; what they come
     to is checked when they are read.
     """  # noqa: D205 - one sentence
-    _check_takes(facts, family)
+    if not takes_lora(family):
+        raise RequestError(
+            f"--lora {facts.asked.reference}: diffusers cannot load LoRAs into {family.title}", hint="leave --lora out"
+        )
     # What a pickle holds is known when it is read.
     if facts.pickle and not facts.shapes:
         return
@@ -254,13 +252,6 @@ def _is_told(component: str, model: ModelFacts) -> bool:
 def is_told(model: ModelFacts) -> bool:
     """Return whether headers say the shapes of all layers of the model."""
     return all(_is_told(component, model) for component in model.weight_bytes)
-
-
-def _check_takes(facts: AdapterFacts, family: Family) -> None:
-    if not takes_lora(family):
-        raise RequestError(
-            f"--lora {facts.asked.reference}: diffusers cannot load LoRAs into {family.title}", hint="leave --lora out"
-        )
 
 
 def check_kind(facts: AdapterFacts, layers: tuple[LoraLayer, ...], family: Family) -> None:
@@ -384,13 +375,13 @@ def made_for(layers: Iterable[LoraLayer]) -> tuple[str, tuple[str, ...]] | None:
     """Return what the LoRA was made for and the `lora_layers` of such families, None where its layers do not tell."""
     listed = list(layers)
     inner = [layer for layer in listed if layer.component == DENOISER]
-    sign = next((sign for sign in _SIGNS if any(sign.pattern.search(layer.flat) for layer in inner)), None)
+    sign = next((sign for sign in _SIGNS if any(re.search(sign.pattern, layer.flat) for layer in inner)), None)
     if sign is None:
         # Of the models that read two encoders of CLIP, only this one had trainers that train them.
         second = any(layer.component == "text_encoder_2" for layer in listed)
         return ("Stable Diffusion XL", ("sdxl", "sd3")) if second and not inner else None
     known = [_BY_WIDTH[width] for width in _text_widths(inner) if width in _BY_WIDTH]
-    if known and sign.pattern.pattern.startswith(_UNET):
+    if known and sign.pattern.startswith(_UNET):
         return known[0]
     return sign.title, sign.made_for
 
@@ -403,15 +394,11 @@ def _text_widths(layers: Iterable[LoraLayer]) -> list[int]:
 
 def unfit(facts: AdapterFacts, model: ModelFacts, layers: tuple[LoraLayer, ...], fit: Fit) -> ModelError:
     """Return the error for layers that the model does not have, or has in another shape."""
-    if fit.misfit is not None:
-        return ModelError(
-            f"--lora {facts.asked.reference} does not fit {model.reference}: {fit.misfit}",
-            hint=f"a LoRA that was trained on {model.reference}",
-        )
     some = ", ".join(layer.module for layer in fit.strange[:_MOST_SHOWN])
+    more = ", …" if len(fit.strange) > _MOST_SHOWN else ""
+    lost = f"of the {len(layers)} layers that it changes, {len(fit.strange)} are not there ({some}{more})"
     return ModelError(
-        f"--lora {facts.asked.reference} does not fit {model.reference}: of the {len(layers)} layers that it changes, "
-        f"{len(fit.strange)} are not there ({some}{', …' if len(fit.strange) > _MOST_SHOWN else ''})",
+        f"--lora {facts.asked.reference} does not fit {model.reference}: {lost if fit.misfit is None else fit.misfit}",
         hint=f"a LoRA that was trained on {model.reference}",
     )
 

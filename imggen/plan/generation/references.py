@@ -5,8 +5,8 @@ import math
 from imggen.errors import RequestError
 from imggen.plan.case import Case
 from imggen.plan.models import catalog
-from imggen.plan.models.catalog import Reference
 from imggen.plan.schema.change import Method
+from imggen.plan.schema.family import Reference
 from imggen.plan.sizing import sizes
 from imggen.plan.sizing.sizes import Size
 

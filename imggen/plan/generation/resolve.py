@@ -16,10 +16,10 @@ from imggen.plan.generation.words import Words
 from imggen.plan.memory import dtypes, memory
 from imggen.plan.memory.dtypes import Chosen
 from imggen.plan.models import catalog, checkpoint, priors, record, samplers, signature
-from imggen.plan.models.catalog import Family
 from imggen.plan.schema import seeds, template
 from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.change import Axes, Change
+from imggen.plan.schema.family import Family
 from imggen.plan.schema.given import Given, starts
 from imggen.plan.schema.machine import Device, Dtype, Machine
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, Lever, ModelFacts, OutputPlan

@@ -5,7 +5,7 @@ from typing import Final, Generic, TypeVar
 
 from imggen.errors import MachineError, RequestError
 from imggen.plan.case import ASKED
-from imggen.plan.models.catalog import Family
+from imggen.plan.schema.family import Family
 from imggen.plan.schema.machine import Accelerator, Device, Dtype, Machine
 from imggen.plan.schema.nearest import nearest
 

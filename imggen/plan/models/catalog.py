@@ -1,32 +1,16 @@
 """Which model family a model belongs to, and what follows from the two of them."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from imggen.errors import ModelError
-from imggen.plan.models import priors, unlisted
-from imggen.plan.models.families import FAMILIES
+from imggen.plan.models import families, priors, unlisted
 from imggen.plan.models.samplers import Prediction
-from imggen.plan.schema.family import AUTOENCODERS, Family, Reference
+from imggen.plan.schema.family import AUTOENCODERS, Family
 from imggen.plan.schema.nearest import nearest
 from imggen.plan.schema.request import ModelFacts
 
-__all__ = [
-    "FAMILIES",
-    "Family",
-    "Reference",
-    "autoencoder",
-    "autoencoder_class",
-    "autoencoder_config",
-    "cell",
-    "current_name",
-    "find",
-    "is_inpainting_model",
-    "multiple_of",
-    "named",
-    "prediction",
-    "vae_scale",
-]
-
+FAMILIES: Final = families.FAMILIES
 _FORMER = {"LuminaText2ImgPipeline": "LuminaPipeline", "Lumina2Text2ImgPipeline": "Lumina2Pipeline"}
 """What published models call pipelines that diffusers has under another name by now."""
 _LEVELS = ("block_out_channels", "encoder_block_out_channels", "dim_mult")

@@ -7,6 +7,7 @@ diffusers gives, of which `diffusers.loaders.single_file_utils` lists the former
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from imggen.errors import ModelError
@@ -101,46 +102,64 @@ OTHERS: Final[tuple[Other, ...]] = (
 SCALED: Final = re.compile(r"\.(scale_weight|weight_scale|weight_scale_2|comfy_quant|absmax|quant_map)$|^scaled_fp8$")
 """Names of the numbers by which weights of 8 or 4 bits have to be multiplied, which diffusers would leave out."""
 
-_CLIP_AND_T5: Final = {
-    "text_encoder": "text_encoders.clip_l.",
-    "text_encoder_2": "text_encoders.t5xxl.",
-    "vae": "vae.",
-}
-_SD3_PARTS: Final = {
-    "text_encoder": "text_encoders.clip_l.",
-    "text_encoder_2": "text_encoders.clip_g.",
-    "text_encoder_3": "text_encoders.t5xxl.",
-    "vae": "first_stage_model.",
-}
-_SDXL_PARTS: Final = {
-    "text_encoder": "conditioner.embedders.0.",
-    "text_encoder_2": "conditioner.embedders.1.",
-    "vae": "first_stage_model.",
-}
-_SD_PARTS: Final = {"text_encoder": "cond_stage_model.", "vae": "first_stage_model."}
+_LDM: Final = "input_blocks.0.0.weight"
+_UNET: Final = ("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight", "time_embedding.linear_1.weight")
 _UNET_SIZES: Final = {
     "in_channels": (("input_blocks.0.0.weight", 1), ("conv_in.weight", 1)),
     "cross_attention_dim": (("attn2.to_k.weight", 1),),
 }
 _FLUX_SIZES: Final = {"in_channels": (("img_in.weight", 1), ("x_embedder.weight", 1))}
-_SD3_SIZES: Final = {"caption_projection_dim": (("context_embedder.weight", 0),)}
-_GUIDANCE: Final = {
-    "guidance_embeds": ("guidance_in.in_layer.weight", "time_text_embed.guidance_embedder.linear_1.weight")
-}
-_LDM: Final = "input_blocks.0.0.weight"
-_UNET: Final = ("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight", "time_embedding.linear_1.weight")
-_XL_LABELS: Final = ("label_emb.0.0.weight", "add_embedding.linear_1.weight")
 _FLUX_ORIGINAL: Final = "double_blocks.0.img_attn.norm.key_norm.scale"
 _FLUX_DIFFUSERS: Final = (
     "single_transformer_blocks.0.proj_mlp.weight",
     "time_text_embed.text_embedder.linear_1.weight",
 )
+_GUIDED: Final = ("guidance_in.in_layer.weight", "time_text_embed.guidance_embedder.linear_1.weight")
+_GUIDED_FLUX: Final = ((_FLUX_ORIGINAL, _GUIDED[0]), (*_FLUX_DIFFUSERS, _GUIDED[1]))
 _SD3_DIFFUSERS: Final = (
     "transformer_blocks.0.attn.add_k_proj.weight",
     "pos_embed.proj.weight",
     "norm_out.linear.weight",
 )
+_NO_LOADER: Final = "diffusers has no loader for single files of it"
 _NO_GGUF: Final = "diffusers has no GGUF loader for {}"
+
+_unet = partial(FileKind, denoiser="unet", class_name="UNet2DConditionModel", sizes=_UNET_SIZES)
+_sd = partial(
+    _unet,
+    family="sd",
+    parts={"text_encoder": "cond_stage_model.", "vae": "first_stage_model."},
+    gguf_refusal=_NO_GGUF.format("Stable Diffusion 1.x and 2.x"),
+)
+_sdxl = partial(
+    _unet,
+    family="sdxl",
+    parts={
+        "text_encoder": "conditioner.embedders.0.",
+        "text_encoder_2": "conditioner.embedders.1.",
+        "vae": "first_stage_model.",
+    },
+    gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
+)
+_flux = partial(
+    FileKind,
+    class_name="FluxTransformer2DModel",
+    sizes=_FLUX_SIZES,
+    flags={"guidance_embeds": _GUIDED},
+    parts={"text_encoder": "text_encoders.clip_l.", "text_encoder_2": "text_encoders.t5xxl.", "vae": "vae."},
+)
+_sd3 = partial(
+    FileKind,
+    family="sd3",
+    class_name="SD3Transformer2DModel",
+    parts={
+        "text_encoder": "text_encoders.clip_l.",
+        "text_encoder_2": "text_encoders.clip_g.",
+        "text_encoder_3": "text_encoders.t5xxl.",
+        "vae": "first_stage_model.",
+    },
+    sizes={"caption_projection_dim": (("context_embedder.weight", 0),)},
+)
 
 KINDS: Final[tuple[FileKind, ...]] = (
     FileKind(
@@ -148,60 +167,30 @@ KINDS: Final[tuple[FileKind, ...]] = (
         telling=((_LDM, "label_emb.weight"), (*_UNET, "class_embedding.weight")),
         refusal="it is an upscaler",
     ),
-    FileKind(
-        title="Playground v2.5",
-        telling=((_LDM, "edm_mean"),),
-        family="sdxl",
-        denoiser="unet",
-        class_name="UNet2DConditionModel",
-        parts=_SDXL_PARTS,
-        sizes=_UNET_SIZES,
-        base="playgroundai/playground-v2.5-1024px-aesthetic",
-        gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
-    ),
-    FileKind(
+    _sdxl(title="Playground v2.5", telling=((_LDM, "edm_mean"),), base="playgroundai/playground-v2.5-1024px-aesthetic"),
+    _sdxl(
         title="Stable Diffusion XL that predicts velocities",
         telling=((_LDM, "label_emb.0.0.weight", "v_pred"),),
-        family="sdxl",
-        denoiser="unet",
-        class_name="UNet2DConditionModel",
-        parts=_SDXL_PARTS,
-        sizes=_UNET_SIZES,
         bases=("FOLDER, whose scheduler_config.json says v_prediction",),
         scheduler={"prediction_type": "v_prediction"},
-        gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
     ),
-    FileKind(
+    _unet(
         title="Kolors",
         telling=((*_UNET, "add_embedding.linear_1.weight", "encoder_hid_proj.weight"),),
         family="kolors",
-        denoiser="unet",
-        class_name="UNet2DConditionModel",
-        sizes=_UNET_SIZES,
         gguf_refusal=_NO_GGUF.format("Kolors"),
     ),
-    FileKind(
+    _sdxl(
         title="Stable Diffusion XL's refiner",
         telling=((_LDM, "label_emb.0.0.weight", "conditioner.embedders.0.model.text_projection"),),
-        family="sdxl",
-        denoiser="unet",
-        class_name="UNet2DConditionModel",
         parts={"text_encoder_2": "conditioner.embedders.0.", "vae": "first_stage_model."},
-        sizes=_UNET_SIZES,
         base="stabilityai/stable-diffusion-xl-refiner-1.0",
-        gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
     ),
-    FileKind(
+    _sdxl(
         title="Stable Diffusion XL for inpainting",
         telling=((_LDM, "label_emb.0.0.weight"), (*_UNET, "add_embedding.linear_1.weight")),
         when={"in_channels": 9},
-        family="sdxl",
-        denoiser="unet",
-        class_name="UNet2DConditionModel",
-        parts=_SDXL_PARTS,
-        sizes=_UNET_SIZES,
         base="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
-        gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
     ),
     FileKind(
         # CosXL Edit has the same names and shapes, and wants another scheduler and scaled latents of the picture.
@@ -211,73 +200,36 @@ KINDS: Final[tuple[FileKind, ...]] = (
         sizes=_UNET_SIZES,
         refusal="its names do not tell whether it is CosXL Edit, which needs to be called otherwise",
     ),
-    FileKind(
+    _sdxl(
         title="Stable Diffusion XL",
         telling=((_LDM, "label_emb.0.0.weight"), (*_UNET, "add_embedding.linear_1.weight")),
-        family="sdxl",
-        denoiser="unet",
-        class_name="UNet2DConditionModel",
-        parts=_SDXL_PARTS,
-        sizes=_UNET_SIZES,
-        gguf_refusal=_NO_GGUF.format("Stable Diffusion XL"),
     ),
-    FileKind(
+    _sd(
         title="Stable Diffusion 2.x for inpainting",
         telling=((_LDM, "time_embed.0.weight"), _UNET),
         when={"in_channels": 9, "cross_attention_dim": 1024},
-        family="sd",
-        denoiser="unet",
-        class_name="UNet2DConditionModel",
-        parts=_SD_PARTS,
-        sizes=_UNET_SIZES,
         base="stabilityai/stable-diffusion-2-inpainting",
-        gguf_refusal=_NO_GGUF.format("Stable Diffusion 1.x and 2.x"),
     ),
-    FileKind(
+    _sd(
         title="Stable Diffusion 1.x for inpainting",
         telling=((_LDM, "time_embed.0.weight"), _UNET),
         when={"in_channels": 9},
-        family="sd",
-        denoiser="unet",
-        class_name="UNet2DConditionModel",
-        parts=_SD_PARTS,
-        sizes=_UNET_SIZES,
         base="stable-diffusion-v1-5/stable-diffusion-inpainting",
-        gguf_refusal=_NO_GGUF.format("Stable Diffusion 1.x and 2.x"),
     ),
-    FileKind(
+    _sd(
         title="InstructPix2Pix",
         telling=((_LDM, "time_embed.0.weight"), _UNET),
         when={"in_channels": 8},
         family="sd-instruct-pix2pix",
-        denoiser="unet",
-        class_name="UNet2DConditionModel",
-        parts=_SD_PARTS,
-        sizes=_UNET_SIZES,
         gguf_refusal=_NO_GGUF.format("InstructPix2Pix"),
     ),
-    FileKind(
+    _sd(
         # Its published models of 512 and 768 pixels predict different things under the same names.
         title="Stable Diffusion 2.x",
         telling=((_LDM, "cond_stage_model.model.token_embedding.weight"),),
-        family="sd",
-        denoiser="unet",
-        class_name="UNet2DConditionModel",
-        parts=_SD_PARTS,
-        sizes=_UNET_SIZES,
         bases=("stabilityai/stable-diffusion-2-1 (768 pixels)", "stabilityai/stable-diffusion-2-1-base (512 pixels)"),
-        gguf_refusal=_NO_GGUF.format("Stable Diffusion 1.x and 2.x"),
     ),
-    FileKind(
-        title="Stable Diffusion 1.x",
-        telling=((_LDM, "time_embed.0.weight"), _UNET),
-        family="sd",
-        denoiser="unet",
-        class_name="UNet2DConditionModel",
-        parts=_SD_PARTS,
-        sizes=_UNET_SIZES,
-        gguf_refusal=_NO_GGUF.format("Stable Diffusion 1.x and 2.x"),
-    ),
+    _sd(title="Stable Diffusion 1.x", telling=((_LDM, "time_embed.0.weight"), _UNET)),
     FileKind(
         title="FLUX.2",
         telling=(("single_stream_modulation.lin.weight",), ("single_stream_modulation.linear.weight",)),
@@ -293,85 +245,40 @@ KINDS: Final[tuple[FileKind, ...]] = (
         sizes=_FLUX_SIZES,
         parts={"text_encoder": "text_encoders.t5xxl.", "vae": "vae."},
     ),
-    FileKind(
+    _flux(
         title="FLUX.1 Fill",
-        telling=(
-            (_FLUX_ORIGINAL, "guidance_in.in_layer.weight"),
-            (*_FLUX_DIFFUSERS, "time_text_embed.guidance_embedder.linear_1.weight"),
-        ),
+        telling=_GUIDED_FLUX,
         when={"in_channels": 384},
         family="flux-fill",
-        class_name="FluxTransformer2DModel",
-        sizes=_FLUX_SIZES,
-        flags=_GUIDANCE,
-        parts=_CLIP_AND_T5,
     ),
-    FileKind(
+    _flux(
         title="FLUX.1 Canny or Depth",
-        telling=(
-            (_FLUX_ORIGINAL, "guidance_in.in_layer.weight"),
-            (*_FLUX_DIFFUSERS, "time_text_embed.guidance_embedder.linear_1.weight"),
-        ),
+        telling=_GUIDED_FLUX,
         when={"in_channels": 128},
         family="flux-control",
-        class_name="FluxTransformer2DModel",
-        sizes=_FLUX_SIZES,
-        flags=_GUIDANCE,
-        parts=_CLIP_AND_T5,
     ),
-    FileKind(
-        title="FLUX.1",
-        telling=(
-            (_FLUX_ORIGINAL, "guidance_in.in_layer.weight"),
-            (*_FLUX_DIFFUSERS, "time_text_embed.guidance_embedder.linear_1.weight"),
-        ),
-        family="flux",
-        class_name="FluxTransformer2DModel",
-        sizes=_FLUX_SIZES,
-        flags=_GUIDANCE,
-        parts=_CLIP_AND_T5,
-    ),
-    FileKind(
-        title="FLUX.1 schnell",
-        telling=((_FLUX_ORIGINAL, "img_in.weight"), _FLUX_DIFFUSERS),
-        family="flux-schnell",
-        class_name="FluxTransformer2DModel",
-        sizes=_FLUX_SIZES,
-        flags=_GUIDANCE,
-        parts=_CLIP_AND_T5,
-    ),
-    FileKind(
+    _flux(title="FLUX.1", telling=_GUIDED_FLUX, family="flux"),
+    _flux(title="FLUX.1 schnell", telling=((_FLUX_ORIGINAL, "img_in.weight"), _FLUX_DIFFUSERS), family="flux-schnell"),
+    _sd3(
         title="Stable Diffusion 3.5 large",
         telling=(
             ("joint_blocks.37.x_block.mlp.fc1.weight",),
             (*_SD3_DIFFUSERS, "transformer_blocks.37.ff.net.2.weight"),
         ),
-        family="sd3",
-        class_name="SD3Transformer2DModel",
         base="stabilityai/stable-diffusion-3.5-large",
-        parts=_SD3_PARTS,
-        sizes=_SD3_SIZES,
     ),
-    FileKind(
+    _sd3(
         title="Stable Diffusion 3.5 medium",
         telling=(
             ("joint_blocks.0.x_block.attn2.qkv.weight",),
             (*_SD3_DIFFUSERS, "transformer_blocks.0.attn2.to_q.weight"),
         ),
-        family="sd3",
-        class_name="SD3Transformer2DModel",
         base="stabilityai/stable-diffusion-3.5-medium",
-        parts=_SD3_PARTS,
-        sizes=_SD3_SIZES,
     ),
-    FileKind(
+    _sd3(
         title="Stable Diffusion 3",
         telling=(("joint_blocks.0.context_block.adaLN_modulation.1.bias",), _SD3_DIFFUSERS),
-        family="sd3",
-        class_name="SD3Transformer2DModel",
         base="stabilityai/stable-diffusion-3-medium-diffusers",
-        parts=_SD3_PARTS,
-        sizes=_SD3_SIZES,
     ),
     FileKind(
         title="AuraFlow",
@@ -420,7 +327,7 @@ KINDS: Final[tuple[FileKind, ...]] = (
             ("blocks.0.cross_attn.q_linear.weight", "blocks.0.mlp.fc1.weight"),
             ("adaln_single.linear.weight", "caption_projection.linear_1.weight", "pos_embed.proj.weight"),
         ),
-        refusal="diffusers has no loader for single files of it",
+        refusal=_NO_LOADER,
     ),
     FileKind(
         title="HiDream-I1",
@@ -443,7 +350,7 @@ KINDS: Final[tuple[FileKind, ...]] = (
     FileKind(
         title="HunyuanImage 2.1",
         telling=(("context_embedder.proj_in.weight", "context_embedder_2.norm.weight"),),
-        refusal="diffusers has no loader for single files of it",
+        refusal=_NO_LOADER,
     ),
     FileKind(
         title="Wan, a video model",
@@ -466,14 +373,11 @@ def tell(subject: str, shapes: Mapping[str, tuple[int, ...]]) -> FileKind:
     # A ControlNet has the names of a U-Net, and a LoRA may have those of what it changes.
     if other is not None and (kind is None or other in OTHERS[:3]):
         raise ModelError(f"{subject} is {other.title}, not a model by itself", hint=other.option.format(subject))
-    if kind is None:
+    if kind is None or kind.refusal:
+        unknown = f"no model that imggen knows; the first tensors of {len(shapes)} are {_first(shapes)}"
+        held = f"{kind.title}: {kind.refusal}" if kind else unknown
         raise ModelError(
-            f"{subject} holds no model that imggen knows; the first tensors of {len(shapes)} are {_first(shapes)}",
-            hint="look for the same model in the diffusers format, and give --model its folder or hub id",
-        )
-    if kind.refusal:
-        raise ModelError(
-            f"{subject} holds {kind.title}: {kind.refusal}",
+            f"{subject} holds {held}",
             hint="look for the same model in the diffusers format, and give --model its folder or hub id",
         )
     scaled = next((shape for shape in shapes if SCALED.search(shape)), None)
@@ -533,10 +437,7 @@ def usual_base(subject: str, kind: FileKind) -> str:
     """Return the base to take where nobody says one; raise ModelError where the file does not tell which."""
     usual = kind.base or (None if kind.bases or kind.family is None else catalog.named(kind.family).base)
     if usual is None:
-        raise ModelError(
-            f"{subject} holds {kind.title}, and its header does not say which one",
-            hint=_base_hint(kind),
-        )
+        raise ModelError(f"{subject} holds {kind.title}, and its header does not say which one", hint=_base_hint(kind))
     return usual
 
 

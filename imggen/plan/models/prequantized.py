@@ -49,7 +49,7 @@ def check(facts: ModelFacts, adapters: tuple[AdapterFacts, ...], device: Device,
 
     `version` says of a package which one is here, or `missing`.
     """
-    for what, config in (*_named(facts), *_added(adapters)):
+    for what, config in _configs(facts, adapters):
         method = METHODS[_method(what, config)]
         if version(method.package) == "missing":
             raise MachineError(f"{what} is stored by {method.package}, a package that is not installed", hint=_EXTRA)
@@ -61,12 +61,9 @@ def check(facts: ModelFacts, adapters: tuple[AdapterFacts, ...], device: Device,
             )
 
 
-def _named(facts: ModelFacts) -> Iterator[tuple[str, object]]:
+def _configs(facts: ModelFacts, adapters: tuple[AdapterFacts, ...]) -> Iterator[tuple[str, object]]:
     for name, config in stored(facts).items():
         yield f"{name} of {facts.reference}", config
-
-
-def _added(adapters: tuple[AdapterFacts, ...]) -> Iterator[tuple[str, object]]:
     for adapter in adapters:
         said = adapter.config.get(KEY)
         if said is not None and adapter.asked.kind in ("vae", "controlnet"):

@@ -45,16 +45,17 @@ def combine(decoder: ModelFacts, prior: ModelFacts, family: Family) -> ModelFact
         raise TypeError(f"{family.name} has one stage")
     check_prior(decoder, prior.pipeline, prior.reference, family)
     _check_alike(decoder, prior, family, stages)
-    used = _without(prior, stages.unused)
+    unused = stages.unused
+    pickles = (f"{PRIOR}{pickle}" for pickle in prior.pickles if pickle.split("/", 1)[0] not in unused)
     return replace(
         decoder,
         pipeline=stages.decoders[decoder.pipeline],
-        components=decoder.components | _named(used.components),
-        configs=decoder.configs | _named(used.configs),
-        weight_bytes=decoder.weight_bytes | _named(used.weight_bytes),
-        stored_dtypes=decoder.stored_dtypes | _named(used.stored_dtypes),
-        shapes=decoder.shapes | _named(used.shapes),
-        pickles=(*decoder.pickles, *(f"{PRIOR}{pickle}" for pickle in used.pickles)),
+        components=decoder.components | _used(prior.components, unused),
+        configs=decoder.configs | _used(prior.configs, unused),
+        weight_bytes=decoder.weight_bytes | _used(prior.weight_bytes, unused),
+        stored_dtypes=decoder.stored_dtypes | _used(prior.stored_dtypes, unused),
+        shapes=decoder.shapes | _used(prior.shapes, unused),
+        pickles=(*decoder.pickles, *pickles),
         prior=prior,
     )
 
@@ -89,24 +90,8 @@ def _said(facts: ModelFacts, key: str) -> object:
     return facts.configs.get(part, {}).get(name, _NOTHING)
 
 
-def _without(prior: ModelFacts, unused: tuple[str, ...]) -> ModelFacts:
-    return replace(
-        prior,
-        components=_left(prior.components, unused),
-        configs=_left(prior.configs, unused),
-        weight_bytes=_left(prior.weight_bytes, unused),
-        stored_dtypes=_left(prior.stored_dtypes, unused),
-        shapes=_left(prior.shapes, unused),
-        pickles=tuple(pickle for pickle in prior.pickles if pickle.split("/", 1)[0] not in unused),
-    )
-
-
-def _left(parts: Mapping[str, _Value], unused: tuple[str, ...]) -> dict[str, _Value]:
-    return {name: part for name, part in parts.items() if name not in unused}
-
-
-def _named(parts: Mapping[str, _Value]) -> dict[str, _Value]:
-    return {f"{PRIOR}{name}": part for name, part in parts.items()}
+def _used(parts: Mapping[str, _Value], unused: tuple[str, ...]) -> dict[str, _Value]:
+    return {f"{PRIOR}{name}": part for name, part in parts.items() if name not in unused}
 
 
 def summary(facts: ModelFacts) -> dict[str, object]:

@@ -50,7 +50,7 @@ def read(facts: ModelFacts) -> ModelRecord:
         steps=_whole(facts, "steps"),
         guidance=_number(facts, "guidance"),
         sampler=_text(facts, "sampler"),
-        words=_words(vocabulary),
+        words=frozenset(word for listed in vocabulary.values() for name in listed for word in _split(name)),
         names=tuple(dict.fromkeys(name for group, listed in vocabulary.items() if group != "words" for name in listed)),
     )
 
@@ -83,10 +83,6 @@ def _with_spelling(word: str, record: ModelRecord) -> str:
 def _listed(words: Sequence[str]) -> str:
     more = len(words) - _MOST_LISTED
     return ", ".join(words[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _words(vocabulary: dict[str, list[str]]) -> frozenset[str]:
-    return frozenset(word for listed in vocabulary.values() for name in listed for word in _split(name))
 
 
 def _split(text: str) -> list[str]:

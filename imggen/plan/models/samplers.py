@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from imggen.errors import RequestError
@@ -26,6 +26,7 @@ _SHIFTED = _FLOW | {"use_dynamic_shifting": True, "time_shift_type": "exponentia
 _PLAIN = {"use_karras_sigmas": False}
 _TRAILING = {"timestep_spacing": "trailing"}
 _KARRAS = {"use_karras_sigmas": True}
+_FIRST_ORDER = {"solver_order": 1, "algorithm_type": "dpmsolver++"}
 _SECOND_ORDER = {"solver_order": 2, "algorithm_type": "dpmsolver++"}
 _SECOND_ORDER_SDE = {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}
 
@@ -52,6 +53,18 @@ def _scheduler(class_name: str, *arguments: Mapping[str, object]) -> Scheduler:
     return Scheduler(class_name=class_name, arguments=merged)
 
 
+def _multistep(class_name: str, *arguments: Mapping[str, object]) -> dict[Prediction, Scheduler]:
+    return {
+        "noise": _scheduler(class_name, *arguments, _PLAIN),
+        "flow": _scheduler(class_name, *arguments, _FLOW),
+        "flow_mu": _scheduler(class_name, *arguments, _SHIFTED),
+    }
+
+
+def _of_noise(name: str, title: str, class_name: str, *arguments: Mapping[str, object]) -> Sampler:
+    return Sampler(name=name, title=title, schedulers={"noise": _scheduler(class_name, *arguments)})
+
+
 # In flow matching, first-order DPM-Solver++ is Euler's step exactly (arXiv:2211.01095 with
 # alpha = 1 - sigma), and unlike diffusers' flow-matching Euler it has what a Stable Diffusion pipeline calls.
 SAMPLERS: tuple[Sampler, ...] = (
@@ -60,9 +73,7 @@ SAMPLERS: tuple[Sampler, ...] = (
         title="Euler",
         schedulers={
             "noise": _scheduler("EulerDiscreteScheduler", _PLAIN),
-            "flow": _scheduler(
-                "DPMSolverMultistepScheduler", _FLOW, {"solver_order": 1, "algorithm_type": "dpmsolver++"}
-            ),
+            "flow": _scheduler("DPMSolverMultistepScheduler", _FLOW, _FIRST_ORDER),
             "flow_mu": _scheduler("FlowMatchEulerDiscreteScheduler"),
             "flow_fixed": _scheduler("FlowMatchEulerDiscreteScheduler"),
             "flow_own": _scheduler("FlowMatchEulerDiscreteScheduler"),
@@ -70,83 +81,29 @@ SAMPLERS: tuple[Sampler, ...] = (
     ),
     # For models distilled to few steps, which begin at the last step of the training, where `leading` never is. Their
     # authors ask for it: ByteDance's card of SDXL-Lightning with Euler, that of Hyper-SD with DDIM.
-    Sampler(
-        name="euler_trailing",
-        title="Euler SGM Uniform",
-        schedulers={"noise": _scheduler("EulerDiscreteScheduler", _PLAIN, _TRAILING)},
-    ),
-    Sampler(
-        name="euler_a",
-        title="Euler a",
-        schedulers={"noise": _scheduler("EulerAncestralDiscreteScheduler")},
-    ),
-    Sampler(
-        name="heun",
-        title="Heun",
-        schedulers={"noise": _scheduler("HeunDiscreteScheduler", _PLAIN)},
-    ),
-    Sampler(
-        name="dpm2",
-        title="DPM2",
-        schedulers={"noise": _scheduler("KDPM2DiscreteScheduler", _PLAIN)},
-    ),
-    Sampler(
-        name="dpm2_a",
-        title="DPM2 a",
-        schedulers={"noise": _scheduler("KDPM2AncestralDiscreteScheduler", _PLAIN)},
-        stumbles=True,
-    ),
-    Sampler(
-        name="dpmpp_2m",
-        title="DPM++ 2M",
-        schedulers={
-            "noise": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER, _PLAIN),
-            "flow": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER, _FLOW),
-            "flow_mu": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER, _SHIFTED),
-        },
-    ),
-    Sampler(
-        name="dpmpp_2m_karras",
-        title="DPM++ 2M Karras",
-        schedulers={"noise": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER, _KARRAS)},
-    ),
+    _of_noise("euler_trailing", "Euler SGM Uniform", "EulerDiscreteScheduler", _PLAIN, _TRAILING),
+    _of_noise("euler_a", "Euler a", "EulerAncestralDiscreteScheduler"),
+    _of_noise("heun", "Heun", "HeunDiscreteScheduler", _PLAIN),
+    _of_noise("dpm2", "DPM2", "KDPM2DiscreteScheduler", _PLAIN),
+    replace(_of_noise("dpm2_a", "DPM2 a", "KDPM2AncestralDiscreteScheduler", _PLAIN), stumbles=True),
+    Sampler(name="dpmpp_2m", title="DPM++ 2M", schedulers=_multistep("DPMSolverMultistepScheduler", _SECOND_ORDER)),
+    _of_noise("dpmpp_2m_karras", "DPM++ 2M Karras", "DPMSolverMultistepScheduler", _SECOND_ORDER, _KARRAS),
     Sampler(
         name="dpmpp_2m_sde",
         title="DPM++ 2M SDE",
-        schedulers={
-            "noise": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _PLAIN),
-            "flow": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _FLOW),
-            "flow_mu": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _SHIFTED),
-        },
+        schedulers=_multistep("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE),
     ),
-    Sampler(
-        name="dpmpp_2m_sde_karras",
-        title="DPM++ 2M SDE Karras",
-        schedulers={"noise": _scheduler("DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _KARRAS)},
-    ),
+    _of_noise("dpmpp_2m_sde_karras", "DPM++ 2M SDE Karras", "DPMSolverMultistepScheduler", _SECOND_ORDER_SDE, _KARRAS),
     Sampler(
         name="unipc",
         title="UniPC",
-        schedulers={
-            "noise": _scheduler("UniPCMultistepScheduler", _PLAIN),
-            "flow": _scheduler("UniPCMultistepScheduler", _FLOW),
-            "flow_mu": _scheduler("UniPCMultistepScheduler", _SHIFTED),
-            "flow_fixed": _scheduler("UniPCMultistepScheduler", _FLOW),
-        },
+        schedulers=_multistep("UniPCMultistepScheduler") | {"flow_fixed": _scheduler("UniPCMultistepScheduler", _FLOW)},
     ),
-    Sampler(name="ddim", title="DDIM", schedulers={"noise": _scheduler("DDIMScheduler")}),
-    Sampler(
-        name="ddim_trailing",
-        title="DDIM SGM Uniform",
-        schedulers={"noise": _scheduler("DDIMScheduler", _TRAILING)},
-    ),
-    Sampler(name="ddpm", title="DDPM", schedulers={"noise": _scheduler("DDPMScheduler")}),
-    Sampler(
-        name="pndm",
-        title="PLMS",
-        # With its Runge-Kutta steps it is another sampler, which needs four steps at least.
-        schedulers={"noise": _scheduler("PNDMScheduler", {"skip_prk_steps": True})},
-    ),
+    _of_noise("ddim", "DDIM", "DDIMScheduler"),
+    _of_noise("ddim_trailing", "DDIM SGM Uniform", "DDIMScheduler", _TRAILING),
+    _of_noise("ddpm", "DDPM", "DDPMScheduler"),
+    # With its Runge-Kutta steps it is another sampler, which needs four steps at least.
+    _of_noise("pndm", "PLMS", "PNDMScheduler", {"skip_prk_steps": True}),
     # Distilled at 50 steps, of which it takes some; diffusers refuses more.
     Sampler(name="lcm", title="LCM", max_steps=50, schedulers={"noise": _scheduler("LCMScheduler")}),
 )
@@ -191,12 +148,8 @@ def stumbles(name: str, steps: int, config: Mapping[str, object]) -> bool:
     betas do that, those of Stable Diffusion do not.
     """
     sampler = next((row for row in SAMPLERS if row.name == name), None)
-    if (
-        sampler is None
-        or not sampler.stumbles
-        or steps != 2
-        or config.get("timestep_spacing", "linspace") != "linspace"
-    ):
+    spacing = config.get("timestep_spacing", "linspace")
+    if sampler is None or not sampler.stumbles or steps != 2 or spacing != "linspace":
         return False
     noise = _noise(config)
     return noise is not None and (noise[0] / noise[1]) ** 2 < 2**-23

@@ -1,5 +1,6 @@
 """How far a run is: the events that tasks report while they work."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,9 @@ class Progress:
     steps: int = 0
     image: int = 1
     images: int = 1
+
+
+Report = Callable[[Progress], None]
 
 
 def ignore(event: Progress) -> None:

@@ -1,9 +1,11 @@
 """What rows of one kind of denoiser share: each row says only what is its own."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
 from imggen.plan.models.families import refusals
+from imggen.plan.schema.change import Task
 from imggen.plan.schema.family import Family
 
 HEADS: Final = ("attention_head_dim", "num_attention_heads")
@@ -11,6 +13,16 @@ HEADS: Final = ("attention_head_dim", "num_attention_heads")
 
 UNION_KINDS: Final = ("canny", "softedge", "depth", "pose")
 """The kinds of picture that a ControlNet for several kinds follows."""
+
+
+def task_pipelines(stem: str) -> Mapping[Task, str]:
+    """Return the classes that diffusers usually names after `stem`, by task."""
+    return {
+        "text-to-image": f"{stem}Pipeline",
+        "image-to-image": f"{stem}Img2ImgPipeline",
+        "inpaint": f"{stem}InpaintPipeline",
+    }
+
 
 transformer = partial(
     Family,

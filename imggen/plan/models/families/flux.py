@@ -1,26 +1,16 @@
 """The families of FLUX."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 from imggen.plan.models.families import refusals
-from imggen.plan.models.families.bases import HEADS, UNION_KINDS, transformer
-from imggen.plan.schema.change import Task
+from imggen.plan.models.families.bases import HEADS, UNION_KINDS, task_pipelines, transformer
 from imggen.plan.schema.family import Controls, Family, IpAdapters, Reference
 
-_FLUX_CONTROL: Final[Mapping[Task, str]] = {
-    "text-to-image": "FluxControlPipeline",
-    "image-to-image": "FluxControlImg2ImgPipeline",
-    "inpaint": "FluxControlInpaintPipeline",
-}
+_FLUX_CONTROL: Final = task_pipelines("FluxControl")
 _FLUX_CONTROLS: Final = Controls(
     network="FluxControlNetModel",
-    pipelines={
-        "text-to-image": "FluxControlNetPipeline",
-        "image-to-image": "FluxControlNetImg2ImgPipeline",
-        "inpaint": "FluxControlNetInpaintPipeline",
-    },
+    pipelines=task_pipelines("FluxControlNet"),
     fits=("in_channels", *HEADS, "joint_attention_dim", "pooled_projection_dim", "axes_dims_rope"),
     own_steps=True,
     several=True,
@@ -31,11 +21,7 @@ _FLUX = transformer(
     title="FLUX.1",
     base="black-forest-labs/FLUX.1-dev",
     licence="flux-1-dev-non-commercial-license",
-    pipelines={
-        "text-to-image": "FluxPipeline",
-        "image-to-image": "FluxImg2ImgPipeline",
-        "inpaint": "FluxInpaintPipeline",
-    },
+    pipelines=task_pipelines("Flux"),
     steps=28,
     guidance=3.5,
     max_tokens=512,
@@ -83,6 +69,20 @@ _FLUX2_KLEIN_BASE = transformer(
     extra_arguments={"max_sequence_length": 512},
     vae_class="AutoencoderKLFlux2",
     mixing_refusal=None,
+)
+_FLUX2_KLEIN = replace(
+    _FLUX2_KLEIN_BASE,
+    name="flux2-klein",
+    title="FLUX.2 klein",
+    base="black-forest-labs/FLUX.2-klein-4B",
+    when={"is_distilled": True},
+    steps=4,
+    guidance=1.0,
+    guidance_argument=None,
+    guidance_refusal="it is distilled to four steps and runs without guidance",
+    negative_refusal=refusals.ONE_PASS,
+    # What its pipelines would ignore with a warning otherwise.
+    extra_arguments={"max_sequence_length": 512, "guidance_scale": 1.0},
 )
 
 ROWS: Final[tuple[Family, ...]] = (
@@ -155,36 +155,16 @@ ROWS: Final[tuple[Family, ...]] = (
         area_argument="max_area",
         extra_arguments={"max_sequence_length": 512, "_auto_resize": False},
     ),
+    _FLUX2_KLEIN,
     replace(
-        _FLUX2_KLEIN_BASE,
-        name="flux2-klein",
-        title="FLUX.2 klein",
-        base="black-forest-labs/FLUX.2-klein-4B",
-        when={"is_distilled": True},
-        steps=4,
-        guidance=1.0,
-        guidance_argument=None,
-        guidance_refusal="it is distilled to four steps and runs without guidance",
-        negative_refusal=refusals.ONE_PASS,
-        # What its pipelines would ignore with a warning otherwise.
-        extra_arguments={"max_sequence_length": 512, "guidance_scale": 1.0},
-    ),
-    replace(
-        _FLUX2_KLEIN_BASE,
+        _FLUX2_KLEIN,
         name="flux2-klein-kv",
         title="FLUX.2 klein KV",
         base="black-forest-labs/FLUX.2-klein-9b-kv",
-        pipelines={
-            "text-to-image": "Flux2KleinKVPipeline",
-            "image-to-image": "Flux2KleinKVPipeline",
-            "style": "Flux2KleinKVPipeline",
-        },
-        steps=4,
-        guidance=1.0,
-        guidance_argument=None,
-        guidance_refusal="it is distilled to four steps and runs without guidance",
-        negative_refusal=refusals.ONE_PASS,
+        pipelines=dict.fromkeys(("text-to-image", "image-to-image", "style"), "Flux2KleinKVPipeline"),
+        when={},
         keeps_context=True,
+        extra_arguments={"max_sequence_length": 512},
     ),
     _FLUX2_KLEIN_BASE,
     replace(
@@ -193,11 +173,7 @@ ROWS: Final[tuple[Family, ...]] = (
         title="FLUX.2 dev",
         base="black-forest-labs/FLUX.2-dev",
         licence="flux-dev-non-commercial-license",
-        pipelines={
-            "text-to-image": "Flux2Pipeline",
-            "image-to-image": "Flux2Pipeline",
-            "style": "Flux2Pipeline",
-        },
+        pipelines={"text-to-image": "Flux2Pipeline", "image-to-image": "Flux2Pipeline", "style": "Flux2Pipeline"},
         negative_refusal=refusals.ONE_PASS,
     ),
 )

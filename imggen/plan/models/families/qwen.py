@@ -5,12 +5,17 @@ from dataclasses import replace
 from typing import Final
 
 from imggen.plan.models.families import refusals
-from imggen.plan.models.families.bases import HEADS, UNION_KINDS, transformer
+from imggen.plan.models.families.bases import HEADS, UNION_KINDS, task_pipelines, transformer
 from imggen.plan.schema.family import Controls, Family, Reference
 
 # Without a negative prompt its pipelines drop the guidance; this is the one that its authors pass for none.
 _QWEN_ARGUMENTS: Mapping[str, object] = {"max_sequence_length": 512, "negative_prompt": " "}
 
+_MILLION: Final = 1024 * 1024
+# All are looked at in as many pixels, however large they are: diffusers' pipelines of Qwen-Image-Edit.
+_LOOKS = Reference(
+    tasks=("image-to-image",), words={}, min_size=64, max_ratio=20, min_pixels=_MILLION, max_pixels=_MILLION
+)
 _QWEN_IMAGE_EDIT = transformer(
     name="qwen-image-edit",
     title="Qwen-Image-Edit",
@@ -25,15 +30,7 @@ _QWEN_IMAGE_EDIT = transformer(
     max_tokens=512,
     counts_chat=False,
     adapter_refusal=refusals.LOOKS_ITSELF,
-    # Both are looked at in as many pixels, however large they are: diffusers' pipelines of Qwen-Image-Edit.
-    reference=Reference(
-        tasks=("image-to-image",),
-        words={},
-        min_size=64,
-        max_ratio=20,
-        min_pixels=1024 * 1024,
-        max_pixels=1024 * 1024,
-    ),
+    reference=_LOOKS,
     extra_arguments=_QWEN_ARGUMENTS,
     vae_class="AutoencoderKLQwenImage",
 )
@@ -44,11 +41,7 @@ ROWS: Final[tuple[Family, ...]] = (
         title="Qwen-Image",
         base="Qwen/Qwen-Image",
         licence="apache-2.0",
-        pipelines={
-            "text-to-image": "QwenImagePipeline",
-            "image-to-image": "QwenImageImg2ImgPipeline",
-            "inpaint": "QwenImageInpaintPipeline",
-        },
+        pipelines=task_pipelines("QwenImage"),
         native_pixels=1328,
         steps=50,
         guidance=4.0,
@@ -77,13 +70,8 @@ ROWS: Final[tuple[Family, ...]] = (
         base="Qwen/Qwen-Image-Edit-2509",
         pipelines={"image-to-image": "QwenImageEditPlusPipeline", "style": "QwenImageEditPlusPipeline"},
         steps=40,
-        reference=Reference(
-            tasks=("image-to-image", "style"),
-            words={"style": "Picture 1 in the style of Picture 2"},
-            min_size=64,
-            max_ratio=20,
-            min_pixels=1024 * 1024,
-            max_pixels=1024 * 1024,
+        reference=replace(
+            _LOOKS, tasks=("image-to-image", "style"), words={"style": "Picture 1 in the style of Picture 2"}
         ),
     ),
     transformer(
@@ -91,11 +79,7 @@ ROWS: Final[tuple[Family, ...]] = (
         title="Qwen-Image 2.1",
         base="Qwen/Qwen-Image-2.1",
         licence="qwen-research",
-        pipelines={
-            "text-to-image": "QwenImage21Pipeline",
-            "image-to-image": "QwenImage21Pipeline",
-            "style": "QwenImage21Pipeline",
-        },
+        pipelines=dict.fromkeys(("text-to-image", "image-to-image", "style"), "QwenImage21Pipeline"),
         native_pixels=2048,
         patch=1,
         # Of what its encoder sees of a picture one token stands for four of the denoiser's.
@@ -111,15 +95,11 @@ ROWS: Final[tuple[Family, ...]] = (
         max_tokens=1024,
         reads_whole=("text-to-image", "image-to-image", "style", "blend"),
         adapter_refusal=refusals.LOOKS_ITSELF,
-        # It reads pictures with their transparency, each in a million pixels; what it calls them is in diffusers'
-        # template.
-        reference=Reference(
+        # It reads pictures with their transparency; what it calls them is in diffusers' template.
+        reference=replace(
+            _LOOKS,
             tasks=("image-to-image", "style"),
             words={"style": "<image1> in the style of <image2>"},
-            min_size=64,
-            max_ratio=20,
-            min_pixels=1024 * 1024,
-            max_pixels=1024 * 1024,
             transparent=True,
         ),
         keeps_context=True,

@@ -7,9 +7,16 @@ from imggen.plan.models.families import refusals
 from imggen.plan.models.families.bases import unet
 from imggen.plan.schema.family import Family, Stages
 
-_KANDINSKY_PRIOR: Final = "kandinsky-community/kandinsky-2-2-prior"
-_KANDINSKY_STEPS: Final = "the decoder's, which draws the picture; the prior takes 25"
-_KANDINSKY_ALIKE: Final = (("prior.embedding_dim", "unet.encoder_hid_dim"),)
+_KANDINSKY_STAGES: Final = Stages(
+    decoders={
+        "KandinskyV22Pipeline": "KandinskyV22CombinedPipeline",
+        "KandinskyV22Img2ImgPipeline": "KandinskyV22Img2ImgCombinedPipeline",
+    },
+    prior="KandinskyV22PriorPipeline",
+    usual="kandinsky-community/kandinsky-2-2-prior",
+    other_steps="the decoder's, which draws the picture; the prior takes 25",
+    alike=(("prior.embedding_dim", "unet.encoder_hid_dim"),),
+)
 _TWO_NOISES: Final = "it draws noise twice, for the prior and for the decoder, and neither can be mixed"
 
 _STABLE_CASCADE = Family(
@@ -64,16 +71,7 @@ _KANDINSKY22 = unet(
         "text-to-image": "KandinskyV22CombinedPipeline",
         "image-to-image": "KandinskyV22Img2ImgCombinedPipeline",
     },
-    stages=Stages(
-        decoders={
-            "KandinskyV22Pipeline": "KandinskyV22CombinedPipeline",
-            "KandinskyV22Img2ImgPipeline": "KandinskyV22Img2ImgCombinedPipeline",
-        },
-        prior="KandinskyV22PriorPipeline",
-        usual=_KANDINSKY_PRIOR,
-        other_steps=_KANDINSKY_STEPS,
-        alike=_KANDINSKY_ALIKE,
-    ),
+    stages=_KANDINSKY_STAGES,
     # Of a given picture diffusers 0.42.1 makes `preprocess(image, width, height)`, which takes the height first.
     swaps_edges=("image-to-image",),
     native_pixels=512,
@@ -120,12 +118,8 @@ ROWS: Final[tuple[Family, ...]] = (
         title="Kandinsky 2.2 Inpaint",
         base="kandinsky-community/kandinsky-2-2-decoder-inpaint",
         pipelines={"inpaint": "KandinskyV22InpaintCombinedPipeline"},
-        stages=Stages(
-            decoders={"KandinskyV22InpaintPipeline": "KandinskyV22InpaintCombinedPipeline"},
-            prior="KandinskyV22PriorPipeline",
-            usual=_KANDINSKY_PRIOR,
-            other_steps=_KANDINSKY_STEPS,
-            alike=_KANDINSKY_ALIKE,
+        stages=replace(
+            _KANDINSKY_STAGES, decoders={"KandinskyV22InpaintPipeline": "KandinskyV22InpaintCombinedPipeline"}
         ),
         inpaint_channels=(9,),
         from_noise=("inpaint",),

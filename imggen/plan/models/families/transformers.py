@@ -4,22 +4,14 @@ from dataclasses import replace
 from typing import Final
 
 from imggen.plan.models.families import refusals
-from imggen.plan.models.families.bases import HEADS, UNION_KINDS, transformer
+from imggen.plan.models.families.bases import HEADS, UNION_KINDS, task_pipelines, transformer
 from imggen.plan.schema.family import Controls, Family, IpAdapters, Reference
 
 # The size that was asked for, not the nearest of a list; and the words that were asked for, not cleaned of what looks
 # like markup.
 _PIXART_ARGUMENTS: dict[str, object] = {"use_resolution_binning": False, "clean_caption": False}
 # Its pipeline makes pictures of these only, and takes the likest for any other.
-_KANDINSKY_SIZES: Final = (
-    (1024, 1024),
-    (640, 1408),
-    (1408, 640),
-    (768, 1280),
-    (1280, 768),
-    (896, 1152),
-    (1152, 896),
-)
+_KANDINSKY_SIZES: Final = ((1024, 1024), (640, 1408), (1408, 640), (768, 1280), (1280, 768), (896, 1152), (1152, 896))
 
 _HIDREAM = transformer(
     name="hidream",
@@ -99,11 +91,7 @@ _Z_IMAGE = transformer(
     title="Z-Image",
     base="Tongyi-MAI/Z-Image",
     licence="apache-2.0",
-    pipelines={
-        "text-to-image": "ZImagePipeline",
-        "image-to-image": "ZImageImg2ImgPipeline",
-        "inpaint": "ZImageInpaintPipeline",
-    },
+    pipelines=task_pipelines("ZImage"),
     steps=50,
     guidance=4.0,
     lora_layers="z-image",
@@ -114,6 +102,65 @@ _Z_IMAGE = transformer(
     controls=_Z_IMAGE_CONTROLS,
     extra_arguments={"max_sequence_length": 512},
 )
+_HUNYUAN_IMAGE = transformer(
+    name="hunyuan-image",
+    title="HunyuanImage 2.1",
+    base="hunyuanvideo-community/HunyuanImage-2.1-Diffusers",
+    licence="tencent-hunyuan-community",
+    pipelines={"text-to-image": "HunyuanImagePipeline"},
+    native_pixels=2048,
+    patch=1,
+    max_size=2560,
+    steps=50,
+    guidance=3.5,
+    guidance_argument=None,
+    guiders=("guider", "ocr_guider"),
+    max_tokens=1000,
+    counts_chat=False,
+    vae_class="AutoencoderKLHunyuanImage",
+    vae_scale=32,
+)
+_SANA = transformer(
+    name="sana",
+    title="Sana",
+    base="Efficient-Large-Model/Sana_1600M_1024px_diffusers",
+    licence="nscl-v2-custom",
+    pipelines={"text-to-image": "SanaPipeline"},
+    patch=1,
+    max_size=4096,
+    steps=20,
+    guidance=4.5,
+    max_tokens=300,
+    lora_layers="sana",
+    cross_attends=True,
+    # Its text encoder and its autoencoder overflow in float16.
+    half_dtypes=("bfloat16",),
+    controls=Controls(
+        network="SanaControlNetModel",
+        pipelines={"text-to-image": "SanaControlNetPipeline"},
+        fits=("in_channels", *HEADS, "cross_attention_head_dim", "num_cross_attention_heads", "caption_channels"),
+    ),
+    extra_arguments={"max_sequence_length": 300, "use_resolution_binning": False},
+    vae_class="AutoencoderDC",
+    vae_scale=32,
+)
+_KANDINSKY5 = transformer(
+    name="kandinsky5",
+    title="Kandinsky 5",
+    base="kandinskylab/Kandinsky-5.0-T2I-Lite-sft-Diffusers",
+    licence="mit",
+    pipelines={"text-to-image": "Kandinsky5T2IPipeline"},
+    sizes=_KANDINSKY_SIZES,
+    size_key=None,
+    min_size=640,
+    max_size=1408,
+    steps=50,
+    guidance=3.5,
+    max_tokens=512,
+    lora_layers="kandinsky5",
+    counts_chat=False,
+    extra_arguments={"max_sequence_length": 512},
+)
 
 ROWS: Final[tuple[Family, ...]] = (
     transformer(
@@ -121,11 +168,7 @@ ROWS: Final[tuple[Family, ...]] = (
         title="Stable Diffusion 3 and 3.5",
         base="stabilityai/stable-diffusion-3.5-large",
         licence="stabilityai-ai-community",
-        pipelines={
-            "text-to-image": "StableDiffusion3Pipeline",
-            "image-to-image": "StableDiffusion3Img2ImgPipeline",
-            "inpaint": "StableDiffusion3InpaintPipeline",
-        },
+        pipelines=task_pipelines("StableDiffusion3"),
         inpaint_channels=(16, 33),
         steps=28,
         guidance=7.0,
@@ -172,43 +215,19 @@ ROWS: Final[tuple[Family, ...]] = (
         guidance=0.0,
     ),
     _HIDREAM,
-    transformer(
+    replace(
+        _HUNYUAN_IMAGE,
         name="hunyuan-image-distilled",
         title="HunyuanImage 2.1 distilled",
         base="hunyuanvideo-community/HunyuanImage-2.1-Distilled-Diffusers",
-        licence="tencent-hunyuan-community",
-        pipelines={"text-to-image": "HunyuanImagePipeline"},
         when={"guidance_embeds": True},
-        native_pixels=2048,
-        patch=1,
-        max_size=2560,
         steps=8,
         guidance=3.25,
         guidance_argument="distilled_guidance_scale",
-        max_tokens=1000,
-        counts_chat=False,
-        vae_class="AutoencoderKLHunyuanImage",
-        vae_scale=32,
         negative_refusal=refusals.ONE_PASS,
+        guiders=(),
     ),
-    transformer(
-        name="hunyuan-image",
-        title="HunyuanImage 2.1",
-        base="hunyuanvideo-community/HunyuanImage-2.1-Diffusers",
-        licence="tencent-hunyuan-community",
-        pipelines={"text-to-image": "HunyuanImagePipeline"},
-        native_pixels=2048,
-        patch=1,
-        max_size=2560,
-        steps=50,
-        guidance=3.5,
-        guidance_argument=None,
-        guiders=("guider", "ocr_guider"),
-        max_tokens=1000,
-        counts_chat=False,
-        vae_class="AutoencoderKLHunyuanImage",
-        vae_scale=32,
-    ),
+    _HUNYUAN_IMAGE,
     _PIXART_SIGMA,
     replace(
         _PIXART_SIGMA,
@@ -219,52 +238,23 @@ ROWS: Final[tuple[Family, ...]] = (
         max_tokens=120,
         extra_arguments=_PIXART_ARGUMENTS | {"max_sequence_length": 120},
     ),
-    transformer(
-        name="sana",
-        title="Sana",
-        base="Efficient-Large-Model/Sana_1600M_1024px_diffusers",
-        licence="nscl-v2-custom",
-        pipelines={"text-to-image": "SanaPipeline"},
-        patch=1,
-        max_size=4096,
-        steps=20,
-        guidance=4.5,
-        max_tokens=300,
-        lora_layers="sana",
-        cross_attends=True,
-        # Its text encoder and its autoencoder overflow in float16.
-        half_dtypes=("bfloat16",),
-        controls=Controls(
-            network="SanaControlNetModel",
-            pipelines={"text-to-image": "SanaControlNetPipeline"},
-            fits=("in_channels", *HEADS, "cross_attention_head_dim", "num_cross_attention_heads", "caption_channels"),
-        ),
-        extra_arguments={"max_sequence_length": 300, "use_resolution_binning": False},
-        vae_class="AutoencoderDC",
-        vae_scale=32,
-    ),
-    transformer(
+    _SANA,
+    replace(
+        _SANA,
         name="sana-sprint",
         title="Sana Sprint",
         base="Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers",
-        licence="nscl-v2-custom",
         pipelines={"text-to-image": "SanaSprintPipeline", "image-to-image": "SanaSprintImg2ImgPipeline"},
-        patch=1,
         steps=2,
-        guidance=4.5,
-        max_tokens=300,
-        lora_layers="sana",
-        cross_attends=True,
-        vae_class="AutoencoderDC",
-        vae_scale=32,
         own_sampler=True,
         # Of two steps, one.
         strength=0.5,
         blending_refusal="its pipeline returns what it predicted before its last step, so a blend would be lost",
         negative_refusal=refusals.ONE_PASS,
-        extra_arguments={"max_sequence_length": 300, "use_resolution_binning": False},
         # Where its second step begins is known for two steps only.
         other_steps_arguments={"intermediate_timesteps": None},
+        max_size=2048,
+        controls=None,
     ),
     transformer(
         name="cogview4",
@@ -366,43 +356,20 @@ ROWS: Final[tuple[Family, ...]] = (
         negative_refusal="its pipeline always steers away from a fixed prompt",
         breeding_refusal="its pipeline encodes the prompt inside the call, where no embeddings can be passed in",
     ),
-    transformer(
-        name="kandinsky5",
-        title="Kandinsky 5",
-        base="kandinskylab/Kandinsky-5.0-T2I-Lite-sft-Diffusers",
-        licence="mit",
-        pipelines={"text-to-image": "Kandinsky5T2IPipeline"},
-        sizes=_KANDINSKY_SIZES,
-        size_key=None,
-        min_size=640,
-        max_size=1408,
-        steps=50,
-        guidance=3.5,
-        max_tokens=512,
-        lora_layers="kandinsky5",
-        counts_chat=False,
-        extra_arguments={"max_sequence_length": 512},
-    ),
-    transformer(
+    _KANDINSKY5,
+    replace(
+        _KANDINSKY5,
         name="kandinsky5-edit",
         title="Kandinsky 5 for editing",
         base="kandinskylab/Kandinsky-5.0-I2I-Lite-sft-Diffusers",
-        licence="mit",
         pipelines={"image-to-image": "Kandinsky5I2IPipeline"},
         reference=Reference(tasks=("image-to-image",), words={}, min_size=640, max_ratio=2.2, max_pixels=1024 * 1024),
-        sizes=_KANDINSKY_SIZES,
-        size_key=None,
-        min_size=640,
-        max_size=1408,
-        steps=50,
-        guidance=3.5,
-        lora_layers="kandinsky5",
         # Of 1024 tokens, what the picture leaves. Where its pipeline cuts off words, it cuts off the picture's place
         # too, and breaks.
         max_tokens=680,
         cuts_prompts=False,
-        counts_chat=False,
         adapter_refusal=refusals.LOOKS_ITSELF,
+        extra_arguments={},
     ),
     transformer(
         name="hunyuan-dit",
@@ -567,11 +534,7 @@ ROWS: Final[tuple[Family, ...]] = (
         name="z-image-omni",
         title="Z-Image Omni",
         # Nobody has published its weights yet, as far as is known.
-        pipelines={
-            "text-to-image": "ZImageOmniPipeline",
-            "image-to-image": "ZImageOmniPipeline",
-            "style": "ZImageOmniPipeline",
-        },
+        pipelines=dict.fromkeys(("text-to-image", "image-to-image", "style"), "ZImageOmniPipeline"),
         controls=None,
         guidance=5.0,
         adapter_refusal=refusals.LOOKS_ITSELF,

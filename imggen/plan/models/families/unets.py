@@ -1,31 +1,27 @@
 """Families whose denoiser is a U-Net: Stable Diffusion and its kin."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from imggen.plan.models.families import refusals
-from imggen.plan.models.families.bases import unet
+from imggen.plan.models.families.bases import task_pipelines, unet
 from imggen.plan.schema.family import Controls, Family, IpAdapters, Reference
 
 # How InstructPix2Pix edits (arXiv 2211.09800): the picture's latents stand beside those that are drawn.
 _EDITS = Reference(tasks=("image-to-image",), words={}, min_size=64, max_ratio=20, max_pixels=4096 * 4096)
 _NO_ADAPTERS_OF_EDITORS: Final = "there are no IP-Adapters for models that edit by instruction"
 
-_UNET_FITS: Final = (
-    "cross_attention_dim",
-    "block_out_channels",
-    "layers_per_block",
-    "addition_embed_type",
-    "projection_class_embeddings_input_dim",
-)
 _SD_CONTROLS: Final = Controls(
     network="ControlNetModel",
-    pipelines={
-        "text-to-image": "StableDiffusionControlNetPipeline",
-        "image-to-image": "StableDiffusionControlNetImg2ImgPipeline",
-        "inpaint": "StableDiffusionControlNetInpaintPipeline",
-    },
-    fits=_UNET_FITS,
+    pipelines=task_pipelines("StableDiffusionControlNet"),
+    fits=(
+        "cross_attention_dim",
+        "block_out_channels",
+        "layers_per_block",
+        "addition_embed_type",
+        "projection_class_embeddings_input_dim",
+    ),
     image_arguments={"text-to-image": "image"},
     several=True,
     # ControlNet 1.1 for Stable Diffusion 1.5: github.com/lllyasviel/ControlNet-v1-1-nightly
@@ -45,60 +41,53 @@ _SD_CONTROLS: Final = Controls(
 
 # Those of the paper's authors (arXiv 2308.06721).
 _SD_IP_ADAPTERS: Final = IpAdapters(layout="unet", usual="h94/IP-Adapter/models/ip-adapter_sd15.safetensors")
-_SD = unet(
+_unet_of_sd = partial(
+    unet,
+    sized_by_image=("image-to-image",),
+    native_pixels=512,
+    min_size=64,
+    max_size=2048,
+    lora_layers="sd",
+    clip="last",
+)
+_SD = _unet_of_sd(
     name="sd",
     title="Stable Diffusion 1.x and 2.x",
     base="stable-diffusion-v1-5/stable-diffusion-v1-5",
     licence="creativeml-openrail-m",
-    pipelines={
-        "text-to-image": "StableDiffusionPipeline",
-        "image-to-image": "StableDiffusionImg2ImgPipeline",
-        "inpaint": "StableDiffusionInpaintPipeline",
-    },
-    sized_by_image=("image-to-image",),
+    pipelines=task_pipelines("StableDiffusion"),
     inpaint_channels=(4, 9),
-    native_pixels=512,
-    min_size=64,
-    max_size=2048,
     steps=30,
     guidance=7.5,
-    lora_layers="sd",
-    clip="last",
     distilled_key="time_cond_proj_dim",
     controls=_SD_CONTROLS,
     ip_adapters=_SD_IP_ADAPTERS,
 )
-_SDXL = unet(
-    name="sdxl",
-    title="Stable Diffusion XL",
-    base="stabilityai/stable-diffusion-xl-base-1.0",
+_unet_of_sdxl = partial(
+    unet,
     licence="openrail++",
-    pipelines={
-        "text-to-image": "StableDiffusionXLPipeline",
-        "image-to-image": "StableDiffusionXLImg2ImgPipeline",
-        "inpaint": "StableDiffusionXLInpaintPipeline",
-    },
-    sized_by_image=("image-to-image",),
-    inpaint_channels=(4, 9),
-    native_pixels=1024,
     min_size=256,
     max_size=4096,
     steps=30,
-    guidance=5.0,
     lora_layers="sdxl",
     clip="penultimate",
-    distilled_key="time_cond_proj_dim",
     force_upcast_vae=True,
-    controls=Controls(
-        network="ControlNetModel",
-        pipelines={
-            "text-to-image": "StableDiffusionXLControlNetPipeline",
-            "image-to-image": "StableDiffusionXLControlNetImg2ImgPipeline",
-            "inpaint": "StableDiffusionXLControlNetInpaintPipeline",
-        },
-        fits=_UNET_FITS,
-        image_arguments={"text-to-image": "image"},
-        several=True,
+    # SDXL pipelines put an invisible watermark of their own where the package for it is installed.
+    initial={"add_watermarker": False},
+)
+_SDXL = _unet_of_sdxl(
+    name="sdxl",
+    title="Stable Diffusion XL",
+    base="stabilityai/stable-diffusion-xl-base-1.0",
+    pipelines=task_pipelines("StableDiffusionXL"),
+    sized_by_image=("image-to-image",),
+    inpaint_channels=(4, 9),
+    native_pixels=1024,
+    guidance=5.0,
+    distilled_key="time_cond_proj_dim",
+    controls=replace(
+        _SD_CONTROLS,
+        pipelines=task_pipelines("StableDiffusionXLControlNet"),
         published={
             "canny": "diffusers/controlnet-canny-sdxl-1.0",
             "depth": "diffusers/controlnet-depth-sdxl-1.0",
@@ -109,8 +98,6 @@ _SDXL = unet(
         published_for={"cross_attention_dim": 2048},
     ),
     ip_adapters=IpAdapters(layout="unet", usual="h94/IP-Adapter/sdxl_models/ip-adapter_sdxl_vit-h.safetensors"),
-    # SDXL pipelines put an invisible watermark of their own where the package for it is installed.
-    initial={"add_watermarker": False},
 )
 
 ROWS: Final[tuple[Family, ...]] = (
@@ -132,27 +119,21 @@ ROWS: Final[tuple[Family, ...]] = (
         ip_adapters=IpAdapters(layout="unet"),
     ),
     _SD,
-    unet(
+    _unet_of_sd(
         name="sd-instruct-pix2pix",
         title="InstructPix2Pix",
         base="timbrooks/instruct-pix2pix",
         licence="mit",
         pipelines={"image-to-image": "StableDiffusionInstructPix2PixPipeline"},
-        sized_by_image=("image-to-image",),
-        native_pixels=512,
-        min_size=64,
-        max_size=2048,
         steps=100,
         guidance=7.5,
-        lora_layers="sd",
         # A third pass sees no picture.
         passes=3,
         image_guidance=1.5,
-        clip="last",
         adapter_refusal=_NO_ADAPTERS_OF_EDITORS,
         reference=_EDITS,
     ),
-    unet(
+    _unet_of_sd(
         name="lcm",
         title="Latent Consistency Model",
         base="SimianLuo/LCM_Dreamshaper_v7",
@@ -161,14 +142,8 @@ ROWS: Final[tuple[Family, ...]] = (
             "text-to-image": "LatentConsistencyModelPipeline",
             "image-to-image": "LatentConsistencyModelImg2ImgPipeline",
         },
-        sized_by_image=("image-to-image",),
-        native_pixels=512,
-        min_size=64,
-        max_size=2048,
         steps=4,
         guidance=8.5,
-        lora_layers="sd",
-        clip="last",
         own_sampler=True,
         # The pipeline that starts from a picture knows no model that was taught its guidance.
         controls=replace(_SD_CONTROLS, pipelines={"text-to-image": "StableDiffusionControlNetPipeline"}),
@@ -188,27 +163,19 @@ ROWS: Final[tuple[Family, ...]] = (
         guidance=0.0,
     ),
     _SDXL,
-    unet(
+    _unet_of_sdxl(
         name="sdxl-instruct-pix2pix",
         title="InstructPix2Pix for Stable Diffusion XL",
         base="diffusers/sdxl-instructpix2pix-768",
-        licence="openrail++",
         pipelines={"image-to-image": "StableDiffusionXLInstructPix2PixPipeline"},
         # Its config still says the size of the model that it was made from.
         native_pixels=768,
         size_key=None,
-        min_size=256,
-        max_size=4096,
-        steps=30,
         guidance=3.0,
-        lora_layers="sdxl",
         passes=3,
         image_guidance=1.5,
-        clip="penultimate",
         adapter_refusal=_NO_ADAPTERS_OF_EDITORS,
-        force_upcast_vae=True,
         reference=_EDITS,
-        initial={"add_watermarker": False},
     ),
     unet(
         name="kolors",
