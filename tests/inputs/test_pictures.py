@@ -384,47 +384,6 @@ def test_a_cameras_jpeg_with_a_preview_behind_it_is_a_still():
     assert decoded(data, 2).image.size == (4, 3)
 
 
-@pytest.mark.parametrize(
-    ("data", "what"),
-    [
-        (b"", "is empty, not a picture"),
-        (b"hello world\n", "is text, not a picture"),
-        ("déjà vu ".encode() * 600, "is text, not a picture"),
-        (b"\n <!DOCTYPE html><html>", "is an HTML page, not a picture"),
-        (b"<?xml version='1.0'?><!DOCTYPE html><html><body><svg width='9'>", "is an HTML page, not a picture"),
-        # These once took seconds: every end of a part was looked for from every beginning of the one before.
-        (b"<?xml" + b"<!--" * 300 + b"-->" * 300 + b"<!DOCTYPE svg" * 150, "is text, not a picture"),
-        (b"<?xml?><!--" + b"--><!--" * 300 + b"<!DOCTYPE svg" * 150, "is text, not a picture"),
-        (b"<!DOCTYPE svg [" + b"]  " * 1300, "is text, not a picture"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer"),
-        (b"PK\x03\x04" + b"\0" * 40, "is a zip archive, not a picture"),
-        (bytes(range(256)), "is of an unknown kind, not a picture"),
-    ],
-)
-def test_what_is_no_picture_is_called_what_it_seems(data, what):
-    with pytest.raises(RequestError, match=rf"^a\.png {what}") as caught:
-        decoded(data)
-    assert caught.value.hint == "imggen reads PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF and PPM files"
-
-
-@pytest.mark.parametrize(
-    ("data", "what"),
-    [
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture"),
-        (b"%PDF-1.7\n", "a PDF"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "a PostScript file"),
-        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">', "an SVG drawing"),
-        (b"\xef\xbb\xbf <!-- one --> <!-- two -->\n<SVG>", "an SVG drawing"),
-        (b"<!DOCTYPE svg PUBLIC '-//W3C' [ <!ENTITY a '>'> ]>\n<svg>", "an SVG drawing"),
-        (b"8BPS\0\1", "a Photoshop file"),
-    ],
-)
-def test_pictures_of_other_kinds_are_named_with_a_way_out(data, what):
-    with pytest.raises(RequestError, match=rf"^my pic\.png is {what}, which imggen does not read") as caught:
-        pictures.decode(data, name="my pic.png")
-    assert caught.value.hint == "convert it first: magick 'my pic.png' picture.png"
-
-
 def test_standard_input_is_called_so():
     with pytest.raises(RequestError, match=r"^standard input is text"):
         pictures.decode(b"hello", name="-")

@@ -1,4 +1,3 @@
-import json
 import shutil
 
 import numpy as np
@@ -7,12 +6,12 @@ import torch
 from safetensors.torch import save_file
 
 from imggen.engine.adapters import ip_adapter
-from imggen.errors import ModelError, RequestError
+from imggen.errors import ModelError
 from imggen.host import environment
 from imggen.plan.adapters import ip_adapter_layouts
 from imggen.plan.adapters.ip_adapter_layouts import UNET
 from imggen.plan.schema.adapter import AdapterRequest
-from imggen.store import hub, ip_adapter_files
+from imggen.store import ip_adapter_files
 from imggen.store.weights import AccessRules
 from tests.engine import pipelines
 from tests.tiny_adapters import HIDDEN, PROJECTED, attentions, plain, resampler, save_encoder
@@ -132,43 +131,6 @@ def test_the_built_in_model_can_carry_an_adapter_where_it_looks_at_words(lay_out
     assert (shown != without).any()
 
 
-@pytest.mark.parametrize(
-    ("name", "encoder_name", "reference"),
-    [
-        ("one.safetensors", "image_encoder", "one.safetensors"),
-        ("below/one.safetensors", "image_encoder", "below/one.safetensors"),
-        ("models/ip-adapter_sd15.safetensors", "models/image_encoder", "."),
-        ("models/ip-adapter_sd15.safetensors", "models/image_encoder", "models"),
-        ("sdxl_models/ip-adapter_sdxl_vit-h.safetensors", "models/image_encoder", "."),
-    ],
-)
-def test_the_adapter_and_its_encoder_are_found_where_they_usually_lie(tmp_path, lay_out, name, encoder_name, reference):
-    pipeline = sd(tmp_path)
-    folder = lay_out({name: plain(pipeline.unet)}, encoders=[encoder_name])
-    assert load(pipeline, folder / reference).samefile(folder / name)
-
-
-def test_of_many_adapters_the_one_that_fits_is_taken(tmp_path, lay_out):
-    pipeline, larger = sd(tmp_path), pipelines.tiny("sdxl", tmp_path)
-    folder = lay_out(
-        {
-            "models/a.safetensors": plain(pipeline.unet, projected=999),
-            "models/b.safetensors": plain(pipeline.unet),
-            "sdxl_models/c.safetensors": plain(larger.unet),
-        },
-        encoders=["models/image_encoder"],
-    )
-    assert load(pipeline, folder).name == "b.safetensors"
-
-
-def test_of_several_that_fit_none_is_guessed(tmp_path, lay_out):
-    pipeline = sd(tmp_path)
-    folder = lay_out({"adapter-plus.safetensors": plus(pipeline.unet), "adapter.safetensors": plain(pipeline.unet)})
-    with pytest.raises(RequestError, match=r"adapter-plus\.safetensors, adapter\.safetensors") as caught:
-        load(pipeline, folder)
-    assert caught.value.hint == f"--ip-adapter-weights {folder / 'adapter.safetensors'}"
-
-
 def untouched(pipeline):
     return pipeline.image_encoder is None and pipeline.unet.encoder_hid_proj is None
 
@@ -197,39 +159,10 @@ def test_an_adapter_for_a_wider_model_is_refused_by_the_layer(pristine, lay_out)
     refused(pristine, folder, r"ip_adapter\.1\.to_v_ip\.weight is \(99, 32\), not \(64, 32\)")
 
 
-def test_none_of_several_that_fits_names_each_fault(pristine, lay_out):
-    files = {"a.safetensors": plain(pristine.unet, projected=999), "b.safetensors": {"weight": torch.zeros(1)}}
-    refused(pristine, lay_out(files), r"none of the 2 adapters.*projection_dim 999.*b\.safetensors is no IP-Adapter")
-
-
-def test_weights_that_are_no_adapter_are_refused(pristine, lay_out):
-    refused(pristine, lay_out({"one.safetensors": {"weight": torch.zeros(1)}}), "is no IP-Adapter")
-
-
-def test_a_file_that_holds_no_weights_is_no_pickle(pristine, lay_out):
-    described = lay_out({}) / "x.json"
-    described.write_text("{}")
-    assert "image_encoder/" in refused(pristine, described, r"x\.json is no file of weights").hint
-
-
 def test_an_adapter_for_faces_is_refused_as_unknown(pristine, lay_out):
     face = {f"image_proj.{name}.weight": torch.zeros(8, 8) for name in ("proj.0", "proj.2", "norm")}
     tensors = face | dict(attentions(pristine.unet, generator=None))
     refused(pristine, lay_out({"one.safetensors": tensors}), "of a kind that imggen does not know")
-
-
-@pytest.mark.parametrize("kind", [plain, plus])
-def test_an_encoder_of_another_size_is_refused_with_both_sizes(pristine, lay_out, kind):
-    size = {"projected": 48} if kind is plain else {"hidden": 48}
-    setting = "projection_dim" if kind is plain else "hidden_size"
-    folder = lay_out({"one.safetensors": kind(pristine.unet, **size)})
-    refused(pristine, folder, rf"with {setting} 48; .*image_encoder has (24|32)")
-
-
-def test_an_adapter_without_an_encoder_says_where_to_put_one(pristine, lay_out):
-    folder = lay_out({"one.safetensors": plain(pristine.unet)}, encoders=())
-    error = refused(pristine, folder, "comes without its image encoder")
-    assert error.hint.endswith(str(folder / "image_encoder"))
 
 
 def test_an_encoder_that_lacks_weights_is_refused(pristine, lay_out):
@@ -240,13 +173,6 @@ def test_an_encoder_that_lacks_weights_is_refused(pristine, lay_out):
     refused(pristine, folder, "image_encoder has no weights")
 
 
-def test_a_file_that_is_cut_short_is_refused(pristine, lay_out):
-    folder = lay_out({"one.safetensors": plain(pristine.unet)})
-    whole = (folder / "one.safetensors").read_bytes()
-    (folder / "one.safetensors").write_bytes(whole[:-10])
-    refused(pristine, folder, "cut short")
-
-
 def test_a_pickle_is_refused_unless_it_is_allowed(tmp_path, lay_out):
     pipeline = sd(tmp_path)
     folder = lay_out({})
@@ -254,17 +180,6 @@ def test_a_pickle_is_refused_unless_it_is_allowed(tmp_path, lay_out):
     for reference in (folder, folder / "ip-adapter.bin"):
         assert refused(pipeline, reference, r"ip-adapter\.bin is a pickle").hint.endswith("add --allow-pickle")
     assert load(pipeline, folder, allow_pickle=True) == folder / "ip-adapter.bin"
-
-
-def test_an_encoder_that_is_a_pickle_is_refused(pristine, lay_out):
-    folder = lay_out({"one.safetensors": plain(pristine.unet)})
-    (folder / "image_encoder/model.safetensors").rename(folder / "image_encoder/pytorch_model.bin")
-    refused(pristine, folder, r"pytorch_model\.bin is a pickle")
-
-
-def test_a_place_without_an_adapter_is_named(tmp_path, pristine, lay_out):
-    refused(pristine, tmp_path / "nowhere", "nowhere: there is no such file or folder")
-    refused(pristine, lay_out({}), "holds no IP-Adapter")
 
 
 @pytest.mark.parametrize("family", ["sd", "sdxl", "builtin"])
@@ -278,45 +193,3 @@ def test_the_config_of_a_unet_tells_its_cross_attentions(tmp_path, family):
 
 def test_a_unet_that_is_built_otherwise_is_not_guessed_at():
     assert ip_adapter_layouts.attentions({"block_out_channels": [32], "down_block_types": ["KDownBlock2D"]}) is None
-
-
-class Hub:
-    """A repository of the hub in a folder, from which files are fetched one choice at a time."""
-
-    def __init__(self, monkeypatch, root, commit):
-        self.root, self.snapshot, self.fetched = root, commit, []
-        monkeypatch.setattr(hub, "cached", lambda repository, revision: commit if commit.exists() else None)
-        monkeypatch.setattr(hub, "obtain", self.fetch)
-
-    def fetch(self, repository, revision, *, choose, sketch_in, on_event):
-        names = [each.relative_to(self.root).as_posix() for each in sorted(self.root.rglob("*")) if each.is_file()]
-        chosen = choose(names)
-        self.fetched.append(chosen)
-        for each in chosen:
-            (self.snapshot / each).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(self.root / each, self.snapshot / each)
-        return self.snapshot
-
-
-def test_of_a_repository_the_adapter_and_the_encoder_that_it_wants_are_fetched(
-    tmp_path, pristine, encoder, monkeypatch
-):
-    root, commit = tmp_path / "hub", tmp_path / "snapshots" / "abc"
-    for place in ("models", "sdxl_models"):
-        shutil.copytree(encoder, root / place / "image_encoder")
-    other = json.loads((root / "sdxl_models/image_encoder/config.json").read_text())
-    (root / "sdxl_models/image_encoder/config.json").write_text(json.dumps(other | {"projection_dim": 99}))
-    save_file(plain(pristine.unet), root / "sdxl_models" / "one.safetensors")
-    served = Hub(monkeypatch, root, commit)
-    asked = AdapterRequest(
-        kind="ip-adapter", option="--ip-adapter", reference="h94/IP-Adapter@main/sdxl_models/one.safetensors"
-    )
-    with pytest.raises(ModelError, match="it is not on this machine, and imggen is offline"):
-        ip_adapter_files.find(asked, worn(pristine), terms=AccessRules(offline=True))
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    found = ip_adapter_files.find(asked, worn(pristine), terms=AccessRules())
-    assert found.files == (commit / "sdxl_models/one.safetensors", commit / "models/image_encoder/model.safetensors")
-    assert (found.reference, found.revision) == ("h94/IP-Adapter/sdxl_models/one.safetensors", "abc")
-    assert "sdxl_models/image_encoder/model.safetensors" not in [each for names in served.fetched for each in names]
-    again = ip_adapter_files.find(asked, worn(pristine), terms=AccessRules(offline=True))
-    assert (again, len(served.fetched)) == (found, 2)

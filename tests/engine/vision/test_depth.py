@@ -1,8 +1,6 @@
 """Depths in photographs: measured as transformers does, near is white, by weights that are found as adapters' are."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ from imggen.plan.adapters import depths
 from imggen.store import depth_files
 from imggen.store.weights import AccessRules
 from tests import tiny_controls
-from tests.hub_server import COMMIT, fake_hub, hub_cache
+from tests.hub_server import fake_hub, hub_cache
 
 __all__ = ["fake_hub", "hub_cache"]
 
@@ -96,62 +94,6 @@ def test_a_picture_without_depth_is_refused_and_so_is_what_is_no_number(folder, 
         measured(folder, photo)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"architectures": ["ZoeDepthForDepthEstimation"]},
-            "is ZoeDepthForDepthEstimation; depth is measured by Depth",
-        ),
-        ({"architectures": None, "model_type": "clip"}, "is clip; depth is measured by"),
-        ({"depth_estimation_type": "metric"}, "predicts metric depth, in which far is white"),
-        ({"backbone": "facebook/dinov2-small"}, "loads its backbone from elsewhere"),
-        ({"_attn_implementation": "somebody/kernel"}, "brings code of its own"),
-    ],
-)
-def test_weights_for_something_else_are_refused_by_their_config(folder, changes, message):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
-    with pytest.raises(ModelError, match=message):
-        find(folder)
-
-
-def test_how_it_reads_a_picture_must_be_there_and_known(folder):
-    (folder / depth_files.PROCESSOR).write_text('{"image_processor_type": "BlipImageProcessor"}')
-    with pytest.raises(ModelError, match="reads pictures by BlipImageProcessor; imggen knows DPTImageProcessor"):
-        find(folder)
-    (folder / depth_files.PROCESSOR).unlink()
-    with pytest.raises(ModelError, match=r"does not say how it reads a picture: it has no preprocessor_config\.json"):
-        find(folder)
-
-
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        (
-            {"size": {"height": 10**9, "width": 10**9}},
-            r"with size \{'height': 1000000000, .*, where whole numbers of 1",
-        ),
-        ({"size": []}, r"reads pictures with size \[\], where"),
-        ({"size": {"height": 518, "width": "518"}}, "with size .*'518'"),
-        ({"ensure_multiple_of": 0}, "with ensure_multiple_of 0, where"),
-        ({"ensure_multiple_of": True}, "with ensure_multiple_of True, where"),
-    ],
-)
-def test_sizes_that_no_photograph_is_read_at_are_refused_before_torch_sees_them(folder, said, message):
-    file = folder / depth_files.PROCESSOR
-    file.write_text(json.dumps(json.loads(file.read_text()) | said))
-    with pytest.raises(ModelError, match=message) as caught:
-        find(folder)
-    assert caught.value.hint == f"--depth-weights {depths.USUAL}"
-
-
-def test_one_number_for_both_edges_is_read_as_old_configs_have_it(folder):
-    file = folder / depth_files.PROCESSOR
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"size": 384}))
-    find(folder)
-
-
 @pytest.mark.parametrize("said", [{"head_hidden_size": "many"}, {"patch_size": 0}, {"max_depth": 10**40}])
 def test_a_config_that_the_network_cannot_follow_is_told(folder, photo, said):
     config = json.loads((folder / "config.json").read_text())
@@ -170,29 +112,6 @@ def test_running_out_of_memory_is_told(folder, photo, monkeypatch):
         measured(folder, photo)
 
 
-def test_pickles_are_refused(folder):
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"pytorch_model\.bin is a pickle") as caught:
-        find(folder)
-    assert "--allow-pickle" in caught.value.hint
-
-
-def test_they_come_from_the_hub_once_and_offline_no_more_is_asked(fake_hub, folder, tmp_path):
-    with pytest.raises(ModelError, match="it is not on this machine, and imggen is offline"):
-        find("org/depth", offline=True)
-    (folder / "readme.md").write_text("what it is")
-    fake_hub.add("org/depth", folder)
-    sketched = find("org/depth", sketch=tmp_path / "sketch")
-    assert sketched.files[0].is_relative_to(tmp_path / "sketch")
-    facts = find("org/depth@main")
-    assert (facts.reference, facts.revision) == ("org/depth", COMMIT)
-    assert not fake_hub.gets(".md")
-    fake_hub.asked.clear()
-    assert find(f"org/depth@{COMMIT}", offline=True).sha256 == facts.sha256 == sketched.sha256
-    assert fake_hub.asked == []
-
-
 @pytest.mark.parametrize(
     ("reference", "hint"),
     [("", f"--depth-weights {depths.USUAL}"), ("org/depth@v1/model.safetensors", "--depth-weights org/depth@v1")],
@@ -201,13 +120,3 @@ def test_what_names_no_whole_model_is_refused(reference, hint):
     with pytest.raises(RequestError) as caught:
         depths.named(reference)
     assert caught.value.hint == hint
-
-
-def test_they_are_found_without_torch(folder):
-    code = (
-        "import sys; from imggen.store import depth_files; from imggen.store.weights import AccessRules;"
-        "from imggen.plan.adapters import depths;"
-        f"depth_files.find(depths.named({str(folder)!r}), terms=AccessRules());"
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
