@@ -143,9 +143,9 @@ def _described(shown: "Shown") -> Iterator[str]:
     if shown.organisation is not None:
         yield f"organisation: {shown.organisation}, since {shown.created}"
         yield f"signs with: {shown.signs_with}"
-    for name, found in (("certificate", shown.certificate), ("root", shown.root)):
-        if found is not None:
-            yield from _lines(name, found)
+    for name, held in (("certificate", shown.certificate), ("root", shown.root)):
+        if held is not None:
+            yield from _lines(name, held)
     if shown.watermark_key is not None:
         yield f"watermark key: {shown.watermark_key}"
     for found in shown.trusted:

@@ -29,12 +29,12 @@ def list_presets(as_json: options.Json = False) -> None:
     from imggen.cli import precedence
     from imggen.plan.settings import preset
 
-    found = preset.listed(precedence.preset_places())
+    listed = preset.listed(precedence.preset_places())
     if as_json:
-        for each in found:
-            console.result_json(_preset_facts(each))
+        for shown in listed:
+            console.result_json(_preset_facts(shown))
         return
-    console.table((each.name, each.description) for each in found)
+    console.table((shown.name, shown.description) for shown in listed)
 
 
 @presets.command("show")
@@ -45,24 +45,24 @@ def show_preset(name: Name, as_json: options.Json = False) -> None:
     from imggen.cli import precedence
     from imggen.plan.settings import preset
 
-    found = preset.find(name, precedence.preset_places())
+    shown = preset.find(name, precedence.preset_places())
     if as_json:
-        console.result_json(_preset_facts(found))
+        console.result_json(_preset_facts(shown))
         return
-    console.result(f"{found.name}: {found.description}")
-    for key, value in _said(found).items():
+    console.result(f"{shown.name}: {shown.description}")
+    for key, value in _set_by(shown).items():
         console.result(f"  {key} = {value!r}")
-    console.result(f"  from {found.path}")
+    console.result(f"  from {shown.path}")
 
 
-def _preset_facts(found: "Preset") -> dict[str, object]:
-    return {"name": found.name, "description": found.description, "path": str(found.path), "settings": _said(found)}
+def _preset_facts(shown: "Preset") -> dict[str, object]:
+    return {"name": shown.name, "description": shown.description, "path": str(shown.path), "settings": _set_by(shown)}
 
 
-def _said(found: "Preset") -> dict[str, object]:
+def _set_by(shown: "Preset") -> dict[str, object]:
     from imggen.plan.settings import settings
 
-    values = asdict(found.request)
+    values = asdict(shown.request)
     return {name: values[name] for name in settings.names() if values[name] is not None}
 
 
@@ -74,24 +74,24 @@ def list_models(as_json: options.Json = False) -> None:
     from imggen.plan.memory import memory
     from imggen.tasks import library as task
 
-    found = task.list_all()
+    here = task.list_all()
     if as_json:
-        for each in found:
-            console.result_json(asdict(each) | {"folder": str(each.folder)})
+        for model in here:
+            console.result_json(asdict(model) | {"folder": str(model.folder)})
         return
-    here = [
+    rows = [
         (
-            each.reference,
-            each.source,
-            memory.text(each.size_bytes) + (", incomplete" if each.incomplete else ""),
-            each.revision or "",
-            f"used {each.last_used[:10]}" if each.last_used else "",
-            f"alias {', '.join(each.aliases)}" if each.aliases else "",
+            model.reference,
+            model.source,
+            memory.text(model.size_bytes) + (", incomplete" if model.incomplete else ""),
+            model.revision or "",
+            f"used {model.last_used[:10]}" if model.last_used else "",
+            f"alias {', '.join(model.aliases)}" if model.aliases else "",
         )
-        for each in found
+        for model in here
     ]
-    absent = task.absent_aliases(found).items()
-    console.table([*here, *((meaning, "not here", "", "", "", f"alias {name}") for name, meaning in absent)])
+    absent = task.absent_aliases(here).items()
+    console.table([*rows, *((meaning, "not here", "", "", "", f"alias {name}") for name, meaning in absent)])
 
 
 @models.command("families")
@@ -102,12 +102,12 @@ def list_families(as_json: options.Json = False) -> None:
     from imggen.plan.generation import capabilities
     from imggen.plan.models import catalog
 
-    found = [capabilities.described(family) for family in catalog.FAMILIES]
+    described = [capabilities.described(family) for family in catalog.FAMILIES]
     if as_json:
-        for each in found:
-            console.result_json(each)
+        for family in described:
+            console.result_json(family)
         return
-    console.table([_FAMILY_HEAD, *(_family_row(each) for each in found)])
+    console.table([_FAMILY_HEAD, *(_family_row(family) for family in described)])
     console.result("size is the native edge in px; - is not possible, ~ a stand-in; --json tells more")
 
 
@@ -212,7 +212,7 @@ def _described(facts: Mapping[str, object], indent: str = "") -> Iterator[str]:
             yield f"{indent}{name}:"
             yield from _described(value, indent + "  ")
         elif isinstance(value, list):
-            text = ", ".join(str(each) for each in value)
+            text = ", ".join(map(str, value))
             lead = f"{indent}{name} ({len(value)}): "
             yield textwrap.fill(text, 100, initial_indent=lead, subsequent_indent=indent + "    ")
         elif value not in (None, ""):

@@ -64,14 +64,14 @@ def verify(
         require=task.require(",".join(require)) if require is not None else (),
         log=log,
     )
-    for found in task.verify(request):
-        if isinstance(found, task.Unreadable):
-            _show_unreadable(found, as_json=as_json)
+    for verified in task.verify(request):
+        if isinstance(verified, task.Unreadable):
+            _show_unreadable(verified, as_json=as_json)
         elif as_json:
-            console.result_json(_verified(found))
+            console.result_json(_verified(verified))
         else:
-            console.result("\n".join(_judgement(found)))
-            console.notes((f"{found.path}: {note}" for note in found.notes), quiet=quiet)
+            console.result("\n".join(_judgement(verified)))
+            console.notes((f"{verified.path}: {note}" for note in verified.notes), quiet=quiet)
 
 
 def _show_infotext(path: Path, text: str, *, as_json: bool) -> None:
@@ -177,20 +177,24 @@ def _ancestors(picture: "Inspected") -> dict[str, object]:
     return {"lineage": lineage.facts(picture.recipe) if picture.recipe else []}
 
 
-def _show_lineage(found: "Inspected") -> None:
+def _show_lineage(inspected: "Inspected") -> None:
     """Print the table of a picture's ancestors, or what a picture without a recipe states of its origin."""
     from imggen.cli import lineage
     from imggen.plan.schema.recipe import Ingredient
 
-    if found.recipe is None:
-        told = _without_recipe(lineage.origin(found.xmp), list(lineage.steps(found.xmp)))
-        console.result(_line(f"{found.path}: {told}"))
+    if inspected.recipe is None:
+        told = _without_recipe(lineage.origin(inspected.xmp), list(lineage.steps(inspected.xmp)))
+        console.result(_line(f"{inspected.path}: {told}"))
         return
-    state = ", of another state of the picture" if found.fits is False else ""
-    console.result(_line(f"{found.path}: {lineage.summary(found.recipe)}{state}"))
-    if found.recipe.ingredients or found.recipe.edits:
+    state = ", of another state of the picture" if inspected.fits is False else ""
+    console.result(_line(f"{inspected.path}: {lineage.summary(inspected.recipe)}{state}"))
+    if inspected.recipe.ingredients or inspected.recipe.edits:
         picture = Ingredient(
-            role="image", sha256=found.sha256, width=found.width, height=found.height, recipe=found.recipe
+            role="image",
+            sha256=inspected.sha256,
+            width=inspected.width,
+            height=inspected.height,
+            recipe=inspected.recipe,
         )
         console.table(tuple(_line(cell) for cell in row) for row in lineage.rows(picture))
 

@@ -245,10 +245,10 @@ def emit(image: Image.Image, origin: Origin, output: OutputPlan, *, by: WriteCon
 def _recipe(path: Path) -> Recipe | None:
     """Return what made the picture in the file, None where that is not to be read."""
     try:
-        found = metadata.read(path).found
+        stated = metadata.read(path).found
     except RequestError:
         return None
-    return found.recipe if found else None
+    return stated.recipe if stated else None
 
 
 def _log(by: WriteContext, finished: Finished, place: WriteTarget | None) -> None:

@@ -7,7 +7,7 @@ import os
 import secrets
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,13 +24,11 @@ from imggen.plan.models import prequantized
 from imggen.plan.policy import policy
 from imggen.plan.schema.machine import Dtype
 from imggen.plan.schema.nearest import nearest
-from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.progress import Progress, Report, ignore
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts
 from imggen.store import aliases, integrity, lookup, model_folder, paths, weights
 from imggen.store.weights import AccessRules
 from imggen.tasks.steps import governance
-
-Report = Callable[[Progress], None]
 
 _SHORT: Final[dict[str, Dtype]] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _TEXTS: Final = (".json", ".txt", ".model", ".md", ".jinja")

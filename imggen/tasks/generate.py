@@ -32,7 +32,7 @@ from imggen.plan.schema.adapter import AdapterFacts
 from imggen.plan.schema.change import Role
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.machine import Machine
-from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.progress import Progress, Report, ignore
 from imggen.plan.schema.recipe import Ingredient, Recipe
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest, ModelFacts
 from imggen.plan.schema.tasks import TASKS
@@ -48,7 +48,6 @@ from imggen.tasks.steps.inputs import Laid
 _STARTED_FROM: Final = ("image", "parent", "style")
 _STRANGE: Final = "pixels may differ from those of the recipe: {}"
 
-Report = Callable[[Progress], None]
 Tell = Callable[[str], None]
 
 
@@ -541,8 +540,8 @@ def _written(prepared: _Prepared, number: int, image: Any, recipe: Recipe) -> Ge
     means = governance.worded(prepared.means, recipe.prompt, recipe.negative_prompt)
     if not prepared.named:
         finished = writer.emit(image, recipe, output, by=means)
-        told = _told(finished)
-        return Generated(seed=recipe.seed, index=number, recipe=told, data=finished.data, notes=finished.notes)
+        recorded = _told(finished)
+        return Generated(seed=recipe.seed, index=number, recipe=recorded, data=finished.data, notes=finished.notes)
     written = writer.write(image, recipe, output, prepared.named[number - 1], by=means)
     return Generated(
         seed=recipe.seed,
@@ -557,9 +556,9 @@ def _written(prepared: _Prepared, number: int, image: Any, recipe: Recipe) -> Ge
 def _replacement(prepared: _Prepared, number: int, written: Written, recipe: Recipe) -> Iterator[str]:
     if written.replaced is not None:
         place = str(prepared.named[number - 1]) if len(prepared.named) > 1 else None
-        told = reproduce.replacement(written.replaced, recipe, place)
-        if told:
-            yield told
+        note = reproduce.replacement(written.replaced, recipe, place)
+        if note:
+            yield note
 
 
 def _told(finished: Finished) -> Recipe | None:

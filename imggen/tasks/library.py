@@ -12,7 +12,7 @@ from imggen.plan.adapters import adaptation
 from imggen.plan.policy import policy as policies
 from imggen.plan.policy.policy import ModelIdentity
 from imggen.plan.schema.machine import Dtype
-from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.progress import Report, ignore
 from imggen.store import aliases, integrity, lookup, model_folder, paths, weights
 from imggen.store.download import Offer
 from imggen.store.integrity import CheckedFile
@@ -23,8 +23,6 @@ from imggen.tasks.steps.governance import Governance
 
 if TYPE_CHECKING:
     from imggen.store import hub
-
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)

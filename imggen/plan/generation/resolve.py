@@ -184,11 +184,15 @@ def _notes(case: Case, decided: _Decided) -> tuple[str, ...]:
     """Return what people should know of the decisions, in the order in which they were made."""
     prompts = (decided.words.prompt, *decided.words.prompts)
     read = "\n".join(words.as_read(text, decided.words.reading) for text in dict.fromkeys(prompts))
-    told = decided.approach.words
+    instruction = decided.approach.words
     return (
         *([case.family.unlisted] if case.family.unlisted else []),
         *decided.fallbacks,
-        *([f"no prompt says what to do with the pictures; the model is told: {told!r}"] if told is not None else []),
+        *(
+            [f"no prompt says what to do with the pictures; the model is told: {instruction!r}"]
+            if instruction is not None
+            else []
+        ),
         *captions.notes(case, prompts),
         *record.unknown_words(read, case.record, case.facts.reference),
         *adaptation.notes(case, read, decided.steering.negative_prompt),

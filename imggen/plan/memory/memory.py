@@ -267,10 +267,10 @@ def _offload_reason(request: GenerateRequest, job: Job, need: MemoryEstimate, ru
     if job.device == "mps":
         return "processor and GPU share one memory, so there is nowhere to put things off to"
     whole = _held(_Rung(offload="none", tile=rung.tile), job, need)
-    told = f"{text(_free(job))} are free, and everything takes about {text(whole)}"
+    room = f"{text(_free(job))} are free, and everything takes about {text(whole)}"
     if rung.offload == "none":
-        return told
-    return f"{told}; {_MEANING[rung.offload]} takes {text(_held(rung, job, need))}"
+        return room
+    return f"{room}; {_MEANING[rung.offload]} takes {text(_held(rung, job, need))}"
 
 
 def _choose_attention(request: GenerateRequest, job: Job) -> tuple[Literal["chunked", "diffusers", "off"], int, str]:
@@ -381,7 +381,7 @@ def _alternatives(request: GenerateRequest, job: Job) -> Iterator[str]:
     sized = _largest_size(request, job)
     if sized:
         yield sized
-    smaller = [each for each in ("int8", "fp8", "nf4") if job.quantize == "none" and _would_fit(request, job, each)]
+    smaller = [kind for kind in ("int8", "fp8", "nf4") if job.quantize == "none" and _would_fit(request, job, kind)]
     if smaller:
         yield f"--quantize {smaller[0]}"
     half = replace(job, dtype="bfloat16")

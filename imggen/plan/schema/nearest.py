@@ -33,8 +33,8 @@ def nearest_file(name: str, names: Iterable[str]) -> str | None:
     by_stem: dict[str, str] = {}
     for other in names:
         by_stem.setdefault(PurePath(other).stem, other)
-    found = nearest(PurePath(name).stem, by_stem, likeness=_NEAR_FILE)
-    return by_stem[found[0]] if found else None
+    near = nearest(PurePath(name).stem, by_stem, likeness=_NEAR_FILE)
+    return by_stem[near[0]] if near else None
 
 
 def _is_slip(word: str, other: str) -> bool:

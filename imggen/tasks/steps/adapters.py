@@ -1,6 +1,6 @@
 """The adapters that a request asks for: allowed by their names, then found, or fetched where that may be."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from imggen.errors import ModelError
@@ -8,12 +8,10 @@ from imggen.plan.adapters import adaptation, controls, depths, ip_adapters
 from imggen.plan.case import COMMAND_LINE
 from imggen.plan.models import catalog
 from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
-from imggen.plan.schema.progress import Progress
+from imggen.plan.schema.progress import Report
 from imggen.plan.schema.request import GenerateRequest, ModelFacts
 from imggen.store import adapter_files, aliases, depth_files, ip_adapter_files
 from imggen.store.weights import AccessRules
-
-Report = Callable[[Progress], None]
 
 
 def asked(request: GenerateRequest, terms: AccessRules) -> tuple[AdapterRequest, ...]:

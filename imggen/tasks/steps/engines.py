@@ -12,12 +12,11 @@ from imggen.engine.upscaling.tiling import Tiling
 from imggen.errors import MachineError
 from imggen.host import environment
 from imggen.plan.schema.machine import Machine
-from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.progress import Progress, Report, ignore
 from imggen.plan.upscaling import resolve as planning
 from imggen.plan.upscaling.plans import PicturePlan, UpscalePlan
 from imggen.store import lookup
 
-Report = Callable[[Progress], None]
 Load = Callable[[UpscalePlan, int], Any]
 
 

@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 from imggen.errors import MemoryShortageError
 from imggen.plan.memory import memory
-from imggen.plan.schema.progress import Progress, Stage
+from imggen.plan.schema.progress import Progress, Report, Stage
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest
 
-Report = Callable[[Progress], None]
 Draw = Callable[[int], Any]
 Result = TypeVar("Result")
 
