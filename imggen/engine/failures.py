@@ -21,7 +21,6 @@ MODEL_FAULTS = (
     LookupError,
     ArithmeticError,
     TypeError,
-    NotImplementedError,
     RuntimeError,
     # By which diffusers and transformers tell some configs that they cannot follow.
     AssertionError,

@@ -270,7 +270,6 @@ def _encoder_of_hub(
             f"{chosen.file} looks through {repository}, which is not on this machine, and imggen is offline",
             hint=f"while online: {_fetching(repository, revision)}",
         )
-
     fetch = partial(hub.obtain, repository, revision, sketch_in=terms.sketch, on_event=on_event)
     # Its config says whether it fits before its weights come.
     _check_encoder(fetch(choose=lambda names: [name for name in names if name == CONFIG]), chosen, layout)
@@ -322,7 +321,6 @@ def _from_hub(
             f"{asked.option} {asked.reference}: it is not on this machine, and imggen is offline",
             hint=f"while online: {_offline_hint(repository, revision, file, target.layout)}",
         )
-
     fetch = partial(hub.obtain, repository, revision, sketch_in=terms.sketch, on_event=on_event)
     # The header says which encoder it wants, and the encoders' configs which of them that is.
     snapshot = fetch(choose=lambda names: [*_named(names, file), *_encoder_configs(names, file)])

@@ -13,15 +13,8 @@ from imggen.store.weights import AccessRules
 
 INDEX = "model_index.json"
 RECORD = "imggen.json"
-CONFIG_NAMES = (
-    *(
-        "config.json",
-        "scheduler_config.json",
-        "tokenizer_config.json",
-        "preprocessor_config.json",
-        "guider_config.json",
-    ),
-)
+_CONFIGURED = ("scheduler", "tokenizer", "preprocessor", "guider")
+CONFIG_NAMES = ("config.json", *(f"{part}_config.json" for part in _CONFIGURED))
 # Components that come as small text files: everything else must bring weights.
 _TOKENIZERS = ("Tokenizer", "TokenizerFast", "TokenizersBackend")
 TEXT_ENDINGS = (*_TOKENIZERS, "Scheduler", "Processor", "FeatureExtractor", "Guidance")

@@ -82,8 +82,7 @@ def score(image: Image.Image, axes: Axes) -> float:
     within the picture.
     """
     pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
-    scores = [_seam(pixels if axis == "y" else pixels.swapaxes(0, 1)) for axis in axes]
-    return max(scores)
+    return max(_seam(pixels if axis == "y" else pixels.swapaxes(0, 1)) for axis in axes)
 
 
 def _seam(rows: np.ndarray[Any, np.dtype[np.float64]]) -> float:

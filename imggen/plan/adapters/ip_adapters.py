@@ -21,7 +21,6 @@ STRONGEST: Final = 4.0
 
 Exists = Callable[[str], bool]
 
-
 _LAYOUTS: Final[Mapping[str, Layout]] = {"unet": UNET, "flux": FLUX, "sd3": SD3}
 
 

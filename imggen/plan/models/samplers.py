@@ -108,7 +108,6 @@ SAMPLERS: tuple[Sampler, ...] = (
     Sampler(name="lcm", title="LCM", max_steps=50, schedulers={"noise": _scheduler("LCMScheduler")}),
 )
 
-
 _WANTS: dict[Prediction, str] = {"noise": "predicts noise", "own": "needs its own"}
 
 

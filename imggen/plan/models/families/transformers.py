@@ -161,6 +161,18 @@ _KANDINSKY5 = transformer(
     counts_chat=False,
     extra_arguments={"max_sequence_length": 512},
 )
+_LUMINA2 = transformer(
+    name="lumina2",
+    title="Lumina-Image 2.0",
+    base="Alpha-VLLM/Lumina-Image-2.0",
+    licence="apache-2.0",
+    pipelines={"text-to-image": "Lumina2Pipeline"},
+    steps=30,
+    guidance=4.0,
+    max_tokens=256,
+    lora_layers="lumina2",
+    extra_arguments={"max_sequence_length": 256},
+)
 
 ROWS: Final[tuple[Family, ...]] = (
     transformer(
@@ -396,27 +408,14 @@ ROWS: Final[tuple[Family, ...]] = (
         mixing_refusal="it encodes each prompt with two encoders, one after the other",
         extra_arguments={"use_resolution_binning": False},
     ),
-    transformer(
-        name="lumina2",
-        title="Lumina-Image 2.0",
-        base="Alpha-VLLM/Lumina-Image-2.0",
-        licence="apache-2.0",
-        pipelines={"text-to-image": "Lumina2Pipeline"},
-        steps=30,
-        guidance=4.0,
-        max_tokens=256,
-        lora_layers="lumina2",
-        extra_arguments={"max_sequence_length": 256},
-    ),
-    transformer(
+    _LUMINA2,
+    replace(
+        _LUMINA2,
         name="lumina-next",
         title="Lumina-Next",
         base="Alpha-VLLM/Lumina-Next-SFT-diffusers",
-        licence="apache-2.0",
         pipelines={"text-to-image": "LuminaPipeline"},
-        steps=30,
-        guidance=4.0,
-        max_tokens=256,
+        lora_layers=None,
         extra_arguments={"max_sequence_length": 256, "clean_caption": False},
     ),
     transformer(
