@@ -148,8 +148,8 @@ def _described(shown: "Shown") -> Iterator[str]:
             yield from _lines(name, held)
     if shown.watermark_key is not None:
         yield f"watermark key: {shown.watermark_key}"
-    for found in shown.trusted:
-        yield from _lines("trusted", found)
+    for root in shown.trusted:
+        yield from _lines("trusted", root)
     for name, fingerprint in shown.watermark_keys:
         yield f"trusted watermark key: {name}, {fingerprint}"
     yield from (f"- {note}" for note in shown.notes)

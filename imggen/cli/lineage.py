@@ -121,10 +121,9 @@ def steps(stated: Mapping[str, object]) -> Iterator[str]:
     for event in history if isinstance(history, tuple) else ():
         if not isinstance(event, Mapping) or not str(event.get("stEvt:softwareAgent", "")).startswith("imggen"):
             continue
-        found = _STEP.fullmatch(str(event.get("stEvt:parameters", "")))
-        if found:
-            by = _HASH.sub(r"\1", found[2])
-            yield f"enlarged to {found[1]} by {by}"
+        if parameters := _STEP.fullmatch(str(event.get("stEvt:parameters", ""))):
+            by = _HASH.sub(r"\1", parameters[2])
+            yield f"enlarged to {parameters[1]} by {by}"
 
 
 def _ancestors(made: Recipe) -> Iterator[tuple[int, Ingredient]]:

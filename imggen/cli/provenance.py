@@ -183,8 +183,8 @@ def _show_lineage(inspected: "Inspected") -> None:
     from imggen.plan.schema.recipe import Ingredient
 
     if inspected.recipe is None:
-        told = _without_recipe(lineage.origin(inspected.xmp), list(lineage.steps(inspected.xmp)))
-        console.result(_line(f"{inspected.path}: {told}"))
+        origin = _without_recipe(lineage.origin(inspected.xmp), list(lineage.steps(inspected.xmp)))
+        console.result(_line(f"{inspected.path}: {origin}"))
         return
     state = ", of another state of the picture" if inspected.fits is False else ""
     console.result(_line(f"{inspected.path}: {lineage.summary(inspected.recipe)}{state}"))

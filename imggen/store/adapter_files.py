@@ -138,9 +138,10 @@ def _from_hub(asked: AdapterRequest, parts: HubParts, terms: AccessRules, on_eve
         return _Location(place=folder / (file or ""), reference=reference, revision=folder.name)
     if is_offline(asked=terms.offline):
         get = f"hf download {repository}" + (f" {file}" if file else "")
+        at = f" --revision {revision}" if revision else ""
         raise ModelError(
             f"{asked.option} {asked.reference}: it is not on this machine, and imggen is offline",
-            hint=f"while online: {get}" + (f" --revision {revision}" if revision else ""),
+            hint=f"while online: {get}{at}",
         )
     choose = partial(_wanted, asked, file, terms)
     folder = hub.obtain(repository, revision, choose=choose, sketch_in=terms.sketch, on_event=on_event)

@@ -127,10 +127,10 @@ def combine(opened: OpenedFile, base: ModelFacts) -> ModelFacts:
 
 
 def _dtypes(header: Header, names: tuple[str, ...]) -> Counter[str]:
-    found: Counter[str] = Counter()
+    bytes_of: Counter[str] = Counter()
     for name in names:
-        found[weights.DTYPE_NAMES.get(header.dtypes[name], header.dtypes[name])] += header.sizes[name]
-    return found
+        bytes_of[weights.DTYPE_NAMES.get(header.dtypes[name], header.dtypes[name])] += header.sizes[name]
+    return bytes_of
 
 
 def _most(dtypes: Counter[str]) -> str:

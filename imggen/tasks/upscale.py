@@ -29,7 +29,7 @@ from imggen.plan.schema.change import Edit
 from imggen.plan.schema.formats import FORMATS, ImageFormat
 from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.nearest import nearest
-from imggen.plan.schema.progress import Progress, ignore
+from imggen.plan.schema.progress import Progress, Report, ignore
 from imggen.plan.schema.request import ModelFacts
 from imggen.plan.settings import naming
 from imggen.plan.upscaling import resolve as planning
@@ -46,7 +46,7 @@ from imggen.plan.upscaling.plans import (
 from imggen.store import aliases, lookup, weights
 from imggen.store.weights import AccessRules
 from imggen.tasks.steps import engines, given, governance
-from imggen.tasks.steps.engines import Draw, Load, Report
+from imggen.tasks.steps.engines import Draw, Load
 from imggen.tasks.steps.governance import Governance
 
 _BUILTIN_LICENSE: Final = "apache-2.0"
