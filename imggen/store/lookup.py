@@ -46,11 +46,7 @@ class Installed:
 
 
 def find(
-    reference: str,
-    *,
-    base: str | None = None,
-    terms: AccessRules = DEFAULT_TERMS,
-    on_event: Report = ignore,
+    reference: str, *, base: str | None = None, terms: AccessRules = DEFAULT_TERMS, on_event: Report = ignore
 ) -> ModelFacts:
     """Return the facts of the model that `reference` names: `builtin`, a folder, a file or `org/name[@revision]`.
 

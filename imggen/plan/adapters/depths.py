@@ -64,8 +64,7 @@ def check(facts: AdapterFacts) -> str:
         raise ModelError(f"{what} is {name}; depth is measured by {' or '.join(CLASSES)}", hint=_HINT)
     if facts.config.get("depth_estimation_type") == "metric":
         raise ModelError(
-            f"{what} predicts metric depth, in which far is white; in control pictures near is white",
-            hint=_HINT,
+            f"{what} predicts metric depth, in which far is white; in control pictures near is white", hint=_HINT
         )
     if facts.config.get("backbone") is not None or not isinstance(facts.config.get("backbone_config") or {}, dict):
         raise ModelError(f"{what} loads its backbone from elsewhere ({facts.config.get('backbone')})", hint=_HINT)

@@ -201,8 +201,7 @@ KINDS: Final[tuple[FileKind, ...]] = (
         refusal="its names do not tell whether it is CosXL Edit, which needs to be called otherwise",
     ),
     _sdxl(
-        title="Stable Diffusion XL",
-        telling=((_LDM, "label_emb.0.0.weight"), (*_UNET, "add_embedding.linear_1.weight")),
+        title="Stable Diffusion XL", telling=((_LDM, "label_emb.0.0.weight"), (*_UNET, "add_embedding.linear_1.weight"))
     ),
     _sd(
         title="Stable Diffusion 2.x for inpainting",
@@ -245,18 +244,8 @@ KINDS: Final[tuple[FileKind, ...]] = (
         sizes=_FLUX_SIZES,
         parts={"text_encoder": "text_encoders.t5xxl.", "vae": "vae."},
     ),
-    _flux(
-        title="FLUX.1 Fill",
-        telling=_GUIDED_FLUX,
-        when={"in_channels": 384},
-        family="flux-fill",
-    ),
-    _flux(
-        title="FLUX.1 Canny or Depth",
-        telling=_GUIDED_FLUX,
-        when={"in_channels": 128},
-        family="flux-control",
-    ),
+    _flux(title="FLUX.1 Fill", telling=_GUIDED_FLUX, when={"in_channels": 384}, family="flux-fill"),
+    _flux(title="FLUX.1 Canny or Depth", telling=_GUIDED_FLUX, when={"in_channels": 128}, family="flux-control"),
     _flux(title="FLUX.1", telling=_GUIDED_FLUX, family="flux"),
     _flux(title="FLUX.1 schnell", telling=((_FLUX_ORIGINAL, "img_in.weight"), _FLUX_DIFFUSERS), family="flux-schnell"),
     _sd3(

@@ -33,8 +33,7 @@ def refuse_decoder(reference: str, pipeline: str) -> None:
     family = of_decoder(pipeline)
     if family is not None and family.stages is not None:
         raise ModelError(
-            f"{reference} is the decoder of {family.title}, which needs its prior",
-            hint=f"--base {family.stages.usual}",
+            f"{reference} is the decoder of {family.title}, which needs its prior", hint=f"--base {family.stages.usual}"
         )
 
 

@@ -13,6 +13,6 @@ LOOKS_ITSELF = "it reads the style picture itself"
 PIPELINES: Final[Mapping[str, str]] = {
     # diffusers 0.42 makes the guardrail itself where a model's folder has none, as the published ones.
     "Cosmos2TextToImagePipeline": "it runs only with NVIDIA's guardrail, the package cosmos_guardrail, which "
-    "downloads other models by itself, pickles among them",
+    "downloads other models by itself, pickles among them"
 }
 """Pipelines whose signatures say nothing against them, and which imggen does not serve all the same."""
