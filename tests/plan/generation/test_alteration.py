@@ -1,6 +1,7 @@
 """What is done to the given pictures: options that a task has not, masks, borders, shares and mutation."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,8 @@ PAIR = (picture("parent", "a.png"), picture("parent", "b.png"))
 
 def alter(method="image-to-image", given=IMAGE, image_guidance=None, **said):
     way = Approach(method=method, pipeline="P", reason="", strength=0.4)
-    return alteration.choose(case(given=given, **said), way, image_guidance)
+    change, weights = alteration.choose(case(given=given, **said), way, image_guidance)
+    return SimpleNamespace(change=change, weights=weights)
 
 
 def repaint(task="inpaint", **said):
@@ -48,7 +50,7 @@ def test_an_option_of_another_task_is_refused_where_it_was_typed_and_else_left_o
 
 
 def test_a_picture_from_words_alone_changes_nothing():
-    assert alter(None) == alteration.Alteration(change=None, weights=())
+    assert alter(None) == SimpleNamespace(change=None, weights=())
 
 
 def test_a_change_holds_what_the_method_and_the_request_say():

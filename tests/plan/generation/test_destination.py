@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,8 @@ from tests.plan.cases import case, picture
 
 
 def choose(pictures=1, given=(), **said):
-    return destination.choose(case(given=given, **said), pictures)
+    output, reasons = destination.choose(case(given=given, **said), pictures)
+    return SimpleNamespace(output=output, reasons=reasons)
 
 
 def refusal(*arguments, **said):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imggen.cli import completion
+from tests.documents import completion
 
 FOLDER = Path(__file__).parent.parent.parent / "completions"
 
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent.parent.parent / "completions"
 @pytest.mark.parametrize("shell", completion.FILES)
 def test_the_scripts_in_the_repository_are_up_to_date(shell):
     committed = (FOLDER / completion.FILES[shell]).read_text(encoding="utf-8")
-    assert committed == completion.script(shell), "run python -m imggen.cli.completion"
+    assert committed == completion.script(shell), "run python -m tests.documents.completion"
 
 
 def complete(*words):

@@ -1,13 +1,14 @@
 from pathlib import Path
 
-from imggen.cli import app, reference
+from imggen.cli import app
+from tests.documents import reference
 
 CHECKOUT = Path(__file__).parents[2]
 
 
 def test_the_reference_says_what_the_commands_say():
     document = (CHECKOUT / reference.PATH).read_text(encoding="utf-8")
-    assert document == reference.text(), "run python -m imggen.cli.reference"
+    assert document == reference.text(), "run python -m tests.documents.reference"
 
 
 def test_every_command_is_in_the_reference():

@@ -1,4 +1,4 @@
-"""The command reference, docs/commands.md: run `python -m imggen.cli.reference` after a change of the options."""
+"""The command reference, docs/commands.md: run `python -m tests.documents.reference` after a change of the options."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def printed(*words: str, **variables: str) -> str:
     """Return what imggen prints, stripped, for the arguments `words` and with these variables in its environment."""
     command = [sys.executable, "-m", "imggen", *words]
     environ = os.environ | variables
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)  # noqa: S603 - ourselves
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

@@ -4,9 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from imggen.cli import catalogue
 from imggen.plan.generation import capabilities
 from imggen.plan.models import catalog
+from tests.documents import catalogue
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ def rows(title):
 
 def test_the_document_says_what_the_catalogue_says():
     document = (CHECKOUT / catalogue.PATH).read_text(encoding="utf-8")
-    assert document == catalogue.text(), "run python -m imggen.cli.catalogue"
+    assert document == catalogue.text(), "run python -m tests.documents.catalogue"
 
 
 def test_a_family_and_a_task_are_ticked_where_they_are_possible():
@@ -40,7 +40,7 @@ def test_every_table_has_a_row_per_family():
 
 def test_writing_it_imports_nothing_heavy():
     code = (
-        "import sys; from imggen.cli import catalogue; catalogue.text();"
+        "import sys; from tests.documents import catalogue; catalogue.text();"
         "print([name for name in ('torch', 'diffusers', 'numpy', 'PIL') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,9 +1,9 @@
-"""The completion scripts in `completions/`: run `python -m imggen.cli.completion` after a change of the options."""
+"""The scripts in `completions/`: run `python -m tests.documents.completion` after a change of the options."""
 
 from pathlib import Path
 from typing import Final
 
-from imggen.cli import reference
+from tests.documents import reference
 
 FILES: Final = {"bash": "imggen.bash", "zsh": "_imggen", "fish": "imggen.fish", "powershell": "imggen.ps1"}
 """The script of each shell, under the name that the shell looks for."""

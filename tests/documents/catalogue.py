@@ -1,4 +1,4 @@
-"""The table of model families, docs/families.md: run `python -m imggen.cli.catalogue` after a change of theirs."""
+"""The table of model families, docs/families.md: run `python -m tests.documents.catalogue` after a change of theirs."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -94,7 +94,7 @@ def _name(row: dict[str, Any]) -> str:
     return f"`{row['family']}` {row['title']}"
 
 
-def _mark(has: bool) -> str:
+def _mark(has: object) -> str:
     return _YES if has else _NO
 
 
