@@ -9,7 +9,7 @@ import typer
 
 import imggen
 from imggen.cli import audit, console, keys, library, manual, models, pictures, provenance, training, upscale, usage
-from imggen.cli.manual import CHANGE, MAKE, MARKS, MODELS, SET_UP, TRAIN, helped
+from imggen.cli.manual import CHANGE, MARKS, MODELS, SET_UP, TRAIN, helped
 from imggen.cli.options import argument, option
 from imggen.errors import EXIT_INTERRUPTED, ImggenError
 
@@ -29,12 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": [], "token_normalize_func": lambda name: name.replace("_", "-")},
 )
 for _name, _function, _panel, _example in (
-    ("generate", pictures.generate, MAKE, 'imggen generate "a red apple" -o apple.png'),
-    ("img2img", pictures.img2img, CHANGE, 'imggen img2img apple.png "a lemon" --strength 0.7 -o lemon.png'),
-    ("inpaint", pictures.inpaint, CHANGE, 'imggen inpaint apple.png "a leaf" --mask-box 60,0,40,40 -o leaf.png'),
-    ("outpaint", pictures.outpaint, CHANGE, 'imggen outpaint apple.png "a table" --pad 0,64,0,64 -o wide.png'),
-    ("style", pictures.style, CHANGE, "imggen style apple.png --like painting.png -o painted.png"),
-    ("blend", pictures.blend, CHANGE, "imggen blend apple.png lemon.png -N 4 -o child.png"),
+    *pictures.COMMANDS,
     ("upscale", upscale.upscale, CHANGE, "imggen upscale apple.png --scale 4 -o big.png"),
     ("preprocess", pictures.preprocess, CHANGE, "imggen preprocess canny photo.jpg -o edges.png"),
     ("inspect", provenance.inspect, MARKS, "imggen inspect apple.png"),

@@ -9,8 +9,8 @@ from typing import Any
 from imggen.cli import console, precedence, preview, prompts
 from imggen.cli.console import Display
 from imggen.plan.generation import overview, resolve
-from imggen.plan.schema.change import Task
 from imggen.plan.schema.request import GeneratePlan, GenerateRequest
+from imggen.plan.schema.tasks import Task
 from imggen.plan.settings import settings
 from imggen.tasks import generate as task
 from imggen.tasks.generate import Generated

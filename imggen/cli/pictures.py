@@ -7,11 +7,11 @@ from collections.abc import Callable
 from inspect import signature
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from imggen.cli import manual, options, usage
 from imggen.errors import RequestError
-from imggen.plan.schema.change import Task
+from imggen.plan.schema.tasks import Task
 
 
 def _making(
@@ -206,3 +206,14 @@ def preprocess(
     console.notes(control.notes, quiet=quiet)
     path = console.where(control.path, output) if control.path else "standard output"
     console.picture(path, control.data or None, None, print0=print0)
+
+
+COMMANDS: Final = (
+    ("generate", generate, manual.MAKE, 'imggen generate "a red apple" -o apple.png'),
+    ("img2img", img2img, manual.CHANGE, 'imggen img2img apple.png "a lemon" --strength 0.7 -o lemon.png'),
+    ("inpaint", inpaint, manual.CHANGE, 'imggen inpaint apple.png "a leaf" --mask-box 60,0,40,40 -o leaf.png'),
+    ("outpaint", outpaint, manual.CHANGE, 'imggen outpaint apple.png "a table" --pad 0,64,0,64 -o wide.png'),
+    ("style", style, manual.CHANGE, "imggen style apple.png --like painting.png -o painted.png"),
+    ("blend", blend, manual.CHANGE, "imggen blend apple.png lemon.png -N 4 -o child.png"),
+)
+"""Of each command its name, its function, where it stands among the others, and the example of its help page."""

@@ -7,9 +7,9 @@ from imggen.errors import ModelError
 from imggen.plan.case import Case
 from imggen.plan.models import catalog
 from imggen.plan.schema.adapter import AdapterFacts
-from imggen.plan.schema.change import Task
 from imggen.plan.schema.family import Controls, Family
 from imggen.plan.schema.request import ModelFacts
+from imggen.plan.schema.tasks import Task
 
 INPAINT: Final = "inpaint"
 """What ControlNets are called by that follow the picture which is repainted, and none beside it."""

@@ -10,9 +10,9 @@ from imggen.plan.adapters.ip_adapter_layouts import FLUX, SD3, UNET, Config, Lay
 from imggen.plan.case import COMMAND_LINE
 from imggen.plan.models.families import refusals
 from imggen.plan.schema.adapter import AdapterFacts, AdapterRequest
-from imggen.plan.schema.change import Task
 from imggen.plan.schema.family import Family, IpAdapters
 from imggen.plan.schema.request import GenerateRequest
+from imggen.plan.schema.tasks import Task
 
 OPTION: Final = "--ip-adapter"
 WEIGHTS: Final = "--ip-adapter-weights"

@@ -10,10 +10,10 @@ from imggen.plan.adapters import controlnets, controls, ip_adapters
 from imggen.plan.case import COMMAND_LINE, PARENTS, RECIPE, Case
 from imggen.plan.generation import references
 from imggen.plan.models import catalog
-from imggen.plan.schema.change import Method, Task
+from imggen.plan.schema.change import Method
 from imggen.plan.schema.family import Family
 from imggen.plan.schema.recipe import Recipe
-from imggen.plan.schema.tasks import TASKS
+from imggen.plan.schema.tasks import TASKS, Task
 from imggen.plan.sizing.sizes import Size
 
 STRENGTHS: Final[dict[Method, float]] = {

@@ -11,11 +11,12 @@ from imggen.plan.generation import approach
 from imggen.plan.models import autoencoders
 from imggen.plan.models.families.refusals import ONE_PASS
 from imggen.plan.models.record import ModelRecord
-from imggen.plan.schema.change import Method, Task
+from imggen.plan.schema.change import Method
 from imggen.plan.schema.family import Family
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.machine import Machine
 from imggen.plan.schema.request import GenerateRequest, ModelFacts
+from imggen.plan.schema.tasks import Task
 from imggen.plan.sizing.sizes import Size
 
 TASKS: Final[tuple[Task, ...]] = get_args(Task)

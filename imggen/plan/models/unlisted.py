@@ -11,9 +11,9 @@ from typing import Final
 from imggen.plan.models import signature
 from imggen.plan.models.families import refusals
 from imggen.plan.models.signature import Signature
-from imggen.plan.schema.change import Task
 from imggen.plan.schema.family import AUTOENCODERS, Family
 from imggen.plan.schema.request import PRIOR
+from imggen.plan.schema.tasks import Task
 
 NOTE: Final = (
     "imggen does not know {}; its options were read from diffusers, and everything else is the pipeline's default"

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Task = Literal["text-to-image", "image-to-image", "inpaint", "outpaint", "blend", "style"]
-
 Role = Literal["image", "mask", "parent", "style", "control", "shown"]
 """What a given picture is for: changed, a mask, mixed, its style taken; followed by a ControlNet; or shown to the model
 beside the words."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from imggen.plan.schema.change import Task
 from imggen.plan.schema.machine import Dtype
+from imggen.plan.schema.tasks import Task
 
 Clip = Literal["last", "penultimate"]
 

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 from imggen.plan.schema.adapter import AdapterFacts
-from imggen.plan.schema.change import Axes, Change, Fit, Task
+from imggen.plan.schema.change import Axes, Change, Fit
 from imggen.plan.schema.family import Family
 from imggen.plan.schema.formats import ImageFormat
 from imggen.plan.schema.given import Given
 from imggen.plan.schema.machine import Device, Dtype
 from imggen.plan.schema.marking import MarkingPlan, MarkingRequest
 from imggen.plan.schema.prompt import Reading, Syntax
+from imggen.plan.schema.tasks import Task
 
 AttentionSlicing = Literal["auto", "on", "off"]
 Offloaded = Literal["none", "model", "group", "disk", "sequential"]

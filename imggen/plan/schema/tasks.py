@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
+
+Task = Literal["text-to-image", "image-to-image", "inpaint", "outpaint", "blend", "style"]
 
 _SIZE: Final = ("size", "aspect", "width", "height")
 _BESIDE: Final = ("control", "preprocess", "depth_weights", "ip_adapter", "ip_adapter_weights", "ip_adapter_encoder")
@@ -77,7 +79,7 @@ TASKS: Final[Mapping[str, TaskFacts]] = {
         wordless=True,
     ),
 }
-"""By the names in `request.Task`, which recipes have too."""
+"""By the names in `Task`, which recipes have too."""
 
 
 def commands(option: str) -> tuple[str, ...]:

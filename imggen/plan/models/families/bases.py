@@ -5,8 +5,8 @@ from functools import partial
 from typing import Final
 
 from imggen.plan.models.families import refusals
-from imggen.plan.schema.change import Task
 from imggen.plan.schema.family import Family
+from imggen.plan.schema.tasks import Task
 
 HEADS: Final = ("attention_head_dim", "num_attention_heads")
 """The keys of a config that say how wide a transformer is."""
