@@ -10,16 +10,16 @@ from imggen.errors import CheckError
 if TYPE_CHECKING:
     from imggen.output.governance.audit import ChainCheck
 
-audit = manual.group("Check the log of what was made and refused.")
+audit = manual.group("Check the audit log: what was made and what was refused.")
 
 Log = Annotated[Path, argument("LOG", "An audit log, such as audit.jsonl.")]
-Head = Annotated[str | None, option("--head SHA256", "A head that was kept elsewhere; it must be in the chain.")]
+Head = Annotated[str | None, option("--head SHA256", "Head hash that was kept elsewhere; it must be in the chain.")]
 
 
 @audit.command("check")
 @manual.helped
 def check(log: Log, head: Head = None, as_json: options.Json = False) -> None:
-    """Check that no line of an audit log was changed."""
+    """Check the hash chain of an audit log."""
     console.require_output()
     from imggen.tasks import audit as task
 

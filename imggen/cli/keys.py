@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 keys = manual.group("Set up signing keys, and whose signatures are trusted.")
 
-Organisation = Annotated[str | None, option("--organisation NAME", "Whom pictures are signed as.")]
-Years = Annotated[int | None, option("--years N", "How long the certificate holds; 10 by default.")]
-Command = Annotated[str | None, option("--command CMD", "Signs what it reads, with a key that is kept elsewhere.")]
-Chain = Annotated[Path | None, option("--chain FILE", "That key's certificates (PEM), the root last.")]
+Organisation = Annotated[str | None, option("--organisation NAME", "Organisation in the certificate: who signs.")]
+Years = Annotated[int | None, option("--years N", "Validity of the certificate, in years; 10 by default.")]
+Command = Annotated[
+    str | None,
+    option("--command CMD", "Signing command for a key that is kept elsewhere; it signs its standard input."),
+]
+Chain = Annotated[Path | None, option("--chain FILE", "Certificate chain of that key (PEM), the root last.")]
 Root = Annotated[Path | None, argument("FILE", "A root certificate (PEM or DER).")]
 WatermarkFile = Annotated[Path | None, option("--watermark-key FILE", "A watermark key to look for, too.")]
-Remove = Annotated[str | None, option("--remove FINGERPRINT", "Trust the root that begins so no more.")]
+Remove = Annotated[str | None, option("--remove FINGERPRINT", "Remove the trusted root whose fingerprint begins so.")]
 RootFile = Annotated[Path | None, option("-o --output FILE", "A new file; standard output by default.")]
 KeyFile = Annotated[Path | None, option("--watermark-key FILE", "Write the secret watermark key there instead.")]
 
@@ -36,7 +39,7 @@ def init(
     chain: Chain = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make the keys that pictures are signed and marked with; keys that are there stay."""
+    """Create a signing key and a watermark key; existing keys are kept."""
     from imggen.tasks import keys as task
 
     request = task.InitRequest(organisation=organisation, years=years, command=command, chain=chain)
@@ -49,7 +52,7 @@ def init(
 @keys.command("show")
 @manual.helped
 def show(as_json: options.Json = False) -> None:
-    """Show whom pictures are signed as and whose signatures are trusted; never a key."""
+    """Show the signing identity and the trusted roots; never a key."""
     console.require_output()
     from imggen.tasks import keys as task
 
@@ -65,7 +68,7 @@ def show(as_json: options.Json = False) -> None:
 def trust(
     file: Root = None, watermark_key: WatermarkFile = None, remove: Remove = None, as_json: options.Json = False
 ) -> None:
-    """Trust what somebody else signs, or look for their watermark."""
+    """Trust another's root certificate, or look for their watermark."""
     from imggen.tasks import keys as task
 
     if sum(choice is not None for choice in (file, watermark_key, remove)) != 1:

@@ -20,15 +20,15 @@ PullReference = Annotated[
     str, argument("REF", "A hub id, with @revision and /file if need be, or an alias.", suggestions.models)
 ]
 PullDtype = Annotated[
-    str | None, option("--dtype float32|bfloat16|float16", "For which precision; by the machine if left out.")
+    str | None, option("--dtype float32|bfloat16|float16", "Precision to download for; by the machine if left out.")
 ]
 Repair = Annotated[bool, option("--repair", "Check what is here, and fetch again what is damaged.")]
 Yes = Annotated[bool, option("-y --yes", "Do not ask.")]
-AliasName = Annotated[str | None, argument("NAME", "The name to give.", suggestions.aliases)]
-Meaning = Annotated[str | None, argument("REF", "What it stands for: a model or an adapter.", suggestions.models)]
-Remove = Annotated[bool, option("--remove", "Forget the name.")]
+AliasName = Annotated[str | None, argument("NAME", "The alias.", suggestions.aliases)]
+Meaning = Annotated[str | None, argument("REF", "The model or adapter that it stands for.", suggestions.models)]
+Remove = Annotated[bool, option("--remove", "Remove the alias.")]
 Folder = Annotated[str, option("-o --output FOLDER", "The new folder.")]
-ConvertDtype = Annotated[str, option("--dtype bfloat16|float16|float32", "Store it in this.")]
+ConvertDtype = Annotated[str, option("--dtype bfloat16|float16|float32", "Precision of the new weights.")]
 
 
 def pull(
@@ -40,7 +40,7 @@ def pull(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Fetch a model from the hub, or one file of it; what an earlier try left is gone on with."""
+    """Download a model from the hub, or one file of it; an interrupted download resumes."""
     from imggen.tasks import library as task
 
     asked = task.PullRequest(
@@ -71,7 +71,7 @@ def _offered(offer: "Offer") -> str:
 
 
 def verify(reference: Reference, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
-    """Check a model's files against their hashes, and that none is missing; exits with 5 where one is bad."""
+    """Check a model's files against their hashes; exits with 5 if one is damaged or missing."""
     console.require_output()
     from imggen.tasks import library as task
 
@@ -125,7 +125,7 @@ def _agreed(question: str) -> bool:
 def alias(
     name: AliasName = None, reference: Meaning = None, remove: Remove = False, as_json: options.Json = False
 ) -> None:
-    """Give a model or an adapter a name of your own; without arguments, list the names."""
+    """Name a model or an adapter; without arguments, list the aliases."""
     from imggen.store import aliases
     from imggen.tasks import library as task
 
@@ -170,7 +170,7 @@ def convert(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a model anew as a folder of safetensors in one precision, which loads faster and takes less disk."""
+    """Convert a model to a folder of safetensors in one precision: faster to load, less disk."""
     from imggen.tasks import convert as task
 
     request = task.Wanted(

@@ -154,7 +154,7 @@ def _possible(task: Mapping[str, Any]) -> str:
     return "~" if task["stand_in"] else "yes"
 
 
-FixHints = Annotated[bool, option("--fix-hints", "Print only the commands that mend what is marked.")]
+FixHints = Annotated[bool, option("--fix-hints", "Print only the commands that fix what is marked.")]
 Everything = Annotated[bool, option("-v --verbose", "Also every family and package, and why.")]
 
 
