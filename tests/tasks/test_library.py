@@ -98,8 +98,8 @@ def test_what_cannot_be_verified_is_told(small, tmp_path):
     assert raised(ModelError, lambda: list(library.verify("org/none"))) == (message, "imggen models pull org/none")
     file = tmp_path / "ink.safetensors"
     file.write_bytes(b"ink")
-    told = (f"{file} is a single file", f"imggen models show {file}")
-    assert raised(RequestError, lambda: list(library.verify(str(file)))) == told
+    expected = (f"{file} is a single file", f"imggen models show {file}")
+    assert raised(RequestError, lambda: list(library.verify(str(file)))) == expected
     (tmp_path / "original" / UNET).write_bytes(b"short")
     message, hint = raised(CheckError, lambda: list(library.verify("original")))
     assert message.startswith(f"original: {UNET} is damaged")
