@@ -32,14 +32,19 @@ def raised(kind, step):
 
 
 def test_what_comes_is_told_before_it_comes_and_counted_once(small, hub_cache):
-    offers = []
-    first = library.pull(PullRequest(reference="org/small"), on_offer=offers.append)
-    again = library.pull(PullRequest(reference="org/small"), on_offer=offers.append)
+    offers, here = [], []
+
+    def hear(offer):
+        offers.append(offer)
+        here.append(offer.present_bytes())
+
+    first = library.pull(PullRequest(reference="org/small"), on_offer=hear)
+    again = library.pull(PullRequest(reference="org/small"), on_offer=hear)
     assert (first.reference, first.revision, first.file, first.prior) == ("org/small", COMMIT, None, None)
     assert first.folder == hub_cache / "models--org--small" / "snapshots" / COMMIT
     assert first.fetched_bytes == first.size_bytes > 0
     assert again.fetched_bytes == 0
-    assert [offer.present_bytes for offer in offers] == [0, first.size_bytes]
+    assert here == [0, first.size_bytes]
     assert (offers[0].licence, offers[0].gated, offers[0].size_bytes) == ("mit", False, first.size_bytes)
 
 

@@ -36,14 +36,14 @@ def stages(monkeypatch):
 
 @pytest.fixture
 def plan():
-    return train.read(train.find("builtin-upscaler-x2"))
+    return recipe.read(recipe.find("builtin-upscaler-x2"))
 
 
 @pytest.mark.parametrize(
     ("name", "model"), [("builtin-diffusion", "model"), ("builtin-upscaler-x2", "model.safetensors")]
 )
 def test_a_run_ends_with_its_model_and_keeps_its_plan(stages, tmp_path, name, model):
-    plan, run = train.read(train.find(name)), tmp_path / "runs" / "a"
+    plan, run = recipe.read(recipe.find(name)), tmp_path / "runs" / "a"
     assert list(train.train(plan, run)) == ["step", train.Trained(model=run / model)]
     assert stages.asked == [(plan.name, run, run / model)]
     record = json.loads((run / "plan.json").read_text())
@@ -110,9 +110,3 @@ def test_nothing_is_made_where_the_font_is_missing(stages, tmp_path, plan, monke
     with pytest.raises(MachineError):
         list(train.train(plan, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-
-
-def test_recipes_are_found_and_read_as_the_plan_does():
-    path = train.find("builtin-upscaler-x4")
-    assert path == recipe.find("builtin-upscaler-x4")
-    assert train.read(path) == recipe.read(path)

@@ -95,10 +95,17 @@ def test_a_box_of_4_gib_is_refused():
 
 def test_numbers_are_read_one_behind_the_other_up_to_the_end_of_the_box():
     place = cursor(b"\1\0\0\7\0\5\xff")
-    assert (place.full(), place.number(2), place.number(0), place.number(1)) == ((1, 7), 5, 0, 255)
+    assert [place.number(size) for size in (1, 3, 2, 0, 1)] == [1, 7, 5, 0, 255]
     assert place.number(0) == 0
     with pytest.raises(RequestError, match="box 'free' at byte 0 ends too early"):
         place.number(1)
+
+
+def test_a_full_box_begins_with_its_version_and_flags():
+    data = b"\0\0\0\x10free\1\0\0\7rest"
+    box = isobmff.split(data, 0, len(data))[0]
+    place, version, flags = isobmff.full(data, box)
+    assert (version, flags, place.number(4)) == (1, 7, int.from_bytes(b"rest"))
 
 
 def test_texts_end_at_a_zero_or_with_the_box():
@@ -109,5 +116,5 @@ def test_texts_end_at_a_zero_or_with_the_box():
 
 def test_boxes_fill_the_rest_of_a_box():
     place = cursor(bytes(4) + TWO)
-    place.full()
+    assert (place.number(1), place.number(3)) == (0, 0)
     assert [inner.name for inner in place.boxes()] == [b"free", b"mdat"]
