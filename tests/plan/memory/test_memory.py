@@ -244,21 +244,6 @@ def test_several_pictures_are_decoded_one_by_one():
     assert choose(job(pictures=2)).vae_slicing is True
 
 
-def test_sizes_are_told_in_units_for_people():
-    assert memory.text(3 * GIB // 2) == "1.5 GiB"
-    assert memory.text(1) == "1 MiB"
-
-
-def test_what_a_denoiser_keeps_of_what_it_looks_at_is_counted():
-    facts = flux()
-    config = facts.configs["transformer"] | {"num_layers": 2, "num_single_layers": 3}
-    plain = replace(job(replace(facts, configs=facts.configs | {"transformer": config})), seen=(512 * 512,), passes=1)
-    keeping = replace(plain, family=replace(plain.family, keeps_context=True))
-    hidden = config.get("num_attention_heads", 24) * config.get("attention_head_dim", 128)
-    tokens = 512 * 512 // 16**2 + plain.family.max_tokens
-    assert estimates.denoising(keeping) - estimates.denoising(plain) == 2 * 5 * tokens * hidden * 4
-
-
 ACCELERATED = {"machine": with_cuda(), "device": "cuda", "dtype": "bfloat16"}
 METAL = {"machine": with_mps(), "device": "mps", "dtype": "float16"}
 SLICELESS = stable_diffusion(components={"vae": ("diffusers", "VQModel")})
