@@ -133,10 +133,10 @@ def _ancestors(made: Recipe) -> Iterator[tuple[int, Ingredient]]:
     """
     left = [(1, source) for source in reversed(_sources(made))]
     while left:
-        generation, each = left.pop()
-        yield generation, each
-        if each.recipe is not None:
-            left.extend((generation + 1, older) for older in reversed(_sources(each.recipe)))
+        generation, ancestor = left.pop()
+        yield generation, ancestor
+        if ancestor.recipe is not None:
+            left.extend((generation + 1, older) for older in reversed(_sources(ancestor.recipe)))
 
 
 def _sources(made: Recipe) -> tuple[Ingredient, ...]:

@@ -187,8 +187,8 @@ def _write(facts: ModelFacts, dtype: Dtype, place: Path, on_event: Report) -> di
 
 def _scaled(facts: ModelFacts, names: Iterable[str], dtype: Dtype) -> int:
     """Return about how many bytes the components take in `dtype`."""
-    each = BYTES[dtype]
-    return sum(facts.weight_bytes[name] * each // BYTES[facts.stored_dtypes.get(name, "float16")] for name in names)
+    width = BYTES[dtype]
+    return sum(facts.weight_bytes[name] * width // BYTES[facts.stored_dtypes.get(name, "float16")] for name in names)
 
 
 def _plan(facts: ModelFacts, dtype: Dtype) -> GeneratePlan:

@@ -16,7 +16,7 @@ from imggen.plan.schema.family import AUTOENCODERS
 
 def autoencoder(pipeline: Any) -> Any:
     """Return the part of `pipeline` that turns latents into pixels, whatever it is called; None where it has none."""
-    return next((each for name in AUTOENCODERS if (each := getattr(pipeline, name, None)) is not None), None)
+    return next((vae for name in AUTOENCODERS if (vae := getattr(pipeline, name, None)) is not None), None)
 
 
 @torch.no_grad()

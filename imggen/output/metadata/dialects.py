@@ -79,7 +79,7 @@ def read(clues: Clues) -> ReadMetadata | None:
     Of all texts together `MAX_CHARACTERS` are looked into: what is longer than what is left of them is passed over.
     """
     bounded, _ = _bounded(clues)
-    return next((found for dialect in DIALECTS if (found := dialect.read(bounded)) is not None), None)
+    return next((stated for dialect in DIALECTS if (stated := dialect.read(bounded)) is not None), None)
 
 
 def passed_over(clues: Clues) -> tuple[str, ...]:

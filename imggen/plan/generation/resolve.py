@@ -104,10 +104,10 @@ def resolve(  # noqa: PLR0913 - the last two are for tests to put something else
 def with_origins(error: _Error, request: GenerateRequest) -> _Error:
     """Return `error` with the origin of every option that it names by itself or by its value, and that nobody typed."""
     origins = [
-        told
+        clause
         for name, origin in request.origin.items()
         if origin != COMMAND_LINE and _is_named(name, request, error.message)
-        if (told := f"--{name.replace('_', '-')} comes from the {origin}") not in error.message
+        if (clause := f"--{name.replace('_', '-')} comes from the {origin}") not in error.message
     ]
     return type(error)("; ".join((error.message, *origins)), hint=error.hint) if origins else error
 

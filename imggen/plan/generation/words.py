@@ -103,7 +103,7 @@ def _read(pairs: list[tuple[str, str]], reading: Reading) -> tuple[list[tuple[st
     parts = {text: prompt.parts(text, _CALLED[name]) for pair in pairs for name, text in zip(FIELDS, pair, strict=True)}
     if not all(map(prompt.is_plain, parts.values())):
         return pairs, "weights"
-    plain = {text: prompt.plain(found) for text, found in parts.items()}
+    plain = {text: prompt.plain(parsed) for text, parsed in parts.items()}
     return [(plain[one], plain[two]) for one, two in pairs], reading
 
 

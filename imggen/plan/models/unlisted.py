@@ -114,7 +114,7 @@ def _is_picture(name: str) -> bool:
 def _family(usable: dict[Task, str]) -> Family:
     """Return the family of the pipelines that can do the tasks; the first of them says how it is called."""
     base = next(iter(usable.values()))
-    own = {task: each for task, name in usable.items() if (each := signature.read(name)) is not None}
+    own = {task: read for task, name in usable.items() if (read := signature.read(name)) is not None}
     first = next(iter(own.values()))
     denoiser = next(part for part in _DENOISERS if part in first.parts)
     guidance, strength = _guidance(first)

@@ -102,8 +102,8 @@ def _duration(seconds: float) -> str:
 def _seconds(plan: GeneratePlan, timing: timings.Taken | None) -> float | None:
     if timing is None:
         return None
-    each = plan.steps * timing.step_seconds + timing.rest_seconds
-    return round(timing.load_seconds + len(plan.seeds) * each, 2)
+    picture_seconds = plan.steps * timing.step_seconds + timing.rest_seconds
+    return round(timing.load_seconds + len(plan.seeds) * picture_seconds, 2)
 
 
 def _missing(plan: GeneratePlan, sketch: Path) -> int:
