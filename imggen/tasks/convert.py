@@ -1,4 +1,4 @@
-"""A model written anew in one precision: a diffusers folder of safetensors."""
+"""A model converted to one precision: a diffusers folder of safetensors."""
 
 import errno
 import hashlib
@@ -37,7 +37,7 @@ _LICENCES: Final = ("license", "licence", "notice", "copying", "use_policy")
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Which model is to be written anew, where to and how, as it was typed."""
+    """Which model is converted, where to and how, as it was typed."""
 
     reference: str
     folder: str

@@ -22,7 +22,7 @@ RECORD = "plan.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """The run is complete; `model` is the diffusers folder, or the file of a network that enlarges."""
+    """The run is complete; `model` is the diffusers folder, or the file of an upscaler."""
 
     model: Path
 
@@ -33,7 +33,7 @@ Fact = TrainingStep | Encoded | Trained
 def train(plan: recipe.Plan, run: Path) -> Iterator[Fact]:
     """Train what the plan says, stage by stage; continue where an earlier call stopped.
 
-    A diffusion model is an autoencoder, the encoded drawn set and a denoiser; a network that enlarges is one stage. The
+    A diffusion model is an autoencoder, the encoded drawn set and a denoiser; an upscaler is one stage. The
     run folder holds `plan.json`, a folder a stage (checkpoint, `stats.jsonl`, sample sheets) and the result. Raises
     MachineError without the font, RequestError where the folder belongs to another recipe, is in use or cannot be
     written, and ImggenError where the disk is full; what was saved stays.

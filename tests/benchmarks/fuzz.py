@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "output")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "output")]
 
 try:
     import atheris
@@ -46,9 +46,9 @@ with atheris.instrument_imports(include=["imggen.output", "imggen.plan"], enable
 import recipes
 import samples
 import signers
-import test_dialects
 
 from imggen.errors import CheckError, RequestError
+from tests.output.metadata import test_dialects
 
 SECONDS, MEGABYTES, LONGEST = 5, 200, 1 << 15
 MEMORY = Path("/dev/shm")

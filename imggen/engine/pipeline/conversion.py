@@ -1,4 +1,4 @@
-"""A component's weights written anew in one precision, tensor by tensor, so that memory never holds more than one."""
+"""A component's weights converted to one precision, tensor by tensor, so that memory never holds more than one."""
 
 import hashlib
 import importlib

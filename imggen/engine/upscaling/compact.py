@@ -1,4 +1,4 @@
-"""The network that enlarges pictures by default: the compact VGG-style generator of Real-ESRGAN.
+"""The default upscaler: the compact VGG-style generator of Real-ESRGAN.
 
 All convolutions work at the small picture's size, and the last one's channels become pixels, which makes it several
 times cheaper than the large ESRGAN networks (SRVGGNetCompact, github.com/xinntao/Real-ESRGAN; arXiv 2107.10833).
